@@ -1,0 +1,309 @@
+"""What all online trackers share: streams, time, presets, state, and the layout of their tables."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Self
+
+from mot_core.association.costs import AssociationCost, DetectionBatch, TrackBatch, iou_cost
+from mot_core.association.frame import Floats, Frame, Integers, read_frame, write_tracks
+from mot_core.association.kalman import FILTER_ROWS, BatchedKalman, MotionNoise, P
+from mot_core.association.layouts import Layout
+from mot_core.structures import Array, Detections, Tracks
+
+# Rows of TrackTable.values behind the filter block, and of TrackTable.labels.
+SCORE, ELAPSED, FIRST_FREE_VALUE = FILTER_ROWS, FILTER_ROWS + 1, FILTER_ROWS + 2
+ID, CLASS, DETECTION, FIRST_FREE_LABEL = 0, 1, 2, 3
+
+
+@dataclass(slots=True, eq=False)
+class TrackTable:
+    """All tracks of one stream, one column per track: no Python object per track.
+
+    Attributes:
+        values: ``(F, N)`` float64: the filter block, score, frames since the last detection, then the tracker's own.
+        labels: ``(K, N)`` int64: identity, class, row of the last detection in its frame, then the tracker's own.
+        next_id: identity of the next new track.
+        step: number of frames seen.
+        clock: time in frames; equals ``step`` without timestamps.
+        timestamp: of the last frame in seconds, or None.
+    """
+
+    values: Floats
+    labels: Integers
+    next_id: int = 1
+    step: int = 0
+    clock: float = 0.0
+    timestamp: float | None = None
+
+    def __len__(self) -> int:
+        return self.values.shape[1]
+
+    def select(self, columns: npt.NDArray[Any]) -> None:
+        """Keep only ``columns`` (mask or positions), in that order."""
+        self.values = self.values[:, columns]
+        self.labels = self.labels[:, columns]
+
+    def append(self, values: Floats, labels: Integers) -> None:
+        """Add tracks at the end, with fresh identities."""
+        count = values.shape[1]
+        labels[ID] = np.arange(self.next_id, self.next_id + count)
+        self.next_id += count
+        self.values = np.concatenate([self.values, values], 1)
+        self.labels = np.concatenate([self.labels, labels], 1)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Named parameters of a tracker, with what differs on a benchmark or a sequence.
+
+    Attributes:
+        values: parameters for every input.
+        benchmark: further parameters by benchmark name.
+        sequence: further parameters by the beginning of the sequence name.
+    """
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    benchmark: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    sequence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def resolve(self, benchmark: str | None, sequence: str | None) -> dict[str, Any]:
+        """The parameters for this input; the sequence wins over the benchmark.
+
+        >>> Preset({"max_age": 30}, sequence={"MOT17-05": {"max_age": 14}}).resolve("MOT17", "MOT17-05-DPM")
+        {'max_age': 14}
+        """
+        merged = {**self.values, **self.benchmark.get(benchmark or "", {})}
+        for name, values in self.sequence.items():
+            if sequence is not None and sequence.startswith(name):
+                merged.update(values)
+        return merged
+
+
+@dataclass(kw_only=True, eq=False)
+class OnlineTracker(ABC):
+    """Base of the trackers that see one frame at a time.
+
+    Args:
+        frame_rate: nominal frames per second, to turn timestamps (seconds) into frames.
+        min_area: tracks whose box is not larger than this (square pixels) are not reported.
+        max_aspect: tracks whose width / height is larger than this are not reported.
+        cost: association cost of tracks and detections.
+    """
+
+    PRESETS: ClassVar[Mapping[str, Preset]] = {}
+    layout: ClassVar[Layout]
+    table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE, FIRST_FREE_LABEL)
+
+    frame_rate: float = 30.0
+    min_area: float = 0.0
+    max_aspect: float = float("inf")
+    cost: AssociationCost = iou_cost
+    noise: MotionNoise
+
+    def __post_init__(self) -> None:
+        if not self.frame_rate > 0:
+            raise ValueError(f"frame_rate must be positive (frames per second), got {self.frame_rate}")
+        self._kalman = BatchedKalman(self.noise)
+        self._streams: dict[Hashable, TrackTable] = {}
+
+    @classmethod
+    def preset(cls, name: str = "default", benchmark: str | None = None, sequence: str | None = None) -> Self:
+        """A tracker with the parameters of a preset.
+
+        Args:
+            name: one of ``PRESETS``.
+            benchmark: name of the benchmark, for presets that differ between benchmarks.
+            sequence: name of the sequence, for presets that differ between sequences.
+        """
+        if name not in cls.PRESETS:
+            raise ValueError(f"{cls.__name__} has no preset {name!r}; choose one of {', '.join(cls.PRESETS)}")
+        return cls(**cls.PRESETS[name].resolve(benchmark, sequence))
+
+    def parameters(self) -> dict[str, Any]:
+        """The constructor arguments of this tracker by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def update(
+        self,
+        boxes_xyxy: Array,
+        scores: Array,
+        classes: Array | None = None,
+        timestamp: float | None = None,
+    ) -> Tracks:
+        """Track one frame. Call it for every frame, also for those without detections.
+
+        Args:
+            boxes_xyxy: ``(N, 4)`` corners in pixels, array, tensor or list.
+            scores: ``(N,)`` confidence.
+            classes: ``(N,)`` labels. When given, tracks and detections of different classes never match.
+            timestamp: time of the frame in seconds, for irregular frame rates; without it frames are equally spaced.
+
+        Returns:
+            The tracks seen in this frame, as arrays, or as tensors like ``boxes_xyxy``.
+
+        Raises:
+            ValueError: for wrong shapes, boxes that are not finite or have no area, and time that does not advance.
+        """
+        return self._update_stream(0, boxes_xyxy, scores, classes, timestamp)
+
+    def update_streams(
+        self,
+        frames: Mapping[Hashable, Detections],
+        timestamps: Mapping[Hashable, float] | None = None,
+    ) -> dict[Hashable, Tracks]:
+        """Track one frame of several independent streams (cameras) in one call.
+
+        Args:
+            frames: detections by stream name; new names start new streams, absent streams stand still.
+            timestamps: time of the frame in seconds by stream name.
+
+        Returns:
+            Tracks by stream name, equal to those of one tracker per stream; identities count per stream.
+        """
+        times = timestamps or {}
+        return {
+            name: self._update_stream(name, frame.boxes_xyxy, frame.scores, frame.classes, times.get(name))
+            for name, frame in frames.items()
+        }
+
+    def reset(self) -> None:
+        """Forget all tracks of all streams; identities start again at 1."""
+        self._streams.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the tracker remembers, as tensors and numbers (safe for ``torch.load(weights_only=True)``)."""
+        import torch
+
+        return {
+            "tracker": type(self).__name__,
+            "streams": {
+                name: {
+                    "values": torch.from_numpy(table.values.copy()),
+                    "labels": torch.from_numpy(table.labels.copy()),
+                    "next_id": table.next_id,
+                    "step": table.step,
+                    "clock": table.clock,
+                    "timestamp": table.timestamp,
+                }
+                for name, table in self._streams.items()
+            },
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where another tracker with the same parameters stopped.
+
+        Raises:
+            ValueError: if the state was saved by another kind of tracker.
+        """
+        if state.get("tracker") != type(self).__name__:
+            raise ValueError(
+                f"state_dict() of {type(self).__name__} expected, got one of {state.get('tracker')!r}"
+            )
+        streams = {}
+        for name, saved in state["streams"].items():
+            values, labels = saved["values"].numpy().copy(), saved["labels"].numpy().copy()
+            if (len(values), len(labels)) != self._row_counts():
+                raise ValueError(
+                    f"the state of stream {name!r} has {len(values)} + {len(labels)} rows, this tracker has "
+                    f"{self._row_counts()}; it was saved with other parameters"
+                )
+            rest = {key: saved[key] for key in ("next_id", "step", "clock", "timestamp")}
+            streams[name] = TrackTable(values, labels, **rest)
+        self._streams = streams
+
+    @abstractmethod
+    def _step(self, table: TrackTable, frame: Frame, dt: float) -> tuple[Integers, Floats]:
+        """Advance ``table`` by one frame; returns the columns to report and their corners ``(4, K)``."""
+
+    def _row_counts(self) -> tuple[int, int]:
+        return self.table_rows
+
+    def _update_stream(
+        self, name: Hashable, boxes: Array, scores: Array, classes: Array | None, timestamp: float | None
+    ) -> Tracks:
+        frame = read_frame(boxes, scores, classes)
+        table = self._streams.get(name)
+        if table is None:
+            rows, labels = self._row_counts()
+            table = TrackTable(np.zeros((rows, 0)), np.zeros((labels, 0), np.int64))
+        dt = self._elapsed(table, timestamp)
+        self._streams[name] = table
+        table.step += 1
+        table.clock += dt
+        columns, corners = self._step(table, frame, dt)
+        if self.min_area > 0 or self.max_aspect < float("inf"):
+            width, height = corners[2:] - corners[:2]
+            large = (width * height > self.min_area) & (width <= self.max_aspect * height)
+            columns, corners = columns[large], corners[:, large]
+        labels = table.labels[:, columns]
+        tracks = Tracks(labels[ID], corners.T, table.values[SCORE, columns], labels[CLASS], labels[DETECTION])
+        return write_tracks(tracks, boxes)
+
+    def _elapsed(self, table: TrackTable, timestamp: float | None) -> float:
+        """Frames since the last update, and the new time of the stream."""
+        last = table.timestamp
+        if timestamp is None:
+            table.timestamp = None if last is None else last + 1.0 / self.frame_rate
+            return 1.0
+        if last is not None and not timestamp > last:
+            raise ValueError(
+                f"timestamp must grow from frame to frame (seconds), got {timestamp} after {last}"
+            )
+        if not np.isfinite(timestamp):
+            raise ValueError(f"timestamp must be a finite number of seconds, got {timestamp}")
+        table.timestamp = float(timestamp)
+        if last is None:
+            return 1.0
+        dt = (timestamp - last) * self.frame_rate
+        # Timestamps of a regular video are a hair off; the exact step keeps results equal to those without them.
+        return 1.0 if abs(dt - 1.0) < 1e-6 else dt
+
+    def _all_costs(self, table: TrackTable, corners: Floats, frame: Frame, index: Integers) -> Floats:
+        """Cost ``(N, M)`` of all tracks at ``corners`` and all detections of ``frame``."""
+        labels = table.labels
+        detected = frame.classes if frame.classes is not None else np.zeros(len(frame.scores), np.int64)
+        cost = self.cost(
+            TrackBatch(labels[ID], corners.T, table.values[SCORE], labels[CLASS], table.values[ELAPSED]),
+            DetectionBatch(frame.boxes.T, frame.scores, detected, index),
+        )
+        if cost.shape != (len(table), len(frame.scores)):
+            raise ValueError(
+                f"cost must return shape {(len(table), len(frame.scores))} (tracks, detections), got {cost.shape}"
+            )
+        if frame.classes is not None:
+            cost = np.where(labels[CLASS][:, None] == frame.classes, cost, 1.0)
+        return cost
+
+    def _observe(
+        self, table: TrackTable, columns: Integers, frame: Frame, rows: Integers, index: Integers
+    ) -> None:
+        """Give detection ``rows`` of ``frame`` to the tracks at ``columns``; ``index`` are their rows in the input."""
+        measured = self.layout.measure(frame.boxes[:, rows])
+        values = table.values
+        block = values[:FILTER_ROWS, columns]
+        values[:FILTER_ROWS, columns] = self._kalman.update(block, measured, self.layout.heights(block[P]))
+        values[SCORE, columns] = frame.scores[rows]
+        values[ELAPSED, columns] = 0.0
+        table.labels[DETECTION, columns] = index[rows]
+        if frame.classes is not None:
+            table.labels[CLASS, columns] = frame.classes[rows]
+
+    def _newborn(self, frame: Frame, rows: Integers, index: Integers) -> tuple[Floats, Integers]:
+        """Table columns of new tracks at detection ``rows``."""
+        value_rows, label_rows = self._row_counts()
+        values = np.zeros((value_rows, len(rows)))
+        labels = np.zeros((label_rows, len(rows)), np.int64)
+        measured = self.layout.measure(frame.boxes[:, rows])
+        values[:FILTER_ROWS] = self._kalman.start(measured, self.layout.heights(measured))
+        values[SCORE] = frame.scores[rows]
+        labels[DETECTION] = index[rows]
+        if frame.classes is not None:
+            labels[CLASS] = frame.classes[rows]
+        return values, labels

@@ -1,0 +1,197 @@
+"""ByteTrack: associate confident detections first, then let weak ones keep tracks alive (Zhang et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mot_core.association.assignment import assign
+from mot_core.association.base import (
+    ELAPSED,
+    FIRST_FREE_LABEL,
+    FIRST_FREE_VALUE,
+    OnlineTracker,
+    Preset,
+    TrackTable,
+)
+from mot_core.association.costs import overlap_matrix, pixel_iou_cost
+from mot_core.association.frame import Floats, Frame, Integers
+from mot_core.association.kalman import BYTETRACK_NOISE, FILTER_ROWS, MotionNoise, P, V
+from mot_core.association.layouts import CentreAspectHeight, Layout
+
+START = FIRST_FREE_VALUE
+STATE, EXPIRED = FIRST_FREE_LABEL, FIRST_FREE_LABEL + 1
+TRACKED, LOST, UNCONFIRMED = 0, 1, 2
+
+
+@dataclass(kw_only=True, eq=False)
+class ByteTrack(OnlineTracker):
+    """ByteTrack (Zhang et al., ECCV 2022), all tracks in one batch.
+
+    Confident detections are matched to tracked and lost tracks by IoU times score, weak ones to the tracked tracks
+    that are left by IoU. A new track is reported from its second detection on (at once in the first frame).
+
+    Args:
+        track_threshold: detections above this score are confident and matched first.
+        low_threshold: detections between this score and ``track_threshold`` can only continue tracks.
+        birth_threshold: an unmatched detection from this score on starts a track.
+        max_cost: highest cost, 1 - IoU x score, of a confident match.
+        max_cost_low: highest cost, 1 - IoU, of a weak match.
+        max_cost_unconfirmed: highest cost of the second detection of a new track.
+        max_age: frames for which a lost track is kept.
+        fuse_score: multiply the IoU of confident matches by the score (off in the official MOT20 setting).
+        duplicate_iou: of a tracked and a lost track that overlap more than this, the younger one is dropped.
+        official_quirks: reproduce the official code where it departs from the paper (docs/parity.md lists how).
+        frame_rate: nominal frames per second, to turn timestamps (seconds) into frames.
+        min_area: tracks whose box is not larger than this (square pixels) are not reported.
+        max_aspect: tracks whose width / height is larger than this are not reported.
+        cost: association cost of tracks and detections.
+        noise: standard deviations of the Kalman filter.
+
+    >>> tracker = ByteTrack()
+    >>> for x in (0, 5, 10):
+    ...     tracks = tracker.update(np.array([[x, 0, x + 40, 80]]), np.array([0.9]))
+    >>> tracks.ids, tracks.boxes_xyxy.round(1)
+    (array([1]), array([[ 9.,  0., 49., 80.]]))
+    """
+
+    layout: ClassVar[Layout] = CentreAspectHeight()
+    table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE + 1, FIRST_FREE_LABEL + 2)
+    PRESETS: ClassVar[Mapping[str, Preset]] = {
+        "default": Preset(),
+        "official": Preset(
+            {"official_quirks": True, "cost": pixel_iou_cost, "min_area": 100.0, "max_aspect": 1.6},
+            benchmark={"MOT20": {"fuse_score": False}},
+            sequence={"MOT17-05": {"max_age": 14}, "MOT17-13": {"max_age": 25}},
+        ),
+    }
+
+    track_threshold: float = 0.6
+    low_threshold: float = 0.1
+    birth_threshold: float = 0.7
+    max_cost: float = 0.9
+    max_cost_low: float = 0.5
+    max_cost_unconfirmed: float = 0.7
+    max_age: float = 30
+    fuse_score: bool = True
+    duplicate_iou: float = 0.85
+    official_quirks: bool = False
+    noise: MotionNoise = BYTETRACK_NOISE
+
+    def _step(self, table: TrackTable, frame: Frame, dt: float) -> tuple[Integers, Floats]:
+        frame, index, confident = self._sort_detections(frame)
+        state = table.labels[STATE]
+        tracked = int(np.count_nonzero(state == TRACKED))
+        old = tracked + int(np.count_nonzero(state == LOST))  # columns: tracked, lost, unconfirmed
+        corners = self._predict(table, tracked, old, dt)
+        columns, rows = self._match(table, corners, frame, index, confident, tracked, old)
+        if len(columns):
+            self._observe(table, columns, frame, rows, index)
+        self._age(table, columns, tracked)
+        self._give_birth(table, frame, rows, index, confident)
+        return self._report(table)
+
+    def _sort_detections(self, frame: Frame) -> tuple[Frame, Integers, int]:
+        """Confident detections first, then weak ones, the rest dropped; with their rows in the input."""
+        scores = frame.scores
+        high = scores > self.track_threshold
+        low = scores > self.low_threshold
+        # Official code leaves a gap of one value: a score equal to the threshold is neither.
+        low &= scores < self.track_threshold if self.official_quirks else ~high
+        first = np.flatnonzero(high)
+        index = np.concatenate([first, np.flatnonzero(low)])
+        return frame.rows(index), index, len(first)
+
+    def _predict(self, table: TrackTable, tracked: int, old: int, dt: float) -> Floats:
+        values = table.values
+        values[ELAPSED] += dt
+        block = values[:FILTER_ROWS]
+        block[V.start + 3, tracked:old] = 0.0  # the height of a lost track stays
+        moving = block[:, :old] if self.official_quirks else block
+        self._kalman.predict(moving, moving[3], dt)
+        return self.layout.corners(block[P])
+
+    def _match(
+        self,
+        table: TrackTable,
+        corners: Floats,
+        frame: Frame,
+        index: Integers,
+        confident: int,
+        tracked: int,
+        old: int,
+    ) -> tuple[Integers, Integers]:
+        """The three associations; returns columns of the table and rows of the sorted detections."""
+        if not len(table) or not len(index):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        cost = self._all_costs(table, corners, frame, index)
+        fused = cost[:, :confident]
+        if self.fuse_score:
+            fused = 1.0 - (1.0 - fused) * frame.scores[:confident]
+        columns, rows = assign(fused[:old], self.max_cost)
+        free = np.ones(len(table), bool)
+        free[columns] = False
+        left = np.flatnonzero(free[:tracked])
+        if len(left) and confident < len(index):
+            c, r = assign(cost[left, confident:], self.max_cost_low)
+            columns, rows = np.concatenate([columns, left[c]]), np.concatenate([rows, r + confident])
+        if old < len(table):
+            unused = np.ones(confident, bool)
+            unused[rows[rows < confident]] = False
+            open_rows = np.flatnonzero(unused)
+            c, r = assign(fused[old:, open_rows], self.max_cost_unconfirmed)
+            columns, rows = np.concatenate([columns, c + old]), np.concatenate([rows, open_rows[r]])
+        return columns, rows
+
+    def _age(self, table: TrackTable, matched: Integers, tracked: int) -> None:
+        """Move tracks between tracked, lost and gone after the associations."""
+        labels, elapsed = table.labels, table.values[ELAPSED]
+        state = labels[STATE]
+        alive = elapsed <= self.max_age
+        if self.official_quirks:
+            # A track that is too old takes part in one more association, and if found is not kept when lost again.
+            expired = labels[EXPIRED] == 1
+            labels[EXPIRED] |= ~alive
+            alive = ~(expired & (elapsed > 0))
+        alive &= (state != UNCONFIRMED) | (elapsed == 0)
+        new_state = np.where(elapsed == 0, TRACKED, LOST)
+        if not alive.all() or (new_state != state).any():
+            labels[STATE] = new_state
+            keep = np.flatnonzero(alive)
+            table.select(keep[np.argsort(new_state[keep], kind="stable")])
+
+    def _give_birth(
+        self, table: TrackTable, frame: Frame, rows: Integers, index: Integers, confident: int
+    ) -> None:
+        unused = frame.scores[:confident] >= self.birth_threshold
+        unused[rows[rows < confident]] = False
+        born = np.flatnonzero(unused)
+        if len(born):
+            values, labels = self._newborn(frame, born, index)
+            values[START] = table.clock
+            labels[STATE] = TRACKED if table.step == 1 else UNCONFIRMED
+            table.append(values, labels)
+
+    def _report(self, table: TrackTable) -> tuple[Integers, Floats]:
+        """Drop duplicates of tracked and lost tracks, then report the tracked ones."""
+        corners = self.layout.corners(table.values[P])
+        lost = table.labels[STATE] == LOST
+        if lost.any():
+            seen, unseen = np.flatnonzero(~lost), np.flatnonzero(lost)
+            pixel = 1.0 if self.official_quirks else 0.0
+            overlap = overlap_matrix(corners[:, seen], corners[:, unseen], pixel)
+            if len(seen) and overlap.max() > self.duplicate_iou:
+                a, b = np.nonzero(overlap > self.duplicate_iou)
+                a, b = seen[a], unseen[b]
+                duration = table.clock - table.values[ELAPSED] - table.values[START]
+                a_is_older = duration[a] > duration[b]
+                keep = np.ones(len(table), bool)
+                keep[b[a_is_older]] = False
+                keep[a[~a_is_older]] = False
+                table.select(keep)
+                corners = corners[:, keep]
+        columns = np.flatnonzero(table.labels[STATE] == TRACKED)
+        return columns, corners[:, columns]

@@ -1,0 +1,158 @@
+"""One batched Kalman filter for all tracks: four independent constant-velocity filters per box.
+
+A box is four coordinates, each with a position and a velocity. In SORT and ByteTrack the noise matrices are
+diagonal, so the 8-dimensional filter of the papers falls apart into four filters with two states each, and every
+step is plain arithmetic on ``(4, N)`` arrays: no matrix products, no inverses, no loop over tracks.
+
+A *filter block* ``(20, N)`` holds, in rows of four coordinates: position ``p``, velocity ``v``, and the covariances
+``pp``, ``pv`` and ``vv``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+FILTER_ROWS = 20
+P, V, PP, PV, VV = (slice(4 * i, 4 * i + 4) for i in range(5))
+_COVARIANCE = slice(8, 20)
+
+
+@dataclass(frozen=True)
+class MotionNoise:
+    """Standard deviations of the filter, one per coordinate, in the units of the coordinate.
+
+    Each is ``relative * height + absolute`` of the box, of which exactly one is usually non-zero.
+
+    Attributes:
+        process: of the position per frame, four ``(relative, absolute)`` pairs.
+        process_velocity: of the velocity per frame.
+        measurement: of a detection.
+        initial: of the position of a new track.
+        initial_velocity: of its velocity.
+
+    >>> SORT_NOISE.measurement[2]
+    (0.0, 3.1622776601683795)
+    """
+
+    process: Sequence[tuple[float, float]]
+    process_velocity: Sequence[tuple[float, float]]
+    measurement: Sequence[tuple[float, float]]
+    initial: Sequence[tuple[float, float]]
+    initial_velocity: Sequence[tuple[float, float]]
+
+    def __post_init__(self) -> None:
+        for name in ("process", "process_velocity", "measurement", "initial", "initial_velocity"):
+            values = np.asarray(getattr(self, name), float)
+            if values.shape != (4, 2) or not np.isfinite(values).all() or (values < 0).any():
+                raise ValueError(
+                    f"MotionNoise.{name} must be four (relative, absolute) pairs of finite numbers >= 0, "
+                    f"got {getattr(self, name)!r}"
+                )
+
+
+def _fixed(*deviations: float) -> tuple[tuple[float, float], ...]:
+    return tuple((0.0, d) for d in deviations)
+
+
+# Bewley et al. 2016 for (x, y, area, aspect ratio); variances 1, 1e-2, 10, 1e4 ... written as deviations.
+SORT_NOISE = MotionNoise(
+    process=_fixed(1, 1, 1, 1),
+    process_velocity=_fixed(0.1, 0.1, 0.01, 0),
+    measurement=_fixed(1, 1, 10**0.5, 10**0.5),
+    initial=_fixed(10**0.5, 10**0.5, 10**0.5, 10**0.5),
+    initial_velocity=_fixed(100, 100, 100, 0),
+)
+
+# Wojke et al. 2017 for (x, y, aspect ratio, height): 1/20 of the height for positions, 1/160 for velocities.
+BYTETRACK_NOISE = MotionNoise(
+    process=((1 / 20, 0), (1 / 20, 0), (0, 1e-2), (1 / 20, 0)),
+    process_velocity=((1 / 160, 0), (1 / 160, 0), (0, 1e-5), (1 / 160, 0)),
+    measurement=((1 / 20, 0), (1 / 20, 0), (0, 1e-1), (1 / 20, 0)),
+    initial=((1 / 10, 0), (1 / 10, 0), (0, 1e-2), (1 / 10, 0)),
+    initial_velocity=((1 / 16, 0), (1 / 16, 0), (0, 1e-5), (1 / 16, 0)),
+)
+
+
+class BatchedKalman:
+    """Predict and update filter blocks ``(20, N)`` under a :class:`MotionNoise`.
+
+    >>> kalman = BatchedKalman(BYTETRACK_NOISE)
+    >>> z = np.array([[50.0], [50.0], [0.5], [100.0]])
+    >>> block = kalman.start(z, z[3])
+    >>> kalman.predict(block, block[3])
+    >>> kalman.update(block, z + [[4.0], [0.0], [0.0], [0.0]], z[3])[0].round(3)
+    array([53.471])
+    """
+
+    def __init__(self, noise: MotionNoise) -> None:
+        zero = ((0.0, 0.0),) * 4
+        self._process = _Variance((*noise.process, *zero, *noise.process_velocity))
+        self._measurement = _Variance(noise.measurement)
+        self._initial = _Variance((*noise.initial, *zero, *noise.initial_velocity))
+
+    def start(self, measured: Floats, heights: Floats) -> Floats:
+        """Filter blocks ``(20, N)`` of new tracks at ``measured`` ``(4, N)``, at rest."""
+        block = np.zeros((FILTER_ROWS, measured.shape[1]))
+        block[P] = measured
+        block[_COVARIANCE] = self._initial(heights)
+        return block
+
+    def predict(self, block: Floats, heights: Floats, dt: float = 1.0) -> None:
+        """Move ``block`` ahead by ``dt`` frames, in place. The process noise grows linearly with ``dt``."""
+        covariance = block[_COVARIANCE]
+        pp, pv, vv = covariance[:4], covariance[4:8], covariance[8:]
+        process = self._process(heights)  # before the move: heights is often a row of the block
+        if dt == 1.0:
+            block[P] += block[V]
+            pp += pv
+            pv += vv
+            pp += pv
+            covariance += process
+        else:
+            block[P] += block[V] * dt
+            pp += pv * dt
+            pv += vv * dt
+            pp += pv * dt
+            covariance += process * dt
+
+    def update(self, block: Floats, measured: Floats, heights: Floats) -> Floats:
+        """``block`` ``(20, K)`` corrected by the measurements ``(4, K)``; returns a new block."""
+        p, v, pp, pv, vv = block[P], block[V], block[PP], block[PV], block[VV]
+        # Gains of position and velocity together: rows 8-16 over the innovation variance, twice.
+        gain = block[8:16].reshape(2, 4, -1) / (pp + self._measurement(heights))
+        out = np.empty_like(block)
+        pairs = out[:16].reshape(4, 4, -1)
+        np.multiply(gain, measured - p, out=pairs[:2])
+        out[P] += p
+        out[V] += v
+        np.multiply(gain, pp, out=pairs[2:])
+        np.subtract(block[8:16], out[8:16], out=out[8:16])
+        np.subtract(vv, gain[1] * pv, out=out[VV])
+        return out
+
+
+class _Variance:
+    """``(relative * height + absolute)^2`` for stacked coordinates, as a callable over heights ``(N,)``."""
+
+    def __init__(self, deviations: Sequence[tuple[float, float]]) -> None:
+        relative, absolute = np.asarray(deviations, float).T[:, :, None]
+        self._square = relative * relative
+        self._cross = 2 * relative * absolute
+        self._constant = absolute * absolute
+        self._needs_height = bool(relative.any())
+        self._needs_cross = bool(self._cross.any())
+
+    def __call__(self, heights: Floats) -> Floats:
+        if not self._needs_height:
+            return self._constant
+        variance = self._square * (heights * heights)
+        variance += self._constant
+        if self._needs_cross:
+            variance += self._cross * heights
+        return variance

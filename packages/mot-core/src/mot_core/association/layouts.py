@@ -1,0 +1,88 @@
+"""The four coordinates a tracker filters: from corners to a measurement and back. Everything is ``(4, N)``."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+class Layout(Protocol):
+    """Which four numbers describe a box inside the filter."""
+
+    def measure(self, boxes: Floats) -> Floats:
+        """Corners ``(4, N)`` to filter coordinates ``(4, N)``."""
+
+    def corners(self, state: Floats) -> Floats:
+        """Filter coordinates ``(4, N)`` to corners ``(4, N)``."""
+
+    def heights(self, state: Floats) -> Floats:
+        """Box heights ``(N,)`` in pixels, the scale of the motion noise."""
+
+
+class CentreAspectHeight:
+    """Centre x, centre y, width / height, height (ByteTrack).
+
+    >>> CentreAspectHeight().measure(np.array([[0.0], [0.0], [2.0], [4.0]])).ravel()
+    array([1. , 2. , 0.5, 4. ])
+    """
+
+    def measure(self, boxes: Floats) -> Floats:
+        """Corners to centre, aspect and height."""
+        out = np.empty((4, boxes.shape[1]))
+        size = boxes[2:] - boxes[:2]
+        np.multiply(size, 0.5, out=out[:2])
+        out[:2] += boxes[:2]
+        np.divide(size[0], size[1], out=out[2])
+        out[3] = size[1]
+        return out
+
+    def corners(self, state: Floats) -> Floats:
+        """Centre, aspect and height to corners."""
+        half = np.empty((2, state.shape[1]))
+        np.multiply(state[3], 0.5, out=half[1])
+        np.multiply(half[1], state[2], out=half[0])
+        out = np.empty((4, state.shape[1]))
+        np.subtract(state[:2], half, out=out[:2])
+        np.add(state[:2], half, out=out[2:])
+        return out
+
+    def heights(self, state: Floats) -> Floats:
+        """The fourth coordinate."""
+        return state[3]
+
+
+class CentreAreaAspect:
+    """Centre x, centre y, area, width / height (SORT and OC-SORT).
+
+    >>> CentreAreaAspect().measure(np.array([[0.0], [0.0], [2.0], [4.0]])).ravel()
+    array([1. , 2. , 8. , 0.5])
+    """
+
+    def measure(self, boxes: Floats) -> Floats:
+        """Corners to centre, area and aspect."""
+        out = np.empty((4, boxes.shape[1]))
+        size = boxes[2:] - boxes[:2]
+        np.multiply(size, 0.5, out=out[:2])
+        out[:2] += boxes[:2]
+        np.multiply(size[0], size[1], out=out[2])
+        np.divide(size[0], size[1], out=out[3])
+        return out
+
+    def corners(self, state: Floats) -> Floats:
+        """Centre, area and aspect to corners."""
+        half = np.empty((2, state.shape[1]))
+        np.sqrt(state[2] * state[3], out=half[0])
+        np.divide(state[2], half[0], out=half[1])
+        half *= 0.5
+        out = np.empty((4, state.shape[1]))
+        np.subtract(state[:2], half, out=out[:2])
+        np.add(state[:2], half, out=out[2:])
+        return out
+
+    def heights(self, state: Floats) -> Floats:
+        """Square root of area / aspect."""
+        return np.sqrt(state[2] / state[3])
