@@ -1,0 +1,142 @@
+"""Everything that is run on this repository, each as ``nox -s NAME`` on a machine with Python >= 3.10 and nox.
+
+`lint`, `types`, `tests` and `demo` share one environment, made by `dev`, so that the second of them starts at once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nox
+from packaging.requirements import Requirement
+
+nox.needs_version = ">=2025.2.9"  # the first with `requires`
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "tests"]
+
+ROOT = Path(__file__).parent
+WHEELS = ROOT / "dist"
+GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")["dependency-groups"]
+PROJECTS = {
+    path.parent.name: nox.project.load_toml(path)["project"]
+    for path in sorted(ROOT.glob("packages/*/pyproject.toml"))
+    if not path.parent.name.startswith("_")
+}
+# timm needs torchvision and triton is 700 MB: they get sessions of their own. wandb wants an account.
+HEAVY_EXTRAS = {"all", "timm", "triton", "wandb"}
+EXTRAS = {
+    name: [extra for extra in project.get("optional-dependencies", {}) if extra not in HEAVY_EXTRAS]
+    for name, project in PROJECTS.items()
+}
+# Threads of PyTorch beside `pytest -n 2` make each other slow, and no test may need the network or a screen.
+QUIET = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}
+
+
+@nox.session(reuse_venv=True)
+def dev(session: nox.Session) -> None:
+    """Make the environment that lint, types, tests and demo share."""
+    editable = [f"packages/{name}[{','.join(extras)}]" for name, extras in EXTRAS.items()]
+    _install(session, *(part for package in editable for part in ("-e", package)), *GROUPS["dev"])
+
+
+@nox.session(python=False, requires=["dev"])
+def lint(session: nox.Session) -> None:
+    """Check style and formatting; `nox -s lint -- --fix` mends what it can."""
+    fix = "--fix" in session.posargs
+    _run_in_dev(session, "ruff", "check", *(["--fix"] if fix else []))
+    _run_in_dev(session, "ruff", "format", *([] if fix else ["--check"]))
+
+
+@nox.session(python=False, requires=["dev"])
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    _run_in_dev(session, "mypy", *session.posargs)
+
+
+@nox.session(python=False, requires=["dev"])
+def tests(session: nox.Session) -> None:
+    """Run every test and doctest; arguments go to pytest: `nox -s tests -- tests/mot_core -k iou`."""
+    _run_in_dev(session, "pytest", "-n", "2", *session.posargs)
+
+
+@nox.session(python=False, requires=["dev"])
+def demo(session: nox.Session) -> None:
+    """Track crowded synthetic scenes with every tracker: a table, pictures and a video."""
+    _run_in_dev(session, "python", "examples/demo.py", *session.posargs)
+
+
+@nox.session(python=False, requires=["dev"], default=False)
+def api(session: nox.Session) -> None:
+    """Write tests/api_surface.json anew, after a wanted change of the public interface."""
+    _run_in_dev(session, "python", "tests/test_api_surface.py")
+
+
+@nox.session(reuse_venv=True)
+def build(session: nox.Session) -> None:
+    """Build every package into dist/: the source distribution, and from that the wheel."""
+    _install(session, *GROUPS["build"])
+    shutil.rmtree(WHEELS, ignore_errors=True)
+    for name in PROJECTS:
+        session.run("python", "-m", "build", "--no-isolation", "--outdir", str(WHEELS), f"packages/{name}")
+
+
+@nox.session(reuse_venv=False, requires=["build"])
+@nox.parametrize(
+    "package,extra",
+    [
+        nox.param(name, extra, id=f"{name}[{extra}]" if extra else name)
+        for name, extras in EXTRAS.items()
+        for extra in ("", *extras)
+    ],
+)
+def wheels(session: nox.Session, package: str, extra: str) -> None:
+    """Test every package installed alone, bare and with each of its extras."""
+    _install(session, _wheel(package, extra), *map(_wheel, _siblings(package, extra)))
+    # Elsewhere, so that nothing of this checkout can be imported by accident.
+    session.chdir(session.create_tmp())
+    session.run("python", "-I", str(ROOT / "tools/check_installed.py"), package, *filter(None, [extra]), env=QUIET)
+
+
+@nox.session(reuse_venv=True)
+def docs(session: nox.Session) -> None:
+    """Build the documentation into site/; `nox -s docs -- serve` shows it while you write."""
+    _install(session, *GROUPS["docs"])
+    session.run("mkdocs", *(session.posargs or ["build", "--strict"]))
+
+
+@nox.session(reuse_venv=True)
+def bench_association(session: nox.Session) -> None:
+    """Measure our trackers and the peers on the same detections; writes benchmarks/association.json."""
+    _install(session, "-e", "packages/mot-core")
+    session.run("python", "benchmarks/association.py", *session.posargs, env=QUIET)
+
+
+def _install(session: nox.Session, *what: str) -> None:
+    """Install under constraints.txt, from the wheels that PIP_FIND_LINKS offers, whichever the installer is."""
+    env = {}
+    if session.venv_backend == "uv" and (links := os.environ.get("PIP_FIND_LINKS")):
+        env["UV_FIND_LINKS"] = ",".join(links.split())  # uv reads none of pip's settings and splits at commas
+    session.install("-c", "constraints.txt", *what, env=env)
+
+
+def _run_in_dev(session: nox.Session, program: str, *arguments: str) -> None:
+    """Run a program of the environment that `dev` made."""
+    scripts = ROOT / ".nox" / "dev" / ("Scripts" if os.name == "nt" else "bin")
+    env = {**QUIET, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(scripts.parent)}
+    session.run(str(scripts / program), *arguments, env=env, external=True)
+
+
+def _wheel(package: str, extra: str = "") -> str:
+    (path,) = WHEELS.glob(f"{package.replace('-', '_')}-*.whl")
+    return f"{package}[{extra}] @ {path.as_uri()}" if extra else f"{package} @ {path.as_uri()}"
+
+
+def _siblings(package: str, extra: str = "") -> set[str]:
+    """The packages of this repository that a package declares: they are on no index."""
+    project: dict[str, Any] = PROJECTS[package]
+    requirements = [*project["dependencies"], *project.get("optional-dependencies", {}).get(extra, [])]
+    named = {Requirement(requirement).name for requirement in requirements} & set(PROJECTS) - {package}
+    return named.union(*map(_siblings, named))
