@@ -1,0 +1,172 @@
+"""Check one package from the outside, in an environment that holds nothing but its wheel and what that declares.
+
+    python -I tools/check_installed.py DISTRIBUTION [EXTRA]
+
+`nox -s wheels` runs this for every package, bare and with each of its extras. The rule: every module imports and every
+doctest holds, unless a sentence names the pip command for an extra, and that extra is not installed.
+"""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+import sysconfig
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS  # as pytest has them in pyproject.toml
+SENTENCE = re.compile(r"^[^\n]*pip install '?\./packages/[\w-]+\[(?P<extras>[\w,-]+)\]'?[^\n]*$")
+
+
+class Failed(Exception):
+    """What is wrong with the package, in a sentence."""
+
+
+def main() -> None:
+    """Run every check on the distribution and the extra that the command line names."""
+    distribution, extras = metadata.distribution(sys.argv[1]), set(sys.argv[2:])
+    roots = [name for name, owners in metadata.packages_distributions().items() if distribution.name in owners]
+    if not roots:
+        raise Failed(f"{distribution.name} installs no importable package")
+    files = {str(path) for path in distribution.files or []}
+    for root in roots:
+        if f"{root}/py.typed" not in files:
+            raise Failed(f"{root}/py.typed is not in the wheel: users' type checkers would ignore our annotations")
+
+    modules, waiting = import_all(roots, extras)
+    check_origins(distribution.name, extras)
+    examples, skipped = run_doctests(modules, extras)
+    for entry in distribution.entry_points:
+        if entry.group == "console_scripts":
+            run_help(entry.name)
+        else:
+            entry.load()
+    if "mot" in distribution.entry_points.names:
+        track_and_score(extras)
+    print(
+        f"{'+'.join([distribution.name, *extras])}: {len(modules)} modules, {examples} doctests;",
+        f"for want of an extra: modules {waiting or 'none'}, doctests {skipped or 'none'}",
+    )
+
+
+def missing_extras(error: BaseException, installed: set[str]) -> set[str]:
+    """The extras that an error asks for, or the error itself when it does not ask or they are there."""
+    sentence = SENTENCE.match(str(error)) if isinstance(error, ImportError) else None
+    if sentence is None:
+        raise error
+    asked = set(sentence["extras"].split(","))
+    if asked <= installed:
+        raise Failed(f"[{','.join(asked)}] is installed, yet: {error}") from error
+    return asked
+
+
+def import_all(roots: list[str], extras: set[str]) -> tuple[list[ModuleType], list[str]]:
+    """Import every module below the roots: those that came, and the names of those that want another extra."""
+    modules, waiting = [], []
+    names = list(roots)
+    while names:
+        name = names.pop()
+        try:
+            module = importlib.import_module(name)
+        except ImportError as error:
+            missing_extras(error, extras)
+            waiting.append(name)
+            continue
+        modules.append(module)
+        if hasattr(module, "__path__"):
+            names += [f"{name}.{child.name}" for child in pkgutil.iter_modules(module.__path__)]
+    return modules, waiting
+
+
+def check_origins(package: str, extras: set[str]) -> None:
+    """Everything that is imported by now must come from the package or from what it declares, at any remove."""
+    declared, queue = set(), [(package, frozenset(extras))]
+    while queue:
+        name, wanted = queue.pop()
+        if (name, wanted) in declared:
+            continue
+        declared.add((name, wanted))
+        try:
+            requirements = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:  # for another platform
+            continue
+        for requirement in requirements:
+            what, _, marker = requirement.partition(";")
+            extra = re.search(r"extra == ['\"]([\w-]+)", marker)
+            if extra is None or extra[1] in wanted:
+                parts = re.match(r"([\w.-]+)\s*(?:\[([\w,\s-]+)\])?", what.strip())
+                assert parts is not None
+                queue.append((canonical(parts[1]), frozenset(re.findall(r"[\w-]+", parts[2] or ""))))
+    allowed = {canonical(name) for name, _ in declared}
+    owners = metadata.packages_distributions()
+    for name in list(sys.modules):
+        origins = {canonical(owner) for owner in owners.get(name.partition(".")[0], [])}
+        if origins and not origins & allowed:
+            raise Failed(f"{package} imported {name} of {', '.join(origins)}, which it does not declare")
+
+
+def canonical(name: str) -> str:
+    """A distribution's name as package indexes compare it.
+
+    >>> canonical("Types_PyYAML")
+    'types-pyyaml'
+    """
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def run_doctests(modules: list[ModuleType], extras: set[str]) -> tuple[int, list[str]]:
+    """Run the doctests: how many held, and the names of those that want another extra."""
+    held, skipped = 0, []
+    home = Path(sysconfig.get_path("purelib"))
+    for module in modules:
+        if module.__file__ is None or home not in Path(module.__file__).parents:
+            raise Failed(f"{module.__name__} comes from {module.__file__}, not from the wheel in {home}")
+        for test in doctest.DocTestFinder(exclude_empty=True).find(module):
+            try:
+                doctest.DebugRunner(optionflags=FLAGS).run(test)
+                held += 1
+            except doctest.UnexpectedException as failure:
+                missing_extras(failure.exc_info[1], extras)
+                skipped.append(test.name)
+            except doctest.DocTestFailure as failure:
+                place = f"{test.filename}:{(test.lineno or 0) + failure.example.lineno + 1}"
+                raise Failed(f"{place}: expected {failure.example.want!r}, got {failure.got!r}") from None
+    return held, skipped
+
+
+def run_help(script: str) -> None:
+    """The command must start and explain itself."""
+    done = run_script(script, "--help")
+    if done.returncode or "usage" not in done.stdout.lower():
+        raise Failed(f"{script} --help: exit code {done.returncode}, {done.stdout}{done.stderr}")
+
+
+def track_and_score(extras: set[str]) -> None:
+    """Track a synthetic scene with the `mot` command, and score it where the extra is there."""
+    from mot_core.io import make_scene
+
+    make_scene(num_objects=5, num_frames=30).save(Path("scenes"), "crossing")
+    done = run_script("mot", "track", "scenes", "--benchmark", "generic", "--tracker", "sort", "--output", "out")
+    if done.returncode or not Path("out/crossing.txt").stat().st_size:
+        raise Failed(f"mot track: exit code {done.returncode}, {done.stderr}")
+    done = run_script("mot", "eval", "out", "--gt", "scenes", "--benchmark", "generic")
+    if extras & {"eval", "train"}:
+        if done.returncode or "HOTA" not in done.stdout:
+            raise Failed(f"mot eval: exit code {done.returncode}, {done.stderr}")
+    elif done.returncode == 0 or "[eval]" not in done.stderr or "Traceback" in done.stderr:
+        raise Failed(f"mot eval without its extra: exit code {done.returncode}, {done.stderr}")
+
+
+def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a console script of this environment."""
+    path = Path(sysconfig.get_path("scripts")) / script
+    return subprocess.run([path, *arguments], capture_output=True, text=True, timeout=120)
+
+
+if __name__ == "__main__":
+    main()
