@@ -1,4 +1,18 @@
-"""Online association: SORT, ByteTrack and OC-SORT over one batched Kalman filter, in NumPy."""
+"""Online association: SORT, ByteTrack and OC-SORT over one batched Kalman filter, in NumPy.
+
+A tracker takes the detections of one frame and returns its tracks; see :meth:`OnlineTracker.update`.
+"""
 
 from mot_core.association.assignment import assign as assign
+from mot_core.association.base import OnlineTracker as OnlineTracker
+from mot_core.association.base import Preset as Preset
 from mot_core.association.bytetrack import ByteTrack as ByteTrack
+from mot_core.association.costs import AssociationCost as AssociationCost
+from mot_core.association.costs import DetectionBatch as DetectionBatch
+from mot_core.association.costs import TrackBatch as TrackBatch
+from mot_core.association.costs import iou_cost as iou_cost
+from mot_core.association.costs import pixel_iou_cost as pixel_iou_cost
+from mot_core.association.kalman import BatchedKalman as BatchedKalman
+from mot_core.association.kalman import MotionNoise as MotionNoise
+from mot_core.association.ocsort import OCSort as OCSort
+from mot_core.association.sort import Sort as Sort

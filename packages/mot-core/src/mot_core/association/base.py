@@ -203,9 +203,7 @@ class OnlineTracker(ABC):
             ValueError: if the state was saved by another kind of tracker.
         """
         if state.get("tracker") != type(self).__name__:
-            raise ValueError(
-                f"state_dict() of {type(self).__name__} expected, got one of {state.get('tracker')!r}"
-            )
+            raise ValueError(f"state_dict() of {type(self).__name__} expected, got one of {state.get('tracker')!r}")
         streams = {}
         for name, saved in state["streams"].items():
             values, labels = saved["values"].numpy().copy(), saved["labels"].numpy().copy()
@@ -231,8 +229,8 @@ class OnlineTracker(ABC):
         frame = read_frame(boxes, scores, classes)
         table = self._streams.get(name)
         if table is None:
-            rows, labels = self._row_counts()
-            table = TrackTable(np.zeros((rows, 0)), np.zeros((labels, 0), np.int64))
+            value_rows, label_rows = self._row_counts()
+            table = TrackTable(np.zeros((value_rows, 0)), np.zeros((label_rows, 0), np.int64))
         dt = self._elapsed(table, timestamp)
         self._streams[name] = table
         table.step += 1
@@ -253,9 +251,7 @@ class OnlineTracker(ABC):
             table.timestamp = None if last is None else last + 1.0 / self.frame_rate
             return 1.0
         if last is not None and not timestamp > last:
-            raise ValueError(
-                f"timestamp must grow from frame to frame (seconds), got {timestamp} after {last}"
-            )
+            raise ValueError(f"timestamp must grow from frame to frame (seconds), got {timestamp} after {last}")
         if not np.isfinite(timestamp):
             raise ValueError(f"timestamp must be a finite number of seconds, got {timestamp}")
         table.timestamp = float(timestamp)
@@ -281,9 +277,7 @@ class OnlineTracker(ABC):
             cost = np.where(labels[CLASS][:, None] == frame.classes, cost, 1.0)
         return cost
 
-    def _observe(
-        self, table: TrackTable, columns: Integers, frame: Frame, rows: Integers, index: Integers
-    ) -> None:
+    def _observe(self, table: TrackTable, columns: Integers, frame: Frame, rows: Integers, index: Integers) -> None:
         """Give detection ``rows`` of ``frame`` to the tracks at ``columns``; ``index`` are their rows in the input."""
         measured = self.layout.measure(frame.boxes[:, rows])
         values = table.values

@@ -163,9 +163,7 @@ class ByteTrack(OnlineTracker):
             keep = np.flatnonzero(alive)
             table.select(keep[np.argsort(new_state[keep], kind="stable")])
 
-    def _give_birth(
-        self, table: TrackTable, frame: Frame, rows: Integers, index: Integers, confident: int
-    ) -> None:
+    def _give_birth(self, table: TrackTable, frame: Frame, rows: Integers, index: Integers, confident: int) -> None:
         unused = frame.scores[:confident] >= self.birth_threshold
         unused[rows[rows < confident]] = False
         born = np.flatnonzero(unused)

@@ -46,9 +46,7 @@ def read_frame(boxes_xyxy: Array, scores: Array, classes: Array | None) -> Frame
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes_xyxy must have shape (N, 4), got {boxes.shape}")
     if values.shape != boxes.shape[:1]:
-        raise ValueError(
-            f"scores must have shape ({len(boxes)},), one per row of boxes_xyxy, got {values.shape}"
-        )
+        raise ValueError(f"scores must have shape ({len(boxes)},), one per row of boxes_xyxy, got {values.shape}")
     labels = None
     if classes is not None:
         labels = _read_classes(classes, len(boxes))

@@ -103,12 +103,12 @@ class BatchedKalman:
         block[_COVARIANCE] = self._initial(heights)
         return block
 
-    def predict(self, block: Floats, heights: Floats, dt: float = 1.0) -> None:
-        """Move ``block`` ahead by ``dt`` frames, in place. The process noise grows linearly with ``dt``."""
+    def predict(self, block: Floats, heights: Floats, dt: float | Floats = 1.0) -> None:
+        """Move ``block`` ahead by ``dt`` frames (one number or ``(N,)``), in place; process noise grows with ``dt``."""
         covariance = block[_COVARIANCE]
         pp, pv, vv = covariance[:4], covariance[4:8], covariance[8:]
         process = self._process(heights)  # before the move: heights is often a row of the block
-        if dt == 1.0:
+        if isinstance(dt, float) and dt == 1.0:
             block[P] += block[V]
             pp += pv
             pv += vv

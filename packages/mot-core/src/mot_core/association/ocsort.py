@@ -1,0 +1,233 @@
+"""OC-SORT: SORT centred on observations instead of predictions (Cao et al. 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from mot_core.association.assignment import assign_overlap, assign_then_threshold
+from mot_core.association.base import CLASS, DETECTION, ELAPSED, FIRST_FREE_VALUE, Preset, TrackTable
+from mot_core.association.costs import overlap_matrix
+from mot_core.association.frame import Floats, Frame, Integers
+from mot_core.association.kalman import FILTER_ROWS, P
+from mot_core.association.sort import STREAK, Sort
+
+LAST = slice(FIRST_FREE_VALUE, FIRST_FREE_VALUE + 4)  # corners of the last detection
+DIRECTION = slice(LAST.stop, LAST.stop + 2)  # unit vector (x, y) of the motion between detections
+FROZEN = slice(DIRECTION.stop, DIRECTION.stop + FILTER_ROWS)  # filter at the first frame of a gap
+HISTORY = FROZEN.stop  # corners of the detections of this frame and of delta_t before it, as a ring
+# MISSED: frames since the last detection (ELAPSED is time); SEEN: a ring as HISTORY, 1 where there was a detection.
+SIGHT, MISSED, SEEN = STREAK + 1, STREAK + 2, STREAK + 3
+NEVER, VISIBLE, HIDDEN = 0, 1, 2
+
+
+@dataclass(kw_only=True, eq=False)
+class OCSort(Sort):
+    """OC-SORT (Cao et al., CVPR 2023), all tracks in one batch.
+
+    Adds to SORT: a bonus for detections in the direction of motion, a second match to the last *detected* box, and a
+    filter that is replayed along a straight line when a track is found again.
+
+    Args:
+        score_threshold: detections above this score are confident.
+        low_threshold: with ``use_byte``, detections between this score and ``score_threshold`` can continue tracks.
+        iou_threshold: lowest IoU of a track and its detection.
+        max_age: frames for which a track without detections is kept.
+        min_hits: detections in a row that a track needs before it is reported (not in the first frames).
+        delta_t: frames over which the direction of motion is measured.
+        inertia: weight of the direction of motion.
+        use_byte: let weak detections continue tracks, as in ByteTrack.
+        official_quirks: reproduce the official code where it departs from the paper (docs/parity.md lists how).
+        frame_rate: nominal frames per second, to turn timestamps (seconds) into frames.
+        min_area: tracks whose box is not larger than this (square pixels) are not reported.
+        max_aspect: tracks whose width / height is larger than this are not reported.
+        cost: association cost of tracks and detections.
+        noise: standard deviations of the Kalman filter.
+
+    >>> tracker = OCSort()
+    >>> for x in (0, 5, 10):
+    ...     tracks = tracker.update(np.array([[x, 0, x + 40, 80]]), np.array([0.9]))
+    >>> tracks.ids, tracks.boxes_xyxy
+    (array([1]), array([[10.,  0., 50., 80.]]))
+    """
+
+    _OFFICIAL: ClassVar[Mapping[str, object]] = {"official_quirks": True, "min_area": 100.0, "max_aspect": 1.6}
+    _DANCE: ClassVar[Mapping[str, Mapping[str, object]]] = {"DanceTrack": {"max_aspect": float("inf")}}
+    PRESETS: ClassVar[Mapping[str, Preset]] = {
+        "default": Preset(),
+        "official": Preset(_OFFICIAL, benchmark=_DANCE),
+        "official:byte": Preset({**_OFFICIAL, "use_byte": True}, benchmark=_DANCE),
+    }
+
+    low_threshold: float = 0.1
+    delta_t: int = 3
+    inertia: float = 0.2
+    use_byte: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.delta_t < 1:
+            raise ValueError(f"delta_t must be at least 1 frame, got {self.delta_t}")
+
+    def _row_counts(self) -> tuple[int, int]:
+        slots = self.delta_t + 1
+        return HISTORY + 4 * slots, SEEN + slots
+
+    def _predict(self, table: TrackTable, dt: float) -> Floats:
+        table.labels[MISSED] += 1
+        table.labels[SEEN + table.step % (self.delta_t + 1)] = 0
+        return super()._predict(table, dt)
+
+    def _sort_detections(self, frame: Frame) -> tuple[Frame, Integers, int]:
+        scores = frame.scores
+        index = np.flatnonzero(scores > self.score_threshold)
+        confident = len(index)
+        if self.use_byte:
+            weak = (scores > self.low_threshold) & (scores < self.score_threshold)
+            index = np.concatenate([index, np.flatnonzero(weak)])
+        return frame.rows(index), index, confident
+
+    def _match(
+        self, table: TrackTable, corners: Floats, frame: Frame, index: Integers, confident: int
+    ) -> tuple[Integers, Integers, Integers]:
+        none = np.zeros(0, np.int64)
+        if not len(table) or not len(index):
+            return none, none, none
+        overlap = 1.0 - self._all_costs(table, corners, frame, index)
+        sure = overlap[:, :confident]
+        columns, rows, dropped = none, none, none
+        if confident:
+            columns, rows, dropped = self._assign(sure + self._momentum(table, frame, confident), sure)
+        free = np.ones(len(table), bool)
+        free[columns] = False
+        if confident < len(index):
+            left = np.flatnonzero(free)
+            c, r = self._assign_left(overlap[left, confident:])
+            free[left[c]] = False
+            columns, rows = np.concatenate([columns, left[c]]), np.concatenate([rows, r + confident])
+        unused = np.ones(len(index), bool)
+        unused[rows] = False
+        left, open_rows = np.flatnonzero(free), np.flatnonzero(unused[:confident])
+        if len(left) and len(open_rows):
+            found = overlap_matrix(table.values[LAST, left], frame.boxes[:, open_rows])
+            if frame.classes is not None:
+                found *= table.labels[CLASS, left][:, None] == frame.classes[open_rows]
+            if (found > self.iou_threshold).any():
+                dropped = none  # the official code renumbers the open detections in this stage
+            c, r = self._assign_left(found)
+            columns, rows = np.concatenate([columns, left[c]]), np.concatenate([rows, open_rows[r]])
+        return columns, rows, dropped
+
+    def _assign_left(self, overlap: Floats) -> tuple[Integers, Integers]:
+        """Match what is left by overlap alone."""
+        if not overlap.size or overlap.max() <= self.iou_threshold:
+            none = np.zeros(0, np.int64)
+            return none, none
+        if self.official_quirks:
+            return assign_then_threshold(overlap, overlap, self.iou_threshold)[:2]
+        return assign_overlap(overlap, overlap, self.iou_threshold)
+
+    def _previous(self, table: TrackTable) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """The detection ``delta_t`` frames ago, else the next later one, else the last; and whether there is any."""
+        values, labels = table.values, table.labels
+        previous = values[LAST]
+        for age in range(1, self.delta_t + 1):
+            slot = (table.step - age) % (self.delta_t + 1)
+            box = values[HISTORY + 4 * slot : HISTORY + 4 * slot + 4]
+            previous = np.where(labels[SEEN + slot] == 1, box, previous)
+        return previous, labels[SIGHT] != NEVER
+
+    def _momentum(self, table: TrackTable, frame: Frame, confident: int) -> Floats:
+        """``inertia`` x score x agreement of directions (in [-1/2, 1/2]) of all tracks and confident detections."""
+        previous, known = self._previous(table)
+        detected = frame.boxes[:, :confident]
+        way = (detected[:2] + detected[2:])[:, None, :] - (previous[:2] + previous[2:])[:, :, None]
+        way *= 0.5
+        length = np.sqrt(way[0] * way[0] + way[1] * way[1]) + 1e-6
+        direction = table.values[DIRECTION]
+        cosine = (direction[0][:, None] * way[0] + direction[1][:, None] * way[1]) / length
+        agreement = 0.5 - np.arccos(np.clip(cosine, -1.0, 1.0)) / np.pi
+        agreement *= (known * self.inertia)[:, None]
+        agreement *= frame.scores[:confident]
+        return agreement
+
+    def _miss(self, table: TrackTable, matched: Integers) -> None:
+        """Remember the filter of every track that has just gone out of sight."""
+        sight = table.labels[SIGHT]
+        gone = sight == VISIBLE
+        gone[matched] = False
+        if gone.any():
+            table.values[FROZEN, gone] = table.values[:FILTER_ROWS, gone]
+            sight[gone] = HIDDEN
+
+    def _observe(self, table: TrackTable, columns: Integers, frame: Frame, rows: Integers, index: Integers) -> None:
+        values, labels = table.values, table.labels
+        boxes = frame.boxes[:, rows]
+        previous, known = self._previous(table)
+        moved = columns[known[columns]]
+        if len(moved):
+            way = boxes[:, known[columns]] - previous[:, moved]
+            way = (way[:2] + way[2:]) * 0.5
+            values[DIRECTION, moved] = way / (np.sqrt(way[0] * way[0] + way[1] * way[1]) + 1e-6)
+        found = labels[SIGHT, columns] == HIDDEN
+        if found.any():
+            self._replay(table, columns[found], boxes[:, found])
+        self._remember(table, columns, boxes)
+        super()._observe(table, columns, frame, rows, index)
+
+    def _remember(self, table: TrackTable, columns: Integers | slice, boxes: Floats) -> None:
+        values, labels = table.values, table.labels
+        slot = table.step % (self.delta_t + 1)
+        labels[SEEN + slot, columns] = 1
+        values[HISTORY + 4 * slot : HISTORY + 4 * slot + 4, columns] = boxes
+        values[LAST, columns] = boxes
+        labels[SIGHT, columns] = VISIBLE
+        labels[MISSED, columns] = 0
+
+    def _replay(self, table: TrackTable, columns: Integers, boxes: Floats) -> None:
+        """Observation-centric re-update: run the filter again along the line from the last detection to this one."""
+        values = table.values
+        start, end = _centre_size(values[LAST, columns]), _centre_size(boxes)
+        gap = table.labels[MISSED, columns]
+        pace = values[ELAPSED, columns] / gap
+        block = values[FROZEN, columns]
+        # The last virtual detection is the real one, which the caller feeds in; the official code does so twice.
+        count = gap if self.official_quirks else gap - 1
+        for i in range(int(count.max(initial=0))):
+            going = np.flatnonzero(count > i)
+            x, y, w, h = start[:, going] + (i + 1) / gap[going] * (end[:, going] - start[:, going])
+            state = block[:, going]
+            state = self._kalman.update(state, np.stack([x, y, w * h, w / h]), self.layout.heights(state[P]))
+            block[:, going] = state
+            ahead = going[i < gap[going] - 1]
+            state = block[:, ahead]
+            self._kalman.predict(state, self.layout.heights(state[P]), pace[ahead])
+            block[:, ahead] = state
+        values[:FILTER_ROWS, columns] = block
+
+    def _give_birth(
+        self, table: TrackTable, frame: Frame, rows: Integers, dropped: Integers, index: Integers, confident: int
+    ) -> None:
+        old = len(table)
+        super()._give_birth(table, frame, rows, dropped, index, confident)
+        born = slice(old, len(table))
+        if self.official_quirks:  # does not count the first detection of a track as an observation
+            table.values[LAST, born] = -1.0
+        elif old < len(table):
+            self._remember(
+                table, born, frame.boxes[:, np.searchsorted(index[:confident], table.labels[DETECTION, born])]
+            )
+
+    def _corners(self, table: TrackTable, columns: Integers) -> Floats:
+        """The last detection itself; the filter only where there is none."""
+        seen = table.labels[SIGHT, columns] != NEVER
+        return np.where(seen, table.values[LAST, columns], super()._corners(table, columns))
+
+
+def _centre_size(boxes: Floats) -> Floats:
+    size = boxes[2:] - boxes[:2]
+    return np.concatenate([boxes[:2] + 0.5 * size, size])

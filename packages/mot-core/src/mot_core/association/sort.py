@@ -1,0 +1,136 @@
+"""SORT: a Kalman filter and the Hungarian method (Bewley et al. 2016)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from mot_core.association.assignment import assign_overlap, assign_then_threshold
+from mot_core.association.base import (
+    ELAPSED,
+    FIRST_FREE_LABEL,
+    FIRST_FREE_VALUE,
+    OnlineTracker,
+    Preset,
+    TrackTable,
+)
+from mot_core.association.frame import Floats, Frame, Integers
+from mot_core.association.kalman import FILTER_ROWS, SORT_NOISE, MotionNoise, P, V
+from mot_core.association.layouts import CentreAreaAspect, Layout
+
+STREAK = FIRST_FREE_LABEL
+AREA, AREA_VELOCITY = P.start + 2, V.start + 2
+
+
+@dataclass(kw_only=True, eq=False)
+class Sort(OnlineTracker):
+    """SORT (Bewley et al., ICIP 2016), all tracks in one batch.
+
+    Args:
+        score_threshold: detections up to this score are ignored.
+        iou_threshold: lowest IoU of a track and its detection.
+        max_age: frames for which a track without detections is kept.
+        min_hits: detections in a row that a track needs before it is reported (not in the first frames).
+        official_quirks: reproduce the official code where it departs from the paper (docs/parity.md lists how).
+        frame_rate: nominal frames per second, to turn timestamps (seconds) into frames.
+        min_area: tracks whose box is not larger than this (square pixels) are not reported.
+        max_aspect: tracks whose width / height is larger than this are not reported.
+        cost: association cost of tracks and detections.
+        noise: standard deviations of the Kalman filter.
+
+    >>> tracker = Sort()
+    >>> for x in (0, 5, 10):
+    ...     tracks = tracker.update(np.array([[x, 0, x + 40, 80]]), np.array([0.9]))
+    >>> tracks.ids, tracks.boxes_xyxy.round(1)
+    (array([1]), array([[10. ,  0. , 49.9, 80. ]]))
+    """
+
+    layout: ClassVar[Layout] = CentreAreaAspect()
+    table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE, FIRST_FREE_LABEL + 1)
+    PRESETS: ClassVar[Mapping[str, Preset]] = {
+        "default": Preset(),
+        "official": Preset({"max_age": 1, "official_quirks": True}),
+        "official:maxage30": Preset({"max_age": 30, "official_quirks": True}),
+    }
+
+    score_threshold: float = 0.6
+    iou_threshold: float = 0.3
+    max_age: float = 30
+    min_hits: int = 3
+    official_quirks: bool = False
+    noise: MotionNoise = SORT_NOISE
+
+    def _step(self, table: TrackTable, frame: Frame, dt: float) -> tuple[Integers, Floats]:
+        frame, index, confident = self._sort_detections(frame)
+        corners = self._predict(table, dt)
+        columns, rows, dropped = self._match(table, corners, frame, index, confident)
+        self._miss(table, columns)
+        if len(columns):
+            self._observe(table, columns, frame, rows, index)
+            table.labels[STREAK, columns] += 1
+        self._give_birth(table, frame, rows, dropped, index, confident)
+        return self._report(table)
+
+    def _sort_detections(self, frame: Frame) -> tuple[Frame, Integers, int]:
+        """The detections that take part, confident ones first; their rows in the input; how many are confident."""
+        index = np.flatnonzero(frame.scores > self.score_threshold)
+        return frame.rows(index), index, len(index)
+
+    def _predict(self, table: TrackTable, dt: float) -> Floats:
+        values = table.values
+        block = values[:FILTER_ROWS]
+        vanishing = block[AREA] + block[AREA_VELOCITY] * dt <= 0
+        if vanishing.any():
+            block[AREA_VELOCITY, vanishing] = 0.0
+        self._kalman.predict(block, self.layout.heights(block[P]), dt)
+        table.labels[STREAK, values[ELAPSED] > 0] = 0
+        values[ELAPSED] += dt
+        return self.layout.corners(block[P])
+
+    def _match(
+        self, table: TrackTable, corners: Floats, frame: Frame, index: Integers, confident: int
+    ) -> tuple[Integers, Integers, Integers]:
+        """Columns of the table, rows of the detections, and rows that were matched too badly to count."""
+        if not len(table) or not len(index):
+            none = np.zeros(0, np.int64)
+            return none, none, none
+        overlap = 1.0 - self._all_costs(table, corners, frame, index)
+        return self._assign(overlap, overlap)
+
+    def _assign(self, gain: Floats, overlap: Floats) -> tuple[Integers, Integers, Integers]:
+        if self.official_quirks:
+            return assign_then_threshold(gain, overlap, self.iou_threshold, keep_unique=True)
+        return *assign_overlap(gain, overlap, self.iou_threshold), np.zeros(0, np.int64)
+
+    def _miss(self, table: TrackTable, matched: Integers) -> None:
+        """What happens to tracks without a detection; nothing in SORT."""
+
+    def _give_birth(
+        self, table: TrackTable, frame: Frame, rows: Integers, dropped: Integers, index: Integers, confident: int
+    ) -> None:
+        unused = np.ones(confident, bool)
+        unused[rows[rows < confident]] = False
+        unused[dropped] = False
+        born = np.flatnonzero(unused)
+        if len(dropped):  # the official code numbers these last
+            born = np.concatenate([born, dropped[~np.isin(dropped, rows)]])
+        if len(born):
+            table.append(*self._newborn(frame, born, index))
+
+    def _report(self, table: TrackTable) -> tuple[Integers, Floats]:
+        elapsed = table.values[ELAPSED]
+        alive = elapsed <= self.max_age
+        if not alive.all():
+            table.select(np.flatnonzero(alive))
+            elapsed = table.values[ELAPSED]
+        reported = elapsed == 0
+        if table.step > self.min_hits:
+            reported &= table.labels[STREAK] >= self.min_hits
+        columns = np.flatnonzero(reported)
+        return columns, self._corners(table, columns)
+
+    def _corners(self, table: TrackTable, columns: Integers) -> Floats:
+        return self.layout.corners(table.values[P, columns])
