@@ -45,7 +45,7 @@ class Sort(OnlineTracker):
     >>> for x in (0, 5, 10):
     ...     tracks = tracker.update(np.array([[x, 0, x + 40, 80]]), np.array([0.9]))
     >>> tracks.ids, tracks.boxes_xyxy.round(1)
-    (array([1]), array([[10. ,  0. , 49.9, 80. ]]))
+    (array([1]), array([[10.,  0., 50., 80.]]))
     """
 
     layout: ClassVar[Layout] = CentreAreaAspect()
