@@ -1,0 +1,12 @@
+"""One line that says what the method does.
+
+>>> import torch
+>>> from example_method import track_smoothness
+>>> track_smoothness(torch.zeros(3, 1, 4)).item()
+0.0
+"""
+
+from example_method.smoothness import TrackSmoothness, track_smoothness
+
+__version__ = "0.1.0"
+__all__ = ["TrackSmoothness", "__version__", "track_smoothness"]
