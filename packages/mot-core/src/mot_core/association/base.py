@@ -5,17 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import Self
 
 from mot_core.association.costs import AssociationCost, DetectionBatch, TrackBatch, iou_cost
 from mot_core.association.frame import Floats, Frame, Integers, read_frame, write_tracks
 from mot_core.association.kalman import FILTER_ROWS, BatchedKalman, MotionNoise, P
 from mot_core.association.layouts import Layout
 from mot_core.structures import Array, Detections, Tracks
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # Rows of TrackTable.values behind the filter block, and of TrackTable.labels.
 SCORE, ELAPSED, FIRST_FREE_VALUE = FILTER_ROWS, FILTER_ROWS + 1, FILTER_ROWS + 2
