@@ -205,7 +205,7 @@ class OCSort(Sort):
             block[:, going] = state
             ahead = going[i < gap[going] - 1]
             state = block[:, ahead]
-            self._kalman.predict(state, self.layout.heights(state[P]), pace[ahead])
+            self._move(state, pace[ahead])
             block[:, ahead] = state
         values[:FILTER_ROWS, columns] = block
 

@@ -81,14 +81,17 @@ class Sort(OnlineTracker):
 
     def _predict(self, table: TrackTable, dt: float) -> Floats:
         values = table.values
-        block = values[:FILTER_ROWS]
+        self._move(values[:FILTER_ROWS], dt)
+        table.labels[STREAK, values[ELAPSED] > 0] = 0
+        values[ELAPSED] += dt
+        return self.layout.corners(values[P])
+
+    def _move(self, block: Floats, dt: float | Floats) -> None:
+        """Predict ``block`` in place; an area that would vanish stops shrinking."""
         vanishing = block[AREA] + block[AREA_VELOCITY] * dt <= 0
         if vanishing.any():
             block[AREA_VELOCITY, vanishing] = 0.0
         self._kalman.predict(block, self.layout.heights(block[P]), dt)
-        table.labels[STREAK, values[ELAPSED] > 0] = 0
-        values[ELAPSED] += dt
-        return self.layout.corners(block[P])
 
     def _match(
         self, table: TrackTable, corners: Floats, frame: Frame, index: Integers, confident: int
