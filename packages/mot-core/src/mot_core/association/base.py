@@ -100,6 +100,7 @@ class OnlineTracker(ABC):
     """
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {}
+    score_thresholds: ClassVar[tuple[str, ...]] = ()  # parameters that expect scores in [0, 1]
     layout: ClassVar[Layout]
     table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE, FIRST_FREE_LABEL)
 

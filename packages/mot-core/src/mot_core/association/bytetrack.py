@@ -60,6 +60,7 @@ class ByteTrack(OnlineTracker):
 
     layout: ClassVar[Layout] = CentreAspectHeight()
     table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE + 1, FIRST_FREE_LABEL + 2)
+    score_thresholds: ClassVar[tuple[str, ...]] = ("track_threshold", "low_threshold", "birth_threshold")
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "default": Preset(),
         "official": Preset(

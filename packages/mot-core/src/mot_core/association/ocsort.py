@@ -55,6 +55,7 @@ class OCSort(Sort):
     (array([1]), array([[10.,  0., 50., 80.]]))
     """
 
+    score_thresholds: ClassVar[tuple[str, ...]] = ("score_threshold", "low_threshold")
     _OFFICIAL: ClassVar[Mapping[str, object]] = {"official_quirks": True, "min_area": 100.0, "max_aspect": 1.6}
     _DANCE: ClassVar[Mapping[str, Mapping[str, object]]] = {"DanceTrack": {"max_aspect": float("inf")}}
     PRESETS: ClassVar[Mapping[str, Preset]] = {

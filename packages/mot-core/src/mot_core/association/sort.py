@@ -50,6 +50,7 @@ class Sort(OnlineTracker):
 
     layout: ClassVar[Layout] = CentreAreaAspect()
     table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE, FIRST_FREE_LABEL + 1)
+    score_thresholds: ClassVar[tuple[str, ...]] = ("score_threshold",)
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "default": Preset(),
         "official": Preset({"max_age": 1, "official_quirks": True}),

@@ -1,0 +1,80 @@
+"""The ``mot`` command. It starts fast: a subcommand is imported when it is called, not before."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from mot_core.cli.parser import Parser, Version
+
+COMMANDS = {
+    "track": "track objects through detections, with any installed tracker",
+    "eval": "score results against ground truth: HOTA, CLEAR, Identity",
+    "data": "check a data set before using it",
+}
+"""Subcommands, each a module of this package with ``configure(parser, arguments)``, and what they do."""
+
+DESCRIPTION = "Track objects, and score the tracks, on folders in MOTChallenge or KITTI layout."
+EPILOG = """\
+examples:
+  mot data check data/MOT17/train
+  mot track data/MOT17/train --tracker bytetrack --output out
+  mot eval out --gt data/MOT17/train
+
+exit codes: 0 done, 1 a problem with the input (one sentence on stderr), 2 wrong usage, 130 interrupted.
+MOT_DEBUG=1 in the environment shows where in the code a problem was found.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``mot`` and return its exit code.
+
+    Args:
+        arguments: what follows ``mot`` on the command line; by default that of this process.
+
+    >>> main(["--version"])
+    mot 0.1.0
+    0
+    """
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except SystemExit as exit_:  # argparse: --help, --version or wrong usage
+        return int(exit_.code or 0)
+    except KeyboardInterrupt as interruption:
+        return _complain(f"interrupted{': ' if str(interruption) else ''}{interruption}", 130)
+    except BrokenPipeError:  # the reader of our output (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        if os.environ.get("MOT_DEBUG"):
+            raise
+        return _complain(f"error: {_sentence(error)}", 1)
+
+
+def _run(arguments: list[str]) -> int:
+    parser = Parser(prog="mot", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action=Version, nargs=0, help="print the version and stop")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    called = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        if name == called:
+            import_module(f"mot_core.cli.{name}").configure(command, arguments)
+    namespace = parser.parse_args(arguments)
+    code = int(namespace.run(namespace))
+    sys.stdout.flush()  # so that a reader that went away is noticed here
+    return code
+
+
+def _sentence(error: Exception) -> str:
+    """The message of ``error``; those of the operating system start with a number that tells nothing."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"mot: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,57 @@
+"""``run.yaml``: what exactly was run, beside the results."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from mot_core.cli.parser import version
+from mot_core.io.atomic import open_atomic
+
+if TYPE_CHECKING:
+    from mot_core.cli.track import Job
+
+
+def write_record(arguments: argparse.Namespace, settings: Mapping[str, Any], jobs: Iterable[Job]) -> None:
+    """Write ``run.yaml`` with everything needed to repeat the run: input, version and all parameters."""
+    import yaml
+
+    record = {
+        "mot_core": version(),
+        "source": str(arguments.source),
+        "tracker": arguments.tracker,
+        "preset": arguments.preset or "default",
+        "given": plain(settings),
+        "sequences": {
+            job.sequence.name: {
+                "benchmark": job.sequence.benchmark,
+                "detections": str(job.detections.path),
+                "frames": f"{job.sequence.frame_numbers()[0]}-{job.sequence.frame_numbers()[-1]}",
+                "parameters": plain(job.tracker.parameters() if hasattr(job.tracker, "parameters") else settings),
+            }
+            for job in jobs
+        },
+    }
+    with open_atomic(arguments.output / "run.yaml") as file:
+        yaml.safe_dump(record, file, sort_keys=False, width=110)
+
+
+def plain(value: Any) -> Any:
+    """``value`` as YAML can hold it; functions by their full name.
+
+    >>> plain({"cost": len, "ages": (1, 2)})
+    {'cost': 'builtins.len', 'ages': [1, 2]}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(member) for key, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(member) for member in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return repr(value)

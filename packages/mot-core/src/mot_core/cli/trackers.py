@@ -1,0 +1,68 @@
+"""The trackers installed on this machine, found by entry point and loaded only when named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+GROUP = "mot_core.trackers"
+
+
+def installed_trackers() -> dict[str, EntryPoint]:
+    """The entry points of all trackers by name; nothing is imported.
+
+    >>> sorted({"bytetrack", "ocsort", "sort"} & set(installed_trackers()))
+    ['bytetrack', 'ocsort', 'sort']
+    """
+    return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+
+
+def load_tracker(name: str) -> Callable[..., Any]:
+    """The tracker class behind ``name``.
+
+    Raises:
+        ValueError: if no tracker has this name, or the package that brings it cannot be loaded.
+    """
+    trackers = installed_trackers()
+    if name not in trackers:
+        raise ValueError(f"--tracker: unknown tracker {name!r}; installed are: {', '.join(trackers) or 'none'}")
+    point = trackers[name]
+    try:
+        tracker = point.load()
+    except Exception as error:  # a plug-in may fail in any way; say which one it was
+        package = f" of package {point.dist.name}" if point.dist else ""
+        others = ", ".join(other for other in trackers if other != name)
+        raise ValueError(
+            f"--tracker: {name} ({point.value}{package}) cannot be loaded: {type(error).__name__}: {error}; "
+            f"other trackers: {others or 'none'}"
+        ) from error
+    if not callable(getattr(tracker, "update", None)):
+        raise ValueError(
+            f"--tracker: {name} ({point.value}) is not a tracker: it has no method update(boxes_xyxy, scores, "
+            "classes, timestamp)"
+        )
+    return tracker  # type: ignore[no-any-return]
+
+
+def build_tracker(
+    tracker: Callable[..., Any],
+    preset: str | None,
+    settings: Mapping[str, Any],
+    benchmark: str | None = None,
+    sequence: str | None = None,
+) -> Any:
+    """A fresh tracker with the parameters of ``preset``, and ``settings`` in place of some of them.
+
+    >>> from mot_core.association import ByteTrack
+    >>> build_tracker(ByteTrack, "official", {"low_threshold": 0.2}, "MOT17", "MOT17-05-FRCNN").max_age
+    14
+    """
+    presets = getattr(tracker, "PRESETS", {})
+    if preset is not None and preset not in presets:
+        name = getattr(tracker, "__name__", tracker)
+        raise ValueError(f"--preset: {name} has no preset {preset!r}; it has: {', '.join(presets) or 'none'}")
+    if not presets:
+        return tracker(**settings)
+    base = tracker.preset(preset or "default", benchmark=benchmark, sequence=sequence)  # type: ignore[attr-defined]
+    return tracker(**{**base.parameters(), **settings}) if settings else base

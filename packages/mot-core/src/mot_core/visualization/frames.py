@@ -1,0 +1,78 @@
+"""The frames of a sequence with its tracks drawn in; a plain canvas where there are no images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mot_core.visualization.drawing import Trails, draw_tracks
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mot_core.io import BoxTable, Sequence
+
+CANVAS = (244, 244, 242)
+SMALLEST_SIDE = 960
+
+
+class TrackedFrames:
+    """Draws the frames of ``sequence`` with ``tracks``, one at a time.
+
+    Args:
+        sequence: where the images are. Without images the boxes are drawn on a plain canvas.
+        tracks: rows of a result or of a ground truth.
+        tail: seconds that the trail behind a box reaches back.
+        magnify: factor of size; 0 enlarges frames whose longer side is below 960 pixels, so that labels can be read.
+    """
+
+    def __init__(self, sequence: Sequence, tracks: BoxTable, *, tail: float = 1.0, magnify: float = 0) -> None:
+        self.sequence = sequence
+        self.tracks = tracks
+        height, width = sequence.image_size or _first_image_size(sequence) or _extent(tracks)
+        self.scale = magnify or max(1, round(SMALLEST_SIDE / max(height, width)))
+        # Even sizes: video codecs share one colour value among 2x2 pixels.
+        self.size = 2 * round(width * self.scale / 2), 2 * round(height * self.scale / 2)
+        self.trails = Trails(tracks, max(1, round(tail * (sequence.frame_rate or 30.0))))
+
+    def draw(self, frame: int) -> Image.Image:
+        """Frame number ``frame`` (as in the files) with its boxes, trails and a caption."""
+        rows = self.tracks.frame(frame)
+        ids, boxes = self.tracks.ids[rows], self.tracks.boxes_xyxy[rows]
+        trails = {int(i): self.trails.ending_at(frame, int(i)) * self.scale for i in ids}
+        caption = f"{self.sequence.name}  {frame}"
+        return draw_tracks(self._background(frame), ids, boxes * self.scale, trails, caption)
+
+    def _background(self, frame: int) -> Image.Image:
+        from PIL import Image
+
+        path = self.sequence.image_path(frame)
+        if path is None or not path.is_file():
+            return Image.new("RGB", self.size, CANVAS)
+        with Image.open(path) as image:
+            return image.convert("RGB").resize(self.size, Image.Resampling.BILINEAR)
+
+
+def has_images(sequence: Sequence) -> bool:
+    """Whether at least the first frame of the sequence is there as an image."""
+    path = sequence.image_path(sequence.first_frame)
+    return path is not None and path.is_file()
+
+
+def _first_image_size(sequence: Sequence) -> tuple[int, int] | None:
+    from PIL import Image
+
+    path = sequence.image_path(sequence.first_frame)
+    if path is None or not path.is_file():
+        return None
+    with Image.open(path) as image:
+        return image.height, image.width
+
+
+def _extent(tracks: BoxTable) -> tuple[int, int]:
+    """(height, width) that holds every box."""
+    if not len(tracks):
+        return 1080, 1920
+    width, height = np.maximum(tracks.boxes_xyxy[:, 2:].max(0), 16.0)
+    return int(np.ceil(height)), int(np.ceil(width))

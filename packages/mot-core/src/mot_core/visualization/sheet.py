@@ -1,0 +1,47 @@
+"""A sheet of frames: the course of a sequence in one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mot_core.visualization.files import atomic_path, require
+from mot_core.visualization.frames import TrackedFrames
+
+if TYPE_CHECKING:
+    from mot_core.io import BoxTable, Sequence
+
+GUTTER = 12
+CELL_WIDTH = 800
+
+
+def save_sheet(sequence: Sequence, tracks: BoxTable, path: str | Path, *, columns: int = 3, rows: int = 2) -> Path:
+    """Save a PNG of ``columns * rows`` frames, evenly spread over the sequence, with boxes, identities and trails.
+
+    Args:
+        sequence: where the images are, and which frames to show.
+        tracks: rows of a result or of a ground truth.
+        path: file to write, replaced only once it is complete.
+        columns: frames side by side.
+        rows: frames one below the other.
+    """
+    require("plot")
+    from PIL import Image
+
+    numbers = sequence.frame_numbers()
+    count = min(columns * rows, len(numbers))
+    shown = [numbers[int((i + 0.5) * len(numbers) / count)] for i in range(count)]
+    frames = TrackedFrames(sequence, tracks, tail=2.0)
+    # Drawn large and then reduced: slanted lines and letters come out smooth.
+    factor = max(1.0, 2 * CELL_WIDTH / frames.size[0]) * frames.scale
+    frames = TrackedFrames(sequence, tracks, tail=2.0, magnify=factor)
+    width, height = CELL_WIDTH, round(CELL_WIDTH * frames.size[1] / frames.size[0])
+    columns = min(columns, count)
+    lines = -(-count // columns)
+    sheet = Image.new("RGB", (columns * (width + GUTTER) - GUTTER, lines * (height + GUTTER) - GUTTER), "white")
+    for cell, number in enumerate(shown):
+        picture = frames.draw(number).resize((width, height), Image.Resampling.LANCZOS)
+        sheet.paste(picture, (cell % columns * (width + GUTTER), cell // columns * (height + GUTTER)))
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG", optimize=True)
+    return Path(path)

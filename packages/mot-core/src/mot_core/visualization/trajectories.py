@@ -1,0 +1,115 @@
+"""Trajectories in space and time: what a tracker did, in one figure, without any image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mot_core.visualization.colors import identity_color
+from mot_core.visualization.files import atomic_path, require
+
+if TYPE_CHECKING:
+    from mot_core.io import BoxTable, Sequence
+
+LABEL_ROOM = (26.0, 15.0)
+"""Width and height in pixels of the figure that one identity label needs."""
+
+
+def save_trajectories(sequence: Sequence, tracks: BoxTable, path: str | Path) -> Path:
+    """Save a PNG with the paths of all box centres: in the image plane, and x and y over time.
+
+    A line breaks where its identity is not reported. An identity keeps its colour in all panels, so an identity
+    switch shows as a change of colour along a path.
+
+    Args:
+        sequence: name, frames and image size.
+        tracks: rows of a result or of a ground truth.
+        path: file to write, replaced only once it is complete.
+    """
+    require("plot")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # No pyplot: it keeps figures alive, picks a window system and is not safe in threads.
+    figure = Figure(figsize=(12, 5.6), dpi=160, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels: Any = figure.subplot_mosaic([["plane", "x"], ["plane", "y"]], width_ratios=[1.15, 1])
+    plane, over_x, over_y = panels["plane"], panels["x"], panels["y"]
+
+    paths = _paths(tracks)
+    for identity, points in paths.items():
+        color = np.array(identity_color(identity)) / 255
+        frames, x, y = _broken(points).T
+        for axes, horizontal, vertical in ((plane, x, y), (over_x, frames, x), (over_y, frames, y)):
+            axes.plot(horizontal, vertical, color=color, linewidth=1.3, solid_capstyle="round")
+            axes.plot(horizontal[:1], vertical[:1], "o", markersize=3, color=color)
+    _label_axes(sequence, tracks, plane, over_x, over_y)
+    figure.suptitle(
+        f"{sequence.name}: {len(paths)} identities, {len(tracks)} boxes, {len(sequence.frame_numbers())} frames",
+        fontsize=11,
+    )
+    figure.draw_without_rendering()  # places the panels, so that room for labels can be measured
+    for axes, columns in ((plane, (1, 2)), (over_x, (0, 1)), (over_y, (0, 2))):
+        _label_starts(axes, {identity: points[0, columns] for identity, points in paths.items()})
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+    return Path(path)
+
+
+def _label_starts(axes: Any, starts: dict[int, npt.NDArray[np.float64]]) -> None:
+    """Write the identity at the start of its path, older ones first, wherever no other label is in the way."""
+    taken = np.zeros((0, 2))
+    for identity, start in starts.items():
+        pixels = axes.transData.transform(start)
+        if (np.abs(taken - pixels) < LABEL_ROOM).all(1).any():
+            continue
+        taken = np.vstack([taken, pixels])
+        axes.annotate(
+            str(identity),
+            start,
+            xytext=(3, 3),
+            textcoords="offset points",
+            color=np.array(identity_color(identity)) / 255 * 0.75,
+            fontsize=7,
+        )
+
+
+def _paths(tracks: BoxTable) -> dict[int, npt.NDArray[np.float64]]:
+    """Per identity the rows ``(L, 3)`` of frame, x and y of the box centre, by frame."""
+    order = np.lexsort((tracks.frames, tracks.ids))
+    boxes = tracks.boxes_xyxy[order]
+    rows = np.column_stack([tracks.frames[order], (boxes[:, :2] + boxes[:, 2:]) / 2])
+    ids, starts = np.unique(tracks.ids[order], return_index=True)
+    return dict(zip(ids.tolist(), np.split(rows, starts[1:]), strict=True))
+
+
+def _broken(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The same points with a row of NaN in every gap of frames, where the line is to break."""
+    gaps = np.flatnonzero(np.diff(points[:, 0]) > 1) + 1
+    return np.insert(points, gaps, np.nan, axis=0)
+
+
+def _label_axes(sequence: Sequence, tracks: BoxTable, plane: Any, over_x: Any, over_y: Any) -> None:
+    if sequence.image_size is not None:
+        height, width = sequence.image_size
+    elif len(tracks):
+        width, height = tracks.boxes_xyxy[:, 2:].max(0)
+    else:
+        height, width = 1080, 1920
+    plane.set(xlim=(0, width), ylim=(height, 0), aspect="equal", xlabel="x (px)", ylabel="y (px)")
+    plane.set_title("image plane", fontsize=9)
+    numbers = sequence.frame_numbers()
+    for axes, label in ((over_x, "x (px)"), (over_y, "y (px)")):
+        axes.set(xlim=(numbers[0], numbers[-1]), ylabel=label)
+    over_y.invert_yaxis()  # up in the image is up in the plot
+    over_x.set_title("over time", fontsize=9)
+    over_x.tick_params(labelbottom=False)
+    over_y.set_xlabel("frame")
+    for axes in (plane, over_x, over_y):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="0.92", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelsize=8)

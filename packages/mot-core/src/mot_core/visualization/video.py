@@ -1,0 +1,70 @@
+"""Videos of tracks, encoded by PyAV (FFmpeg)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mot_core.visualization.files import atomic_path, require
+from mot_core.visualization.frames import TrackedFrames
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mot_core.io import BoxTable, Sequence
+
+DEFAULT_FRAME_RATE = 25.0
+
+
+def save_video(
+    sequence: Sequence, tracks: BoxTable, path: str | Path, *, on_frame: Callable[[], object] = lambda: None
+) -> Path:
+    """Save an mp4 of all frames of ``sequence`` with ``tracks`` drawn in; without images, on a plain canvas.
+
+    Args:
+        sequence: where the images are, which frames to show, and how many per second.
+        tracks: rows of a result or of a ground truth.
+        path: file to write, replaced only once it is complete.
+        on_frame: called after every frame, for a progress bar.
+    """
+    require("video")
+    frames = TrackedFrames(sequence, tracks)
+
+    def pictures() -> Iterator[Image.Image]:
+        for number in sequence.frame_numbers():
+            yield frames.draw(number)
+            on_frame()
+
+    return write_video(path, pictures(), sequence.frame_rate or DEFAULT_FRAME_RATE)
+
+
+def write_video(path: str | Path, pictures: Iterable[Image.Image], frame_rate: float) -> Path:
+    """Encode ``pictures``, all of one even size, as H.264 (MPEG-4 where FFmpeg was built without it).
+
+    Args:
+        path: file to write, replaced only once it is complete.
+        pictures: RGB images; only one is held in memory at a time.
+        frame_rate: frames per second.
+    """
+    require("video")
+    import av
+
+    codec, options = (
+        ("libx264", {"crf": "23", "preset": "veryfast"})
+        if "libx264" in av.codecs_available
+        else ("mpeg4", {"qscale": "4"})
+    )
+    with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+        stream: Any = None
+        for picture in pictures:
+            if stream is None:
+                stream = container.add_stream(codec, rate=Fraction(frame_rate).limit_denominator(1001), options=options)
+                stream.width, stream.height = picture.size
+                stream.pix_fmt = "yuv420p"  # what every player understands
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        if stream is None:
+            raise ValueError(f"cannot write {path}: a video needs at least one frame")
+        container.mux(stream.encode())
+    return Path(path)
