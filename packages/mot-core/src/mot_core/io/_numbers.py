@@ -1,0 +1,84 @@
+"""Text to a matrix of numbers, with a problem for every line that is not a row of numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from mot_core.io.problems import Problem
+from mot_core.io.table import Floats, Ints
+
+COLUMN_NAMES = ("frame", "id", "left", "top", "width", "height", "conf", "class", "visibility", "column 10")
+
+
+def read_lines(path: Path, what: str) -> tuple[list[str], Ints]:
+    """The lines of a text file that are not blank, and their numbers from 1."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no {what} file {path}; check the path") from None
+    except IsADirectoryError:
+        raise FileNotFoundError(f"{path} is a folder, expected a {what} file") from None
+    try:
+        lines = raw.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not a text file in UTF-8, expected {what} as text; save it as UTF-8") from None
+    numbers = [number for number, line in enumerate(lines, 1) if line and not line.isspace()]
+    if len(numbers) < len(lines):
+        lines = [lines[number - 1] for number in numbers]
+    return lines, np.array(numbers, np.int64)
+
+
+def read_numbers(path: Path, what: str) -> tuple[Floats, Ints, list[Problem]]:
+    """All good rows ``(R, C)`` of a file of 6 to 10 columns, their line numbers, and the problems of the others."""
+    lines, numbers = read_lines(path, what)
+    if not lines:
+        return np.zeros((0, 6)), numbers, []
+    separator = "," if "," in lines[0] else None
+    try:
+        values = np.loadtxt(lines, delimiter=separator, comments=None, ndmin=2)
+    except ValueError:
+        return _read_by_line(path, lines, numbers)  # slower, but can tell what is wrong where
+    if 6 <= values.shape[1] <= 10:
+        return values, numbers, []
+    return _read_by_line(path, lines, numbers)
+
+
+def _read_by_line(path: Path, lines: list[str], numbers: Ints) -> tuple[Floats, Ints, list[Problem]]:
+    rows = [line.split("," if "," in line else None) for line in lines]
+    width = Counter(map(len, rows)).most_common(1)[0][0]
+    good, values, problems = [], [], []
+    for number, row in zip(numbers.tolist(), rows, strict=True):
+        problem = _wrong_width(path, number, row, width) or _wrong_field(path, number, row)
+        if problem:
+            problems.append(problem)
+        else:
+            good.append(number)
+            values.append([float(field) for field in row])
+    return np.array(values, np.float64).reshape(len(good), width), np.array(good, np.int64), problems
+
+
+def _wrong_width(path: Path, line: int, row: list[str], width: int) -> Problem | None:
+    if not 6 <= len(row) <= 10:
+        message = f"expected 6 to 10 columns (frame, id, left, top, width, height, conf, ...), got {len(row)}"
+    elif len(row) != width:
+        message = f"expected {width} columns as in most lines, got {len(row)}"
+    else:
+        return None
+    return Problem("error", path, line, message, "the line may be cut off: complete or remove it", "columns")
+
+
+def _wrong_field(path: Path, line: int, row: list[str]) -> Problem | None:
+    for name, field in zip(COLUMN_NAMES, row, strict=False):
+        try:
+            float(field)
+        except ValueError:
+            pass
+        else:
+            if "_" not in field:  # Python reads 1_000, no other reader of these files does
+                continue
+        message = f"{name} must be a number, got {field.strip()!r}"
+        return Problem("error", path, line, message, "correct or remove the line", "number")
+    return None

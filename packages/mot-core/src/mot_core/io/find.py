@@ -1,0 +1,170 @@
+"""Finding sequences in folders: MOTChallenge layout and KITTI."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from mot_core.io.benchmarks import get_benchmark
+from mot_core.io.guess import guess_benchmark
+from mot_core.io.images import list_images, read_image_size
+from mot_core.io.kitti import read_kitti, read_seqmap
+from mot_core.io.mot import read_mot
+from mot_core.io.seqinfo import SeqInfo, read_seqinfo
+from mot_core.io.sequence import LABELS, Sequence
+
+KITTI_FRAME_RATE = 10.0
+
+
+def find_sequences(
+    source: str | PathLike[str], *, benchmark: str = "auto", image_size: tuple[int, int] | None = None
+) -> list[Sequence]:
+    """The sequences in a folder.
+
+    Args:
+        source: folder of one sequence (it holds ``seqinfo.ini``, ``gt``, ``det`` or ``img1``), folder of such folders,
+            or a KITTI folder with ``label_02`` (or its parent).
+        benchmark: a name of ``BENCHMARKS``, or ``"auto"`` to tell it from the names.
+        image_size: (height, width) for sequences that do not tell theirs.
+
+    Without ``seqinfo.ini`` the length and the size come from the images; without images, the length is the last
+    frame in ``gt`` and ``det``.
+
+    Raises:
+        FileNotFoundError: the folder is not there or holds no sequences.
+        ValueError: the benchmark cannot be told, or the length of a sequence.
+
+    >>> import tempfile
+    >>> from mot_core.io import make_scene
+    >>> root = Path(tempfile.mkdtemp())
+    >>> _ = make_scene(num_objects=3, num_frames=20).save(root, "crossing")
+    >>> [(s.name, s.length) for s in find_sequences(root, benchmark="generic")]
+    [('crossing', 20)]
+    """
+    root = Path(source)
+    kitti = kitti_root(root)
+    if kitti is not None:
+        if benchmark not in ("auto", "KITTI"):
+            raise ValueError(f"{kitti} is in the layout of KITTI, but the benchmark is {benchmark}; choose KITTI")
+        return [open_kitti_sequence(kitti, name, image_size) for name in kitti_names(kitti)]
+    folders = sequence_folders(root)
+    name = guess_benchmark(folders) if benchmark == "auto" else get_benchmark(benchmark).name
+    if get_benchmark(name).layout == "kitti":
+        raise ValueError(
+            f"{root} is not in the layout of KITTI (no folder {LABELS} or image_02); choose another benchmark"
+        )
+    return [open_sequence(folder, name, image_size) for folder in folders]
+
+
+def sequence_folders(root: Path) -> list[Path]:
+    """``root`` if it is a sequence, otherwise the sequences in it."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {root}; check the path")
+    if _is_sequence(root):
+        return [root.resolve()] if root.name in ("", "..") else [root]
+    children = sorted(child for child in root.iterdir() if child.is_dir())
+    found = [child for child in children if _is_sequence(child)]
+    if found:
+        return found
+    deeper = [child for child in children if kitti_root(child) or any(map(_is_sequence, _folders(child)))]
+    hint = f"did you mean {' or '.join(map(str, deeper))}?" if deeper else "check the path"
+    raise FileNotFoundError(
+        f"there are no sequences in {root} (a sequence is a folder with seqinfo.ini, gt, det or img1); {hint}"
+    )
+
+
+def open_sequence(folder: Path, benchmark: str, image_size: tuple[int, int] | None = None) -> Sequence:
+    """The sequence in one folder of the MOTChallenge layout."""
+    ini = folder / "seqinfo.ini"
+    info = read_seqinfo(ini) if ini.is_file() else SeqInfo()
+    image_dir = folder / info.image_dir
+    images = list_images(image_dir)
+    size = info.image_size
+    if size is None and images:
+        size = read_image_size(image_dir / f"{images.numbers[0]:0{images.digits}d}{images.extension}")
+    return Sequence(
+        name=folder.name,
+        path=folder,
+        benchmark=benchmark,
+        length=info.length or (images.numbers[-1] if images else _last_frame(folder)),
+        frame_rate=info.frame_rate,
+        image_size=size or image_size,
+        image_dir=image_dir if images else None,
+        image_ext=images.extension if images else info.image_ext,
+        image_digits=images.digits if images else 6,
+    )
+
+
+def kitti_root(root: Path) -> Path | None:
+    """The KITTI folder that ``root`` is or holds (``training``), None where it is none."""
+    for folder in (root, root / "training"):
+        if (folder / LABELS).is_dir() or (folder / "image_02").is_dir():
+            return folder
+    return None
+
+
+def kitti_names(root: Path) -> list[str]:
+    """The sequences of a KITTI folder."""
+    names = {file.stem for file in (root / LABELS).glob("*.txt")}
+    names |= {folder.name for folder in _folders(root / "image_02")}
+    if not names:
+        raise FileNotFoundError(f"there are no sequences in {root / LABELS}; check the path")
+    return sorted(names)
+
+
+def open_kitti_sequence(root: Path, name: str, image_size: tuple[int, int] | None = None) -> Sequence:
+    """One sequence of a KITTI folder."""
+    image_dir = root / "image_02" / name
+    images = list_images(image_dir)
+    length = read_seqmap(root).get(name)
+    if length is None and images:
+        length = images.numbers[-1] + 1
+    if length is None:
+        files = root.glob(f"*/{name}.txt")
+        tables = [
+            read_kitti(path, kind="ground_truth" if path.parent.name == LABELS else "detections") for path in files
+        ]
+        length = 1 + max((int(table.frames[-1]) for table in tables if len(table)), default=-1)
+    if length < 1:
+        raise _no_length(root / LABELS / f"{name}.txt")
+    if images:
+        first = image_dir / f"{images.numbers[0]:0{images.digits}d}{images.extension}"
+        image_size = read_image_size(first)
+    return Sequence(
+        name=name,
+        path=root,
+        benchmark="KITTI",
+        length=length,
+        first_frame=0,
+        frame_rate=KITTI_FRAME_RATE,
+        image_size=image_size,
+        image_dir=image_dir if images else None,
+        image_ext=images.extension if images else ".png",
+        image_digits=images.digits if images else 6,
+    )
+
+
+def _last_frame(folder: Path) -> int:
+    files = [path for path in (folder / "gt" / "gt.txt", *sorted(folder.glob("det/*.txt"))) if path.is_file()]
+    tables = [read_mot(path, kind="ground_truth" if path.name == "gt.txt" else "detections") for path in files]
+    last = max((int(np.max(table.frames)) for table in tables if len(table)), default=0)
+    if last < 1:
+        raise _no_length(folder)
+    return last
+
+
+def _no_length(place: Path) -> ValueError:
+    return ValueError(
+        f"the number of frames of {place} is unknown: there is no seqinfo.ini, no image and no row in gt or det; "
+        "add a seqinfo.ini with seqLength"
+    )
+
+
+def _is_sequence(folder: Path) -> bool:
+    return (folder / "seqinfo.ini").is_file() or any((folder / name).is_dir() for name in ("gt", "det", "img1"))
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(child for child in root.iterdir() if child.is_dir()) if root.is_dir() else []

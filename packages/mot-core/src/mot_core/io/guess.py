@@ -1,0 +1,74 @@
+"""Telling the benchmark from the names of folders and sequences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mot_core.io.benchmarks import BENCHMARKS
+
+if TYPE_CHECKING:
+    from mot_core.io.sequence import Sequence
+
+_MOT15_NAMES = (
+    "ADL-Rundle-[1368]|AVG-TownCentre|ETH-(Bahnhof|Crossing|Jelmoli|Linthescher|Pedcross2|Sunnyday)"
+    "|KITTI-(13|16|17|19)|PETS09-S2L[12]|TUD-(Campus|Crossing|Stadtmitte)|Venice-[12]"
+)
+_NAMES = {
+    "MOT15": _MOT15_NAMES,
+    "MOT16": r"MOT16-\d\d",
+    "MOT17": r"MOT17-\d\d(-(DPM|FRCNN|SDP))?",
+    "MOT20": r"MOT20-\d\d",
+    "DanceTrack": r"dancetrack\d{4}",
+    "SportsMOT": r"v_[\w-]{11}_c\d{3}",
+    "BEE24": r"BEE24-?\d\d",
+    "UAVDT": r"M(0[1-9]|1[0-4])\d\d",
+}
+_FOLDERS = {"2dmot2015": "MOT15"} | {name.lower(): name for name in BENCHMARKS if name != "generic"}
+
+
+def guess_benchmark(sequences: Iterable[str | Path | Sequence]) -> str:
+    """The benchmark that sequences belong to, by their names and those of the folders around them.
+
+    Args:
+        sequences: paths or names of sequences (result files count by their name), or sequences.
+
+    Returns:
+        A name of ``BENCHMARKS``.
+
+    Raises:
+        ValueError: the names tell nothing, or different benchmarks. It lists the choices.
+
+    >>> guess_benchmark(["MOT17-02-FRCNN", "MOT17-04-FRCNN"])
+    'MOT17'
+    >>> guess_benchmark([Path("data/BFT/val/eagle")])
+    'BFT'
+    """
+    guesses: dict[str | None, str] = {}
+    for sequence in sequences:
+        path = Path(sequence) if isinstance(sequence, str | Path) else sequence.path / sequence.name
+        guesses.setdefault(_guess(path), path.name)
+    choices = f"choose one of {', '.join(BENCHMARKS)} (generic for your own data)"
+    if not guesses:
+        raise ValueError(f"the benchmark cannot be told without sequences; {choices}")
+    if None in guesses:
+        raise ValueError(f"the benchmark of {guesses[None]} cannot be told from its name; {choices}")
+    if len(guesses) > 1:
+        found = ", ".join(f"{name} ({benchmark})" for benchmark, name in guesses.items())
+        raise ValueError(f"these sequences seem to belong to different benchmarks: {found}; {choices}")
+    (guess,) = guesses
+    return str(guess)
+
+
+def _guess(path: Path) -> str | None:
+    name = path.name.removesuffix(".txt")
+    for benchmark, pattern in _NAMES.items():
+        if re.fullmatch(pattern, name):
+            return benchmark
+    # The nearest folder decides; one called "MOT17" far above may hold anything.
+    for folder in path.parent.parts[::-1]:
+        if folder.lower() in _FOLDERS:
+            return _FOLDERS[folder.lower()]
+    return None

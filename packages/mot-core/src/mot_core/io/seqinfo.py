@@ -1,0 +1,94 @@
+"""``seqinfo.ini``, the description of a sequence in the MOTChallenge layout."""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T", int, float)
+
+
+@dataclass(frozen=True)
+class SeqInfo:
+    """What a ``seqinfo.ini`` says; None for what it leaves out.
+
+    Attributes:
+        name: of the sequence.
+        image_dir: folder of the images, in the folder of the sequence.
+        image_ext: extension of the images, with the dot.
+        frame_rate: frames per second.
+        length: number of frames.
+        image_size: (height, width).
+    """
+
+    name: str | None = None
+    image_dir: str = "img1"
+    image_ext: str = ".jpg"
+    frame_rate: float | None = None
+    length: int | None = None
+    image_size: tuple[int, int] | None = None
+
+
+def read_seqinfo(path: Path) -> SeqInfo:
+    r"""Read a ``seqinfo.ini``.
+
+    Raises:
+        ValueError: it is no ini file, has no section [Sequence], or a number in it is none or not positive.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "seqinfo.ini"
+    >>> _ = path.write_text("[Sequence]\nseqLength=600\nframeRate=30\nimWidth=1920\nimHeight=1080\n")
+    >>> info = read_seqinfo(path)
+    >>> info.length, info.image_size
+    (600, (1080, 1920))
+    """
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(path.read_text(encoding="utf-8-sig"))
+    except (configparser.Error, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is not an ini file as in MOTChallenge ({reason}); correct or remove it") from None
+    if not parser.has_section("Sequence"):
+        raise ValueError(f"{path} has no section [Sequence]; add that line at the top or remove the file")
+    section = parser["Sequence"]
+
+    def number(key: str, convert: Callable[[str], T]) -> T | None:
+        text = section.get(key)
+        if text is None:
+            return None
+        try:
+            value = convert(text)
+        except ValueError:
+            value = None
+        if value is None or not 0 < value < 1e9:
+            raise ValueError(f"{path}: {key} must be a positive number, got {text!r}; correct it")
+        return value
+
+    height, width = number("imHeight", int), number("imWidth", int)
+    return SeqInfo(
+        name=section.get("name"),
+        image_dir=section.get("imDir", "img1"),
+        image_ext=section.get("imExt", ".jpg"),
+        frame_rate=number("frameRate", float),
+        length=number("seqLength", int),
+        image_size=(height, width) if height and width else None,
+    )
+
+
+def write_seqinfo(path: Path, info: SeqInfo) -> None:
+    """Write a ``seqinfo.ini``; what is None is left out."""
+    height, width = info.image_size or (None, None)
+    entries = {
+        "name": info.name,
+        "imDir": info.image_dir,
+        "frameRate": None if info.frame_rate is None else f"{info.frame_rate:g}",
+        "seqLength": info.length,
+        "imWidth": width,
+        "imHeight": height,
+        "imExt": info.image_ext,
+    }
+    lines = [f"{key}={value}" for key, value in entries.items() if value is not None]
+    path.write_text("\n".join(["[Sequence]", *lines, ""]), encoding="utf-8")
