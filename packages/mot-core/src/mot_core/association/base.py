@@ -261,8 +261,10 @@ class OnlineTracker(ABC):
         if last is None:
             return 1.0
         dt = (timestamp - last) * self.frame_rate
-        # Timestamps of a regular video are a hair off; the exact step keeps results equal to those without them.
-        return 1.0 if abs(dt - 1.0) < 1e-6 else dt
+        # Timestamps of a regular video, with or without dropped frames, are a hair off; the exact step keeps results
+        # equal to those without them, and ``max_age`` exact.
+        whole = float(round(dt))
+        return whole if whole and abs(dt - whole) < 1e-6 else dt
 
     def _all_costs(self, table: TrackTable, corners: Floats, frame: Frame, index: Integers) -> Floats:
         """Cost ``(N, M)`` of all tracks at ``corners`` and all detections of ``frame``."""
