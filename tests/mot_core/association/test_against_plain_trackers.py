@@ -1,0 +1,112 @@
+"""Every tracker equals its plain-loop reference: identities, boxes, scores, classes and rows, frame by frame."""
+
+import numpy as np
+import pytest
+from crossing_scenes import make_frames
+from plain_trackers import PlainByteTrack, PlainOCSort, PlainSort
+
+from mot_core.association import ByteTrack, OCSort, Sort, pixel_iou_cost
+
+OFFICIAL_BYTETRACK = {"official_quirks": True, "cost": pixel_iou_cost}
+PAIRS = {
+    "sort": (lambda: Sort(), lambda: PlainSort()),
+    "sort-short-memory": (lambda: Sort(max_age=2, min_hits=1), lambda: PlainSort(max_age=2, min_hits=1)),
+    "sort-official": (lambda: Sort(official_quirks=True, max_age=1), lambda: PlainSort(official=True, max_age=1)),
+    "bytetrack": (lambda: ByteTrack(), lambda: PlainByteTrack()),
+    "bytetrack-unfused": (lambda: ByteTrack(fuse_score=False), lambda: PlainByteTrack(fuse_score=False)),
+    "bytetrack-short-memory": (lambda: ByteTrack(max_age=4), lambda: PlainByteTrack(max_age=4)),
+    "bytetrack-official": (
+        lambda: ByteTrack(**OFFICIAL_BYTETRACK, max_age=6),
+        lambda: PlainByteTrack(official=True, max_age=6),
+    ),
+    "ocsort": (lambda: OCSort(), lambda: PlainOCSort()),
+    "ocsort-byte": (lambda: OCSort(use_byte=True, delta_t=2), lambda: PlainOCSort(use_byte=True, delta_t=2)),
+    "ocsort-official": (lambda: OCSort(official_quirks=True), lambda: PlainOCSort(official=True)),
+    "ocsort-official-byte": (
+        lambda: OCSort(official_quirks=True, use_byte=True),
+        lambda: PlainOCSort(official=True, use_byte=True),
+    ),
+}
+DENSITIES = {
+    "sparse": {"num_objects": 3, "clutter": 0.3},
+    "medium": {"num_objects": 9},
+    "crowd": {"num_objects": 24, "num_frames": 25, "size": (300, 400), "clutter": 3.0},
+}
+
+
+def assert_equal_rows(tracks, rows, frame):
+    rows = sorted(rows, key=lambda row: row.id)
+    order = np.argsort(tracks.ids)
+    assert tracks.ids[order].tolist() == [row.id for row in rows], frame
+    np.testing.assert_allclose(
+        tracks.boxes_xyxy[order], np.reshape([row.box for row in rows], (-1, 4)), rtol=0, atol=1e-6
+    )
+    assert tracks.scores[order].tolist() == [row.score for row in rows]
+    assert tracks.classes[order].tolist() == [row.label for row in rows]
+    assert tracks.detection_index[order].tolist() == [row.row for row in rows]
+
+
+def assert_equal_runs(pair, frames):
+    """Returns the number of rows and of identities seen."""
+    tracker, plain = (make() for make in PAIRS[pair])
+    count, ids = 0, set()
+    for number, frame in enumerate(frames, 1):
+        tracks = tracker.update(*frame)
+        assert_equal_rows(tracks, plain.update(*frame), number)
+        count += len(tracks)
+        ids |= set(tracks.ids.tolist())
+    return count, len(ids)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("density", DENSITIES)
+@pytest.mark.parametrize("pair", PAIRS)
+def test_equals_plain_loops(pair, density, seed):
+    options = DENSITIES[density]
+    count, ids = assert_equal_runs(pair, make_frames(seed, **options))
+    assert count > 10 * options["num_objects"] ** 0.5  # the scene is not trivial
+    assert ids >= options["num_objects"] // 2
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("pair", PAIRS)
+def test_equals_plain_loops_with_classes(pair, seed):
+    assert_equal_runs(pair, make_frames(seed, num_objects=10, num_classes=3, size=(300, 400)))
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_equals_plain_loops_after_long_gaps(pair):
+    """Tracks age out, and OC-SORT replays gaps of every length up to its memory."""
+    frames = make_frames(11, num_objects=4, num_frames=150, miss=0.35, clutter=0.2, weak=0.5)
+    assert_equal_runs(pair, frames)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["dropped-frames", "any-time"])
+@pytest.mark.parametrize("pair", PAIRS)
+def test_equals_plain_loops_at_irregular_times(pair, whole):
+    tracker, plain = (make() for make in PAIRS[pair])
+    rng = np.random.default_rng(3)
+    time = 17.0
+    for number, (boxes, scores, _) in enumerate(make_frames(5, num_frames=60), 1):
+        # Whole steps meet max_age exactly; the fuzz of seconds must not decide.
+        dt = float(rng.integers(1, 4)) if whole else rng.uniform(0.4, 2.5)
+        dt = 1.0 if number == 1 else dt
+        time += dt / tracker.frame_rate
+        tracks = tracker.update(boxes, scores, timestamp=time)
+        assert_equal_rows(tracks, plain.update(boxes, scores, dt=dt), number)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize(
+    ("detections", "last"),
+    [("MOT15/train/TUD-Stadtmitte/det/sort.txt", 179), ("MOT17/train/MOT17-05-FRCNN/det/yolox.txt", 150)],
+)
+def test_equals_plain_loops_on_real_detections(pair, detections, last, mot_data):
+    rows = np.loadtxt(mot_data / detections, delimiter=",")
+    frames = []
+    for number in range(1, last + 1):
+        found = rows[rows[:, 0] == number]
+        left, top, width, height, score = found[:, 2:7].T
+        frames.append((np.stack([left, top, left + width, top + height], 1), score))
+    count, _ = assert_equal_runs(pair, frames)
+    assert count > 400
