@@ -1,0 +1,25 @@
+"""HOTA, CLEAR and Identity metrics: of result files, of arrays, and inside a validation step.
+
+The mathematics is TrackEval's (extra ``[eval]``); what counts is decided here, by each benchmark's official rules.
+The metrics for validation steps need torch and torchmetrics and are therefore loaded on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mot_core.evaluation.scores import Scores as Scores
+from mot_core.evaluation.sequence import score_sequence as score_sequence
+
+if TYPE_CHECKING:
+    from mot_core.evaluation.metric import CLEAR as CLEAR
+    from mot_core.evaluation.metric import HOTA as HOTA
+    from mot_core.evaluation.metric import Identity as Identity
+    from mot_core.evaluation.metric import TrackingMetrics as TrackingMetrics
+
+_METRICS = ("CLEAR", "HOTA", "Identity", "TrackingMetrics")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _METRICS:
+        raise AttributeError(f"module 'mot_core.evaluation' has no attribute {name!r}")
+    return getattr(import_module("mot_core.evaluation.metric"), name)

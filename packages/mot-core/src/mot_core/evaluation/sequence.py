@@ -1,0 +1,151 @@
+"""Tables of ground truth and results of one sequence to scores, by the rules of a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mot_core.evaluation.protocol import FramePair, prepare_frame, roles
+from mot_core.evaluation.scores import Scores, score_frames
+from mot_core.io.benchmarks import Benchmark, EvaluatedClass, get_benchmark
+from mot_core.io.mot import repeated_ids
+from mot_core.io.problems import raise_first
+from mot_core.io.table import BoxTable
+
+
+def score_sequence(
+    ground_truth: BoxTable,
+    results: BoxTable,
+    benchmark: str | Benchmark,
+    frames: range,
+    *,
+    ignore_regions: BoxTable | None = None,
+    name: str = "sequence",
+) -> dict[str, Scores]:
+    """Score the results of one sequence.
+
+    Args:
+        ground_truth: all its rows, also those that the benchmark does not count.
+        results: boxes with identities.
+        benchmark: the rules, by name or as :class:`mot_core.io.Benchmark`.
+        frames: the frame numbers of the sequence.
+        ignore_regions: boxes in which unmatched results are not counted as false.
+        name: what to call the sequence in messages.
+
+    Returns:
+        The scores of each class that the benchmark scores (one, except in KITTI).
+
+    Raises:
+        ValueError: nothing in the ground truth counts although it has rows, it does not have the classes that the
+            benchmark needs, a row lies outside of ``frames``, an identity is negative or occurs twice in a frame, or
+            a box is not finite.
+
+    >>> table = BoxTable([1, 2], [7, 7], [[0, 0, 10, 20], [1, 0, 11, 20]])
+    >>> score_sequence(table, table, "generic", range(1, 3))["object"]["HOTA"]
+    100.0
+    """
+    rules = get_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
+    for table, what in ((ground_truth, "ground truth"), (results, "results")):
+        _check_rows(table, f"{what} of {name}", frames)
+        raise_first(repeated_ids(table, by_class=rules.layout == "kitti")[1])
+    check_ids(results, f"results of {name}")
+    check_classes(ground_truth, rules, f"ground truth of {name}")
+    if len(ground_truth) and not rules.counted(ground_truth).any():
+        raise ValueError(nothing_counts(f"the ground truth of {name}", len(ground_truth), rules))
+    _check_result_classes(results, rules, name)
+    regions = ignore_regions if ignore_regions is not None else BoxTable.empty()
+    return {
+        one.name: score_frames(list(prepare_frames(ground_truth, results, regions, rules, one, frames)))
+        for one in rules.classes
+    }
+
+
+def prepare_frames(
+    ground_truth: BoxTable,
+    results: BoxTable,
+    ignore_regions: BoxTable,
+    benchmark: Benchmark,
+    evaluated: EvaluatedClass,
+    frames: range,
+) -> Iterator[FramePair]:
+    """What counts in each frame, when one class is scored."""
+    present, counted, distractor = roles(ground_truth, benchmark, evaluated)
+    ground_truth, counted, distractor = ground_truth.select(present), counted[present], distractor[present]
+    if benchmark.layout == "kitti":
+        results = results.select(results.classes == evaluated.number)
+    for number in frames:
+        truth, found, regions = (table.frame(number) for table in (ground_truth, results, ignore_regions))
+        yield prepare_frame(
+            ground_truth.ids[truth],
+            ground_truth.boxes_xyxy[truth],
+            results.ids[found],
+            results.boxes_xyxy[found],
+            counted=counted[truth],
+            distractor=distractor[truth],
+            benchmark=benchmark,
+            ignore_boxes_xyxy=ignore_regions.boxes_xyxy[regions],
+        )
+
+
+def place(table: BoxTable, row: int, otherwise: str) -> str:
+    """File and line of a row; for a table without file, ``otherwise``."""
+    return otherwise if table.path is None else f"{table.path}:{table.lines[row]}"
+
+
+def check_ids(table: BoxTable, what: str) -> None:
+    """Refuse rows without identity."""
+    for row in np.flatnonzero(table.ids < 0)[:1]:
+        raise ValueError(
+            f"{place(table, row, what)}: identity {table.ids[row]} in frame {table.frames[row]}, expected 0 or more; "
+            "detections have no identities and cannot be scored, track them first"
+        )
+
+
+def check_classes(ground_truth: BoxTable, benchmark: Benchmark, what: str) -> None:
+    """Refuse a ground truth whose classes are not those of the benchmark."""
+    if benchmark.known_classes is None:
+        return
+    unknown = ~np.isin(ground_truth.classes, list(benchmark.known_classes))
+    for row in np.flatnonzero(unknown)[:1]:
+        number = ground_truth.classes[row]
+        told = f"class {number} in column 8" if number >= 0 else "no class in column 8 (as MOT15 files)"
+        raise ValueError(
+            f"{place(ground_truth, row, what)}: {told}, but the rules of {benchmark.name} need one of "
+            f"{min(benchmark.known_classes)} to {max(benchmark.known_classes)}; choose the benchmark that the files "
+            "are from, or generic for data of your own"
+        )
+
+
+def nothing_counts(what: str, rows: int, benchmark: Benchmark) -> str:
+    """The sentence for a ground truth that is empty after the rules of the benchmark."""
+    numbers = [one.number for one in benchmark.classes if one.number is not None]
+    wanted = "conf not 0" + (f" and class {' or '.join(map(str, numbers))}" if numbers else "")
+    return (
+        f"{what} is empty under the rules of {benchmark.name}: of its {rows} rows none counts ({wanted}); "
+        "choose the benchmark that the files are from, or generic for data of your own"
+    )
+
+
+def _check_rows(table: BoxTable, what: str, frames: range) -> None:
+    outside = (table.frames < frames.start) | (table.frames >= frames.stop)
+    for row in np.flatnonzero(outside)[:1]:
+        raise ValueError(
+            f"{place(table, row, what)}: frame {table.frames[row]}, but the sequence has frames "
+            f"{frames.start} to {frames.stop - 1}; are these of another sequence?"
+        )
+    for row in np.flatnonzero(~np.isfinite(table.boxes_xyxy).all(axis=1))[:1]:
+        box = table.boxes_xyxy[row].tolist()
+        raise ValueError(f"{place(table, row, what)}: box {box} in frame {table.frames[row]} is not finite")
+
+
+def _check_result_classes(results: BoxTable, benchmark: Benchmark, name: str) -> None:
+    """As TrackEval: in benchmarks of one class, results may leave the class out but not name another one."""
+    if benchmark.layout == "kitti" or not benchmark.needs_class_column:
+        return
+    other = (results.classes > 0) & (results.classes != benchmark.classes[0].number)
+    for row in np.flatnonzero(other)[:1]:
+        raise ValueError(
+            f"{place(results, row, f'results of {name}')}: class {results.classes[row]}, but {benchmark.name} scores "
+            f"{benchmark.classes[0].name}s (class {benchmark.classes[0].number}) only; remove the other classes"
+        )
