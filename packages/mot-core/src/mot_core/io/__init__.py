@@ -12,6 +12,7 @@ from mot_core.io.images import read_image_size
 from mot_core.io.kitti import read_kitti
 from mot_core.io.mot import read_mot
 from mot_core.io.sequence import Sequence
+from mot_core.io.synthetic import SyntheticScene, make_scene
 from mot_core.io.table import BoxTable
 from mot_core.io.writer import KittiResultWriter, ResultWriter, write_mot
 
@@ -24,9 +25,11 @@ __all__ = [
     "KittiResultWriter",
     "ResultWriter",
     "Sequence",
+    "SyntheticScene",
     "find_sequences",
     "get_benchmark",
     "guess_benchmark",
+    "make_scene",
     "open_atomic",
     "read_image_size",
     "read_kitti",

@@ -13,13 +13,9 @@ from typing import TextIO
 
 @contextmanager
 def open_atomic(path: str | PathLike[str]) -> Iterator[TextIO]:
-    """Open a text file for writing that appears under its name only when the block ends without an exception.
+    """Open a text file for writing that appears under its name only when the block ends well.
 
-    The text goes to a hidden file beside it first. On an exception, ``KeyboardInterrupt`` included, that file is
-    removed, and what was at ``path`` before stays as it was. Missing folders are made. Line ends are LF everywhere.
-
-    Raises:
-        OSError: the folder cannot be made or written to; the message names it.
+    Line ends are LF everywhere. Otherwise as ``atomic_path``.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "new" / "out.txt"
@@ -30,6 +26,20 @@ def open_atomic(path: str | PathLike[str]) -> Iterator[TextIO]:
     >>> path.read_text()
     'text'
     """
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
+
+
+@contextmanager
+def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
+    """A hidden file beside ``path`` to write to, which takes its name when the block ends without an exception.
+
+    On an exception, ``KeyboardInterrupt`` included, the hidden file is removed, and what was at ``path`` before stays
+    as it was. Missing folders are made.
+
+    Raises:
+        OSError: the folder cannot be made or written to; the message names it.
+    """
     target = Path(path)
     if target.is_dir():
         raise IsADirectoryError(f"cannot write {target}: it is a folder, expected a file name")
@@ -37,14 +47,13 @@ def open_atomic(path: str | PathLike[str]) -> Iterator[TextIO]:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        file = temporary.open("x", encoding="utf-8", newline="\n")
+        temporary.touch(exist_ok=False)
     except OSError as error:
         raise type(error)(
             f"cannot write {target}: {error.strerror or error}; choose a folder that you may write to"
         ) from None
     try:
-        with file:
-            yield file
+        yield temporary
         os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -60,7 +60,7 @@ def scan_kitti(path: Path, kind: Kind) -> tuple[BoxTable, list[Problem]]:
     for number, line in zip(numbers.tolist(), lines, strict=True):
         try:
             row, label = _parse(line.split(), kind)
-        except ValueError as error:
+        except ValueError as error:  # noqa: PERF203
             problems.append(Problem("error", path, number, str(error), "correct or remove the line", "row"))
         else:
             good.append(number)

@@ -45,7 +45,8 @@ def read_mot(path: str | PathLike[str], *, kind: Kind) -> BoxTable:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a line is not a row of numbers, a number is not finite, frame, id or class is not an integer, a
-            frame is below 1, a size is negative, or an identity occurs twice in a frame. The message names file and line.
+            frame is below 1, a size is negative, or an identity occurs twice in a frame. The message names file and
+            line.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "gt.txt"
