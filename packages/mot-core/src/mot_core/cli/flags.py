@@ -125,7 +125,7 @@ def add_flags(parser: argparse.ArgumentParser, title: str, parameters: Mapping[s
     """Give ``parser`` one flag per parameter, in a group called ``title``; flags not given leave no trace."""
     group = parser.add_argument_group(title)
     for parameter in parameters.values():
-        text = parameter.description.replace("%", "%%")
+        text = _in_terminal_words(parameter.description, parameters)
         if parameter.default is not inspect.Parameter.empty:
             text += f" (default: {_spelled(parameter.default)})"
         options: dict[str, Any] = {"dest": _dest(parameter), "default": argparse.SUPPRESS, "help": text.strip()}
@@ -213,6 +213,13 @@ def _readable_type(annotation: Any) -> tuple[type, tuple[Any, ...], bool] | None
     if annotation in (bool, int, float, str):
         return annotation, (), optional
     return None
+
+
+def _in_terminal_words(text: str, parameters: Mapping[str, Parameter]) -> str:
+    """``text`` of a docstring for ``--help``: other parameters as flags, no markup."""
+    flags = {name: parameter.flag for name, parameter in parameters.items()}
+    text = re.sub(r"``(.+?)``", lambda code: flags.get(code[1], code[1]), text)
+    return text.replace("%", "%%")  # argparse formats it
 
 
 def _reader(parameter: Parameter) -> Callable[[str], Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, cast
 
 GROUP = "mot_core.trackers"
 
@@ -42,7 +42,7 @@ def load_tracker(name: str) -> Callable[..., Any]:
             f"--tracker: {name} ({point.value}) is not a tracker: it has no method update(boxes_xyxy, scores, "
             "classes, timestamp)"
         )
-    return tracker  # type: ignore[no-any-return]
+    return cast(Callable[..., Any], tracker)
 
 
 def build_tracker(

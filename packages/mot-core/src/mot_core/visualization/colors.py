@@ -6,7 +6,7 @@ import math
 from functools import lru_cache
 
 GOLDEN_ANGLE = math.pi * (3.0 - math.sqrt(5.0))
-LIGHTNESS = (0.66, 0.54, 0.76)
+LIGHTNESS = (0.68, 0.56, 0.76, 0.48, 0.62)  # five, because three repeats the hue of 21 identities before
 CHROMA = 0.17
 
 
@@ -21,7 +21,7 @@ def identity_color(identity: int) -> tuple[int, int, int]:
         identity: any integer; -1 (no identity) is grey.
 
     >>> identity_color(1), identity_color(2), identity_color(-1)
-    ((52, 132, 0), (147, 165, 255), (128, 128, 128))
+    ((58, 138, 3), (147, 165, 255), (128, 128, 128))
     """
     if identity < 0:
         return 128, 128, 128

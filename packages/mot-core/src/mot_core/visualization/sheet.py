@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mot_core.visualization.files import atomic_path, require
+from mot_core.io.atomic import atomic_path
+from mot_core.visualization.extras import require
 from mot_core.visualization.frames import TrackedFrames
 
 if TYPE_CHECKING:

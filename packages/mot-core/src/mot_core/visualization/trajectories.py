@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mot_core.io.atomic import atomic_path
 from mot_core.visualization.colors import identity_color
-from mot_core.visualization.files import atomic_path, require
+from mot_core.visualization.extras import require
 
 if TYPE_CHECKING:
     from mot_core.io import BoxTable, Sequence

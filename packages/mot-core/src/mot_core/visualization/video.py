@@ -7,7 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mot_core.visualization.files import atomic_path, require
+from mot_core.io.atomic import atomic_path
+from mot_core.visualization.extras import require
 from mot_core.visualization.frames import TrackedFrames
 
 if TYPE_CHECKING:

@@ -1,26 +1,10 @@
-"""Files that appear complete or not at all, and the sentence for a missing extra."""
+"""The packages that pictures need."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
-from pathlib import Path
 
 MODULES = {"plot": ("matplotlib", "PIL"), "video": ("av", "PIL")}
-
-
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary sibling of ``path`` that takes its name when the block ends well, and goes when it does not."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def require(extra: str) -> None:

@@ -1,0 +1,75 @@
+"""Colours of identities, and what is drawn over a frame."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mot_core.io import BoxTable
+from mot_core.visualization import draw_tracks, identity_color
+from mot_core.visualization.colors import text_color
+from mot_core.visualization.drawing import Trails
+
+
+@given(st.integers(0, 2**40))
+def test_colors_stand_out_from_paper_and_from_their_labels(identity):
+    color = identity_color(identity)
+    assert all(0 <= channel <= 255 for channel in color)
+    assert color == identity_color(identity)
+    weights = (0.299, 0.587, 0.114)
+    brightness = np.dot(color, weights)
+    assert 40 < brightness < 225
+    assert abs(brightness - np.dot(text_color(color), weights)) > 90
+
+
+def test_identities_of_one_crowd_have_different_colors():
+    colors = np.array([identity_color(identity) for identity in range(1, 25)], float)
+    distance = np.abs(colors[:, None] - colors).sum(-1) + 1e9 * np.eye(len(colors))
+    assert distance.min() > 20
+    assert distance.diagonal(1).min() > 150  # neighbours in number are often neighbours in space
+
+
+def test_a_box_is_drawn_where_it_is_and_the_frame_is_not_touched():
+    frame = Image.new("RGB", (200, 100), "white")
+    drawn = draw_tracks(frame, np.array([4]), np.array([[100.0, 40.0, 150.0, 90.0]]))
+    changed = np.argwhere((np.asarray(drawn) != 255).any(-1))
+    assert changed.min(0)[1] == 100
+    assert changed.max(0).tolist() == [90, 150]
+    assert drawn.getpixel((125, 65)) == (255, 255, 255)  # the inside stays visible
+    assert (np.asarray(frame) == 255).all()
+
+
+@pytest.mark.parametrize("box", [[-50, -50, 20, 20], [180, 80, 260, 160], [-10, -10, 300, 300], [500, 500, 600, 600]])
+def test_boxes_that_reach_outside_keep_their_label_inside(box):
+    frame = Image.new("RGB", (200, 100), "white")
+    drawn = np.asarray(draw_tracks(frame, np.array([8]), np.array([box], float)))
+    color = np.array(identity_color(8))
+    assert (drawn == color).all(-1).sum() > 20
+
+
+def test_a_grey_frame_and_no_tracks_are_fine():
+    drawn = draw_tracks(Image.new("L", (60, 40), 128), np.zeros(0, np.int64), np.zeros((0, 4)))
+    assert drawn.mode == "RGB"
+    assert drawn.getpixel((5, 5)) == (128, 128, 128)
+
+
+def test_trails_reach_back_over_gaps_but_not_too_far():
+    centres = {1: 10, 2: 20, 4: 40, 5: 50}
+    boxes = [[x - 5, 0, x + 5, 10] for x in centres.values()]
+    table = BoxTable([*centres, 5], [7] * 4 + [9], [*boxes, [0, 0, 10, 10]])
+    trails = Trails(table, length=3)
+    assert trails.ending_at(5, 7)[:, 0].tolist() == [20, 40, 50]
+    assert trails.ending_at(5, 9).tolist() == [[5, 5]]
+    assert trails.ending_at(1, 7)[:, 0].tolist() == [10]
+
+
+def test_a_trail_is_drawn_and_fades():
+    frame = Image.new("RGB", (200, 100), "white")
+    path = np.array([[10.0, 50.0], [60.0, 50.0], [110.0, 50.0], [160.0, 50.0]])
+    drawn = np.asarray(draw_tracks(frame, np.zeros(0, np.int64), np.zeros((0, 4)), {3: path}), float)
+    old, new = drawn[50, 20], drawn[50, 150]
+    assert (old < 255).any()
+    assert np.abs(new - identity_color(3)).sum() < np.abs(old - identity_color(3)).sum()
