@@ -109,8 +109,8 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True)
 def bench_association(session: nox.Session) -> None:
-    """Measure our trackers and the peers on the same detections; writes benchmarks/association.json."""
-    _install(session, "-e", "packages/mot-core")
+    """Measure our trackers and the peers on identical detections: speed, memory, quality."""
+    _install(session, "-e", "packages/mot-core[eval]")
     session.run("python", "benchmarks/association.py", *session.posargs, env=QUIET)
 
 
