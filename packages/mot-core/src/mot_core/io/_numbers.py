@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mot_core.io.problems import Problem
+from mot_core.io.problems import Problem, error
 from mot_core.io.table import Floats, Ints
 
 COLUMN_NAMES = ("frame", "id", "left", "top", "width", "height", "conf", "class", "visibility", "column 10")
@@ -24,7 +24,9 @@ def read_lines(path: Path, what: str) -> tuple[list[str], Ints]:
     try:
         lines = raw.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not a text file in UTF-8, expected {what} as text; save it as UTF-8") from None
+        raise error(
+            path, f"expected {what} as text in UTF-8, got other bytes", "save it as UTF-8", "encoding"
+        ) from None
     numbers = [number for number, line in enumerate(lines, 1) if line and not line.isspace()]
     if len(numbers) < len(lines):
         lines = [lines[number - 1] for number in numbers]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
-import numpy as np
-
 from mot_core.io.benchmarks import get_benchmark
 from mot_core.io.guess import guess_benchmark
 from mot_core.io.images import list_images, read_image_size
-from mot_core.io.kitti import read_kitti, read_seqmap
-from mot_core.io.mot import read_mot
+from mot_core.io.kitti import read_seqmap, scan_kitti
+from mot_core.io.mot import scan_mot
+from mot_core.io.problems import DataError, error
 from mot_core.io.seqinfo import SeqInfo, read_seqinfo
 from mot_core.io.sequence import LABELS, Sequence
 
@@ -75,15 +74,17 @@ def sequence_folders(root: Path) -> list[Path]:
     )
 
 
-def open_sequence(folder: Path, benchmark: str, image_size: tuple[int, int] | None = None) -> Sequence:
+def open_sequence(
+    folder: Path, benchmark: str, image_size: tuple[int, int] | None = None, *, use_seqinfo: bool = True
+) -> Sequence:
     """The sequence in one folder of the MOTChallenge layout."""
     ini = folder / "seqinfo.ini"
-    info = read_seqinfo(ini) if ini.is_file() else SeqInfo()
+    info = read_seqinfo(ini) if use_seqinfo and ini.is_file() else SeqInfo()
     image_dir = folder / info.image_dir
     images = list_images(image_dir)
     size = info.image_size
     if size is None and images:
-        size = read_image_size(image_dir / f"{images.numbers[0]:0{images.digits}d}{images.extension}")
+        size = read_image_size(image_dir / images.name(images.numbers[0]))
     return Sequence(
         name=folder.name,
         path=folder,
@@ -123,14 +124,12 @@ def open_kitti_sequence(root: Path, name: str, image_size: tuple[int, int] | Non
         length = images.numbers[-1] + 1
     if length is None:
         files = root.glob(f"*/{name}.txt")
-        tables = [
-            read_kitti(path, kind="ground_truth" if path.parent.name == LABELS else "detections") for path in files
-        ]
+        tables = [scan_kitti(path, "detections")[0] for path in files]
         length = 1 + max((int(table.frames[-1]) for table in tables if len(table)), default=-1)
     if length < 1:
         raise _no_length(root / LABELS / f"{name}.txt")
     if images:
-        first = image_dir / f"{images.numbers[0]:0{images.digits}d}{images.extension}"
+        first = image_dir / images.name(images.numbers[0])
         image_size = read_image_size(first)
     return Sequence(
         name=name,
@@ -147,19 +146,19 @@ def open_kitti_sequence(root: Path, name: str, image_size: tuple[int, int] | Non
 
 
 def _last_frame(folder: Path) -> int:
-    files = [path for path in (folder / "gt" / "gt.txt", *sorted(folder.glob("det/*.txt"))) if path.is_file()]
-    tables = [read_mot(path, kind="ground_truth" if path.name == "gt.txt" else "detections") for path in files]
-    last = max((int(np.max(table.frames)) for table in tables if len(table)), default=0)
+    # Faulty lines are told when the files are read, not here.
+    truth = folder / "gt" / "gt.txt"
+    tables = [scan_mot(truth, "ground_truth")[0]] if truth.is_file() else []
+    tables += [scan_mot(path, "detections")[0] for path in folder.glob("det/*.txt")]
+    last = max((int(table.frames[-1]) for table in tables if len(table)), default=0)
     if last < 1:
         raise _no_length(folder)
     return last
 
 
-def _no_length(place: Path) -> ValueError:
-    return ValueError(
-        f"the number of frames of {place} is unknown: there is no seqinfo.ini, no image and no row in gt or det; "
-        "add a seqinfo.ini with seqLength"
-    )
+def _no_length(place: Path) -> DataError:
+    message = "the number of frames is unknown: there is no seqinfo.ini, no image and no row in gt or det"
+    return error(place, message, "add a seqinfo.ini with seqLength", "length")
 
 
 def _is_sequence(folder: Path) -> bool:

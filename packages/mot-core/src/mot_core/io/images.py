@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from mot_core.io.problems import error
+
 EXTENSIONS = (".jpg", ".jpeg", ".png")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame, of any coding
@@ -26,6 +28,10 @@ class ImageFiles:
     numbers: tuple[int, ...]
     digits: int
     extension: str
+
+    def name(self, number: int) -> str:
+        """The file name of an image."""
+        return f"{number:0{self.digits}d}{self.extension}"
 
 
 def list_images(folder: Path) -> ImageFiles | None:
@@ -58,7 +64,9 @@ def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         except struct.error:
             size = None
     if size is None:
-        raise ValueError(f"{os.fspath(path)} is not a complete JPEG or PNG image; replace it")
+        raise error(
+            Path(path), "expected a JPEG or PNG image, got something else or a part of one", "replace it", "image"
+        )
     return size
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from mot_core.io._numbers import read_lines
 from mot_core.io.benchmarks import DONT_CARE, KITTI_CLASSES
 from mot_core.io.mot import EXACT, FARTHEST, KINDS, Kind, repeated_ids
-from mot_core.io.problems import Problem, raise_first
+from mot_core.io.problems import Problem, error, raise_first
 from mot_core.io.table import BoxTable
 
 _CLASS_NUMBERS = {name.lower(): number for number, name in enumerate(KITTI_CLASSES)} | {"person_sitting": 4}
@@ -60,8 +60,8 @@ def scan_kitti(path: Path, kind: Kind) -> tuple[BoxTable, list[Problem]]:
     for number, line in zip(numbers.tolist(), lines, strict=True):
         try:
             row, label = _parse(line.split(), kind)
-        except ValueError as error:  # noqa: PERF203
-            problems.append(Problem("error", path, number, str(error), "correct or remove the line", "row"))
+        except ValueError as reason:  # noqa: PERF203
+            problems.append(Problem("error", path, number, str(reason), "correct or remove the line", "row"))
         else:
             good.append(number)
             rows.append(row)
@@ -130,6 +130,6 @@ def read_seqmap(root: Path) -> dict[str, int]:
         for number, line in zip(numbers.tolist(), lines, strict=True):
             fields = line.split()
             if len(fields) < 4 or not fields[3].isdecimal():
-                raise ValueError(f"{path}:{number}: expected 'name empty first length', got {line!r}; correct the line")
+                raise error(path, f"expected 'name empty 000000 length', got {line!r}", "correct it", "seqmap", number)
             lengths[fields[0]] = int(fields[3])
     return lengths

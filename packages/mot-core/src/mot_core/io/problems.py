@@ -36,10 +36,24 @@ class Problem:
         return f"{place}: {self.message}; {self.remedy}"
 
 
+class DataError(ValueError):
+    """A file cannot be used; ``problem`` tells why, ``more`` how many other lines of it are wrong."""
+
+    def __init__(self, problem: Problem, more: int = 0) -> None:
+        super().__init__(f"{problem} (and {more} more)" if more else f"{problem}")
+        self.problem = problem
+        self.more = more
+
+    def __reduce__(self) -> tuple[type[DataError], tuple[Problem, int]]:
+        return type(self), (self.problem, self.more)
+
+
+def error(file: Path, message: str, remedy: str, kind: str, line: int | None = None) -> DataError:
+    """An exception for a problem that stops the reading of a file."""
+    return DataError(Problem("error", file, line, message, remedy, kind))
+
+
 def raise_first(problems: Sequence[Problem]) -> None:
-    """Raise ``ValueError`` with the first problem (by line) if there is one."""
-    if not problems:
-        return
-    first = min(problems, key=lambda problem: problem.line or 0)
-    more = len(problems) - 1
-    raise ValueError(f"{first}" + (f" ({more} more of its lines are wrong)" if more else ""))
+    """Raise ``DataError`` with the first problem (by line) if there is one."""
+    if problems:
+        raise DataError(min(problems, key=lambda problem: problem.line or 0), len(problems) - 1)

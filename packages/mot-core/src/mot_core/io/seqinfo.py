@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from mot_core.io.problems import error
+
 T = TypeVar("T", int, float)
 
 
@@ -48,11 +50,11 @@ def read_seqinfo(path: Path) -> SeqInfo:
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(path.read_text(encoding="utf-8-sig"))
-    except (configparser.Error, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is not an ini file as in MOTChallenge ({reason}); correct or remove it") from None
+    except (configparser.Error, UnicodeDecodeError) as reason:
+        message = "expected an ini file as in MOTChallenge, got " + " ".join(str(reason).split())
+        raise error(path, message, "correct or remove it", "seqinfo") from None
     if not parser.has_section("Sequence"):
-        raise ValueError(f"{path} has no section [Sequence]; add that line at the top or remove the file")
+        raise error(path, "expected a section [Sequence], got none", "add that line at the top", "seqinfo")
     section = parser["Sequence"]
 
     def number(key: str, convert: Callable[[str], T]) -> T | None:
@@ -64,7 +66,7 @@ def read_seqinfo(path: Path) -> SeqInfo:
         except ValueError:
             value = None
         if value is None or not 0 < value < 1e9:
-            raise ValueError(f"{path}: {key} must be a positive number, got {text!r}; correct it")
+            raise error(path, f"{key} must be a positive number, got {text!r}", "correct it", "seqinfo")
         return value
 
     height, width = number("imHeight", int), number("imWidth", int)

@@ -1,0 +1,240 @@
+"""The checks of one sequence."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mot_core.io.benchmarks import DONT_CARE
+from mot_core.io.images import ImageFiles, list_images, read_image_size
+from mot_core.io.kitti import scan_kitti
+from mot_core.io.mot import Kind, scan_mot
+from mot_core.io.problems import DataError, Problem
+from mot_core.io.seqinfo import SeqInfo, read_seqinfo
+from mot_core.io.sequence import Sequence, frames_outside, missing_classes
+from mot_core.io.table import BoxTable
+
+
+@dataclass(frozen=True)
+class SequenceSummary:
+    """What there is of one sequence.
+
+    Attributes:
+        name: of the sequence.
+        path: its folder.
+        frames: number of frames.
+        image_size: (height, width), None where unknown.
+        frame_rate: frames per second, None where unknown.
+        rows: rows of the ground truth; None where there is none.
+        boxes: rows that count in the evaluation.
+        identities: identities among them.
+        ignore_regions: boxes in which results are no errors.
+        detections: number of detections by name.
+        images: number of images of its frames.
+    """
+
+    name: str
+    path: Path
+    frames: int
+    image_size: tuple[int, int] | None
+    frame_rate: float | None
+    rows: int | None
+    boxes: int | None
+    identities: int | None
+    ignore_regions: int
+    detections: dict[str, int]
+    images: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def check_sequence(sequence: Sequence) -> tuple[SequenceSummary, list[Problem]]:
+    """Look at every file of a sequence; ``length`` 0 stands for unknown."""
+    look = _Look(sequence)
+    images = look.at_images()
+    truth, regions = look.at_ground_truth()
+    counted = None if truth is None else truth.select(sequence.rules.counted(truth))
+    summary = SequenceSummary(
+        name=sequence.name,
+        path=sequence.path,
+        frames=sequence.length,
+        image_size=sequence.image_size,
+        frame_rate=sequence.frame_rate,
+        rows=None if truth is None else len(truth),
+        boxes=None if counted is None else len(counted),
+        identities=None if counted is None else len(np.unique(counted.ids)),
+        ignore_regions=len(regions),
+        detections={name: look.at_detections(name) for name in sequence.detection_names()},
+        images=images,
+    )
+    return summary, look.problems
+
+
+@dataclass
+class _Look:
+    """Collects the problems of a sequence, file by file."""
+
+    sequence: Sequence
+    problems: list[Problem] = field(default_factory=list)
+
+    def note(
+        self,
+        severity: Literal["error", "warning"],
+        file: Path,
+        message: str,
+        remedy: str,
+        kind: str,
+        line: int | None = None,
+    ) -> None:
+        self.problems.append(Problem(severity, file, line, message, remedy, kind))
+
+    def at_images(self) -> int:
+        """The number of images of the frames; compares seqinfo.ini and images."""
+        sequence = self.sequence
+        images = list_images(sequence.image_dir) if sequence.image_dir else None
+        if sequence.rules.layout == "mot":
+            self._at_seqinfo(images)
+        if sequence.image_dir is None or images is None or not sequence.length:
+            return 0
+        wanted = set(sequence.frame_numbers())
+        missing, extra = sorted(wanted - set(images.numbers)), sorted(set(images.numbers) - wanted)
+        if missing:
+            message = f"{len(missing)} of {len(wanted)} images are missing, the first is that of frame {missing[0]}"
+            self.note("warning", sequence.image_dir, message, "copy them again or correct seqLength", "images")
+        if extra:
+            message = f"{len(extra)} images are of no frame of the sequence, the first is number {extra[0]}"
+            remedy = f"frames count from {sequence.first_frame}: renumber the images or correct seqLength"
+            self.note("warning", sequence.image_dir, message, remedy, "images")
+        return len(wanted & set(images.numbers))
+
+    def _at_seqinfo(self, images: ImageFiles | None) -> None:
+        sequence, path = self.sequence, self.sequence.path / "seqinfo.ini"
+        if not path.is_file():
+            source = "the images" if images else "the last frame in gt and det; the end may be missing"
+            self.note("warning", path, f"there is none, so the length is that of {source}", "add one", "seqinfo")
+            return
+        try:
+            info = read_seqinfo(path)
+        except DataError:
+            return  # told when the sequence was opened
+        if info.length is None:
+            self.note("warning", path, "seqLength is missing", "add it, so that empty last frames count", "seqinfo")
+        if info.name not in (None, sequence.name):
+            message = f"name is {info.name!r}, but the folder is {sequence.name!r}"
+            self.note("warning", path, message, "the folder's name is used: make them equal", "seqinfo")
+        if images and sequence.image_dir:
+            self._compare_sizes(path, info, sequence.image_dir, images)
+
+    def _compare_sizes(self, path: Path, info: SeqInfo, image_dir: Path, images: ImageFiles) -> None:
+        try:
+            height, width = read_image_size(image_dir / images.name(images.numbers[0]))
+        except DataError as error:
+            self.problems.append(error.problem)
+            return
+        if info.image_size not in (None, (height, width)):
+            message = f"imWidth and imHeight differ from the images, which are {width}x{height}"
+            self.note("warning", path, message, "correct them if the boxes fit the images", "seqinfo")
+
+    def at_ground_truth(self) -> tuple[BoxTable | None, BoxTable]:
+        """The ground truth, if there is a file, and the ignore regions."""
+        sequence, path = self.sequence, self.sequence.ground_truth_path
+        ignore = sequence.path / "gt" / "ignore.txt"
+        regions = BoxTable.empty()
+        if sequence.rules.layout == "mot" and ignore.is_file():
+            regions = self._scan(ignore, "detections")
+        if not path.is_file():
+            return None, regions
+        table = self._scan(path, "ground_truth")
+        if sequence.rules.layout == "kitti":
+            regions = table.select(table.classes == DONT_CARE)
+            table = table.select(table.classes != DONT_CARE)
+        without_classes = missing_classes(table, sequence.rules)
+        self.problems += without_classes
+        if not without_classes:
+            self._at_classes(table)
+            self._at_counted(table)
+        self._count(
+            "warning", table, (table.scores != 0) & (table.scores != 1), "conf is neither 0 nor 1", "use 0 or 1"
+        )
+        size = table.boxes_xyxy[:, 2:] - table.boxes_xyxy[:, :2]
+        self._count("warning", table, (size == 0).any(1), "the box has no area", "no result can match it: remove it")
+        self._outside_image(table)
+        return table, regions
+
+    def at_detections(self, name: str) -> int:
+        """The number of detections in one file."""
+        table = self._scan(self.sequence.detection_path(name), "detections")
+        outside = (table.scores < 0) | (table.scores > 1)
+        if outside.any():
+            message = f"scores lie between {table.scores.min():g} and {table.scores.max():g}, not in [0, 1]"
+            self._count("warning", table, outside, message, "give the tracker thresholds that fit these scores")
+        self._outside_image(table)
+        return len(table)
+
+    def _scan(self, path: Path, kind: Kind) -> BoxTable:
+        scan = scan_kitti if self.sequence.rules.layout == "kitti" else scan_mot
+        try:
+            table, problems = scan(path, kind)
+        except DataError as error:
+            self.problems.append(error.problem)
+            return BoxTable.empty(path)
+        self.problems += problems
+        if self.sequence.length:
+            self.problems += frames_outside(table, self.sequence.frame_numbers())
+        return table
+
+    def _at_classes(self, table: BoxTable) -> None:
+        rules = self.sequence.rules
+        if rules.known_classes is not None:
+            unknown = ~np.isin(table.classes, list(rules.known_classes))
+            for row in np.flatnonzero(unknown):
+                message = f"{rules.name} knows the classes 1 to {max(rules.known_classes)}, got {table.classes[row]}"
+                self.note("error", self._file(table), message, "correct column 8", "class", int(table.lines[row]))
+        elif rules.name == "MOT15" and np.isin(table.classes, range(2, 14)).any():
+            message = "there are classes in column 8, which MOT15 does not have; they are not looked at"
+            self.note("warning", self._file(table), message, "check that the benchmark is right", "class")
+
+    def _at_counted(self, table: BoxTable) -> None:
+        sequence = self.sequence
+        counted = table.select(sequence.rules.counted(table))
+        if not len(counted):
+            names = " or ".join(one.name for one in sequence.rules.classes)
+            message = f"none of {len(table)} rows counts as {names} by the rules of {sequence.rules.name}"
+            self.note("error", self._file(table), message, "check conf, class and the benchmark", "counted")
+            return
+        missing = sorted(set(sequence.frame_numbers()) - set(counted.frames.tolist()))
+        if missing and sequence.rules.layout == "mot":
+            message = f"{len(missing)} of {sequence.length} frames have no box that counts, the first is {missing[0]}"
+            self.note("warning", self._file(table), message, "fine if nobody is there", "frames without boxes")
+
+    def _outside_image(self, table: BoxTable) -> None:
+        if self.sequence.image_size is None:
+            return
+        height, width = self.sequence.image_size
+        left, top, right, bottom = table.boxes_xyxy.T
+        outside = (right <= 0) | (bottom <= 0) | (left >= width) | (top >= height)
+        message = f"the box lies outside the image of {width}x{height}"
+        self._count("warning", table, outside, message, "check that boxes and images have the same scale")
+
+    def _count(
+        self,
+        severity: Literal["error", "warning"],
+        table: BoxTable,
+        rows: npt.NDArray[np.bool_],
+        message: str,
+        remedy: str,
+    ) -> None:
+        """One problem for all these rows, at the first."""
+        lines = np.sort(table.lines[rows])
+        if len(lines):
+            more = f" (the first of {len(lines)} rows)" if len(lines) > 1 else ""
+            self.note(severity, self._file(table), message + more, remedy, message, int(lines[0]))
+
+    def _file(self, table: BoxTable) -> Path:
+        return table.path or self.sequence.path
