@@ -1,0 +1,31 @@
+"""roboflow/trackers. ``supervision.Detections`` are built before the clock runs."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import supervision as sv
+from trackers import ByteTrackTracker, OCSORTTracker, SORTTracker
+
+from peers import Peer
+
+PACKAGES = ("trackers", "supervision", "numpy", "scipy")
+
+
+def _prepare(boxes: np.ndarray, scores: np.ndarray) -> sv.Detections:
+    return sv.Detections(xyxy=boxes, confidence=scores)
+
+
+def _read(tracked: sv.Detections) -> tuple[np.ndarray, np.ndarray]:
+    named = tracked.tracker_id >= 0  # -1 marks detections that are not confirmed yet
+    return tracked.tracker_id[named], tracked.xyxy[named]
+
+
+def _peer(tracker: type[Any]) -> Peer:
+    defaults = {name: p.default for name, p in inspect.signature(tracker).parameters.items()}
+    return Peer(lambda: tracker().update, _prepare, _read, defaults)
+
+
+TRACKERS = {"SORT": _peer(SORTTracker), "ByteTrack": _peer(ByteTrackTracker), "OC-SORT": _peer(OCSORTTracker)}

@@ -1,0 +1,112 @@
+"""Drives the trackers of one package in the environment of that package: jobs in, answers out, as JSON lines.
+
+``python benchmarks/worker.py roboflow`` imports ``peers.roboflow``, says which trackers and versions it has, and then
+answers one job per line: ``{"job": "time", "tracker": "ByteTrack", "stream": "stream.npz"}``.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from peers import Peer
+from streams import Stream
+
+
+def time_updates(peer: Peer, stream: Stream) -> dict[str, Any]:
+    """CPU time of every update; everything the tracker takes is prepared before the clock runs."""
+    nanoseconds = []
+    for frames in stream.sequences():
+        prepared = [peer.prepare(boxes, scores) for boxes, scores in frames]
+        step = peer.start()
+        # What was prepared is out of sight of the garbage collector: it costs a peer with many objects nothing.
+        gc.collect()
+        gc.freeze()
+        for frame in prepared:
+            begin = time.process_time_ns()
+            step(frame)
+            nanoseconds.append(time.process_time_ns() - begin)
+        gc.unfreeze()
+    p50, p95 = np.percentile(nanoseconds, (50, 95)) / 1e6
+    per_second = 1e9 * len(nanoseconds) / sum(nanoseconds)
+    return {"frames_per_second": round(per_second, 1), "p50_ms": round(p50, 4), "p95_ms": round(p95, 4)}
+
+
+def track(peer: Peer, stream: Stream, output: str) -> dict[str, Any]:
+    """Write what the tracker finds to ``output``, to be scored elsewhere."""
+    ids, boxes, counts = [], [], []
+    for frames in stream.sequences():
+        step = peer.start()
+        for frame in frames:
+            found, where = peer.read(step(peer.prepare(*frame)))
+            ids.append(found)
+            boxes.append(np.reshape(where, (-1, 4)))
+            counts.append(len(found))
+    np.savez(output, ids=np.concatenate(ids), boxes=np.concatenate(boxes), counts=np.array(counts))
+    return {"boxes": sum(counts)}
+
+
+def measure_memory(peer: Peer, stream: Stream, settled: int) -> dict[str, float]:
+    """Resident memory in MiB: at the end, at its peak, and what it grew after the first ``settled`` frames."""
+    (frames,) = stream.sequences()
+    step = peer.start()
+    at_start = 0.0
+    for number, frame in enumerate(frames):
+        if number == settled:
+            gc.collect()
+            at_start = _resident_mib()
+        step(peer.prepare(*frame))
+    gc.collect()
+    at_end = _resident_mib()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"end_mib": round(at_end, 1), "peak_mib": round(peak, 1), "growth_mib": round(at_end - at_start, 1)}
+
+
+def _resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+JOBS: dict[str, Callable[..., dict[str, Any]]] = {
+    "time": time_updates,
+    "track": track,
+    "memory": measure_memory,
+}
+
+
+def main() -> None:
+    # Some peers print; what they print must not come between the answers.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    package = importlib.import_module(f"peers.{sys.argv[1]}")
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+    trackers: dict[str, Peer] = package.TRACKERS
+    about = {
+        "python": sys.version.split()[0],
+        "versions": {name: version(name) for name in package.PACKAGES},
+        "trackers": {
+            name: {key: getattr(value, "__name__", str(value)) for key, value in peer.parameters.items()}
+            for name, peer in trackers.items()
+        },
+    }
+    print(json.dumps(about), file=answers)
+    for line in sys.stdin:
+        job = json.loads(line)
+        run = JOBS[job.pop("job")]
+        answer = run(trackers[job.pop("tracker")], Stream.load(job.pop("stream")), **job)
+        print(json.dumps(answer), file=answers)
+
+
+if __name__ == "__main__":
+    main()
