@@ -7,16 +7,29 @@ The metrics for validation steps need torch and torchmetrics and are therefore l
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mot_core.evaluation.scores import Scores as Scores
-from mot_core.evaluation.sequence import score_sequence as score_sequence
+from mot_core.evaluation.folder import evaluate
+from mot_core.evaluation.report import ClassScores, Evaluation
+from mot_core.evaluation.scores import Scores
+from mot_core.evaluation.sequence import score_sequence
+from mot_core.evaluation.table import print_scores, scores_table
 
 if TYPE_CHECKING:
-    from mot_core.evaluation.metric import CLEAR as CLEAR
-    from mot_core.evaluation.metric import HOTA as HOTA
-    from mot_core.evaluation.metric import Identity as Identity
-    from mot_core.evaluation.metric import TrackingMetrics as TrackingMetrics
+    from mot_core.evaluation.metric import CLEAR, HOTA, Identity, TrackingMetrics
 
 _METRICS = ("CLEAR", "HOTA", "Identity", "TrackingMetrics")
+__all__ = [
+    "CLEAR",
+    "HOTA",
+    "ClassScores",
+    "Evaluation",
+    "Identity",
+    "Scores",
+    "TrackingMetrics",
+    "evaluate",
+    "print_scores",
+    "score_sequence",
+    "scores_table",
+]
 
 
 def __getattr__(name: str) -> Any:

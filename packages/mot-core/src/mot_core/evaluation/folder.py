@@ -1,0 +1,198 @@
+"""A folder of result files and a folder of ground truth to scores."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from mot_core.evaluation.report import ClassScores, Evaluation
+from mot_core.evaluation.scores import Scores
+from mot_core.evaluation.sequence import score_sequence
+from mot_core.io import (
+    Benchmark,
+    BoxTable,
+    Sequence,
+    find_sequences,
+    get_benchmark,
+    guess_benchmark,
+    read_kitti,
+    read_mot,
+)
+from mot_core.io.problems import raise_first
+from mot_core.io.sequence import frames_outside
+
+Item = TypeVar("Item")
+
+LISTED = 5
+
+
+def evaluate(
+    results: str | PathLike[str],
+    gt: str | PathLike[str],
+    *,
+    benchmark: str = "auto",
+    frames: tuple[int, int] | None = None,
+    split: Literal["half-val"] | None = None,
+    progress: bool = False,
+) -> Evaluation:
+    """Score result files against ground truth.
+
+    Args:
+        results: folder with ``<sequence>.txt`` in it or in its folder ``data``, or one such file. Results of
+            ``MOT17-02-DPM``, ``-FRCNN`` and ``-SDP`` belong to any ground truth of MOT17-02.
+        gt: folder of sequences, or one sequence. Sequences without a result file are not scored; they are listed in
+            :attr:`Evaluation.missing`, and :attr:`Evaluation.notes` says so.
+        benchmark: the rules, a name of :data:`mot_core.io.BENCHMARKS`; ``"auto"`` tells them from the names.
+        frames: score only the frames from the first to the second, both included.
+        split: ``"half-val"``: score only the second half of every sequence.
+        progress: show a progress bar on stderr.
+
+    Raises:
+        FileNotFoundError: there are no results, no sequences, or no ground truth for some results.
+        ValueError: the benchmark cannot be told or its rules do not fit the sequences, results belong to another
+            sequence, nothing in the ground truth counts, or a file is faulty. The message says what to do.
+
+    >>> import tempfile
+    >>> from mot_core.io import make_scene, write_mot
+    >>> root = Path(tempfile.mkdtemp())
+    >>> scene = make_scene(num_objects=4, num_frames=30)
+    >>> _ = scene.save(root / "gt", "crossing")
+    >>> write_mot(root / "results" / "crossing.txt", scene.ground_truth, kind="results")
+    >>> evaluate(root / "results", root / "gt", benchmark="generic").combined["HOTA"]
+    100.0
+    """
+    if frames and split:
+        raise ValueError("frames and split exclude each other; give one of them")
+    if split not in (None, "half-val"):
+        raise ValueError(f"split must be half-val, got {split!r}")
+    source = Path(gt)
+    sequences = find_sequences(source, benchmark=benchmark)
+    rules = get_benchmark(sequences[0].benchmark)
+    _check_names(sequences, rules, source)
+    pairs, missing = _pair(result_files(Path(results)), sequences, source)
+
+    scored: dict[str, dict[str, Scores]] = {}
+    for sequence, files in _with_progress(pairs, progress):
+        if frames:
+            sequence = sequence.window(*frames)
+        elif split:
+            sequence = sequence.half_val()
+        ground_truth, regions = sequence.ground_truth(), sequence.ignore_regions()
+        for file in files:
+            found, numbers = _read_results(file, sequence), sequence.frame_numbers()
+            scored[file.stem] = score_sequence(
+                ground_truth, found, rules, numbers, ignore_regions=regions, name=file.stem
+            )
+    classes = {}
+    for one in rules.classes:
+        by_sequence = {name: scores[one.name] for name, scores in scored.items()}
+        classes[one.name] = ClassScores(by_sequence, Scores.combine(by_sequence.values()))
+    if all(one.combined["GT_Dets"] == 0 for one in classes.values()):
+        raise ValueError(f"the ground truth in {source} has no boxes to score against; check the path and the frames")
+    return Evaluation(rules.name, classes, tuple(missing))
+
+
+def result_files(results: Path) -> list[Path]:
+    """The result files in a folder or in its folder ``data``, or the one file given.
+
+    >>> result_files(Path("no/such/folder"))
+    Traceback (most recent call last):
+    FileNotFoundError: there are no results at no/such/folder; check the path
+    """
+    if results.is_file():
+        return [results]
+    if not results.is_dir():
+        raise FileNotFoundError(f"there are no results at {results}; check the path")
+    # TrackEval leaves its own tables beside the results.
+    here = [file for file in sorted(results.glob("*.txt")) if not file.name.endswith("_summary.txt")]
+    below = sorted((results / "data").glob("*.txt"))
+    if here and below:
+        raise ValueError(
+            f"there are results in {results} ({here[0].name} ...) and in {results / 'data'}; "
+            f"give {results / 'data'}, or move those in it away"
+        )
+    if not here and not below:
+        raise FileNotFoundError(f"there are no result files (<sequence>.txt) in {results} or {results / 'data'}")
+    return here or below
+
+
+def _pair(
+    files: list[Path], sequences: list[Sequence], source: Path
+) -> tuple[list[tuple[Sequence, list[Path]]], list[str]]:
+    """The sequences with their result files, and the names of those that have ground truth but no results."""
+    by_name = {sequence.name: sequence for sequence in sequences}
+    by_video = {_video(sequence.name): sequence for sequence in reversed(sequences)}
+    pairs: dict[str, list[Path]] = {}
+    unknown = []
+    for file in files:
+        sequence = by_name.get(file.stem) or by_video.get(_video(file.stem))
+        if sequence is None:
+            unknown.append(str(file))
+        elif not sequence.has_ground_truth:
+            raise FileNotFoundError(
+                f"there is no ground truth {sequence.ground_truth_path}; give only results of sequences that have one"
+            )
+        else:
+            pairs.setdefault(sequence.name, []).append(file)
+    if unknown:
+        raise ValueError(
+            f"there is no sequence for {_some(unknown)}: {source} has {_some(by_name)}; "
+            "give the ground truth that the results belong to, or only results of these"
+        )
+    scored = {_video(name) for name in pairs}
+    missing = [one.name for one in sequences if one.has_ground_truth and _video(one.name) not in scored]
+    return [(by_name[name], its_files) for name, its_files in pairs.items()], missing
+
+
+def _video(name: str) -> str:
+    """MOT17 gives every video three names, one per public detector."""
+    match = re.fullmatch(r"(MOT17-\d\d)(-(DPM|FRCNN|SDP))?", name)
+    return match[1] if match else name
+
+
+def _check_names(sequences: list[Sequence], rules: Benchmark, source: Path) -> None:
+    """Refuse rules that contradict the names of the sequences; ``generic`` contradicts none."""
+    if rules.name == "generic":
+        return
+    try:
+        named = get_benchmark(guess_benchmark(sequences))
+    except ValueError:  # the names tell nothing
+        return
+    if _essence(named) != _essence(rules):
+        raise ValueError(
+            f"the sequences in {source} are named as those of {named.name}, whose rules are not those of {rules.name}; "
+            f"choose {named.name} or auto, or generic for data of your own"
+        )
+
+
+def _essence(rules: Benchmark) -> Benchmark:
+    """The rules without their names."""
+    return replace(rules, name="", source="", classes=tuple(replace(one, name="") for one in rules.classes))
+
+
+def _read_results(path: Path, sequence: Sequence) -> BoxTable:
+    """The rows in the window of the sequence; rows outside of the whole sequence are an error."""
+    table = (read_kitti if sequence.rules.layout == "kitti" else read_mot)(path, kind="results")
+    numbers = sequence.frame_numbers()
+    raise_first(frames_outside(table, sequence.window_of or numbers))
+    return table.select((table.frames >= numbers[0]) & (table.frames <= numbers[-1]))
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
+    return ", ".join(listed[:LISTED]) + more
+
+
+def _with_progress(items: list[Item], progress: bool) -> Iterable[Item]:
+    if not progress:
+        return items
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(items, "scoring", console=console, transient=True, disable=not console.is_terminal)

@@ -1,0 +1,117 @@
+"""The outcome of an evaluation: scores per sequence and together, as objects, JSON and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mot_core.evaluation.scores import Field, Scores
+
+COMBINED = "COMBINED"
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Scores of one class.
+
+    Attributes:
+        sequences: by name of the result file.
+        combined: over all of them, as TrackEval combines (not the mean).
+    """
+
+    sequences: dict[str, Scores]
+    combined: Scores
+
+    def rows(self) -> Iterator[tuple[str, Scores]]:
+        """The sequences, then ``("COMBINED", ...)``."""
+        yield from self.sequences.items()
+        yield COMBINED, self.combined
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a folder of results.
+
+    Attributes:
+        benchmark: name of the rules.
+        classes: scores by class; one class in every benchmark but KITTI (``car`` and ``pedestrian``).
+        missing: sequences that have ground truth but no results, and are therefore in no number.
+    """
+
+    benchmark: str
+    classes: dict[str, ClassScores]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def sequences(self) -> dict[str, Scores]:
+        """Scores by sequence, where the benchmark has one class; otherwise see ``classes``."""
+        return self._only_class.sequences
+
+    @property
+    def combined(self) -> Scores:
+        """Scores over all sequences, where the benchmark has one class; otherwise see ``classes``."""
+        return self._only_class.combined
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the numbers has to know: sentences, often none."""
+        if not self.missing:
+            return []
+        scored = len(next(iter(self.classes.values())).sequences)
+        return [
+            f"{COMBINED} is over {scored} of {scored + len(self.missing)} sequences: "
+            f"there are no results for {', '.join(self.missing)}"
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON: ``{"sequences": {name: {field: value}}, "combined": {field: value}}``.
+
+        Ratios are in percent and unrounded, counts are integers. With several classes (KITTI) there is one more level,
+        the class, above the fields. ``"missing"`` lists sequences without results, where there are any.
+        """
+        if len(self.classes) == 1:
+            sequences: dict[str, Any] = {name: dict(scores) for name, scores in self.sequences.items()}
+            combined: dict[str, Any] = dict(self.combined)
+        else:
+            names = next(iter(self.classes.values())).sequences
+            sequences = {
+                name: {label: dict(one.sequences[name]) for label, one in self.classes.items()} for name in names
+            }
+            combined = {label: dict(one.combined) for label, one in self.classes.items()}
+        report = {"sequences": sequences, "combined": combined}
+        return report | {"missing": list(self.missing)} if self.missing else report
+
+    def to_csv(self) -> str:
+        """The same as a flat table: one row per sequence, the last one ``COMBINED``; with several classes, per class.
+
+        A list over the localisation thresholds becomes the columns ``HOTA_alpha_0.05`` ... ``HOTA_alpha_0.95``.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        labels = ["class"] if len(self.classes) > 1 else []
+        for label, one in self.classes.items():
+            for name, scores in one.rows():
+                flat = dict(_flat(scores))
+                if not text.tell():
+                    writer.writerow([*labels, "sequence", *flat])
+                writer.writerow([*([label] if labels else []), name, *flat.values()])
+        return text.getvalue()
+
+    @property
+    def _only_class(self) -> ClassScores:
+        if len(self.classes) > 1:
+            names = " and ".join(f'.classes["{name}"]' for name in self.classes)
+            raise ValueError(f"{self.benchmark} scores several classes, each on its own: take {names}")
+        return next(iter(self.classes.values()))
+
+
+def _flat(scores: Scores) -> Iterator[tuple[str, Field]]:
+    for name, value in scores.items():
+        if isinstance(value, list):
+            for position, entry in enumerate(value, 1):
+                yield f"{name}_{position * 0.05:.2f}", entry
+        else:
+            yield name, value

@@ -1,0 +1,76 @@
+"""Scores as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from mot_core.evaluation.report import COMBINED, ClassScores, Evaluation
+
+# The widest that fits the terminal is shown.
+COLUMNS = [
+    line.split()
+    for line in (
+        "HOTA DetA AssA LocA MOTA MOTP IDSW FP FN Frag MT PT ML IDF1 IDP IDR",
+        "HOTA DetA AssA MOTA IDSW FP FN Frag MT ML IDF1 IDP IDR",
+        "HOTA DetA AssA MOTA IDSW FP FN IDF1",
+        "HOTA MOTA IDF1 IDSW",
+    )
+]
+
+
+def scores_table(evaluation: Evaluation, console: Console | None = None) -> list[Table]:
+    """One table per class: a row per sequence and one for all, as many columns as the console has room for.
+
+    Where the output is no terminal (a file, a pipe), all columns are there.
+
+    Args:
+        evaluation: from :func:`mot_core.evaluation.evaluate`.
+        console: where it will be printed; None: all columns.
+    """
+    return [_widest_that_fits(_title(evaluation, label), one, console) for label, one in evaluation.classes.items()]
+
+
+def print_scores(evaluation: Evaluation, console: Console) -> None:
+    """Print the tables of :func:`scores_table`; rather too wide than with a number cut off."""
+    for table in scores_table(evaluation, console):
+        width = max(console.width, _width(table, console))
+        (console if width == console.width else Console(file=console.file, width=width)).print(table)
+
+
+def _title(evaluation: Evaluation, label: str) -> str:
+    return evaluation.benchmark + (f", {label}" if len(evaluation.classes) > 1 else "")
+
+
+def _widest_that_fits(title: str, scores: ClassScores, console: Console | None) -> Table:
+    tables = (_table(title, scores, columns) for columns in COLUMNS)
+    widest = next(tables)
+    if console is None or not console.is_terminal or _width(widest, console) <= console.width:
+        return widest
+    narrower = list(tables)
+    return next((table for table in narrower if _width(table, console) <= console.width), narrower[-1])
+
+
+def _width(table: Table, console: Console) -> int:
+    wide = console.options.update(width=10_000)
+    return Measurement.get(console, wide, table).maximum
+
+
+def _table(title: str, scores: ClassScores, columns: Sequence[str]) -> Table:
+    rows = [(name, *(_cell(row[column]) for column in columns)) for name, row in scores.rows()]
+    table = Table(title=title, title_justify="left", caption="percent, except counts", caption_justify="left")
+    table.add_column("sequence", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        if row[0] == COMBINED:
+            table.add_section()
+        table.add_row(*row, style="bold" if row[0] == COMBINED else "")
+    return table
+
+
+def _cell(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
