@@ -47,6 +47,10 @@ class TrackTable:
     def __len__(self) -> int:
         return self.values.shape[1]
 
+    def copy(self) -> TrackTable:
+        """A table that can change without this one."""
+        return TrackTable(self.values.copy(), self.labels.copy(), self.next_id, self.step, self.clock, self.timestamp)
+
     def select(self, columns: npt.NDArray[Any]) -> None:
         """Keep only ``columns`` (mask or positions), in that order."""
         self.values = self.values[:, columns]
@@ -154,7 +158,9 @@ class OnlineTracker(ABC):
         Raises:
             ValueError: for wrong shapes, boxes that are not finite or have no area, and time that does not advance.
         """
-        return self._update_stream(0, boxes_xyxy, scores, classes, timestamp)
+        table, tracks = self._advance(0, Detections(boxes_xyxy, scores, classes), timestamp)
+        self._streams[0] = table
+        return tracks
 
     def update_streams(
         self,
@@ -171,10 +177,9 @@ class OnlineTracker(ABC):
             Tracks by stream name, equal to those of one tracker per stream; identities count per stream.
         """
         times = timestamps or {}
-        return {
-            name: self._update_stream(name, frame.boxes_xyxy, frame.scores, frame.classes, times.get(name))
-            for name, frame in frames.items()
-        }
+        advanced = {name: self._advance(name, frame, times.get(name)) for name, frame in frames.items()}
+        self._streams.update((name, table) for name, (table, _) in advanced.items())
+        return {name: tracks for name, (_, tracks) in advanced.items()}
 
     def reset(self) -> None:
         """Forget all tracks of all streams; identities start again at 1."""
@@ -226,16 +231,16 @@ class OnlineTracker(ABC):
     def _row_counts(self) -> tuple[int, int]:
         return self.table_rows
 
-    def _update_stream(
-        self, name: Hashable, boxes: Array, scores: Array, classes: Array | None, timestamp: float | None
-    ) -> Tracks:
-        frame = read_frame(boxes, scores, classes)
-        table = self._streams.get(name)
-        if table is None:
+    def _advance(self, name: Hashable, detections: Detections, timestamp: float | None) -> tuple[TrackTable, Tracks]:
+        """The next table of a stream and its tracks. The old one stays, so that a refused frame leaves no trace."""
+        frame = read_frame(detections.boxes_xyxy, detections.scores, detections.classes)
+        old = self._streams.get(name)
+        if old is None:
             value_rows, label_rows = self._row_counts()
             table = TrackTable(np.zeros((value_rows, 0)), np.zeros((label_rows, 0), np.int64))
+        else:
+            table = old.copy()
         dt = self._elapsed(table, timestamp)
-        self._streams[name] = table
         table.step += 1
         table.clock += dt
         columns, corners = self._step(table, frame, dt)
@@ -245,7 +250,7 @@ class OnlineTracker(ABC):
             columns, corners = columns[large], corners[:, large]
         labels = table.labels[:, columns]
         tracks = Tracks(labels[ID], corners.T, table.values[SCORE, columns], labels[CLASS], labels[DETECTION])
-        return write_tracks(tracks, boxes)
+        return table, write_tracks(tracks, detections.boxes_xyxy)
 
     def _elapsed(self, table: TrackTable, timestamp: float | None) -> float:
         """Frames since the last update, and the new time of the stream."""

@@ -51,10 +51,8 @@ def read_frame(boxes_xyxy: Array, scores: Array, classes: Array | None) -> Frame
     if classes is not None:
         labels = _read_classes(classes, len(boxes))
     by_coordinate = np.ascontiguousarray(boxes.T)
-    # One comparison covers inverted boxes and NaN; a sum is finite only if all its terms are.
-    if len(boxes) and not (
-        (by_coordinate[2:] > by_coordinate[:2]).all() and np.isfinite(by_coordinate.sum() + values.sum())
-    ):
+    positive = by_coordinate[2:] > by_coordinate[:2]
+    if not (positive.all() and np.isfinite(by_coordinate).all() and np.isfinite(values).all()):
         _refuse(boxes, values)
     return Frame(by_coordinate, values, labels)
 
@@ -70,10 +68,12 @@ def _read_classes(classes: Array, count: int) -> Integers:
     labels = np.asarray(to_numpy(classes))
     if labels.shape != (count,):
         raise ValueError(f"classes must have shape ({count},), one per row of boxes_xyxy, got {labels.shape}")
-    integers = labels.astype(np.int64)
-    if (integers != labels).any():
-        raise ValueError("classes must be integers; give each class a number")
-    return integers
+    whole = labels.dtype.kind in "iub" or (
+        labels.dtype.kind == "f" and bool((np.abs(labels) < 2**53).all() and (labels % 1 == 0).all())
+    )
+    if not whole:
+        raise ValueError(f"classes must be integers, got {labels.tolist()}; give each class a number")
+    return labels.astype(np.int64)
 
 
 def _refuse(boxes: Floats, scores: Floats) -> None:
