@@ -37,7 +37,7 @@ class OCSort(Sort):
         low_threshold: with ``use_byte``, detections between this score and ``score_threshold`` can continue tracks.
         iou_threshold: lowest IoU of a track and its detection.
         max_age: frames for which a track without detections is kept.
-        min_hits: detections in a row after its first that a track needs before it is reported (not in the first frames).
+        min_hits: detections in a row after its first that a track needs to be reported (not in the first frames).
         delta_t: frames over which the direction of motion is measured.
         inertia: weight of the direction of motion.
         use_byte: let weak detections continue tracks, as in ByteTrack.

@@ -33,7 +33,7 @@ class Sort(OnlineTracker):
         score_threshold: detections up to this score are ignored.
         iou_threshold: lowest IoU of a track and its detection.
         max_age: frames for which a track without detections is kept.
-        min_hits: detections in a row after its first that a track needs before it is reported (not in the first frames).
+        min_hits: detections in a row after its first that a track needs to be reported (not in the first frames).
         official_quirks: reproduce the official code where it departs from the paper (docs/parity.md lists how).
         frame_rate: nominal frames per second, to turn timestamps (seconds) into frames.
         min_area: tracks whose box is not larger than this (square pixels) are not reported.
