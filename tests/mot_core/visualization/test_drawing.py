@@ -11,7 +11,7 @@ from PIL import Image
 from mot_core.io import BoxTable
 from mot_core.visualization import draw_tracks, identity_color
 from mot_core.visualization.colors import text_color
-from mot_core.visualization.drawing import Trails
+from mot_core.visualization.paths import path_between, paths_by_identity
 
 
 @given(st.integers(0, 2**40))
@@ -56,14 +56,15 @@ def test_a_grey_frame_and_no_tracks_are_fine():
     assert drawn.getpixel((5, 5)) == (128, 128, 128)
 
 
-def test_trails_reach_back_over_gaps_but_not_too_far():
+def test_paths_reach_back_over_gaps_but_not_too_far():
     centres = {1: 10, 2: 20, 4: 40, 5: 50}
     boxes = [[x - 5, 0, x + 5, 10] for x in centres.values()]
-    table = BoxTable([*centres, 5], [7] * 4 + [9], [*boxes, [0, 0, 10, 10]])
-    trails = Trails(table, length=3)
-    assert trails.ending_at(5, 7)[:, 0].tolist() == [20, 40, 50]
-    assert trails.ending_at(5, 9).tolist() == [[5, 5]]
-    assert trails.ending_at(1, 7)[:, 0].tolist() == [10]
+    paths = paths_by_identity(BoxTable([*centres, 5], [7] * 4 + [9], [*boxes, [0, 0, 10, 10]]))
+    assert list(paths) == [7, 9]
+    assert path_between(paths[7], 2, 5)[:, 0].tolist() == [20, 40, 50]
+    assert path_between(paths[9], 2, 5).tolist() == [[5, 5]]
+    assert path_between(paths[7], -2, 1)[:, 0].tolist() == [10]
+    assert paths_by_identity(BoxTable.empty()) == {}
 
 
 def test_a_trail_is_drawn_and_fades():

@@ -25,7 +25,7 @@ def save_pictures(sequence: Sequence, result: Path, plot: bool, video: bool, on_
     from mot_core.visualization import save_sheet, save_trajectories, save_video
     from mot_core.visualization.frames import has_images
 
-    read = read_kitti if sequence.benchmark == "KITTI" else read_mot
+    read = read_kitti if sequence.rules.layout == "kitti" else read_mot
     tracks = read(result, kind="results")
     if plot:
         save = save_sheet if has_images(sequence) else save_trajectories

@@ -150,8 +150,8 @@ def _track(job: Job, result: Path, on_frame: Callable[[], None]) -> None:
     """Track one sequence into ``result``, which appears when it is complete."""
     sequence, table, update = job.sequence, job.detections, job.tracker.update
     with_classes = bool(len(table)) and bool((table.classes >= 0).all())
-    writer = KittiResultWriter if sequence.benchmark == "KITTI" else ResultWriter
-    with writer(result) as output:
+    is_kitti = sequence.rules.layout == "kitti"
+    with KittiResultWriter(result) if is_kitti else ResultWriter(result, with_classes=with_classes) as output:
         for number in sequence.frame_numbers():
             rows = table.frame(number)
             classes = table.classes[rows] if with_classes else None

@@ -15,33 +15,7 @@ from mot_core.visualization.colors import identity_color, text_color
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
-    from mot_core.io import BoxTable
-
 Points = npt.NDArray[np.float64]
-
-
-class Trails:
-    """Where every identity has been: centres of the boxes, found by identity and frame.
-
-    Args:
-        tracks: rows of a result or of a ground truth.
-        length: number of frames that a trail reaches back.
-    """
-
-    def __init__(self, tracks: BoxTable, length: int) -> None:
-        order = np.lexsort((tracks.frames, tracks.ids))
-        boxes = tracks.boxes_xyxy[order]
-        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        ids, starts = np.unique(tracks.ids[order], return_index=True)
-        self.length = length
-        self._frames = dict(zip(ids.tolist(), np.split(tracks.frames[order], starts[1:]), strict=True))
-        self._centres = dict(zip(ids.tolist(), np.split(centres, starts[1:]), strict=True))
-
-    def ending_at(self, frame: int, identity: int) -> Points:
-        """Centres ``(L, 2)`` in the last ``length`` frames up to ``frame``, oldest first; gaps are skipped."""
-        frames = self._frames[identity]
-        first, last = np.searchsorted(frames, (frame - self.length, frame + 1))
-        return self._centres[identity][first:last]
 
 
 def draw_tracks(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mot_core.visualization.drawing import Trails, draw_tracks
+from mot_core.visualization.drawing import draw_tracks
+from mot_core.visualization.paths import path_between, paths_by_identity
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -34,13 +35,14 @@ class TrackedFrames:
         self.scale = magnify or max(1, round(SMALLEST_SIDE / max(height, width)))
         # Even sizes: video codecs share one colour value among 2x2 pixels.
         self.size = 2 * round(width * self.scale / 2), 2 * round(height * self.scale / 2)
-        self.trails = Trails(tracks, max(1, round(tail * (sequence.frame_rate or 30.0))))
+        self.tail = round(tail * (sequence.frame_rate or 30.0))
+        self.paths = paths_by_identity(tracks)
 
     def draw(self, frame: int) -> Image.Image:
         """Frame number ``frame`` (as in the files) with its boxes, trails and a caption."""
         rows = self.tracks.frame(frame)
         ids, boxes = self.tracks.ids[rows], self.tracks.boxes_xyxy[rows]
-        trails = {int(i): self.trails.ending_at(frame, int(i)) * self.scale for i in ids}
+        trails = {i: path_between(self.paths[i], frame - self.tail, frame) * self.scale for i in ids.tolist()}
         caption = f"{self.sequence.name}  {frame}"
         return draw_tracks(self._background(frame), ids, boxes * self.scale, trails, caption)
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mot_core.io.atomic import atomic_path
 from mot_core.visualization.colors import identity_color
 from mot_core.visualization.extras import require
+from mot_core.visualization.paths import paths_by_identity
 
 if TYPE_CHECKING:
     from mot_core.io import BoxTable, Sequence
@@ -40,7 +41,7 @@ def save_trajectories(sequence: Sequence, tracks: BoxTable, path: str | Path) ->
     panels: Any = figure.subplot_mosaic([["plane", "x"], ["plane", "y"]], width_ratios=[1.15, 1])
     plane, over_x, over_y = panels["plane"], panels["x"], panels["y"]
 
-    paths = _paths(tracks)
+    paths = paths_by_identity(tracks)
     for identity, points in paths.items():
         color = np.array(identity_color(identity)) / 255
         frames, x, y = _broken(points).T
@@ -76,15 +77,6 @@ def _label_starts(axes: Any, starts: dict[int, npt.NDArray[np.float64]]) -> None
             color=np.array(identity_color(identity)) / 255 * 0.75,
             fontsize=7,
         )
-
-
-def _paths(tracks: BoxTable) -> dict[int, npt.NDArray[np.float64]]:
-    """Per identity the rows ``(L, 3)`` of frame, x and y of the box centre, by frame."""
-    order = np.lexsort((tracks.frames, tracks.ids))
-    boxes = tracks.boxes_xyxy[order]
-    rows = np.column_stack([tracks.frames[order], (boxes[:, :2] + boxes[:, 2:]) / 2])
-    ids, starts = np.unique(tracks.ids[order], return_index=True)
-    return dict(zip(ids.tolist(), np.split(rows, starts[1:]), strict=True))
 
 
 def _broken(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mot_core.io import BoxTable, Sequence
 
 DEFAULT_FRAME_RATE = 25.0
+# H.264 plays everywhere; builds of FFmpeg without it have the older MPEG-4.
+CODECS = [("libx264", {"crf": "23", "preset": "veryfast"}), ("mpeg4", {"b": "8000000"})]
 
 
 def save_video(
@@ -52,11 +54,7 @@ def write_video(path: str | Path, pictures: Iterable[Image.Image], frame_rate: f
     require("video")
     import av
 
-    codec, options = (
-        ("libx264", {"crf": "23", "preset": "veryfast"})
-        if "libx264" in av.codecs_available
-        else ("mpeg4", {"qscale": "4"})
-    )
+    codec, options = next(choice for choice in CODECS if choice[0] in av.codecs_available)
     with atomic_path(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream: Any = None
         for picture in pictures:

@@ -1,0 +1,45 @@
+"""Two small sequences, and the `mot` command inside this process."""
+
+from __future__ import annotations
+
+import shutil
+from typing import NamedTuple
+
+import pytest
+
+from mot_core.cli import main
+from mot_core.io import make_scene
+
+
+class Done(NamedTuple):
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def clean_scenes(tmp_path_factory):
+    root = tmp_path_factory.mktemp("generic")
+    for seed, name in enumerate(("park", "street")):
+        make_scene(seed=seed, num_objects=5, num_frames=40, image_size=(240, 320)).save(root, name)
+    return root
+
+
+@pytest.fixture
+def scenes(clean_scenes, tmp_path):
+    """A folder of the sequences park and street, of 40 frames each, that a test may spoil."""
+    return shutil.copytree(clean_scenes, tmp_path / "generic")
+
+
+@pytest.fixture
+def mot(capsys, monkeypatch):
+    """Run `mot ...`; gives exit code, stdout and stderr."""
+    monkeypatch.setenv("COLUMNS", "200")  # help and tables in lines that can be compared
+
+    def run(*arguments):
+        code = main([str(argument) for argument in arguments])
+        return Done(code, *capsys.readouterr())
+
+    return run

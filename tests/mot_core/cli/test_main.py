@@ -1,0 +1,100 @@
+"""The `mot` command around its subcommands: start, help, exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import mot_core
+from mot_core import cli
+
+
+def test_version(mot):
+    assert mot("--version") == (0, f"mot {mot_core.__version__}\n", "")
+
+
+def test_help_lists_the_commands_and_imports_none(mot, monkeypatch):
+    monkeypatch.setattr(cli, "import_module", lambda name: pytest.fail(f"{name} was imported"))
+    done = mot("--help")
+    assert done.code == 0
+    for name, summary in cli.COMMANDS.items():
+        assert name in done.out
+        assert summary in done.out
+
+
+@pytest.mark.parametrize("command", list(cli.COMMANDS))
+def test_every_command_explains_itself_with_examples(mot, command):
+    done = mot(command, "--help")
+    assert done.code == 0
+    assert "examples:" in done.out
+    assert f"mot {command} " in done.out
+
+
+@pytest.mark.parametrize("arguments", [[], ["trak"], ["track"], ["--nonsense"]])
+def test_wrong_usage_is_told_in_one_line(mot, arguments):
+    done = mot(*arguments)
+    assert done.code == 2
+    assert done.out == ""
+    assert done.err.startswith("mot")
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (ValueError("the box is too big"), 1, "mot: error: the box is too big\n"),
+        (FileNotFoundError(2, "No such file or directory", "a.txt"), 1, "a.txt: No such file or directory\n"),
+        (OSError(28, "No space left on device"), 1, "mot: error: No space left on device\n"),
+        (ModuleNotFoundError("run: pip install x"), 1, "mot: error: run: pip install x\n"),
+        (KeyboardInterrupt(), 130, "mot: interrupted\n"),
+        (KeyboardInterrupt("2 of 3 are kept"), 130, "mot: interrupted: 2 of 3 are kept\n"),
+    ],
+)
+def test_problems_become_a_sentence_and_an_exit_code(mot, monkeypatch, error, code, words):
+    def fail(arguments):
+        raise error
+
+    monkeypatch.setattr(cli, "_run", fail)
+    done = mot("track")
+    assert done.code == code
+    assert done.err.endswith(words)
+
+
+def test_debugging_shows_where_and_mistakes_of_ours_are_never_hidden(mot, monkeypatch):
+    monkeypatch.setenv("MOT_DEBUG", "1")
+    with pytest.raises(FileNotFoundError):
+        mot("track", "nowhere", "--tracker", "sort", "--output", "out")
+    monkeypatch.delenv("MOT_DEBUG")
+    monkeypatch.setattr(cli, "_run", lambda arguments: {}["a mistake"])
+    with pytest.raises(KeyError):
+        mot("track")
+
+
+def test_every_command_is_a_module():
+    for name in cli.COMMANDS:
+        assert callable(importlib.import_module(f"mot_core.cli.{name}").configure)
+
+
+@pytest.mark.parametrize("command", ["--help", "eval --help", "track --tracker sort --help"])
+def test_starts_without_heavy_libraries(command):
+    code = (
+        "import sys; from mot_core.cli import main; code = main(sys.argv[1:]); "
+        "heavy = {'torch', 'lightning', 'torchmetrics', 'matplotlib', 'av', 'trackeval'} & set(sys.modules); "
+        "sys.exit(code or (f'imported {heavy}' if heavy else 0))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command.split()], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_reader_that_went_away_is_no_error():
+    code = (
+        "import sys; from mot_core import cli\n"
+        "cli._run = lambda arguments: print('x' * 10_000_000) or sys.stdout.flush() or 0\n"
+        "sys.exit(cli.main(['track']))"
+    )
+    script = ["bash", "-o", "pipefail", "-c", f'{sys.executable} -c "$0" | head -c 1', code]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "x", "")
