@@ -14,17 +14,18 @@ def make_frames(
     rng = np.random.default_rng(seed)
     height, width = size
     sides = rng.uniform(30, 90, num_objects)[:, None] * [1.0, 1.8] * rng.uniform(0.8, 1.2, (num_objects, 2))
+    usual = sides
     centres = rng.uniform([0, 0], [width, height], (num_objects, 2))
     speed = rng.normal(0, 6, (num_objects, 2))
     labels = rng.integers(0, num_classes or 1, num_objects)
     hidden = np.zeros(num_objects, int)
     frames = []
     for _ in range(num_frames):
-        speed += rng.normal(0, 0.7, speed.shape)
+        speed = 0.99 * speed + rng.normal(0, 0.7, speed.shape)  # stays in bounds in long videos
         centres += speed
         outside = (centres < 0) | (centres > [width, height])
         speed = np.where(outside, -speed, speed)
-        sides *= rng.uniform(0.98, 1.02, sides.shape)
+        sides = 0.98 * sides + 0.02 * usual + rng.normal(0, 0.8, sides.shape)
         hidden = np.maximum(hidden - 1, 0)
         start = (rng.random(num_objects) < miss / 4) & (hidden == 0)
         hidden[start] = rng.integers(1, 9, start.sum())

@@ -117,10 +117,12 @@ class PlainByteTrack:
         self.tracks = kept
 
     def drop_duplicates(self):
-        """Where a seen and a lost track cover each other, the one with the shorter life goes."""
+        """Where a seen and a lost track of one class cover each other, the one with the shorter life goes."""
         drop = set()
         for seen in (t for t in self.tracks if not t.lost):
             for unseen in (t for t in self.tracks if t.lost):
+                if seen.detection.label != unseen.detection.label:
+                    continue
                 if self.overlap(seen.filter.box(), unseen.filter.box()) > self.duplicate_iou:
                     seen_is_older = seen.last_seen - seen.start > unseen.last_seen - unseen.start
                     drop.add((unseen if seen_is_older else seen).id)

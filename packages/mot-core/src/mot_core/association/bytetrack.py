@@ -10,6 +10,7 @@ import numpy as np
 
 from mot_core.association.assignment import assign
 from mot_core.association.base import (
+    CLASS,
     ELAPSED,
     FIRST_FREE_LABEL,
     FIRST_FREE_VALUE,
@@ -43,7 +44,7 @@ class ByteTrack(OnlineTracker):
         max_cost_unconfirmed: highest cost of the second detection of a new track.
         max_age: frames for which a lost track is kept.
         fuse_score: multiply the IoU of confident matches by the score (off in the official MOT20 setting).
-        duplicate_iou: of a tracked and a lost track that overlap more than this, the younger one is dropped.
+        duplicate_iou: of a tracked and a lost track of a class that overlap more than this, the younger is dropped.
         official_quirks: reproduce the official code where it departs from the paper (docs/parity.md lists how).
         frame_rate: nominal frames per second, to turn timestamps (seconds) into frames.
         min_area: tracks whose box is not larger than this (square pixels) are not reported.
@@ -183,7 +184,9 @@ class ByteTrack(OnlineTracker):
             pixel = 1.0 if self.official_quirks else 0.0
             overlap = overlap_matrix(corners[:, seen], corners[:, unseen], pixel)
             if len(seen) and overlap.max() > self.duplicate_iou:
-                a, b = np.nonzero(overlap > self.duplicate_iou)
+                label = table.labels[CLASS]
+                same = label[seen][:, None] == label[unseen]
+                a, b = np.nonzero((overlap > self.duplicate_iou) & same)
                 a, b = seen[a], unseen[b]
                 duration = table.clock - table.values[ELAPSED] - table.values[START]
                 a_is_older = duration[a] > duration[b]

@@ -1,0 +1,251 @@
+"""What holds for every tracker whatever the detections are."""
+
+import pickle
+
+import numpy as np
+import pytest
+from crossing_scenes import make_frames
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mot_core.association import ByteTrack, OCSort, Sort
+
+TRACKERS = {
+    "sort": Sort,
+    "bytetrack": ByteTrack,
+    "ocsort": OCSort,
+    "ocsort-byte": lambda: OCSort(use_byte=True),
+    "sort-official": lambda: Sort.preset("official:maxage30"),
+    "bytetrack-official": lambda: ByteTrack.preset("official"),
+    "ocsort-official": lambda: OCSort.preset("official:byte", "DanceTrack"),
+}
+OURS = ["sort", "bytetrack", "ocsort", "ocsort-byte"]
+every_tracker = pytest.mark.parametrize("name", TRACKERS)
+our_trackers = pytest.mark.parametrize("name", OURS)
+
+
+def run(name, frames):
+    tracker = TRACKERS[name]()
+    return [tracker.update(*frame) for frame in frames]
+
+
+def same_ids(results, others, row_of_other=lambda frame, row: row):
+    """The one-to-one map of identities between two runs; asserts that there is one."""
+    there, back = {}, {}
+    for frame, (tracks, other) in enumerate(zip(results, others, strict=True)):
+        ids = dict(zip(tracks.detection_index.tolist(), tracks.ids.tolist(), strict=True))
+        other_ids = dict(zip(other.detection_index.tolist(), other.ids.tolist(), strict=True))
+        other_ids = {row_of_other(frame, row): id for row, id in other_ids.items()}
+        assert ids.keys() == other_ids.keys(), frame
+        for row, id in ids.items():
+            assert there.setdefault(id, other_ids[row]) == other_ids[row], frame
+            assert back.setdefault(other_ids[row], id) == id, frame
+    return there
+
+
+def boxes_by_row(tracks):
+    return tracks.boxes_xyxy[np.argsort(tracks.detection_index)]
+
+
+@every_tracker
+@pytest.mark.parametrize("seed", range(3))
+def test_permuting_detections_permutes_the_rows_only(name, seed):
+    """Boxes stay equal to the bit. Identities are given in the order of rows: only those of one frame may swap."""
+    rng = np.random.default_rng(seed)
+    frames = make_frames(seed, num_objects=12, num_classes=2)
+    orders = [rng.permutation(len(scores)) for _, scores, _ in frames]
+    shuffled = [tuple(part[order] for part in frame) for frame, order in zip(frames, orders, strict=True)]
+    results, others = run(name, frames), run(name, shuffled)
+    ids = same_ids(results, others, lambda frame, row: orders[frame][row])
+    assert len(ids) > 5
+    for tracks, other, order in zip(results, others, orders, strict=True):
+        a, b = np.argsort(tracks.detection_index), np.argsort(order[other.detection_index])
+        np.testing.assert_array_equal(tracks.boxes_xyxy[a], other.boxes_xyxy[b])
+        np.testing.assert_array_equal(tracks.scores[a], other.scores[b])
+        np.testing.assert_array_equal(tracks.classes[a], other.classes[b])
+    if "official" not in name:  # where two births never fall together, not even identities change
+        alone = [frame if i % 7 else tuple(part[:1] for part in frame) for i, frame in enumerate(frames)]
+        assert max(same_ids(run(name, alone), run(name, alone))) > 0
+
+
+@every_tracker
+@pytest.mark.parametrize(("dx", "dy"), [(512.0, -256.0), (-5000.0, 1e4), (0.123, 17.7)])
+def test_moving_the_image_moves_the_tracks(name, dx, dy):
+    frames = make_frames(5, num_objects=12)
+    moved = [(boxes + np.array([dx, dy, dx, dy]), scores, None) for boxes, scores, _ in frames]
+    for tracks, other in zip(run(name, frames), run(name, moved), strict=True):
+        np.testing.assert_array_equal(tracks.ids, other.ids)
+        np.testing.assert_allclose(other.boxes_xyxy - [dx, dy, dx, dy], tracks.boxes_xyxy, atol=1e-6)
+
+
+@every_tracker
+def test_mirroring_the_image_mirrors_the_tracks(name):
+    frames = make_frames(6, num_objects=12)
+    mirror, signs = [2, 1, 0, 3], [-1, 1, -1, 1]
+    mirrored = [(boxes[:, mirror] * signs, scores, None) for boxes, scores, _ in frames]
+    for tracks, other in zip(run(name, frames), run(name, mirrored), strict=True):
+        np.testing.assert_array_equal(tracks.ids, other.ids)
+        np.testing.assert_allclose(other.boxes_xyxy[:, mirror] * signs, tracks.boxes_xyxy, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.25, 3.0])
+def test_the_size_of_the_image_does_not_matter_to_bytetrack(scale):
+    """Its noise grows with the box. (The noise of SORT is in pixels.)"""
+    frames = make_frames(7, num_objects=12)
+    scaled = [(boxes * scale, scores, None) for boxes, scores, _ in frames]
+    for tracks, other in zip(run("bytetrack", frames), run("bytetrack", scaled), strict=True):
+        np.testing.assert_array_equal(tracks.ids, other.ids)
+        np.testing.assert_allclose(other.boxes_xyxy / scale, tracks.boxes_xyxy, atol=1e-6)
+
+
+@every_tracker
+def test_same_input_same_output_to_the_bit(name):
+    frames = make_frames(8, num_objects=15, num_classes=2)
+    for tracks, other in zip(run(name, frames), run(name, frames), strict=True):
+        for field in vars(tracks):
+            np.testing.assert_array_equal(getattr(tracks, field), getattr(other, field))
+
+
+@every_tracker
+def test_reset_is_a_new_tracker(name):
+    frames = make_frames(9)
+    tracker = TRACKERS[name]()
+    before = [tracker.update(*frame) for frame in frames]
+    tracker.reset()
+    after = [tracker.update(*frame) for frame in frames]
+    for tracks, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(tracks.ids, other.ids)
+        np.testing.assert_array_equal(tracks.boxes_xyxy, other.boxes_xyxy)
+
+
+@our_trackers
+@pytest.mark.parametrize("seed", range(3))
+def test_classes_are_tracked_as_if_by_one_tracker_each(name, seed):
+    frames = make_frames(seed, num_objects=15, num_classes=3, size=(250, 350))
+    together = run(name, frames)
+    lives = {}
+    for tracks in together:
+        for id, label in zip(tracks.ids.tolist(), tracks.classes.tolist(), strict=True):
+            assert lives.setdefault(id, label) == label
+    for label in range(3):
+        rows = [np.flatnonzero(classes == label) for _, _, classes in frames]
+        parts = [(boxes[r], scores[r]) for (boxes, scores, _), r in zip(frames, rows, strict=True)]
+        same_ids([t[t.classes == label] for t in together], run(name, parts), lambda f, row, rows=rows: rows[f][row])
+
+
+@every_tracker
+def test_a_lost_track_survives_the_arrival_of_another_class_at_its_place(name):
+    car, truck = [[0.0, 0, 60, 50]], [[1.0, 0, 61, 50]]
+    tracker = TRACKERS[name]()
+    for _ in range(8):
+        before = tracker.update(car, [0.9], [0])
+    for _ in range(6):
+        other = tracker.update(truck, [0.9], [1])
+    for _ in range(5):
+        after = tracker.update([*car, *truck], [0.9, 0.9], [0, 1])
+    assert before.ids.tolist() == [1]
+    assert other.ids.tolist() == [2]
+    assert dict(zip(after.classes.tolist(), after.ids.tolist(), strict=True)) == {0: 1, 1: 2}
+
+
+@every_tracker
+def test_one_object_for_500_frames(name):
+    tracker = TRACKERS[name]()
+    rng = np.random.default_rng(0)
+    for number in range(500):
+        shift = 3.0 * number + rng.normal(0, 1)
+        tracks = tracker.update([[shift, 50, shift + 40, 130]], [0.9])
+        if number > 5:
+            assert tracks.ids.tolist() == [1]
+            np.testing.assert_allclose(tracks.boxes_xyxy, [[shift, 50, shift + 40, 130]], atol=6)
+
+
+@every_tracker
+def test_2000_detections_in_one_frame(name):
+    side = np.arange(2000)
+    corner = np.stack([side % 50 * 45.0, side // 50 * 85.0], 1)
+    boxes = np.concatenate([corner, corner + np.array([50, 90])], 1)  # each overlaps its neighbours
+    tracker = TRACKERS[name]()
+    for number in range(3):
+        moved = boxes + 2.0 * number
+        tracks = tracker.update(moved, np.full(2000, 0.9))
+        assert sorted(tracks.ids.tolist()) == list(range(1, 2001))
+        np.testing.assert_array_equal(tracks.ids[np.argsort(tracks.detection_index)], np.arange(1, 2001))
+
+
+@every_tracker
+def test_1000_frames_without_detections(name):
+    tracker = TRACKERS[name]()
+    frames = make_frames(1, num_objects=10)
+    used = {id for frame in frames for id in tracker.update(*frame).ids.tolist()}
+    nothing = (np.zeros((0, 4)), np.zeros(0))
+    sizes = []
+    for _ in range(1000):
+        assert len(tracker.update(*nothing)) == 0
+        sizes.append(len(pickle.dumps(tracker)))
+    assert max(sizes[:40]) > max(sizes[40:])  # all tracks are gone after max_age = 30 frames
+    assert max(sizes[40:]) - min(sizes[40:]) <= 8  # the frame count is a longer number
+    later = {id for frame in frames for id in tracker.update(*frame).ids.tolist()}
+    assert min(later) > max(used)
+
+
+@every_tracker
+def test_memory_is_bounded_in_long_videos(name):
+    tracker = TRACKERS[name]()
+    sizes = []
+    for boxes, scores, _ in make_frames(3, num_objects=6, num_frames=1200):
+        tracker.update(boxes, scores)
+        sizes.append(len(pickle.dumps(tracker)))
+    assert max(sizes[600:]) < 1.3 * max(sizes[100:600])
+
+
+@every_tracker
+@pytest.mark.parametrize("empty_frames", [1, 5])
+def test_empty_frames_at_the_start_are_frames(name, empty_frames):
+    """In the first frames tracks are reported at once; frames without detections count among them."""
+    tracker = TRACKERS[name]()
+    for _ in range(empty_frames):
+        assert len(tracker.update([], [])) == 0
+    found = [len(tracker.update([[0, 0, 40, 80]], [0.9])) for _ in range(6)]
+    if name.startswith("bytetrack"):  # at once in frame 1, else from the second detection on
+        assert found == [0, 1, 1, 1, 1, 1]
+    elif empty_frames == 5:  # min_hits = 3 detections after the first, except in the first 3 frames
+        assert found == [0, 0, 0, 1, 1, 1]
+    else:
+        assert found == [1, 1, 0, 1, 1, 1]
+
+
+@every_tracker
+def test_two_equal_boxes_are_two_tracks(name):
+    tracker = TRACKERS[name]()
+    for number in range(10):
+        box = [5.0 * number, 0, 5.0 * number + 40, 80]
+        tracks = tracker.update([box, box], [0.9, 0.9])
+        assert sorted(tracks.ids.tolist()) == [1, 2]
+        assert sorted(tracks.detection_index.tolist()) == [0, 1]
+
+
+corner = st.integers(-5, 30)
+side = st.integers(1, 20)
+detection = st.tuples(
+    corner, corner, side, side, st.sampled_from([0.0, 0.1, 0.3, 0.6, 0.65, 0.7, 1.0]), st.integers(0, 1)
+)
+video = st.lists(st.lists(detection, max_size=6), min_size=1, max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(video, st.sampled_from(sorted(TRACKERS)), st.booleans(), st.sampled_from([1.0, 1e-4, 1e5]))
+def test_any_video_gives_well_formed_tracks(video, name, with_classes, scale):
+    """Ties, duplicates, scores on the thresholds, boxes that jump and shrink: never a warning, never a broken row."""
+    tracker = TRACKERS[name]()
+    for frame in video:
+        rows = np.array(frame, float).reshape(-1, 6)
+        boxes = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], 1) * scale
+        tracks = tracker.update(boxes, rows[:, 4], rows[:, 5] if with_classes else None)
+        assert len(set(tracks.ids.tolist())) == len(tracks)
+        assert len(set(tracks.detection_index.tolist())) == len(tracks)
+        assert (tracks.ids > 0).all()
+        np.testing.assert_array_equal(tracks.scores, rows[tracks.detection_index, 4])
+        np.testing.assert_array_equal(tracks.classes, rows[tracks.detection_index, 5] * with_classes)
+        assert np.isfinite(tracks.boxes_xyxy).all()
+        assert (tracks.boxes_xyxy[:, 2:] > tracks.boxes_xyxy[:, :2]).all()
