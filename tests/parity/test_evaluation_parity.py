@@ -1,0 +1,185 @@
+"""Our scores equal TrackEval's on real results: its own tables, its own code, and the tables of others.
+
+    MOT_DATA=... MOT_GOLDEN=... pytest tests/parity/test_evaluation_parity.py
+"""
+
+import contextlib
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mot_core.evaluation import evaluate
+from mot_core.evaluation._trackeval import trackeval_metrics
+from mot_core.io import KITTI_CLASSES, read_kitti
+
+REFERENCES = [
+    pytest.param("MOT17", "MPNTrack", marks=pytest.mark.slow),
+    pytest.param("MOT17", "Lif_T", marks=pytest.mark.slow),
+    ("MOT17", "imzhangyd17dim"),
+    ("MOT15", "py-motmetrics-test"),
+]
+# data/README.md, "Numbers to compare with": HOTA, DetA, AssA, MOTA, IDF1, IDSW.
+COMBINED = {
+    "MPNTrack": (61.670, 56.825, 67.096, 63.392, 70.995, 328),
+    "Lif_T": (62.171, 58.309, 66.405, 65.653, 71.912, 527),
+    "imzhangyd17dim": (76.482, 80.688, 72.890, 90.729, 82.132, 394),
+}
+IN_ITS_OWN_UNIT = {"FP_per_frame", "MOTP_sum"}
+
+
+def in_fractions(scores):
+    """The report of one sequence as the columns of TrackEval's detailed table."""
+    row = {}
+    fields = dict(scores)
+    for family, metric in trackeval_metrics().items():
+        for name in metric.float_array_fields + metric.integer_array_fields:
+            scale = 100 if name in metric.float_array_fields else 1
+            values = fields[f"{name}_alpha"]
+            row |= {f"{name}___{5 * number}": value / scale for number, value in enumerate(values, 1)}
+            row[f"{name}___AUC"] = fields[name] / scale
+        for name in metric.float_fields:
+            row[name] = fields[name] / (1 if name in IN_ITS_OWN_UNIT else 100)
+        row |= {name: fields[name] for name in metric.integer_fields}
+        assert row, family
+    return row
+
+
+@pytest.mark.parametrize(("benchmark", "tracker"), REFERENCES)
+def test_every_field_of_the_reference_tables(mot_data, benchmark, tracker):
+    report = evaluate(mot_data / f"trackers/{benchmark}-train/{tracker}", mot_data / benchmark / "train").to_dict()
+    table = mot_data / f"trackers/reference_metrics/{tracker}_trackeval_detailed.csv"
+    with table.open(newline="") as file:
+        rows = {row.pop("seq"): row for row in csv.DictReader(file)}
+    ours = {name: in_fractions(scores) for name, scores in report["sequences"].items()}
+    ours["COMBINED"] = in_fractions(report["combined"])
+    assert ours.keys() - {"COMBINED"} == rows.keys() - {"COMBINED"}
+    for name, row in rows.items():
+        assert ours[name].keys() == row.keys()
+        expected = {field: pytest.approx(float(value), rel=1e-6, abs=1e-12) for field, value in row.items()}
+        assert ours[name] == expected, name
+    if tracker in COMBINED:
+        numbers = [round(report["combined"][name], 3) for name in ("HOTA", "DetA", "AssA", "MOTA", "IDF1", "IDSW")]
+        assert tuple(numbers) == COMBINED[tracker]
+
+
+@pytest.mark.parametrize(("tracker", "benchmark"), [("bytetrack", "MOT17"), ("ocsort", "DanceTrack")])
+def test_official_results_score_as_published(mot_data, mot_golden, tracker, benchmark):
+    split = {"MOT17": "train", "DanceTrack": "val"}[benchmark]
+    report = evaluate(mot_data / f"trackers/official/{tracker}/{benchmark}", mot_data / benchmark / split).to_dict()
+    golden = json.loads((mot_golden / "bytetrack_association.json").read_text())["results"][f"{tracker}/{benchmark}"]
+    ours = report["sequences"] | {"COMBINED": report["combined"]}
+    assert ours.keys() == golden.keys()
+    for name, expected in golden.items():
+        fields = expected.keys() - {"rows", "tracks", "sha256"}
+        assert {field: round(ours[name][field], 4) for field in fields} == {field: expected[field] for field in fields}
+
+
+def oracle(dataset, tracker, class_name):
+    """TrackEval from files to scores: per sequence and combined, by family."""
+    scores = {}
+    for sequence in dataset.seq_list:
+        raw = dataset.get_raw_seq_data(tracker, sequence)
+        data = dataset.get_preprocessed_seq_data(raw, class_name)
+        scores[sequence] = {family: metric.eval_sequence(data) for family, metric in trackeval_metrics().items()}
+    scores["COMBINED"] = {
+        family: metric.combine_sequences({name: one[family] for name, one in scores.items()})
+        for family, metric in trackeval_metrics().items()
+    }
+    return scores
+
+
+def assert_identical(ours, theirs):
+    """Bit for bit."""
+    assert ours.keys() == theirs.keys()
+    for name, families in theirs.items():
+        for family, fields in families.items():
+            for field, value in fields.items():
+                np.testing.assert_array_equal(ours[name].fractions[family][field], value, f"{name} {field}")
+
+
+def mot_dataset(ground_truth, benchmark, results, tracker, sequences):
+    from trackeval.datasets import MotChallenge2DBox
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        return MotChallenge2DBox(
+            {
+                "GT_FOLDER": str(ground_truth),
+                "TRACKERS_FOLDER": str(results),
+                "TRACKERS_TO_EVAL": [tracker],
+                "TRACKER_SUB_FOLDER": "",
+                "BENCHMARK": benchmark,
+                "SKIP_SPLIT_FOL": True,
+                "SEQ_INFO": dict.fromkeys(sequences),
+                "PRINT_CONFIG": False,
+            }
+        )
+
+
+def first(folder, number, tmp_path, name):
+    """A folder with links to the first few entries of another one."""
+    links = tmp_path / name
+    links.mkdir(parents=True)
+    for path in sorted(folder.iterdir())[:number]:
+        (links / path.name).symlink_to(path)
+    return links
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "ground_truth", "results", "number"),
+    [
+        ("MOT17", "MOT17/train", "trackers/official/bytetrack/MOT17", 3),
+        ("DanceTrack", "DanceTrack/val", "trackers/official/ocsort/DanceTrack", 4),
+        ("MOT15", "MOT15/train", "trackers/MOT15-train/py-motmetrics-test/data", 2),
+    ],
+)
+def test_identical_to_the_code_of_trackeval_on_mot(mot_data, tmp_path, benchmark, ground_truth, results, number):
+    files = first(mot_data / results, number, tmp_path, "tracker")
+    evaluation = evaluate(files, mot_data / ground_truth)
+    assert evaluation.benchmark == benchmark
+    rules = "MOT17" if benchmark == "DanceTrack" else benchmark
+    dataset = mot_dataset(mot_data / ground_truth, rules, tmp_path, "tracker", [file.stem for file in files.iterdir()])
+    dataset.seq_list.sort()
+    only = evaluation.classes[next(iter(evaluation.classes))]
+    assert_identical(dict(only.rows()), oracle(dataset, "tracker", "pedestrian"))
+
+
+def spoil(labels: Path, detections: Path, seed: int) -> list[str]:
+    """KITTI results made from labels: boxes moved, some lost, some identities exchanged, detections as clutter."""
+    rng = np.random.default_rng(seed)
+    table = read_kitti(labels, kind="ground_truth")
+    table = table.select((table.ids >= 0) & (rng.random(len(table)) > 0.1))
+    size = (table.boxes_xyxy[:, 2:] - table.boxes_xyxy[:, :2]).repeat(2, axis=0).reshape(-1, 4)
+    boxes = table.boxes_xyxy + rng.normal(0, 0.05, table.boxes_xyxy.shape) * size
+    ids = np.where(rng.random(len(table)) < 0.02, table.ids + 1000, table.ids)
+    rows = zip(table.frames, ids, table.classes, boxes, strict=True)
+    lines = [_kitti_line(*row) for row in rows]
+    clutter = read_kitti(detections, kind="detections")
+    clutter = clutter.select(rng.random(len(clutter)) < 0.3)
+    rows = zip(clutter.frames, range(2000, 2000 + len(clutter)), clutter.classes, clutter.boxes_xyxy, strict=True)
+    return lines + [_kitti_line(*row) for row in rows]
+
+
+def _kitti_line(frame, identity, label, box):
+    corners = " ".join(f"{value:.4f}" for value in box)
+    return f"{frame} {identity} {KITTI_CLASSES[label]} -1 -1 -10 {corners} -1 -1 -1 -1000 -1000 -1000 -10 0.9\n"
+
+
+def test_identical_to_the_code_of_trackeval_on_kitti(mot_data, tmp_path):
+    from trackeval.datasets import Kitti2DBox
+
+    kitti = mot_data / "KITTI/training"
+    results = tmp_path / "ours" / "data"
+    results.mkdir(parents=True)
+    for seed, labels in enumerate(sorted((kitti / "label_02").glob("*.txt"))):
+        lines = spoil(labels, kitti / "det" / labels.name, seed)
+        (results / labels.name).write_text("".join(lines))
+    evaluation = evaluate(tmp_path / "ours", kitti)
+    dataset = Kitti2DBox({"GT_FOLDER": str(kitti), "TRACKERS_FOLDER": str(tmp_path), "PRINT_CONFIG": False})
+    assert evaluation.classes.keys() == {"car", "pedestrian"}
+    for label, scores in evaluation.classes.items():
+        assert 20 < scores.combined["HOTA"] < 90  # neither perfect nor nothing, so that every step matters
+        assert_identical(dict(scores.rows()), oracle(dataset, "ours", label))
