@@ -36,6 +36,32 @@ def version() -> str:
     return version("mot-core")
 
 
+def add_benchmark(parser: argparse.ArgumentParser) -> None:
+    """The flag that chooses the rules."""
+    from mot_core.io import BENCHMARKS
+
+    names = ", ".join(BENCHMARKS)
+    parser.add_argument(
+        "--benchmark",
+        type=_benchmark,
+        default="auto",
+        metavar="B",
+        help=f"whose layout and rules hold: auto (by the names of folders; the default), {names}; "
+        "generic is for your own data",
+    )
+
+
+def _benchmark(text: str) -> str:
+    from mot_core.io import get_benchmark
+
+    if text.lower() == "auto":
+        return "auto"
+    try:
+        return get_benchmark(text).name
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def add_window(parser: argparse.ArgumentParser) -> None:
     """The flags that limit the frames."""
     window = parser.add_mutually_exclusive_group()

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from mot_core.cli.flags import Parameter, add_flags, given_flags, parameters_of, read_settings
-from mot_core.cli.parser import Parser, add_window
+from mot_core.cli.parser import Parser, add_benchmark, add_window
 from mot_core.cli.pictures import check_extras, save_pictures
-from mot_core.cli.progress import Progress
 from mot_core.cli.record import write_record
+from mot_core.cli.terminal import Progress, open_console, print_table
 from mot_core.cli.trackers import build_tracker, installed_trackers, load_tracker
-from mot_core.io import BENCHMARKS, BoxTable, KittiResultWriter, ResultWriter, Sequence, find_sequences
+from mot_core.io import BoxTable, KittiResultWriter, ResultWriter, Sequence, find_sequences
 
 EPILOG = """\
 examples:
@@ -55,13 +55,7 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         default="det",
         help="read det/NAME.txt; of several the first that a sequence has (default: det)",
     )
-    parser.add_argument(
-        "--benchmark",
-        choices=["auto", *BENCHMARKS],
-        default="auto",
-        metavar="B",
-        help=f"layout and presets; one of auto, {', '.join(BENCHMARKS)} (default: auto, by the names of the folders)",
-    )
+    add_benchmark(parser)
     add_window(parser)
     parser.add_argument("--preset", metavar="NAME", help="named parameters of the tracker, such as official")
     parser.add_argument("--config", metavar="FILE", type=Path, help="YAML with parameters of the tracker; flags win")
@@ -89,7 +83,7 @@ def run(arguments: argparse.Namespace, tracker: Callable[..., Any] | None, param
     jobs = _prepare(arguments, tracker, settings)
     arguments.output.mkdir(parents=True, exist_ok=True)
     done: list[Job] = []
-    steps = sum(len(job.sequence.frame_numbers()) for job in jobs) * (2 if arguments.video else 1)
+    steps = sum(job.sequence.length for job in jobs) * (2 if arguments.video else 1)
     try:
         with Progress(steps) as progress:
             for job in jobs:
@@ -176,24 +170,19 @@ def _what_is_kept(done: list[Job], jobs: list[Job], output: Path) -> str:
 
 
 def _report(done: list[Job], output: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"results in {output}", title_justify="left")
-    table.add_column("sequence")
-    for column in ("frames", "detections", "tracks", "rows", "frames/s"):
-        table.add_column(column, justify="right")
-    for job in done:
-        frames = len(job.sequence.frame_numbers())
-        table.add_row(
+    rows = [
+        [
             job.sequence.name,
-            str(frames),
+            str(job.sequence.length),
             str(len(job.detections)),
             str(len(job.identities)),
             str(job.rows),
-            f"{frames / max(job.seconds, 1e-9):.0f}",
-        )
-    Console().print(table)
+            f"{job.sequence.length / max(job.seconds, 1e-9):.0f}",
+        ]
+        for job in done
+    ]
+    columns = ["sequence", "frames", "detections", "tracks", "rows", "frames/s"]
+    print_table(f"results in {output}", columns, rows, open_console())
     ours = {f"{job.sequence.name}.txt" for job in done}
     others = sorted(path.name for path in output.glob("*.txt") if path.name not in ours)
     if others:

@@ -1,12 +1,43 @@
-"""A progress bar on stderr that keeps quiet where nobody watches."""
+"""What a terminal shows: tables, lines and a progress bar that keeps quiet where nobody watches."""
 
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 REDRAW = 25
 """Frames between two updates: telling rich about every frame would cost as much as tracking it."""
+
+
+def open_console(*, stderr: bool = False) -> Console:
+    """A console that prints names and messages as they are; rich would read [brackets] and :colons: as orders."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def print_table(
+    title: str, columns: list[str], rows: list[list[str]], console: Console, breaks: str | None = None
+) -> None:
+    """Print ``rows`` of cells, the first column to the left and the others, mostly numbers, to the right.
+
+    In a file or a pipe the table is as wide as it needs to be; in a narrow terminal the column ``breaks`` gives way.
+    """
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if column == columns[0] else "right", no_wrap=column != breaks)
+    for row in rows:
+        table.add_row(*row)
+    if not console.is_terminal:
+        wide = console.options.update(width=10_000)
+        console.width = max(console.width, Measurement.get(console, wide, table).maximum)
+    console.print(table)
 
 
 class Progress:
@@ -18,9 +49,8 @@ class Progress:
 
     def __init__(self, total: int) -> None:
         from rich import progress
-        from rich.console import Console
 
-        console = Console(stderr=True)
+        console = open_console(stderr=True)
         columns: list[Any] = [
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),

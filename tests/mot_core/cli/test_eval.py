@@ -1,0 +1,109 @@
+"""`mot eval`: a thin shell over evaluate(), with clean output."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+
+import pytest
+
+from mot_core.evaluation import evaluate
+
+
+@pytest.fixture
+def results(mot, scenes, tmp_path):
+    out = tmp_path / "out"
+    assert mot("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", out).code == 0
+    return out
+
+
+def test_a_table_per_sequence_and_combined(mot, scenes, results):
+    done = mot("eval", results, "--gt", scenes, "--benchmark", "generic")
+    assert (done.code, done.err) == (0, "")
+    hota = evaluate(results, scenes, benchmark="generic").combined["HOTA"]
+    lines = {line.split()[1]: line for line in done.out.splitlines() if line.startswith("│")}
+    assert list(lines) == ["park", "street", "COMBINED"]
+    assert f"{hota:.2f}" in lines["COMBINED"]
+
+
+def test_files_hold_everything(mot, scenes, results, tmp_path):
+    scores, table = tmp_path / "new" / "scores.json", tmp_path / "scores.csv"
+    arguments = ("eval", results, "--gt", scenes, "--benchmark", "generic")
+    assert mot(*arguments, "--json", scores, "--csv", table).code == 0
+    evaluation = evaluate(results, scenes, benchmark="generic")
+    assert json.loads(scores.read_text()) == json.loads(json.dumps(evaluation.to_dict()))
+    assert table.read_text() == evaluation.to_csv()
+
+
+def test_stdout_is_pure_when_a_program_reads_it(mot, scenes, results):
+    arguments = ("eval", results, "--gt", scenes, "--benchmark", "generic")
+    done = mot(*arguments, "--json", "-")
+    assert set(json.loads(done.out)) == {"sequences", "combined"}
+    assert "COMBINED" in done.err
+    rows = list(csv.DictReader(io.StringIO(mot(*arguments, "--csv", "-").out)))
+    assert [row["sequence"] for row in rows] == ["park", "street", "COMBINED"]
+    done = mot(*arguments, "--csv", "-", "--json", "-")
+    assert done.code == 2
+    assert "would both go to stdout" in done.err
+
+
+def test_windows(mot, scenes, results):
+    arguments = ("eval", results, "--gt", scenes, "--benchmark", "generic", "--json", "-")
+    half = json.loads(mot(*arguments, "--split", "half-val").out)
+    frames = json.loads(mot(*arguments, "--frames", "22-40").out)
+    assert half == frames
+    assert half["combined"]["CLR_Frames"] == 2 * 19
+
+
+def test_results_of_a_part_are_pointed_out(mot, scenes, results):
+    (results / "street.txt").unlink()
+    done = mot("eval", results, "--gt", scenes, "--benchmark", "generic")
+    assert done.code == 0
+    assert "mot: note: COMBINED is over 1 of 2 sequences: there are no results for street" in done.err
+
+
+def test_results_in_the_folder_data(mot, scenes, results, tmp_path):
+    shutil.copytree(results, tmp_path / "method" / "data")
+    arguments = ("--gt", scenes, "--benchmark", "generic", "--json", "-")
+    assert mot("eval", tmp_path / "method", *arguments).out == mot("eval", results, *arguments).out
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda out: (out / "park.txt").rename(out / "prak.txt"), "there is no sequence for"),
+        (lambda out: (out / "park.txt").write_text("1,1,0,0,9\n"), "park.txt:1"),
+        (lambda out: (out / "park.txt").write_text("41,1,0,0,9,9,1,-1,-1,-1\n"), "park.txt:1"),
+        (lambda out: shutil.rmtree(out), "check the path"),
+    ],
+    ids=["unknown sequence", "truncated", "past the end", "nothing"],
+)
+def test_bad_results_get_one_sentence(mot, scenes, results, spoil, words):
+    spoil(results)
+    done = mot("eval", results, "--gt", scenes, "--benchmark", "generic")
+    assert (done.code, done.out) == (1, "")
+    assert words in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_benchmark_names_may_be_written_small(mot, scenes, results):
+    arguments = ("eval", results, "--gt", scenes)
+    assert mot(*arguments, "--benchmark", "GENERIC").code == 0
+    done = mot(*arguments, "--benchmark", "MOT18")
+    assert done.code == 2
+    assert "there is no benchmark 'MOT18'; choose one of MOT15" in done.err
+
+
+def test_official_bytetrack_on_real_data(mot, mot_data, tmp_path):
+    root = mot_data / "MOT17" / "train"
+    done = mot(
+        *("track", root, "--detections", "yolox", "--tracker", "bytetrack", "--preset", "official"),
+        *("--output", tmp_path),
+    )
+    assert done.code == 0
+    scores = json.loads(mot("eval", tmp_path, "--gt", root, "--json", "-").out)["combined"]
+    # golden/bytetrack_association.json
+    assert scores["HOTA"] == pytest.approx(70.162, abs=0.05)
+    assert scores["IDSW"] == 350
