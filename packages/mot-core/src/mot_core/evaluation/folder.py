@@ -159,7 +159,7 @@ def _check_names(sequences: list[Sequence], rules: Benchmark, source: Path) -> N
     if rules.name == "generic":
         return
     try:
-        named = get_benchmark(guess_benchmark(sequences))
+        named = get_benchmark(guess_benchmark(one.path for one in sequences))
     except ValueError:  # the names tell nothing
         return
     if _essence(named) != _essence(rules):
