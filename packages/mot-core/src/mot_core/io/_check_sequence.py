@@ -203,7 +203,7 @@ class _Look:
     def _at_counted(self, table: BoxTable) -> None:
         sequence = self.sequence
         counted = table.select(sequence.rules.counted(table))
-        if not len(counted):
+        if len(table) and not len(counted):
             names = " or ".join(one.name for one in sequence.rules.classes)
             message = f"none of {len(table)} rows counts as {names} by the rules of {sequence.rules.name}"
             self.note("error", self._file(table), message, "check conf, class and the benchmark", "counted")

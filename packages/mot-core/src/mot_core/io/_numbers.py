@@ -59,16 +59,14 @@ def _read_by_line(path: Path, lines: list[str], numbers: Ints) -> tuple[Floats, 
         else:
             good.append(number)
             values.append([float(field) for field in row])
-    return np.array(values, np.float64).reshape(len(good), width), np.array(good, np.int64), problems
+    return np.array(values, np.float64).reshape(len(good), width if good else 6), np.array(good, np.int64), problems
 
 
 def _wrong_width(path: Path, line: int, row: list[str], width: int) -> Problem | None:
-    if not 6 <= len(row) <= 10:
-        message = f"expected 6 to 10 columns (frame, id, left, top, width, height, conf, ...), got {len(row)}"
-    elif len(row) != width:
-        message = f"expected {width} columns as in most lines, got {len(row)}"
-    else:
+    if len(row) == width and 6 <= width <= 10:
         return None
+    expected = f"{width} columns as in most lines" if 6 <= width <= 10 else "6 to 10 columns (frame, id, left, ...)"
+    message = f"expected {expected}, got {len(row)}"
     return Problem("error", path, line, message, "the line may be cut off: complete or remove it", "columns")
 
 

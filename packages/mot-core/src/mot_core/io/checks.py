@@ -103,7 +103,7 @@ def _benchmark(root: Path, folders: list[Path], benchmark: str) -> tuple[str, li
             return name, []
         return "generic", [_wrong_benchmark(root, "there is no folder label_02 or image_02 as in KITTI", "another")]
     try:
-        return guess_benchmark(folders), []
+        return guess_benchmark(map(Path.absolute, folders)), []
     except ValueError as reason:
         message, remedy = str(reason).rsplit("; ", 1)
         return "generic", [Problem("error", root, None, message, f"{remedy} after --benchmark", "benchmark")]

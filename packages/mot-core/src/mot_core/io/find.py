@@ -49,7 +49,7 @@ def find_sequences(
             raise ValueError(f"{kitti} is in the layout of KITTI, but the benchmark is {benchmark}; choose KITTI")
         return [open_kitti_sequence(kitti, name, image_size) for name in kitti_names(kitti)]
     folders = sequence_folders(root)
-    name = guess_benchmark(folders) if benchmark == "auto" else get_benchmark(benchmark).name
+    name = guess_benchmark(map(Path.absolute, folders)) if benchmark == "auto" else get_benchmark(benchmark).name
     if get_benchmark(name).layout == "kitti":
         raise ValueError(
             f"{root} is not in the layout of KITTI (no folder {LABELS} or image_02); choose another benchmark"

@@ -26,14 +26,16 @@ _NAMES = {
     "BEE24": r"BEE24-?\d\d",
     "UAVDT": r"M(0[1-9]|1[0-4])\d\d",
 }
-_FOLDERS = {"2dmot2015": "MOT15"} | {name.lower(): name for name in BENCHMARKS if name != "generic"}
+_FOLDERS = {"2dmot2015": "MOT15", "label_02": "KITTI"} | {
+    name.lower(): name for name in BENCHMARKS if name != "generic"
+}
 
 
 def guess_benchmark(sequences: Iterable[str | Path | Sequence]) -> str:
     """The benchmark that sequences belong to, by their names and those of the folders around them.
 
     Args:
-        sequences: paths or names of sequences (result files count by their name), or sequences.
+        sequences: paths or names (``.txt`` at the end, as of a result file, is left out) or sequences.
 
     Returns:
         A name of ``BENCHMARKS``.
@@ -48,7 +50,10 @@ def guess_benchmark(sequences: Iterable[str | Path | Sequence]) -> str:
     """
     guesses: dict[str | None, str] = {}
     for sequence in sequences:
-        path = Path(sequence) if isinstance(sequence, str | Path) else sequence.path / sequence.name
+        if isinstance(sequence, str | Path):
+            path = Path(sequence)
+        else:  # KITTI has all its sequences in one folder
+            path = sequence.path if sequence.path.name == sequence.name else sequence.ground_truth_path
         guesses.setdefault(_guess(path), path.name)
     choices = f"choose one of {', '.join(BENCHMARKS)} (generic for your own data)"
     if not guesses:
