@@ -14,7 +14,7 @@ from mot_core.association.costs import AssociationCost, DetectionBatch, TrackBat
 from mot_core.association.frame import Floats, Frame, Integers, read_frame, write_tracks
 from mot_core.association.kalman import FILTER_ROWS, BatchedKalman, MotionNoise, P
 from mot_core.association.layouts import Layout
-from mot_core.structures import Array, Detections, Tracks
+from mot_core.structures import Array, Detections, Tracks, to_numpy
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -266,19 +266,20 @@ class OnlineTracker(ABC):
         if last is None:
             return 1.0
         dt = (timestamp - last) * self.frame_rate
-        # Timestamps of a regular video, with or without dropped frames, are a hair off; the exact step keeps results
-        # equal to those without them, and ``max_age`` exact.
+        # Timestamps of a regular video, with or without dropped frames, are a hair off (a unix time in float64 by
+        # 1e-5 frames); the exact step keeps results equal to those without them, and ``max_age`` exact.
         whole = float(round(dt))
-        return whole if whole and abs(dt - whole) < 1e-6 else dt
+        return whole if whole and abs(dt - whole) < 1e-3 else dt
 
     def _all_costs(self, table: TrackTable, corners: Floats, frame: Frame, index: Integers) -> Floats:
         """Cost ``(N, M)`` of all tracks at ``corners`` and all detections of ``frame``."""
         labels = table.labels
         detected = frame.classes if frame.classes is not None else np.zeros(len(frame.scores), np.int64)
-        cost = self.cost(
+        given = self.cost(
             TrackBatch(labels[ID], corners.T, table.values[SCORE], labels[CLASS], table.values[ELAPSED]),
             DetectionBatch(frame.boxes.T, frame.scores, detected, index),
         )
+        cost = np.asarray(to_numpy(given), np.float64)
         if cost.shape != (len(table), len(frame.scores)):
             raise ValueError(
                 f"cost must return shape {(len(table), len(frame.scores))} (tracks, detections), got {cost.shape}"

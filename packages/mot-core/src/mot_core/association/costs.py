@@ -15,7 +15,7 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class TrackBatch:
-    """All tracks of a stream at the time of the new frame, ``N`` rows.
+    """All tracks of a stream at the time of the new frame, ``N`` rows. Only to be read: copy what you keep.
 
     Attributes:
         ids: ``(N,)`` identities.
