@@ -8,7 +8,7 @@ import numpy as np
 
 from mot_core.evaluation.protocol import FramePair, prepare_frame, roles
 from mot_core.evaluation.scores import Scores, score_frames
-from mot_core.io.benchmarks import Benchmark, EvaluatedClass, get_benchmark
+from mot_core.io.benchmarks import DONT_CARE, Benchmark, EvaluatedClass, get_benchmark
 from mot_core.io.mot import repeated_ids
 from mot_core.io.problems import raise_first
 from mot_core.io.table import BoxTable
@@ -46,6 +46,8 @@ def score_sequence(
     100.0
     """
     rules = get_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
+    if rules.layout == "kitti":
+        results = results.select(results.classes != DONT_CARE)
     for table, what in ((ground_truth, "ground truth"), (results, "results")):
         _check_rows(table, f"{what} of {name}", frames)
         raise_first(repeated_ids(table, by_class=rules.layout == "kitti")[1])
