@@ -8,6 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from mot_core.association import ByteTrack, Sort
 from mot_core.cli import track
@@ -156,6 +157,20 @@ def test_kitti_counts_from_0_and_keeps_its_classes(mot, tmp_path):
     for identity in np.unique(results.ids):
         assert len(set(results.classes[results.ids == identity])) == 1
     assert {KITTI_CLASSES[label] for label in results.classes} == {"Car", "Pedestrian"}
+    for folder in ("label_02", "det"):  # where results would have the names of inputs
+        before = (root / folder / "0003.txt").read_text()
+        done = mot("track", root, "--tracker", "bytetrack", "--output", root / folder)
+        assert done.code == 1
+        assert "is an input of this sequence; choose another folder" in done.err
+        assert (root / folder / "0003.txt").read_text() == before
+
+
+def test_a_sequence_without_detections_gives_an_empty_file(mot, scenes, tmp_path):
+    (scenes / "park" / "det" / "det.txt").write_text("")
+    arguments = ("--benchmark", "generic", "--tracker", "bytetrack", "--plot", "--video", "--output", tmp_path / "out")
+    assert mot("track", scenes / "park", *arguments).code == 0
+    assert files(tmp_path / "out") == ["park.mp4", "park.png", "park.txt", "run.yaml"]
+    assert (tmp_path / "out" / "park.txt").read_text() == ""
 
 
 def test_scores_outside_0_1_need_thresholds(mot, scenes, tmp_path):
@@ -297,6 +312,18 @@ def test_a_second_run_replaces_the_first_and_strangers_are_pointed_out(mot, scen
     assert "also holds results of other runs" in done.err
     assert "street.txt" in done.err
     assert (tmp_path / "out" / "park.txt").read_text() != before
+
+
+def test_the_plot_is_a_sheet_where_there_are_images(mot, scenes, tmp_path):
+    (scenes / "park" / "img1").mkdir()
+    for frame in range(1, 41):
+        Image.new("RGB", (320, 240), "navy").save(scenes / "park" / "img1" / f"{frame:06d}.jpg")
+    arguments = ("--benchmark", "generic", "--tracker", "sort", "--plot", "--output", tmp_path / "out")
+    assert mot("track", scenes, *arguments).code == 0
+    with Image.open(tmp_path / "out" / "park.png") as sheet, Image.open(tmp_path / "out" / "street.png") as paths:
+        blue, white = sheet.convert("RGB").getpixel((400, 595)), paths.convert("RGB").getpixel((2, 2))
+    assert blue[2] > 100 > blue[0]
+    assert white == (255, 255, 255)
 
 
 def test_tracker_errors_name_sequence_and_frame(mot, scenes, tmp_path, monkeypatch):

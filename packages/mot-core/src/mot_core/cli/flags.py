@@ -128,17 +128,18 @@ def add_flags(parser: argparse.ArgumentParser, title: str, parameters: Mapping[s
         text = _in_terminal_words(parameter.description, parameters)
         if parameter.default is not inspect.Parameter.empty:
             text += f" (default: {_spelled(parameter.default)})"
-        options: dict[str, Any] = {"dest": _dest(parameter), "default": argparse.SUPPRESS, "help": text.strip()}
+        options: dict[str, Any] = {"dest": _dest(parameter), "help": text.strip()}
         try:
             if parameter.kind is bool and not parameter.choices:
-                group.add_argument(parameter.flag, action=argparse.BooleanOptionalAction, **options)
+                action = group.add_argument(parameter.flag, action=argparse.BooleanOptionalAction, **options)
             else:
                 metavar = "|".join(map(str, parameter.choices)) or parameter.kind.__name__.upper()
-                group.add_argument(parameter.flag, type=_reader(parameter), metavar=metavar, **options)
+                action = group.add_argument(parameter.flag, type=_reader(parameter), metavar=metavar, **options)
         except argparse.ArgumentError as error:
             raise ValueError(
                 f"{title}: {parameter.flag} is already a flag of this command; rename the parameter {parameter.name}"
             ) from error
+        action.default = argparse.SUPPRESS  # set late: Python 3.10 would write it into the help of yes-no flags
 
 
 def given_flags(namespace: argparse.Namespace, parameters: Mapping[str, Parameter]) -> dict[str, Any]:

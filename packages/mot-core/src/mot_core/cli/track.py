@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mot_core.cli.flags import Parameter, add_flags, given_flags, parameters_of, read_settings
 from mot_core.cli.parser import Parser, add_benchmark, add_window
 from mot_core.cli.pictures import check_extras, save_pictures
@@ -19,6 +17,7 @@ from mot_core.cli.record import write_record
 from mot_core.cli.terminal import Progress, open_console, print_table
 from mot_core.cli.trackers import build_tracker, installed_trackers, load_tracker
 from mot_core.io import BoxTable, KittiResultWriter, ResultWriter, Sequence, find_sequences
+from mot_core.structures import to_numpy
 
 EPILOG = """\
 examples:
@@ -81,7 +80,6 @@ def run(arguments: argparse.Namespace, tracker: Callable[..., Any] | None, param
     settings = read_settings(arguments.config, parameters) if arguments.config else {}
     settings.update(given_flags(arguments, parameters))
     jobs = _prepare(arguments, tracker, settings)
-    arguments.output.mkdir(parents=True, exist_ok=True)
     done: list[Job] = []
     steps = sum(job.sequence.length for job in jobs) * (2 if arguments.video else 1)
     try:
@@ -115,14 +113,10 @@ def _prepare(arguments: argparse.Namespace, tracker: Callable[..., Any], setting
         built = build_tracker(tracker, arguments.preset, settings, part.benchmark, part.name)
         detections = part.detections(arguments.detections)
         _check_scores(detections, tracker, settings)
+        result = arguments.output / f"{part.name}.txt"
+        if result.resolve() in {path.resolve() for path in (part.ground_truth_path, detections.path) if path}:
+            raise ValueError(f"--output: {result} is an input of this sequence; choose another folder")
         jobs.append(Job(part, detections, built))
-    names = [job.sequence.name for job in jobs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(
-            f"{arguments.source}: the sequence name {twice[0]} occurs more than once, so that one result would "
-            "overwrite the other; track the folders one by one"
-        )
     return jobs
 
 
@@ -157,7 +151,7 @@ def _track(job: Job, result: Path, on_frame: Callable[[], None]) -> None:
             job.seconds += time.perf_counter() - start
             output.write(number, tracks)
             job.rows += len(tracks)
-            job.identities.update(np.asarray(tracks.ids).tolist())
+            job.identities.update(to_numpy(tracks.ids).tolist())
             on_frame()
 
 

@@ -10,11 +10,11 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from mot_core.io import BoxTable
 
-Path = npt.NDArray[np.float64]
+CentrePath = npt.NDArray[np.float64]
 """Rows ``(L, 3)``: frame number, and x and y of the box centre in pixels, by frame."""
 
 
-def paths_by_identity(tracks: BoxTable) -> dict[int, Path]:
+def paths_by_identity(tracks: BoxTable) -> dict[int, CentrePath]:
     """The path of every identity, in the order of the identities.
 
     >>> from mot_core.io import BoxTable
@@ -30,7 +30,7 @@ def paths_by_identity(tracks: BoxTable) -> dict[int, Path]:
     return {int(identity): rows[a:b] for identity, a, b in zip(ids, starts, ends[: len(ids)], strict=True)}
 
 
-def path_between(path: Path, first: int, last: int) -> npt.NDArray[np.float64]:
+def path_between(path: CentrePath, first: int, last: int) -> npt.NDArray[np.float64]:
     """The centres ``(K, 2)`` of a path in the frames ``first`` to ``last``, both included.
 
     >>> path_between(np.array([[1., 10., 5.], [2., 20., 5.], [4., 40., 5.]]), 2, 3)
