@@ -1,6 +1,6 @@
 """Our scores equal TrackEval's on real results: its own tables, its own code, and the tables of others.
 
-    MOT_DATA=... MOT_GOLDEN=... pytest tests/parity/test_evaluation_parity.py
+MOT_DATA=... MOT_GOLDEN=... pytest tests/parity/test_evaluation_parity.py
 """
 
 import contextlib

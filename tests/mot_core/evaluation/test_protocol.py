@@ -169,9 +169,7 @@ def test_prepares_frames_as_trackeval_does(frames, benchmark):
     columns = [list(column) for column in zip(*found, strict=True)] or [[]] * 3
     rules = BENCHMARKS[benchmark]
     pairs = list(
-        prepare_frames(
-            truth, BoxTable(*columns), BoxTable.empty(), rules, rules.classes[0], range(1, len(frames) + 1)
-        )
+        prepare_frames(truth, BoxTable(*columns), BoxTable.empty(), rules, rules.classes[0], range(1, len(frames) + 1))
     )
     for t, pair in enumerate(pairs):
         np.testing.assert_array_equal(pair.boxes_xyxy, expected["tracker_dets"][t])
@@ -181,7 +179,9 @@ def test_prepares_frames_as_trackeval_does(frames, benchmark):
 
 def test_the_rules_are_data():
     """A benchmark of one's own needs no code: here, dogs (class 2) take results away."""
-    pets = replace(BENCHMARKS["MOT17"], name="pets", classes=(replace(BENCHMARKS["MOT17"].classes[0], distractors=(2,)),))
+    pets = replace(
+        BENCHMARKS["MOT17"], name="pets", classes=(replace(BENCHMARKS["MOT17"].classes[0], distractors=(2,)),)
+    )
     truth = BoxTable([1, 1], [1, 2], [box(0), box(300)], classes=[1, 2])
     results = BoxTable([1, 1], [5, 6], [box(0), box(300)])
     assert score_sequence(truth, results, pets, range(1, 2))["pedestrian"]["MOTA"] == 100

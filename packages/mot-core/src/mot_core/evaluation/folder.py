@@ -108,8 +108,8 @@ def result_files(results: Path) -> list[Path]:
     if not results.is_dir():
         raise FileNotFoundError(f"there are no results at {results}; check the path")
     # TrackEval leaves its own tables beside the results.
-    here = [file for file in sorted(results.glob("*.txt")) if not file.name.endswith("_summary.txt")]
-    below = sorted((results / "data").glob("*.txt"))
+    here = [file for file in results.glob("*.txt") if not file.name.endswith("_summary.txt")]
+    below = list((results / "data").glob("*.txt"))
     if here and below:
         raise ValueError(
             f"there are results in {results} ({here[0].name} ...) and in {results / 'data'}; "
@@ -117,7 +117,7 @@ def result_files(results: Path) -> list[Path]:
         )
     if not here and not below:
         raise FileNotFoundError(f"there are no result files (<sequence>.txt) in {results} or {results / 'data'}")
-    return here or below
+    return sorted(here or below, key=lambda file: file.stem)
 
 
 def _pair(

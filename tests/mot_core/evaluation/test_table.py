@@ -1,0 +1,51 @@
+"""The table in the terminal."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mot_core.evaluation import evaluate, print_scores
+from mot_core.io import make_scene, write_mot
+
+
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory):
+    root: Path = tmp_path_factory.mktemp("table")
+    name = "a-sequence-with-a-rather-long-name"
+    scene = make_scene(num_objects=4, num_frames=20)
+    scene.save(root / "gt", name)
+    write_mot(root / "results" / f"{name}.txt", scene.ground_truth, kind="results")
+    return evaluate(root / "results", root / "gt", benchmark="generic")
+
+
+def printed(evaluation, **console):
+    file = io.StringIO()
+    print_scores(evaluation, Console(file=file, **console))
+    return file.getvalue()
+
+
+def test_shows_every_sequence_and_all_together(evaluation):
+    text = printed(evaluation, width=200)
+    assert "a-sequence-with-a-rather-long-name" in text
+    assert "COMBINED" in text
+    assert text.count("100.00") >= 8  # HOTA ... of a perfect result, in both rows
+
+
+@pytest.mark.parametrize("width", [10, 40, 60, 80, 100, 120, 160])
+def test_no_number_is_cut_off(evaluation, width):
+    for terminal in (False, True):
+        text = printed(evaluation, width=width, force_terminal=terminal, color_system=None)
+        assert "…" not in text
+        assert "HOTA" in text
+        if width >= 80:
+            assert not terminal or max(map(len, text.splitlines())) <= width
+        if not terminal:  # files and pipes have room for everything
+            assert "IDR" in text
+
+
+def test_a_wide_terminal_shows_more(evaluation):
+    narrow, wide = (printed(evaluation, width=w, force_terminal=True, color_system=None) for w in (80, 200))
+    assert "Frag" not in narrow
+    assert "Frag" in wide
