@@ -30,6 +30,19 @@ def scores_table(evaluation: Evaluation, console: Console | None = None) -> list
     Args:
         evaluation: from :func:`mot_core.evaluation.evaluate`.
         console: where it will be printed; None: all columns.
+
+    >>> import tempfile
+    >>> from mot_core.evaluation import evaluate
+    >>> from pathlib import Path
+    >>> from mot_core.io import make_scene, write_mot
+    >>> root = Path(tempfile.mkdtemp())
+    >>> scene = make_scene(num_objects=4, num_frames=30)
+    >>> _ = scene.save(root / "gt", "crossing")
+    >>> write_mot(root / "results" / "crossing.txt", scene.ground_truth, kind="results")
+    >>> evaluation = evaluate(root / "results", root / "gt", benchmark="generic")
+    >>> (table,) = scores_table(evaluation)
+    >>> table.row_count, len(table.columns)
+    (2, 17)
     """
     return [_widest_that_fits(_title(evaluation, label), one, console) for label, one in evaluation.classes.items()]
 

@@ -25,6 +25,23 @@ def save_sheet(sequence: Sequence, tracks: BoxTable, path: str | Path, *, column
         path: file to write, replaced only once it is complete.
         columns: frames side by side.
         rows: frames one below the other.
+
+    Returns:
+        The path.
+
+    Raises:
+        ModuleNotFoundError: the extra ``[plot]`` is missing.
+
+    >>> import tempfile
+    >>> from mot_core.io import find_sequences, make_scene
+    >>> scene = make_scene(num_objects=3, num_frames=20, image_size=(120, 200))
+    >>> folder = scene.save(tempfile.mkdtemp(), "crossing")
+    >>> (sequence,) = find_sequences(folder, benchmark="generic")
+    >>> path = save_sheet(sequence, scene.ground_truth, folder / "sheet.png", columns=2, rows=1)
+    >>> from PIL import Image
+    >>> with Image.open(path) as picture:
+    ...     picture.size
+    (1612, 480)
     """
     require("plot")
     from PIL import Image

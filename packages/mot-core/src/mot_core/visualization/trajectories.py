@@ -30,6 +30,23 @@ def save_trajectories(sequence: Sequence, tracks: BoxTable, path: str | Path) ->
         sequence: name, frames and image size.
         tracks: rows of a result or of a ground truth.
         path: file to write, replaced only once it is complete.
+
+    Returns:
+        The path.
+
+    Raises:
+        ModuleNotFoundError: the extra ``[plot]`` is missing.
+
+    >>> import tempfile
+    >>> from mot_core.io import find_sequences, make_scene
+    >>> scene = make_scene(num_objects=3, num_frames=20, image_size=(120, 200))
+    >>> folder = scene.save(tempfile.mkdtemp(), "crossing")
+    >>> (sequence,) = find_sequences(folder, benchmark="generic")
+    >>> path = save_trajectories(sequence, scene.ground_truth, folder / "paths.png")
+    >>> from PIL import Image
+    >>> with Image.open(path) as picture:
+    ...     picture.size
+    (1920, 896)
     """
     require("plot")
     from matplotlib.backends.backend_agg import FigureCanvasAgg

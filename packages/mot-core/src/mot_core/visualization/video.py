@@ -31,6 +31,23 @@ def save_video(
         tracks: rows of a result or of a ground truth.
         path: file to write, replaced only once it is complete.
         on_frame: called after every frame, for a progress bar.
+
+    Returns:
+        The path.
+
+    Raises:
+        ModuleNotFoundError: the extra ``[video]`` is missing.
+
+    >>> import tempfile
+    >>> from mot_core.io import find_sequences, make_scene
+    >>> scene = make_scene(num_objects=3, num_frames=20, image_size=(120, 200))
+    >>> folder = scene.save(tempfile.mkdtemp(), "crossing")
+    >>> (sequence,) = find_sequences(folder, benchmark="generic")
+    >>> path = save_video(sequence, scene.ground_truth, folder / "tracks.mp4")
+    >>> import av
+    >>> with av.open(str(path)) as video:
+    ...     video.streams.video[0].frames
+    20
     """
     require("video")
     frames = TrackedFrames(sequence, tracks)
@@ -50,6 +67,22 @@ def write_video(path: str | Path, pictures: Iterable[Image.Image], frame_rate: f
         path: file to write, replaced only once it is complete.
         pictures: RGB images; only one is held in memory at a time.
         frame_rate: frames per second.
+
+    Returns:
+        The path.
+
+    Raises:
+        ModuleNotFoundError: the extra ``[video]`` is missing.
+        ValueError: there are no pictures.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> pictures = (Image.new("RGB", (64, 48), (10 * step, 0, 0)) for step in range(6))
+    >>> path = write_video(Path(tempfile.mkdtemp()) / "red.mp4", pictures, frame_rate=12)
+    >>> import av
+    >>> with av.open(str(path)) as video:
+    ...     video.streams.video[0].frames, float(video.streams.video[0].average_rate)
+    (6, 12.0)
     """
     require("video")
     import av
