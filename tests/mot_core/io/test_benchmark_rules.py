@@ -99,7 +99,7 @@ def test_guess(paths, benchmark):
 @pytest.mark.parametrize(
     ("paths", "complaint"),
     [
-        (["/home/me/street"], "the benchmark of street cannot be told"),
+        (["clips/mine/street"], "the benchmark of street cannot be told"),
         (["MOT17-02", "street"], "the benchmark of street cannot be told"),
         (["MOT17-02", "MOT20-01"], r"different benchmarks: MOT17-02 \(MOT17\), MOT20-01 \(MOT20\)"),
         (["MOT17-2"], "cannot be told"),

@@ -186,6 +186,18 @@ def test_kitti(tmp_path):
     assert "layout is that of KITTI" in check(tmp_path, "MOT17").problems[0].message
 
 
+def test_right_and_bottom_in_place_of_width_and_height(tmp_path):
+    folder = make_scene(num_objects=10, num_frames=30).save(tmp_path, "scene")
+    path = folder / "det" / "det.txt"
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    for row in rows:
+        row[4], row[5] = f"{float(row[2]) + float(row[4])}", f"{float(row[3]) + float(row[5])}"
+    path.write_text("\n".join(map(",".join, rows)))
+    (problem,) = check(folder, "generic").problems
+    assert problem.message == "every width is larger than left and every height larger than top"
+    assert problem.remedy == "columns 5 and 6 may be right and bottom"
+
+
 def test_synthetic_scenes_are_clean(tmp_path):
     for seed in range(3):
         make_scene(seed, num_objects=6, num_frames=60).save(tmp_path, f"scene-{seed}")

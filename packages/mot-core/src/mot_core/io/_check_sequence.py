@@ -18,6 +18,9 @@ from mot_core.io.seqinfo import SeqInfo, read_seqinfo
 from mot_core.io.sequence import Sequence, frames_outside, missing_classes
 from mot_core.io.table import BoxTable
 
+ENOUGH = 20
+"""Boxes that make a pattern more than chance."""
+
 
 @dataclass(frozen=True)
 class SequenceSummary:
@@ -164,7 +167,7 @@ class _Look:
         )
         size = table.boxes_xyxy[:, 2:] - table.boxes_xyxy[:, :2]
         self._count("warning", table, (size == 0).any(1), "the box has no area", "no result can match it: remove it")
-        self._outside_image(table)
+        self._at_boxes(table)
         return table, regions
 
     def at_detections(self, name: str) -> int:
@@ -174,7 +177,7 @@ class _Look:
         if outside.any():
             message = f"scores lie between {table.scores.min():g} and {table.scores.max():g}, not in [0, 1]"
             self._count("warning", table, outside, message, "give the tracker thresholds that fit these scores")
-        self._outside_image(table)
+        self._at_boxes(table)
         return len(table)
 
     def _scan(self, path: Path, kind: Kind) -> BoxTable:
@@ -213,7 +216,12 @@ class _Look:
             message = f"{len(missing)} of {sequence.length} frames have no box that counts, the first is {missing[0]}"
             self.note("warning", self._file(table), message, "fine if nobody is there", "frames without boxes")
 
-    def _outside_image(self, table: BoxTable) -> None:
+    def _at_boxes(self, table: BoxTable) -> None:
+        left_top = table.boxes_xyxy[:, :2]
+        size = table.boxes_xyxy[:, 2:] - left_top
+        if len(table) >= ENOUGH and (size > left_top).all() and self.sequence.rules.layout == "mot":
+            message = "every width is larger than left and every height larger than top"
+            self.note("warning", self._file(table), message, "columns 5 and 6 may be right and bottom", "corners")
         if self.sequence.image_size is None:
             return
         height, width = self.sequence.image_size

@@ -17,7 +17,9 @@ from mot_core.io.mot import EXACT, FARTHEST, KINDS, Kind, repeated_ids
 from mot_core.io.problems import Problem, error, raise_first
 from mot_core.io.table import BoxTable
 
-_CLASS_NUMBERS = {name.lower(): number for number, name in enumerate(KITTI_CLASSES)} | {"person_sitting": 4}
+_CLASS_NUMBERS = {name.lower(): number for number, name in enumerate(KITTI_CLASSES)} | {
+    "person_sitting": KITTI_CLASSES.index("Person")
+}
 _NUMBERS = (0, 1, 3, 4, 6, 7, 8, 9)  # columns read beside the type
 _NAMES = ("frame", "id", "truncated", "occluded", "left", "top", "right", "bottom", "score")
 

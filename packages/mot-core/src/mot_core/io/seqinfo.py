@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from mot_core.io.atomic import open_atomic
 from mot_core.io.problems import error
 
 T = TypeVar("T", int, float)
@@ -93,4 +94,5 @@ def write_seqinfo(path: Path, info: SeqInfo) -> None:
         "imExt": info.image_ext,
     }
     lines = [f"{key}={value}" for key, value in entries.items() if value is not None]
-    path.write_text("\n".join(["[Sequence]", *lines, ""]), encoding="utf-8")
+    with open_atomic(path) as file:
+        file.write("\n".join(["[Sequence]", *lines, ""]))
