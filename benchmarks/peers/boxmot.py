@@ -1,4 +1,4 @@
-"""BoxMOT, its Python trackers; its C++ ones are built on first use, from OpenCV and Eigen on the machine."""
+"""BoxMOT: its Python trackers, and its ByteTrack in C++ where that builds (it needs OpenCV and Eigen for C++)."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def _read(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows[:, 4].astype(np.int64), rows[:, :4]
 
 
-def _peer(name: str) -> Peer:
+def _peer(name: str, backend: str = "python") -> Peer:
     parameters = load_tracker_config(name, None, {})
 
     def start() -> Step:
-        tracker = create_tracker(TrackerSpec(name))
+        tracker = create_tracker(TrackerSpec(name, backend=backend))
         if tracker.requirements.frame:
             return lambda rows: tracker.update(rows, BLANK)
         return tracker.update
@@ -33,4 +33,18 @@ def _peer(name: str) -> Peer:
     return Peer(start, _prepare, _read, parameters)
 
 
-TRACKERS = {"ByteTrack": _peer("bytetrack"), "OC-SORT": _peer("ocsort"), "SFSORT": _peer("sfsort")}
+def _compiled() -> dict[str, Peer]:
+    peer = _peer("bytetrack", backend="cpp")
+    try:
+        peer.start()
+    except RuntimeError:  # BoxMOT compiles on first use; what is missing stands in its own output
+        return {}
+    return {"ByteTrack, C++": peer}
+
+
+TRACKERS = {
+    "ByteTrack": _peer("bytetrack"),
+    **_compiled(),
+    "OC-SORT": _peer("ocsort"),
+    "SFSORT": _peer("sfsort"),
+}
