@@ -187,9 +187,9 @@ class _Look:
         except DataError as error:
             self.problems.append(error.problem)
             return BoxTable.empty(path)
-        self.problems += problems
         if self.sequence.length:
-            self.problems += frames_outside(table, self.sequence.frame_numbers())
+            problems += frames_outside(table, self.sequence.frame_numbers())
+        self.problems += sorted(problems, key=lambda problem: problem.line or 0)
         return table
 
     def _at_classes(self, table: BoxTable) -> None:
