@@ -48,7 +48,28 @@ def scores_table(evaluation: Evaluation, console: Console | None = None) -> list
 
 
 def print_scores(evaluation: Evaluation, console: Console) -> None:
-    """Print the tables of :func:`scores_table`; rather too wide than with a number cut off."""
+    """Print the tables of :func:`scores_table`; rather too wide than with a number cut off.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from mot_core.evaluation import evaluate
+    >>> from mot_core.io import make_scene, write_mot
+    >>> root = Path(tempfile.mkdtemp())
+    >>> scene = make_scene(num_objects=4, num_frames=30)
+    >>> _ = scene.save(root / "gt", "crossing")
+    >>> write_mot(root / "results" / "crossing.txt", scene.ground_truth, kind="results")
+    >>> evaluation = evaluate(root / "results", root / "gt", benchmark="generic")
+    >>> print_scores(evaluation, Console(width=60, force_terminal=True, color_system=None))
+    generic
+    ┏━━━━━━━━━━┳━━━━━━━━┳━━━━━━━━┳━━━━━━━━┳━━━━━━┓
+    ┃ sequence ┃   HOTA ┃   MOTA ┃   IDF1 ┃ IDSW ┃
+    ┡━━━━━━━━━━╇━━━━━━━━╇━━━━━━━━╇━━━━━━━━╇━━━━━━┩
+    │ crossing │ 100.00 │ 100.00 │ 100.00 │    0 │
+    ├──────────┼────────┼────────┼────────┼──────┤
+    │ COMBINED │ 100.00 │ 100.00 │ 100.00 │    0 │
+    └──────────┴────────┴────────┴────────┴──────┘
+    percent, except counts
+    """
     for table in scores_table(evaluation, console):
         width = max(console.width, _width(table, console))
         (console if width == console.width else Console(file=console.file, width=width)).print(table)
