@@ -55,7 +55,6 @@ class OCSort(Sort):
     (array([1]), array([[10.,  0., 50., 80.]]))
     """
 
-    score_thresholds: ClassVar[tuple[str, ...]] = ("score_threshold", "low_threshold")
     _OFFICIAL: ClassVar[Mapping[str, object]] = {"official_quirks": True, "min_area": 100.0, "max_aspect": 1.6}
     _DANCE: ClassVar[Mapping[str, Mapping[str, object]]] = {"DanceTrack": {"max_aspect": float("inf")}}
     PRESETS: ClassVar[Mapping[str, Preset]] = {
@@ -73,6 +72,11 @@ class OCSort(Sort):
         super().__post_init__()
         if self.delta_t < 1:
             raise ValueError(f"delta_t must be at least 1 frame, got {self.delta_t}")
+
+    @property
+    def score_thresholds(self) -> tuple[str, ...]:  # type: ignore[override]  # a class variable of the base
+        """The parameters that expect scores in [0, 1]."""
+        return ("score_threshold", "low_threshold") if self.use_byte else ("score_threshold",)
 
     def _row_counts(self) -> tuple[int, int]:
         slots = self.delta_t + 1

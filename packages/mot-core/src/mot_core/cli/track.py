@@ -112,7 +112,7 @@ def _prepare(arguments: argparse.Namespace, tracker: Callable[..., Any], setting
             part = sequence.half_val()
         built = build_tracker(tracker, arguments.preset, settings, part.benchmark, part.name)
         detections = part.detections(arguments.detections)
-        _check_scores(detections, tracker, settings)
+        _check_scores(detections, built, settings)
         result = arguments.output / f"{part.name}.txt"
         if result.resolve() in {path.resolve() for path in (part.ground_truth_path, detections.path) if path}:
             raise ValueError(f"--output: {result} is an input of this sequence; choose another folder")
@@ -120,7 +120,7 @@ def _prepare(arguments: argparse.Namespace, tracker: Callable[..., Any], setting
     return jobs
 
 
-def _check_scores(detections: BoxTable, tracker: Callable[..., Any], settings: dict[str, Any]) -> None:
+def _check_scores(detections: BoxTable, tracker: object, settings: dict[str, Any]) -> None:
     """Refuse thresholds made for scores in [0, 1] on other scores, unless the user chose them."""
     thresholds = [name for name in getattr(tracker, "score_thresholds", ()) if name not in settings]
     if not thresholds or not len(detections):
