@@ -52,9 +52,9 @@ class PlainByteTrack:
         self.now += dt
         detections = read(boxes, scores, classes)
         high = [d for d in detections if d.score > self.track_threshold]
-        low = [d for d in detections if self.low_threshold < d.score < self.track_threshold]
-        if not self.official:
-            low = [d for d in detections if self.low_threshold < d.score <= self.track_threshold]
+        low = [d for d in detections if self.low_threshold < d.score <= self.track_threshold]
+        if self.official:
+            low = [d for d in low if d.score < self.track_threshold]
 
         tracked = [t for t in self.tracks if t.confirmed and not t.lost]
         lost = [t for t in self.tracks if t.lost]

@@ -52,7 +52,9 @@ class PlainSort:
         self.step += 1
         detections = read(boxes, scores, classes)
         confident = [d for d in detections if d.score > self.score_threshold]
-        weak = [d for d in detections if d.score < self.score_threshold]
+        weak = [d for d in detections if d.score <= self.score_threshold]
+        if self.official:
+            weak = [d for d in weak if d.score < self.score_threshold]
         for track in self.tracks:
             track.predict(dt)
         alone, births = self.associate(confident, weak)
