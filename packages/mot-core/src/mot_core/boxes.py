@@ -78,13 +78,13 @@ def denormalize_boxes(boxes: Array, image_size: tuple[int, int]) -> Array:
 
 
 def box_area(boxes_xyxy: Array) -> Array:
-    """Area ``(...)`` of boxes ``(..., 4)``; inverted boxes have area 0.
+    """Area ``(...)`` of boxes ``(..., 4)``; inverted boxes have area 0. Of half precision boxes it is float32.
 
     >>> float(box_area(np.array([0., 0., 4., 2.])))
     8.0
     """
     xp, boxes = _open(boxes_xyxy, "boxes_xyxy")
-    x1, y1, x2, y2 = _columns(boxes)
+    x1, y1, x2, y2 = _columns(_widen(xp, boxes))
     return _positive(xp, x2 - x1) * _positive(xp, y2 - y1)
 
 
@@ -180,8 +180,8 @@ def nms(boxes_xyxy: Array, scores: Array, iou_threshold: float, classes: Array |
             f"boxes_xyxy, scores and classes must have the same length, got {len(boxes)}, {len(scores)}"
             + ("" if classes is None else f" and {len(classes)}")
         )
-    values = scores if xp is np else scores.detach()
-    order = xp.argsort(-xp.asarray(values), stable=True)
+    values = np.asarray(scores) if xp is np else xp.as_tensor(scores, device=boxes.device).detach()
+    order = xp.argsort(-values, stable=True)
     boxes = boxes[order]
     suppresses = pairwise_iou(boxes, boxes) > iou_threshold
     if classes is not None:
@@ -211,7 +211,6 @@ def _open_pair(a: Array, b: Array) -> tuple[Any, Any, Any]:
     if _namespace(b) is not xp:
         raise TypeError(f"a_xyxy and b_xyxy must both be arrays or both tensors, got {type(a)} and {type(b)}")
     _, second = _open(b, "b_xyxy")
-    # Areas of pixel boxes overflow half precision (65,504).
     return xp, _widen(xp, first), _widen(xp, second)
 
 
@@ -226,6 +225,7 @@ def _namespace(boxes: Array) -> ModuleType:
 
 
 def _widen(xp: Any, values: Any) -> Any:
+    """Half precision as float32: areas of pixel boxes overflow it (65,504)."""
     if xp is np:
         return values.astype(np.float32) if values.dtype == np.float16 else values
     return values.float() if values.dtype in (xp.float16, xp.bfloat16) else values
