@@ -14,7 +14,7 @@ import pytest
 
 from mot_core.evaluation import evaluate
 from mot_core.evaluation._trackeval import trackeval_metrics
-from mot_core.io import KITTI_CLASSES, read_kitti
+from mot_core.io import KITTI_CLASSES, find_sequences, read_kitti, read_mot
 
 REFERENCES = [
     pytest.param("MOT17", "MPNTrack", marks=pytest.mark.slow),
@@ -78,6 +78,29 @@ def test_official_results_score_as_published(mot_data, mot_golden, tracker, benc
         assert {field: round(ours[name][field], 4) for field in fields} == {field: expected[field] for field in fields}
 
 
+def test_streaming_equals_files_under_the_rules_of_a_benchmark(mot_data):
+    from mot_core.evaluation import TrackingMetrics
+
+    results = mot_data / "trackers/official/bytetrack/MOT17/MOT17-05-FRCNN.txt"
+    (sequence,) = find_sequences(mot_data / "MOT17/train/MOT17-05-FRCNN")
+    truth, found = sequence.ground_truth(), read_mot(results, kind="results")
+    metric = TrackingMetrics("MOT17")
+    for frame in sequence.frame_numbers():
+        rows, gt = found.frame(frame), truth.frame(frame)
+        metric.update(
+            sequence.name,
+            frame,
+            found.ids[rows],
+            found.boxes_xyxy[rows],
+            truth.ids[gt],
+            truth.boxes_xyxy[gt],
+            gt_classes=truth.classes[gt],
+            gt_scores=truth.scores[gt],
+        )
+    evaluation = evaluate(results, sequence.path)
+    assert dict(metric.per_sequence()[sequence.name]) == dict(evaluation.combined)
+
+
 def oracle(dataset, tracker, class_name):
     """TrackEval from files to scores: per sequence and combined, by family."""
     scores = {}
@@ -119,32 +142,31 @@ def mot_dataset(ground_truth, benchmark, results, tracker, sequences):
         )
 
 
-def first(folder, number, tmp_path, name):
-    """A folder with links to the first few entries of another one."""
-    links = tmp_path / name
-    links.mkdir(parents=True)
-    for path in sorted(folder.iterdir())[:number]:
-        (links / path.name).symlink_to(path)
-    return links
+def links_to(paths, folder):
+    """A folder with links to some files."""
+    folder.mkdir(parents=True)
+    for path in paths:
+        (folder / path.name).symlink_to(path)
+    return folder
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "ground_truth", "results", "number"),
+    ("benchmark", "ground_truth", "results"),
     [
-        ("MOT17", "MOT17/train", "trackers/official/bytetrack/MOT17", 3),
-        ("DanceTrack", "DanceTrack/val", "trackers/official/ocsort/DanceTrack", 4),
-        ("MOT15", "MOT15/train", "trackers/MOT15-train/py-motmetrics-test/data", 2),
+        ("MOT17", "MOT17/train", "trackers/official/bytetrack/MOT17/*-0[25]-*"),
+        ("DanceTrack", "DanceTrack/val", "trackers/official/ocsort/DanceTrack/*001*"),
+        ("MOT15", "MOT15/train", "trackers/MOT15-train/py-motmetrics-test/data/*"),
     ],
 )
-def test_identical_to_the_code_of_trackeval_on_mot(mot_data, tmp_path, benchmark, ground_truth, results, number):
-    files = first(mot_data / results, number, tmp_path, "tracker")
-    evaluation = evaluate(files, mot_data / ground_truth)
+def test_identical_to_the_code_of_trackeval_on_mot(mot_data, tmp_path, benchmark, ground_truth, results):
+    files = sorted(mot_data.glob(results))
+    evaluation = evaluate(links_to(files, tmp_path / "tracker"), mot_data / ground_truth)
     assert evaluation.benchmark == benchmark
     rules = "MOT17" if benchmark == "DanceTrack" else benchmark
-    dataset = mot_dataset(mot_data / ground_truth, rules, tmp_path, "tracker", [file.stem for file in files.iterdir()])
-    dataset.seq_list.sort()
-    only = evaluation.classes[next(iter(evaluation.classes))]
-    assert_identical(dict(only.rows()), oracle(dataset, "tracker", "pedestrian"))
+    dataset = mot_dataset(mot_data / ground_truth, rules, tmp_path, "tracker", [file.stem for file in files])
+    ours = evaluation.sequences | {"COMBINED": evaluation.combined}
+    assert len(ours) > 2
+    assert_identical(ours, oracle(dataset, "tracker", "pedestrian"))
 
 
 def spoil(labels: Path, detections: Path, seed: int) -> list[str]:
@@ -171,14 +193,19 @@ def _kitti_line(frame, identity, label, box):
 def test_identical_to_the_code_of_trackeval_on_kitti(mot_data, tmp_path):
     from trackeval.datasets import Kitti2DBox
 
-    kitti = mot_data / "KITTI/training"
+    source = mot_data / "KITTI/training"
+    links_to(sorted(source.glob("label_02/000[0-5].txt")), tmp_path / "gt/label_02")
+    with (source / "evaluate_tracking.seqmap.training").open() as seqmap:
+        rows = [row for row in seqmap if (tmp_path / "gt/label_02" / f"{row[:4]}.txt").exists()]
+    (tmp_path / "gt/evaluate_tracking.seqmap.training").write_text("".join(rows))
     results = tmp_path / "ours" / "data"
     results.mkdir(parents=True)
-    for seed, labels in enumerate(sorted((kitti / "label_02").glob("*.txt"))):
-        lines = spoil(labels, kitti / "det" / labels.name, seed)
-        (results / labels.name).write_text("".join(lines))
-    evaluation = evaluate(tmp_path / "ours", kitti)
-    dataset = Kitti2DBox({"GT_FOLDER": str(kitti), "TRACKERS_FOLDER": str(tmp_path), "PRINT_CONFIG": False})
+    for seed, labels in enumerate(sorted((tmp_path / "gt/label_02").iterdir())):
+        (results / labels.name).write_text("".join(spoil(labels, source / "det" / labels.name, seed)))
+
+    evaluation = evaluate(tmp_path / "ours", tmp_path / "gt")
+    config = {"GT_FOLDER": str(tmp_path / "gt"), "TRACKERS_FOLDER": str(tmp_path), "TRACKERS_TO_EVAL": ["ours"]}
+    dataset = Kitti2DBox({**config, "PRINT_CONFIG": False})
     assert evaluation.classes.keys() == {"car", "pedestrian"}
     for label, scores in evaluation.classes.items():
         assert 20 < scores.combined["HOTA"] < 90  # neither perfect nor nothing, so that every step matters
