@@ -23,7 +23,9 @@ FLOORS = [
     {"io"},
     {"nn"},
     {"plugins", "tap"},
-    {"structures", "boxes"},
+    {"slots"},
+    {"structures", "boxes", "batch"},
+    {"clip"},
     {"ops"},
 ]
 # Libraries that only some modules may import, at the top or inside a function: patterns of module names.

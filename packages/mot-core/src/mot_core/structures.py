@@ -1,4 +1,7 @@
-"""Detections and tracks of one frame: plain dataclasses of arrays or tensors."""
+"""Detections and tracks of one frame: plain dataclasses of arrays or tensors.
+
+What trackers and plug-ins hand to each other in training is in ``clip.py`` and can be imported from here as well.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,24 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
+from mot_core.clip import ClipOutput, FeaturePyramid, FrameOutput, FrameTargets, TrackerSpec, TrackState
+
 if TYPE_CHECKING:
     import torch
+
+__all__ = [
+    "Array",
+    "ClipOutput",
+    "Detections",
+    "FeaturePyramid",
+    "FrameOutput",
+    "FrameTargets",
+    "Index",
+    "TrackState",
+    "TrackerSpec",
+    "Tracks",
+    "to_numpy",
+]
 
 Array: TypeAlias = Any
 """A NumPy array or a tensor. (A union would make every operation on it a type error.)"""

@@ -1,0 +1,168 @@
+"""What plug-ins derive from the slots of a tracker: identities, trajectories, detections. Pure functions with gradient.
+
+>>> import torch
+>>> from mot_core.structures import FrameOutput, FrameTargets
+>>> ids = torch.tensor([[7, 9]])
+>>> targets = FrameTargets(torch.rand(1, 2, 4), torch.zeros_like(ids), ids, ids > 0)
+>>> frame = FrameOutput(torch.rand(1, 3, 4), torch.zeros(1, 3, 1), torch.ones(1, 3).bool(), torch.ones(1, 2),
+...                     torch.tensor([1]), gt_index=torch.tensor([[1, -1, 0]]))
+>>> slot_ids(frame, targets)
+tensor([[ 9, -1,  7]])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mot_core.boxes import cxcywh_to_xyxy, iou
+from mot_core.structures import ClipOutput, FrameOutput, FrameTargets
+
+
+def boxes_xyxy(frame: FrameOutput) -> Tensor:
+    """The boxes of the slots as corners in pixels of the network input, ``(B, N, 4)``."""
+    height, width = frame.image_size.to(frame.boxes_cxcywh).unbind(-1)
+    return cxcywh_to_xyxy(frame.boxes_cxcywh) * torch.stack([width, height, width, height], -1)[:, None]
+
+
+def slot_ids(frame: FrameOutput, targets: FrameTargets, *, unique: bool = False) -> Tensor:
+    """The identity of the object that the tracker assigned to each slot, ``(B, N)``; -1 for none or unknown.
+
+    Args:
+        frame: the slots.
+        targets: the objects of the same frame.
+        unique: where a track and a detection are assigned to one object, keep it to the track.
+    """
+    assigned = (frame.gt_index >= 0) & frame.valid
+    ids = take(targets.ids, frame.gt_index.clamp(min=0)).where(assigned, -1)
+    if unique:
+        same = (ids[:, :, None] == ids[:, None, :]) & frame.is_track[:, None, :]
+        ids = ids.masked_fill(same.any(-1) & ~frame.is_track, -1)
+    return ids
+
+
+def slot_iou(frame: FrameOutput, targets: FrameTargets) -> Tensor:
+    """The overlap of each slot with its object, ``(B, N)``; 0 without one; the tracker's own numbers if it has them."""
+    if frame.iou is not None:
+        return frame.iou
+    assigned = frame.valid & (frame.gt_index >= 0)
+    # Before the division: unassigned slots may hold NaN, and its gradient would reach the others.
+    boxes = frame.boxes_cxcywh.where(assigned[..., None], 0)
+    objects = take(targets.boxes_cxcywh, frame.gt_index.clamp(min=0)).to(boxes)
+    overlap: Tensor = iou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(objects))
+    return overlap.where(assigned, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectories:
+    """What a tracker predicted for each identity of a clip, ``I`` identities over ``T`` frames.
+
+    Attributes:
+        ids: ``(B, I)`` int64, ascending; -1 where padded.
+        present: ``(B, I, T)`` bool, a slot was assigned to the identity in this frame. All else is 0 elsewhere.
+        boxes_cxcywh: ``(B, I, T, 4)``.
+        iou: ``(B, I, T)`` overlap with the ground truth.
+        embeddings: ``(B, I, T, C)``, if the tracker has them.
+    """
+
+    ids: Tensor
+    present: Tensor
+    boxes_cxcywh: Tensor
+    iou: Tensor
+    embeddings: Tensor | None
+
+
+def trajectories(clip: ClipOutput) -> Trajectories:
+    """The slots of a clip sorted by identity; of a track and a detection of one object, the track.
+
+    Raises:
+        ValueError: if the clip has no targets, and so no identities.
+    """
+    if clip.targets is None:
+        raise ValueError("trajectories: the clip has no targets, so there are no identities to sort by")
+    pairs = list(zip(clip.frames, clip.targets, strict=True))
+    per_frame = [slot_ids(frame, targets, unique=True) for frame, targets in pairs]
+    found: list[Tensor] = [torch.unique(torch.cat(rows)) for rows in zip(*per_frame, strict=True)]
+    ids = torch.nn.utils.rnn.pad_sequence([row[row >= 0] for row in found], batch_first=True, padding_value=-1)
+    same = [(ids[:, :, None] == slots[:, None, :]) & (ids >= 0)[:, :, None] for slots in per_frame]
+
+    def collect(values: Sequence[Tensor]) -> Tensor:
+        rows = []
+        for value, match in zip(values, same, strict=True):
+            # where(), not a product: slots without identity may hold NaN.
+            present = match.any(-1).reshape(*ids.shape, *[1] * (value.ndim - 2))
+            index = match.long().argmax(-1) if match.shape[-1] else torch.zeros_like(ids)
+            rows.append(take(value, index).where(present, 0))
+        return torch.stack(rows, 2)
+
+    embeddings = [frame.embeddings for frame in clip.frames if frame.embeddings is not None]
+    return Trajectories(
+        ids=ids,
+        present=torch.stack([match.any(-1) for match in same], 2),
+        boxes_cxcywh=collect([frame.boxes_cxcywh for frame in clip.frames]),
+        iou=collect([slot_iou(frame, targets) for frame, targets in pairs]),
+        embeddings=collect(embeddings) if len(embeddings) == len(clip.frames) else None,
+    )
+
+
+def detections(frame: FrameOutput, threshold: float = 0.0) -> FrameOutput:
+    """The slots with a score of at least ``threshold``, packed to the front, and without any identity.
+
+    What learns without labels must not see labels: ``track_ids`` and ``gt_index`` of the result are -1.
+    """
+    kept = keep_slots(frame, frame.valid & (frame.logits.sigmoid().amax(-1) >= threshold))
+    none = torch.full_like(kept.gt_index, -1)
+    return replace(kept, track_ids=none, gt_index=none, is_track=torch.zeros_like(kept.valid), iou=None)
+
+
+def split_slots(frame: FrameOutput) -> tuple[FrameOutput, FrameOutput]:
+    """Detections and tracks of a frame, each packed to the front and padded."""
+    return keep_slots(frame, frame.valid & ~frame.is_track), keep_slots(frame, frame.valid & frame.is_track)
+
+
+def keep_slots(frame: FrameOutput, keep: Tensor) -> FrameOutput:
+    """Only the slots in ``keep (B, N)``, in their order and padded to the largest number in the batch.
+
+    Predictions of earlier layers (``aux``) are left out.
+    """
+    size = int(keep.sum(-1).max()) if keep.numel() else 0
+    index = (~keep).to(torch.uint8).argsort(dim=-1, stable=True)[:, :size]
+    names = [name for name, shape in frame.SHAPES.items() if shape.split()[1:3] == ["B", "N"] and name != "valid"]
+    values = {name: getattr(frame, name) for name in names}
+    kept: dict[str, Any] = {name: take(value, index) for name, value in values.items() if value is not None}
+    valid = take(keep, index)
+    for name in ("track_ids", "gt_index"):
+        kept[name] = kept[name].where(valid, -1)
+    assoc = None if frame.assoc is None else take(frame.assoc.transpose(1, 2), index).transpose(1, 2)
+    return replace(frame, **kept, valid=valid, assoc=assoc, aux=())
+
+
+def take(values: Tensor, index: Tensor) -> Tensor:
+    """Rows of each clip: ``values (B, N, ...)`` at ``index (B, I)`` gives ``(B, I, ...)``; zeros where ``N`` is 0.
+
+    >>> take(torch.tensor([[10, 11], [20, 21]]), torch.tensor([[1], [0]]))
+    tensor([[11],
+            [20]])
+    """
+    if not values.shape[1]:  # the sum of nothing is 0, and unlike new_zeros() it stays in the graph
+        values, index = values.sum(1, keepdim=True).to(values.dtype), torch.zeros_like(index)
+    return values[torch.arange(len(values), device=values.device)[:, None], index]
+
+
+def pad_stack(values: Sequence[Tensor], fill: float = 0) -> Tensor:
+    """``T`` tensors ``(B, N_t, ...)`` as one ``(B, T, N, ...)``, with ``fill`` where a frame has fewer slots.
+
+    >>> pad_stack([torch.ones(1, 1), torch.ones(1, 3)])
+    tensor([[[1., 0., 0.],
+             [1., 1., 1.]]])
+    """
+    size = max(value.shape[1] for value in values)
+    padded = [
+        torch.cat([value, value.new_full((len(value), size - value.shape[1], *value.shape[2:]), fill)], 1)
+        for value in values
+    ]
+    return torch.stack(padded, 1)
