@@ -1,0 +1,84 @@
+"""What a tracker is given: a batch of clips of one length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from mot_core.clip import FrameTargets, _Checked
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ClipBatch(_Checked):
+    """``B`` clips of ``T`` frames, images padded at the right and at the bottom to one size.
+
+    All frames of a clip have the same size. Boxes of the targets are centre and size in [0, 1] of the image *without*
+    padding (``image_size``).
+
+    Attributes:
+        images: ``(B, T, 3, H, W)``, normalised; 0 where padded.
+        padding: ``(B, H, W)`` bool, True where padded.
+        image_size: ``(B, 2)`` int64 height and width in pixels without padding.
+        original_size: ``(B, 2)`` int64 height and width of the frames in their files, in which results are written.
+        times: ``(B, T)`` int64, the real numbers of the frames.
+        sequences: ``B`` names of sequences.
+        targets: ``T`` targets; None where there is no ground truth.
+
+    >>> import torch
+    >>> size = torch.tensor([[96, 160]])
+    >>> batch = ClipBatch(torch.zeros(1, 2, 3, 96, 160), torch.zeros(1, 96, 160).bool(), size, size,
+    ...                   torch.tensor([[7, 8]]), ("crossing",))
+    >>> len(batch), batch.num_frames
+    (1, 2)
+    """
+
+    SHAPES: ClassVar[dict[str, str]] = {
+        "images": "float B T 3 H W",
+        "padding": "bool B H W",
+        "image_size": "int64 B 2",
+        "original_size": "int64 B 2",
+        "times": "int64 B T",
+    }
+
+    images: Tensor
+    padding: Tensor
+    image_size: Tensor
+    original_size: Tensor
+    times: Tensor
+    sequences: tuple[str, ...]
+    targets: tuple[FrameTargets, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def num_frames(self) -> int:
+        """``T``."""
+        return self.images.shape[1]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
+        """The same on another device; Lightning calls it.
+
+        >>> import torch
+        >>> size = torch.tensor([[96, 160]])
+        >>> batch = ClipBatch(torch.zeros(1, 2, 3, 96, 160), torch.zeros(1, 96, 160).bool(), size, size,
+        ...                   torch.tensor([[7, 8]]), ("crossing",))
+        >>> batch.to("meta").images.device
+        device(type='meta')
+        """
+        moved = self._map(lambda value: value.to(device, non_blocking=non_blocking))
+        if self.targets is None:
+            return moved
+        return replace(moved, targets=tuple(frame.to(device, non_blocking) for frame in self.targets))
+
+    def pin_memory(self) -> ClipBatch:
+        """The same with the large tensors in page-locked memory; the loader calls it when asked to pin."""
+        return self._map(lambda value: value.pin_memory())
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> ClipBatch:
+        return replace(self, **{name: function(getattr(self, name)) for name in self.SHAPES})
