@@ -1,0 +1,82 @@
+import json
+
+import pytest
+import table
+
+
+def row(package, tracker, stream, speed):
+    return {
+        "package": package,
+        "tracker": tracker,
+        "stream": stream,
+        "frames_per_second": speed,
+        "p50_ms": [1.0],
+        "p95_ms": [2.0],
+        "HOTA": 60.04,
+        "IDF1": 70.0,
+        "IDSW": 1234,
+    }
+
+
+@pytest.fixture
+def report():
+    about = {"python": "3.11", "versions": {"thing": "1.2"}, "trackers": {"ByteTrack": {"a": "x|y", "noise": "n" * 99}}}
+    return {
+        "date": "2026-11-21T10:00:00+00:00",
+        "commit": "abc1234",
+        "machine": {"cpu": "A CPU", "cores": 2, "system": "Linux x86_64"},
+        "runs": 3,
+        "memory_frames": 10_000,
+        "memory_stream": "47",
+        "streams": {
+            "6": {"description": "sparse", "frames": 100, "density": 5.9},
+            "47": {"description": "dense", "frames": 50, "density": 47.2},
+        },
+        "packages": {"mot_core": about, "roboflow": about, "boxmot": about, "norfair": {"unavailable": "no numpy<2"}},
+        "results": [
+            row("mot_core", "ByteTrack", "47", [3900.0, 4100.0, 4000.0]),
+            row("mot_core", "SORT", "47", [9000.0]),
+            row("roboflow", "ByteTrack", "47", [1000.0]),
+            row("boxmot", "ByteTrack", "47", [200.0]),
+            row("boxmot", "ByteTrack, C++", "47", [2000.0]),
+            row("boxmot", "SFSORT", "47", [5000.0]),
+            row("roboflow", "ByteTrack", "6", [1500.0]),
+        ],
+        "memory": [{"package": "boxmot", "tracker": "SFSORT", "growth_mib": 0.25, "end_mib": 99.6, "peak_mib": 101.0}],
+    }
+
+
+def test_render(report):
+    text = table.render(report)
+    assert "| **mot-core** · ByteTrack | - | 4,000 |" in text  # the median; no run at 6
+    assert "| roboflow trackers · ByteTrack | 1,500 | 1,000 |" in text
+    assert "| 60.0 / 70.0 / 1,234 |" in text
+    assert "| BoxMOT · SFSORT | 0.2 | 100 | 101 |" in text
+    assert "| Norfair | not measured | no numpy<2 |" in text
+    assert "a=x\\|y, noise=(see the result file)" in text
+
+
+def test_ratio_is_to_the_fastest_bytetrack_of_a_peer(report):
+    text = table.render(report)
+    assert "ByteTrack of a peer, in Python: 4.0x at 47 (roboflow trackers)." in text
+    assert "ByteTrack of a peer, compiled ones included: 2.0x at 47 (BoxMOT)." in text
+    report["results"] = [row for row in report["results"] if row["tracker"] != "ByteTrack, C++"]
+    assert "compiled" not in table.render(report)
+
+
+def test_refresh_leaves_the_words_alone(report, tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n\n{table.BEGIN}\nold\n{table.END}\n\nafter\n")
+    table.refresh(report, readme)
+    table.refresh(report, readme)
+    head, tail = readme.read_text().split(table.render(report))
+    assert head == f"before\n\n{table.BEGIN}\n\n"
+    assert tail == f"\n\n{table.END}\n\nafter\n"
+
+
+def test_newest_goes_by_the_date_inside(tmp_path):
+    with pytest.raises(FileNotFoundError, match="measure first"):
+        table.newest(tmp_path)
+    for name, date in (("association-b.json", "2026-01-01"), ("association-a.json", "2026-02-01")):
+        (tmp_path / name).write_text(json.dumps({"date": date}))
+    assert table.newest(tmp_path).name == "association-a.json"
