@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mot_core.clip import FrameTargets, _Checked
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen: with precision 64-true, Lightning copies batches field by field
 class ClipBatch(_Checked):
     """``B`` clips of ``T`` frames, images padded at the right and at the bottom to one size.
 
@@ -81,4 +81,5 @@ class ClipBatch(_Checked):
         return self._map(lambda value: value.pin_memory())
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> ClipBatch:
-        return replace(self, **{name: function(getattr(self, name)) for name in self.SHAPES})
+        tensors: Any = {name: function(getattr(self, name)) for name in self.SHAPES}
+        return replace(self, **tensors)

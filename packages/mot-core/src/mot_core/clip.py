@@ -19,7 +19,6 @@ _FILLED_IN: Any = None
 """Default of a tensor that is made from the shape of others."""
 
 
-@dataclass(frozen=True, eq=False)
 class _Checked:
     """Checks its fields against ``SHAPES``: a type (float, int64, bool or any) and a letter or number per dimension."""
 
@@ -59,7 +58,7 @@ class FeaturePyramid(_Checked):
     positions: tuple[Tensor, ...] | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen: with precision 64-true, Lightning copies batches field by field
 class FrameTargets(_Checked):
     """Ground truth of one frame of each clip.
 

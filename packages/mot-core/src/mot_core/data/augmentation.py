@@ -1,0 +1,127 @@
+"""Random views and colours of clips, with the settings of the papers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mot_core.data.color import ColorChange
+from mot_core.data.frame import Frame
+from mot_core.data.geometry import View, fit
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is drawn once for each clip and done to all of its frames. The default changes nothing.
+
+    Args:
+        short_sides: lengths to which the shorter side is resized, one is drawn; none: images keep their size.
+        max_long_side: limit of the longer side.
+        flip: probability of mirroring left to right.
+        crop: probability of keeping only a part: the image is first resized to one of ``crop_short_sides``, then width
+            and height of the part are drawn from ``crop_sides`` (first to last, in pixels), and its place.
+        crop_short_sides: see ``crop``.
+        crop_sides: see ``crop``.
+        hue: most that colours turn, up to 0.5 of the circle of colours.
+        saturation: most that it is changed, as a share: 0.4 draws a factor from 0.6 to 1.4.
+        brightness: as ``saturation``.
+        contrast: as ``saturation``.
+        shift: of stills: share of width and height by which the view moves during the clip, at most.
+
+    MOTIP: ``Augmentation((480, 512, ..., 800), 1440, flip=0.5, crop=0.5, hue=0.2, saturation=0.4, brightness=0.4,
+    contrast=0.4)``.
+
+    Raises:
+        ValueError: a number is out of range.
+
+    >>> augmentation = Augmentation(short_sides=(400, 600), max_long_side=900, flip=0.5)
+    >>> augmentation.views((1080, 1920), 2, np.random.default_rng(1))[1]
+    View(window_xyxy=(0.0, 0.0, 1920.0, 1080.0), size=(506, 899), flip=True)
+    """
+
+    short_sides: tuple[int, ...] = ()
+    max_long_side: int = 1440
+    flip: float = 0.0
+    crop: float = 0.0
+    crop_short_sides: tuple[int, ...] = (400, 500, 600)
+    crop_sides: tuple[int, int] = (384, 600)
+    hue: float = 0.0
+    saturation: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    shift: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name, most in (("flip", 1), ("crop", 1), ("hue", 0.5), ("shift", 0.5)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"Augmentation: {name} must be from 0 to {most}, got {getattr(self, name)}")
+        for name in ("saturation", "brightness", "contrast"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"Augmentation: {name} must be from 0 to below 1, got {getattr(self, name)}")
+        sides = (*self.short_sides, *self.crop_short_sides, *self.crop_sides, self.max_long_side)
+        if min(sides) < 1 or (self.crop and not self.crop_short_sides) or self.crop_sides[0] > self.crop_sides[1]:
+            raise ValueError(f"Augmentation: sides must be at least 1 pixel and ranges go up, got {self}")
+
+    def __call__(self, frames: Sequence[Frame], rng: np.random.Generator, still: bool = False) -> list[Frame]:
+        """The frames of a clip, changed.
+
+        Args:
+            frames: of one size.
+            rng: of this clip.
+            still: the frames are one image: let the view move over it.
+        """
+        views = self.views(frames[0].image_size, len(frames), rng, still)
+        colors = self.colors(rng)
+        seen = [view.apply(frame) for view, frame in zip(views, frames, strict=True)]
+        if colors is None:
+            return seen
+        colors = replace(colors, grey=float(seen[0].image.mean()))
+        return [replace(frame, image=colors.apply(frame.image)) for frame in seen]
+
+    def views(self, size: Size, num_frames: int, rng: np.random.Generator, still: bool = False) -> list[View]:
+        """Draw one view, for stills a moving one, of images of a size (height, width)."""
+        height, width = size
+        window = np.array([0.0, 0.0, width, height])
+        if rng.random() < self.crop:
+            window = self._crop(size, rng)
+        windows = [window] * num_frames
+        if still:
+            windows = _moving(window, self.shift, num_frames, rng)
+        shape = windows[0][3] - windows[0][1], windows[0][2] - windows[0][0]
+        target = max(round(shape[0]), 1), max(round(shape[1]), 1)
+        if self.short_sides:
+            target = fit(target, int(rng.choice(self.short_sides)), self.max_long_side)
+        flip = bool(rng.random() < self.flip)
+        return [View((float(x0), float(y0), float(x1), float(y1)), target, flip) for x0, y0, x1, y1 in windows]
+
+    def colors(self, rng: np.random.Generator) -> ColorChange | None:
+        """Draw a change of colours; None where there is none to draw."""
+        limits = np.array([self.hue, self.saturation, self.brightness, self.contrast])
+        if not limits.any():
+            return None
+        hue, *factors = rng.uniform(-limits, limits)
+        return ColorChange(float(hue), *(1 + float(factor) for factor in factors))
+
+    def _crop(self, size: Size, rng: np.random.Generator) -> np.ndarray:
+        resized = fit(size, int(rng.choice(self.crop_short_sides)), 10**9)
+        scale = np.array(size) / resized
+        sides = [
+            int(rng.integers(min(self.crop_sides[0], most), min(self.crop_sides[1], most) + 1)) for most in resized
+        ]
+        top, left = (int(rng.integers(most - side + 1)) for most, side in zip(resized, sides, strict=True))
+        window = np.array([left, top, left + sides[1], top + sides[0]]) * np.tile(scale[::-1], 2)
+        return window.clip(0, np.tile(size[::-1], 2))  # rounding
+
+
+def _moving(window: np.ndarray, shift: float, num_frames: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Windows that move evenly from one drawn place to another within ``window``."""
+    space = shift * (window[2:] - window[:2])
+    begin, end = rng.random((2, 2)) * space
+    times = np.linspace(0, 1, num_frames)[:, None]
+    corners = window[:2] + begin + times * (end - begin)
+    size = window[2:] - window[:2] - space
+    return list(np.concatenate([corners, corners + size], 1))

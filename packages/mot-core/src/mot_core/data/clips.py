@@ -1,0 +1,103 @@
+"""Datasets of clips: for training, drawn anew every epoch; for tracking, frame after frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from mot_core.data.augmentation import Augmentation
+from mot_core.data.frame import Frame, FrameSource
+from mot_core.data.sampling import ClipKey, ClipSampling
+
+
+class ClipDataset(Dataset[list[Frame]]):
+    """Clips of a source of frames, to train on.
+
+    What a clip looks like depends on seed, epoch and index alone, not on the process that makes it.
+
+    Args:
+        source: videos and stills.
+        sampling: which frames make a clip.
+        augmentation: what is done to them.
+        seed: of all that is drawn.
+
+    Raises:
+        ValueError: a video is shorter than a clip.
+
+    >>> from mot_core.data import SyntheticVideo
+    >>> dataset = ClipDataset(SyntheticVideo(num_videos=2, num_frames=10), ClipSampling(4, max_interval=3))
+    >>> len(dataset), [frame.number for frame in dataset[(0, 1)]]  # epoch and index
+    (14, [2, 4, 6, 8])
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        sampling: ClipSampling,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.source = source
+        self.sampling = sampling
+        self.augmentation = augmentation or Augmentation()
+        self.seed = seed
+        self.lengths = source.lengths
+        windows = sampling.num_windows(self.lengths)
+        short = np.flatnonzero(windows == 0)
+        if len(short):
+            raise ValueError(
+                f"{source.names[short[0]]} has {self.lengths[short[0]]} frames, fewer than a clip of "
+                f"{sampling.longest} ({len(short)} of {len(windows)} sequences); shorten the clips or leave it out"
+            )
+        self.ends = np.cumsum(windows)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, key: ClipKey | int) -> list[Frame]:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        if not 0 <= index < len(self):
+            raise IndexError(f"clip {index} of {len(self)}")
+        rng = np.random.default_rng((self.seed, epoch, index))
+        video = int(np.searchsorted(self.ends, index, side="right"))
+        window = index - (int(self.ends[video - 1]) if video else 0)
+        length = int(self.lengths[video])
+        positions = self.sampling.positions(length, window, epoch, rng)
+        if length:
+            return self.augmentation(self.source.read(video, positions), rng)
+        (image,) = self.source.read(video, [0])
+        frames = [replace(image, number=number) for number in range(1, len(positions) + 1)]
+        return self.augmentation(frames, rng, still=True)
+
+
+class FrameDataset(Dataset[list[Frame]]):
+    """Every frame of a source, video after video, as a clip of one frame: for validation, test and tracking.
+
+    Args:
+        source: videos; a still is a video of one frame.
+        resize: what is done to every frame; should draw nothing.
+
+    >>> from mot_core.data import SyntheticVideo
+    >>> dataset = FrameDataset(SyntheticVideo(num_videos=2, num_frames=10))
+    >>> len(dataset), dataset[11][0].sequence, dataset[11][0].number
+    (20, 'synthetic-train-0-1', 2)
+    """
+
+    def __init__(self, source: FrameSource, resize: Augmentation | None = None) -> None:
+        self.source = source
+        self.resize = resize or Augmentation()
+        self.lengths = source.lengths.clip(1)
+        self.ends = np.cumsum(self.lengths)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, key: ClipKey | int) -> list[Frame]:
+        index = key[1] if isinstance(key, tuple) else key
+        if not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of {len(self)}")
+        video = int(np.searchsorted(self.ends, index, side="right"))
+        position = index - (int(self.ends[video - 1]) if video else 0)
+        return self.resize(self.source.read(video, [position]), np.random.default_rng(0))

@@ -1,0 +1,142 @@
+"""Boxes in COCO-style lists: stills (as converted from CrowdHuman) and videos (COCO-video)."""
+
+from __future__ import annotations
+
+import json
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mot_core.data.index import FrameIndex, Video, build_index
+
+Record = dict[str, Any]
+
+
+def read_coco(path: str | PathLike[str], image_dir: str | PathLike[str]) -> FrameIndex:
+    """The images and boxes of a COCO-style file.
+
+    ``images`` have ``id``, ``file_name`` and, where known, ``height`` and ``width``; those with a ``video_id`` (and
+    ``frame_id``) are frames of videos, whose names are in ``videos``; the others are stills. ``annotations`` have
+    ``image_id``, ``bbox`` (left, top, width, height), and in videos ``track_id`` (or ``instance_id``). In a still,
+    every object is an identity of its own. ``iscrowd`` or ``ignore`` of 1 marks regions that are neither object nor
+    background. Categories become labels in the order of their ids.
+
+    Args:
+        path: the JSON file.
+        image_dir: folder that the file names are in.
+
+    Raises:
+        FileNotFoundError: the file, or an image, is missing.
+        ValueError: the file is no such list, or a record of it is wrong.
+
+    >>> import tempfile
+    >>> from mot_core.data.decode import pillow
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> pillow().new("RGB", (40, 30)).save(folder / "street.png")
+    >>> images = [{"id": 5, "file_name": "street.png"}]
+    >>> annotations = [{"image_id": 5, "bbox": [1, 2, 10, 20]}]
+    >>> _ = (folder / "list.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    >>> read_coco(folder / "list.json", folder).read(0, [0])[0].boxes_xyxy
+    array([[ 1.,  2., 11., 22.]])
+    """
+    file = Path(path)
+    content = _load(file)
+    images: list[Record] = content["images"]
+    if not images:
+        raise ValueError(f"{file}: 'images' is empty; there must be at least one image")
+    rows: dict[Any, list[Record]] = {_get(file, "images", image, "id"): [] for image in images}
+    if len(rows) != len(images):
+        raise ValueError(f"{file}: two images have the same 'id'; number them")
+    for annotation in content["annotations"]:
+        image_id = _get(file, "annotations", annotation, "image_id")
+        if image_id not in rows:
+            raise ValueError(f"{file}: an annotation is of image {image_id!r}, which is not in 'images'; remove it")
+        rows[image_id].append(annotation)
+    categories = sorted(
+        {_get(file, "categories", one, "id") for one in content.get("categories", [])}
+        or {annotation.get("category_id", 0) for annotation in content["annotations"]}
+    )
+    labels = {category: label for label, category in enumerate(categories)}
+    names = {one["id"]: str(one.get("name", one["id"])) for one in content.get("videos", [])}
+    groups: dict[Any, list[Record]] = {}
+    for image in images:
+        key = ("video", image["video_id"]) if "video_id" in image else ("still", image["id"])
+        groups.setdefault(key, []).append(image)
+    return build_index(
+        _video(file, Path(image_dir), kind == "still", names.get(key, str(key)), group, rows, labels)
+        for (kind, key), group in groups.items()
+    )
+
+
+def _video(
+    file: Path,
+    image_dir: Path,
+    still: bool,
+    name: str,
+    images: list[Record],
+    rows: dict[Any, list[Record]],
+    labels: dict[Any, int],
+) -> Video:
+    if not still:
+        images = sorted(images, key=lambda image: int(_get(file, "images", image, "frame_id")))
+    paths = [image_dir / str(_get(file, "images", image, "file_name")) for image in images]
+    for image_path in paths:
+        if not image_path.is_file():
+            raise FileNotFoundError(f"image {image_path} of {file} is missing; put it there, or remove its record")
+    size = (int(images[0].get("height", 0)), int(images[0].get("width", 0)))
+    found = [(position, one) for position, image in enumerate(images) for one in rows[image["id"]]]
+    ignore = np.array([bool(one.get("iscrowd", 0) or one.get("ignore", 0)) for _, one in found], bool)
+    ids = np.arange(len(found)) if still else np.array([_identity(file, one) for _, one in found], np.int64)
+    frame = np.array([position for position, _ in found], np.int64)
+    kept = np.stack([frame, ids])[:, ~ignore]
+    if kept.shape[1] != np.unique(kept, axis=1).shape[1]:
+        raise ValueError(f"{file}: an identity has two boxes in one frame of {name}; remove one of them")
+    return Video(
+        name=name,
+        numbers=[int(image.get("frame_id", 1)) for image in images],
+        paths=paths,
+        frame=frame,
+        boxes_xyxy=np.array([_box(file, one) for _, one in found], np.float64).reshape(-1, 4),
+        ids=np.where(ignore, -1, ids),
+        labels=np.array([labels[one.get("category_id", 0)] for _, one in found], np.int64),
+        visibility=np.array([float(one.get("visibility", 1.0)) for _, one in found], np.float64),
+        ignore=ignore,
+        size=size if size[0] and size[1] else None,
+        still=still,
+    )
+
+
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"there is no file {file}; check the path") from None
+    except ValueError as error:
+        raise ValueError(f"{file} is not JSON ({error}); write a COCO-style list") from None
+    for key in ("images", "annotations"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise ValueError(f"{file} has no list {key!r}; a COCO-style file has 'images' and 'annotations'")
+    return content
+
+
+def _get(file: Path, part: str, record: Record, key: str) -> Any:
+    if key not in record:
+        raise ValueError(f"{file}: a record of {part!r} has no {key!r}: {str(record)[:80]}; add it")
+    return record[key]
+
+
+def _identity(file: Path, annotation: Record) -> int:
+    for key in ("track_id", "instance_id"):
+        if key in annotation:
+            return int(annotation[key])
+    raise ValueError(f"{file}: an annotation in a video has no 'track_id': {str(annotation)[:80]}; add it")
+
+
+def _box(file: Path, annotation: Record) -> list[float]:
+    box = _get(file, "annotations", annotation, "bbox")
+    if len(box) != 4 or not np.isfinite(box).all() or min(box[2:]) < 0:
+        raise ValueError(f"{file}: 'bbox' must be left, top, width and height of 0 or more, got {box}; correct it")
+    left, top, width, height = map(float, box)
+    return [left, top, left + width, top + height]

@@ -1,0 +1,89 @@
+"""Clips of different sizes as one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mot_core.batch import ClipBatch
+from mot_core.boxes import xyxy_to_cxcywh
+from mot_core.data.frame import Frame
+from mot_core.structures import FrameTargets
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, red green blue, from 0 to 1
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+
+def collate(clips: Sequence[Sequence[Frame]]) -> ClipBatch:
+    """Put clips of one length into a batch.
+
+    Images are normalised with mean and deviation of ImageNet and padded at the right and at the bottom. In the extras
+    of the targets are ``visibility (B, G)``, ``ignore (B, G)`` (regions that are neither object nor background; they
+    have a box and are not ``valid``) and, where there are depth maps, ``depth (B, 1, H, W)`` from 0 to 255.
+
+    Raises:
+        ValueError: there is no clip, or they have different lengths.
+
+    >>> from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo
+    >>> dataset = ClipDataset(SyntheticVideo(num_videos=2, num_frames=10), ClipSampling(4))
+    >>> batch = collate([dataset[0], dataset[1]])
+    >>> batch.images.shape, len(batch.targets)
+    (torch.Size([2, 4, 3, 96, 160]), 4)
+    """
+    lengths = {len(clip) for clip in clips}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(
+            f"a batch needs clips of one length of at least 1 frame, got lengths {[len(clip) for clip in clips]}"
+        )
+    sizes = [clip[0].image_size for clip in clips]
+    height, width = (max(side) for side in zip(*sizes, strict=True))
+    images = torch.zeros(len(clips), lengths.pop(), 3, height, width)
+    padding = torch.ones(len(clips), height, width, dtype=torch.bool)
+    for clip, (h, w), target, pad in zip(clips, sizes, images, padding, strict=True):
+        pad[:h, :w] = False
+        target[:, :, :h, :w] = _normalized(clip)
+    return ClipBatch(
+        images=images,
+        padding=padding,
+        image_size=torch.tensor(sizes),
+        original_size=torch.tensor([clip[0].original_size for clip in clips]),
+        times=torch.tensor([[frame.number for frame in clip] for clip in clips]),
+        sequences=tuple(clip[0].sequence for clip in clips),
+        targets=tuple(_targets(frames, (height, width)) for frames in zip(*clips, strict=True)),
+    )
+
+
+def _normalized(clip: Sequence[Frame]) -> Tensor:
+    pixels = torch.from_numpy(np.stack([frame.image for frame in clip])).permute(0, 3, 1, 2)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
+    return pixels.div(255.0).sub_(mean).div_(std)
+
+
+def _targets(frames: Sequence[Frame], size: tuple[int, int]) -> FrameTargets:
+    count = max(len(frame.ids) for frame in frames)
+    shape = (len(frames), count)
+    boxes = torch.zeros(*shape, 4)
+    labels, ids = torch.zeros(shape, dtype=torch.int64), torch.full(shape, -1)
+    valid, ignore = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
+    visibility = torch.zeros(shape)
+    for row, frame in enumerate(frames):
+        n = len(frame.ids)
+        height, width = frame.image_size
+        scale = np.array([width, height, width, height], np.float64)
+        boxes[row, :n] = torch.from_numpy(np.asarray(xyxy_to_cxcywh(frame.boxes_xyxy / scale)))
+        labels[row, :n] = torch.from_numpy(frame.labels)
+        ids[row, :n] = torch.from_numpy(np.where(frame.ignore, -1, frame.ids))
+        ignore[row, :n] = torch.from_numpy(frame.ignore)
+        valid[row, :n] = ~ignore[row, :n]
+        visibility[row, :n] = torch.from_numpy(frame.visibility)
+    extras = {"visibility": visibility, "ignore": ignore}
+    if all(frame.depth is not None for frame in frames):
+        depth = torch.zeros(len(frames), 1, *size)
+        for row, frame in enumerate(frames):
+            height, width = frame.image_size
+            depth[row, 0, :height, :width] = torch.from_numpy(np.ascontiguousarray(frame.depth))
+        extras["depth"] = depth
+    return FrameTargets(boxes, labels, ids, valid, extras)

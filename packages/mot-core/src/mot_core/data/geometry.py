@@ -1,0 +1,96 @@
+"""One change of view for all frames of a clip: crop, resize and flip in a single resampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mot_core.boxes import box_area
+from mot_core.data.decode import pillow
+from mot_core.data.frame import Frame
+
+SMALLEST_SIDE = 1.0  # pixels that must be left of both sides of an object that is cut
+
+
+@dataclass(frozen=True)
+class View:
+    """What is seen of a frame.
+
+    Attributes:
+        window_xyxy: the part that is kept, in pixels of the frame; within it.
+        size: (height, width) that it is resized to.
+        flip: mirror it left to right.
+    """
+
+    window_xyxy: tuple[float, float, float, float]
+    size: tuple[int, int]
+    flip: bool = False
+
+    def apply(self, frame: Frame) -> Frame:
+        """The frame through the view; image, depth, boxes and ignored regions move together.
+
+        Boxes are cut at the border, objects of which less than a pixel is left are dropped, and the visibility falls
+        by the share that is cut.
+
+        >>> ids = np.array([7, 9])
+        >>> frame = Frame(np.zeros((20, 40, 3), np.uint8), np.array([[0., 0, 20, 10], [35, 5, 45, 15]]), ids, ids * 0,
+        ...               np.ones(2), ids > 9, "clip", 1, (20, 40))
+        >>> View((10, 0, 40, 20), (40, 60), flip=True).apply(frame).boxes_xyxy
+        array([[40.,  0., 60., 20.],
+               [ 0., 10., 10., 30.]])
+        """
+        boxes = self.boxes(frame.boxes_xyxy)
+        inside = boxes.clip(0, np.array([self.size[1], self.size[0]] * 2))
+        area = np.asarray(box_area(boxes))
+        share = np.asarray(box_area(inside)) / np.where(area > 0, area, 1)
+        keep = (inside[:, 2:] - inside[:, :2] >= SMALLEST_SIDE).all(1)
+        image = self.image(frame.image)
+        depth = None if frame.depth is None else self.depth(frame.depth)
+        seen = replace(
+            frame, image=image, boxes_xyxy=inside, visibility=frame.visibility * share.clip(0, 1), depth=depth
+        )
+        return seen if keep.all() else seen.select(keep)
+
+    def boxes(self, boxes_xyxy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Boxes ``(G, 4)`` of the frame in pixels of the view, not cut."""
+        left, top, right, bottom = self.window_xyxy
+        height, width = self.size
+        scale = np.array([width / (right - left), height / (bottom - top)] * 2)
+        moved = (boxes_xyxy - np.array([left, top, left, top])) * scale
+        if self.flip:
+            moved[:, [0, 2]] = width - moved[:, [2, 0]]
+        return np.asarray(moved)
+
+    def image(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """An image ``(H, W, 3)`` through the view."""
+        return self._resample(image)
+
+    def depth(self, depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """A depth map ``(H, W)`` through the view."""
+        return self._resample(depth)
+
+    def _resample(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        height, width = array.shape[:2]
+        if self.window_xyxy != (0, 0, width, height) or self.size != (height, width):
+            image = pillow().fromarray(array)
+            array = np.asarray(image.resize(self.size[::-1], pillow().Resampling.BILINEAR, box=self.window_xyxy))
+        return array[:, ::-1] if self.flip else array
+
+
+def fit(size: tuple[int, int], short_side: int, max_long_side: int) -> tuple[int, int]:
+    """(height, width) after resizing to a shorter side, or to a longer one if that would exceed its limit.
+
+    The rounding is that of DETR and what derives from it.
+
+    >>> fit((1080, 1920), 800, 1333)
+    (750, 1333)
+    """
+    low, high = sorted(size)
+    if high / low * short_side > max_long_side:
+        short_side = round(max_long_side * low / high)
+    short_side = max(short_side, 1)
+    long_side = int(short_side * high / low)
+    return (short_side, long_side) if size[0] <= size[1] else (long_side, short_side)

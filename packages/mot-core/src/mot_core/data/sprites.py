@@ -1,0 +1,173 @@
+"""Textured figures that move, cross and hide each other: the scene of a synthetic video."""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mot_core.data.decode import pillow
+
+Floats = npt.NDArray[np.float64]
+Bytes = npt.NDArray[np.uint8]
+
+SHAPES = 3  # box, ellipse, diamond: each touches all four sides of its bounding box
+SIDES = (0.22, 0.40)  # of a figure, as a share of the shorter side of the image
+SPEEDS = (0.003, 0.015)  # as a share of the longer side per frame
+NOISE = 9  # levels of the noise of the camera
+FAR, NEAR = 80.0, 250.0  # depth of figures; the ground lies behind
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One object.
+
+    Attributes:
+        shape: from 0 to ``SHAPES`` - 1.
+        colors: ``(2, 3)`` of its pattern.
+        waves: ``(2, 2)`` frequency of the pattern along x and y, of its two waves.
+        centers: ``(T, 2)`` x and y in pixels.
+        sides: ``(T, 2)`` width and height in pixels.
+        depths: ``(T,)`` from far to near.
+        present: ``(T,)`` bool.
+    """
+
+    shape: int
+    colors: Bytes
+    waves: Floats
+    centers: Floats
+    sides: Floats
+    depths: Floats
+    present: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A frame of a scene with ``S`` figures.
+
+    Attributes:
+        image: ``(H, W, 3)`` uint8.
+        depth: ``(H, W)`` float32.
+        boxes_xyxy: ``(S, 4)`` in pixels, may reach outside.
+        visibility: ``(S,)`` share of the pixels of a figure that is neither hidden nor outside.
+    """
+
+    image: Bytes
+    depth: npt.NDArray[np.float32]
+    boxes_xyxy: Floats
+    visibility: Floats
+
+
+class Scene:
+    """Figures before a background.
+
+    Args:
+        num_figures: how many.
+        num_frames: ``T``.
+        image_size: (height, width).
+        rng: draws all of it.
+    """
+
+    def __init__(
+        self, num_figures: int, num_frames: int, image_size: tuple[int, int], rng: np.random.Generator
+    ) -> None:
+        self.image_size = image_size
+        self.background = _background(image_size, rng)
+        first_hue = rng.random()
+        self.figures = [
+            _figure(num_frames, image_size, first_hue + number / num_figures, rng) for number in range(num_figures)
+        ]
+        self.noise_seed = int(rng.integers(2**32))
+
+    def render(self, position: int) -> Rendered:
+        """Draw the frame at a position, from 0."""
+        height, width = self.image_size
+        image = self.background.copy()
+        depth = np.repeat(np.linspace(0, FAR - 20, height, dtype=np.float32)[:, None], width, 1)
+        owner = np.full(self.image_size, -1, np.int16)
+        pixels = np.zeros(len(self.figures))
+        boxes = np.zeros((len(self.figures), 4))
+        order = sorted(range(len(self.figures)), key=lambda number: self.figures[number].depths[position])
+        for number in order:  # far to near
+            figure = self.figures[number]
+            half = figure.sides[position] / 2
+            boxes[number] = np.concatenate([figure.centers[position] - half, figure.centers[position] + half])
+            if not figure.present[position]:
+                continue
+            x0, y0 = np.floor(boxes[number, :2]).astype(int)
+            x1, y1 = np.ceil(boxes[number, 2:]).astype(int)
+            covered, colors = _paint(figure, boxes[number], (x0, y0, x1, y1))
+            pixels[number] = covered.sum()
+            left, top = max(x0, 0), max(y0, 0)
+            right, bottom = min(x1, width), min(y1, height)
+            if left >= right or top >= bottom:
+                continue
+            inside = (slice(top - y0, bottom - y0), slice(left - x0, right - x0))
+            here = (slice(top, bottom), slice(left, right))
+            mask = covered[inside]
+            image[here][mask] = colors[inside][mask]
+            owner[here][mask] = number
+            depth[here][mask] = figure.depths[position]
+        seen = np.bincount(owner.ravel() + 1, minlength=len(self.figures) + 1)[1:]
+        rng = np.random.default_rng((self.noise_seed, position))
+        image += rng.integers(0, NOISE, image.shape, np.uint8)  # colours stay below 256 - NOISE
+        return Rendered(image, depth, boxes, seen / np.maximum(pixels, 1))
+
+
+def _paint(figure: Figure, box: Floats, pixels: tuple[int, int, int, int]) -> tuple[npt.NDArray[np.bool_], Bytes]:
+    """Which pixels (left, top, right, bottom) of a grid the figure covers, and their colours."""
+    x0, y0, x1, y1 = pixels
+    center, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
+    u = ((np.arange(x0, x1) + 0.5 - center[0]) / half[0])[None, :]  # -1 to 1 within the figure
+    v = ((np.arange(y0, y1) + 0.5 - center[1]) / half[1])[:, None]
+    if figure.shape == 0:
+        covered = np.maximum(abs(u), abs(v)) <= 1
+    elif figure.shape == 1:
+        covered = u * u + v * v <= 1
+    else:
+        covered = abs(u) + abs(v) <= 1
+    (a, b), (c, d) = figure.waves
+    pattern = np.sin(a * u + b * v) * np.cos(c * u + d * v) > 0
+    return covered, figure.colors[pattern.astype(np.intp)]
+
+
+def _figure(num_frames: int, image_size: tuple[int, int], hue: float, rng: np.random.Generator) -> Figure:
+    height, width = image_size
+    times = np.arange(num_frames)
+    depths = 0.5 + 0.5 * np.sin(rng.uniform(0, 2 * np.pi) + times * rng.uniform(-0.05, 0.05))
+    sides = min(image_size) * rng.uniform(*SIDES, 2)
+    speed = max(image_size) * rng.uniform(*SPEEDS)
+    angle = rng.uniform(0, 2 * np.pi) + 0.6 * np.sin(rng.uniform(0, 2 * np.pi) + times * rng.uniform(0.02, 0.15))
+    steps = speed * np.stack([np.cos(angle), np.sin(angle)], 1)
+    centers = np.array([width, height]) * rng.random(2) + np.cumsum(steps, 0)
+    present = np.ones(num_frames, bool)
+    if rng.random() < 0.3:  # comes later or goes earlier
+        cut = int(rng.integers(num_frames))
+        present = times >= cut if rng.random() < 0.5 else times <= cut
+    colors = [
+        colorsys.hsv_to_rgb(hue % 1, rng.uniform(0.75, 1), rng.uniform(0.8, 1)),
+        colorsys.hsv_to_rgb((hue + rng.uniform(-0.1, 0.1)) % 1, rng.uniform(0.2, 0.6), rng.uniform(0.35, 0.6)),
+    ]
+    return Figure(
+        shape=int(rng.integers(SHAPES)),
+        colors=(np.array(colors) * (255 - NOISE)).astype(np.uint8),
+        waves=rng.uniform(1, 6, (2, 2)),
+        centers=_fold(centers, np.array([width, height], np.float64)),
+        sides=np.outer(0.75 + 0.5 * depths, sides),
+        depths=FAR + (NEAR - FAR) * depths,
+        present=present,
+    )
+
+
+def _fold(places: Floats, size: Floats) -> Floats:
+    """Reflect places at the borders, so that centres stay in the image."""
+    return size - abs(places % (2 * size) - size)
+
+
+def _background(image_size: tuple[int, int], rng: np.random.Generator) -> Bytes:
+    """Soft dull spots."""
+    low = rng.integers(60, 150, (6, 8, 1), np.uint8) + rng.integers(0, 40, (6, 8, 3), np.uint8)
+    smooth = pillow().fromarray(low).resize(image_size[::-1], pillow().Resampling.BICUBIC)
+    return np.asarray(smooth).clip(0, 255 - NOISE)
