@@ -248,6 +248,8 @@ def test_refusals():
     refuses("gt_scores in .* must have one entry per box", gt_scores=[1, 1])
     refuses("gt_classes .*MOT17 needs the classes.*benchmark='generic'", metric=TrackingMetrics("MOT17"))
     refuses("no class in column 8.*MOT17", metric=TrackingMetrics("MOT17"), gt_classes=[-1])
+    with pytest.raises(TypeError, match=r"sequence must be the name of one sequence, got \['a', 'b'\]"):
+        TrackingMetrics().update(["a", "b"], 7, [5], BOX, [1], BOX)
     with pytest.raises(ValueError, match="KITTI scores several classes"):
         TrackingMetrics("KITTI")
 

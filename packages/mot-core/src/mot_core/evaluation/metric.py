@@ -93,9 +93,11 @@ class TrackingMetrics(Metric):
         Raises:
             ValueError: lengths or shapes do not fit, a box is not finite, an identity is negative or occurs twice, a
                 class is unknown to the benchmark, or the frame came before with other boxes.
-            TypeError: identities are not integers.
+            TypeError: identities are not integers, or the sequence is no name.
         """
-        key = Key(str(sequence), int(frame))
+        if not isinstance(sequence, str):  # a data loader makes lists of names
+            raise TypeError(f"sequence must be the name of one sequence, got {sequence!r}; call update for each frame")
+        key = Key(sequence, int(frame))
         where = f"in frame {key.frame} of {key.sequence!r}"
         results = frame_table(key.frame, ids, boxes_xyxy, "", where)
         truth = frame_table(key.frame, gt_ids, gt_boxes_xyxy, "gt_", where, scores=gt_scores, classes=gt_classes)

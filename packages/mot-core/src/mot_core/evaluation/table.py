@@ -14,9 +14,9 @@ from mot_core.evaluation.report import COMBINED, ClassScores, Evaluation
 COLUMNS = [
     line.split()
     for line in (
-        "HOTA DetA AssA LocA MOTA MOTP IDSW FP FN Frag MT PT ML IDF1 IDP IDR",
-        "HOTA DetA AssA MOTA IDSW FP FN Frag MT ML IDF1 IDP IDR",
-        "HOTA DetA AssA MOTA IDSW FP FN IDF1",
+        "HOTA DetA AssA LocA MOTA MOTP IDF1 IDP IDR IDSW FP FN Frag MT PT ML",
+        "HOTA DetA AssA MOTA IDF1 IDP IDR IDSW FP FN Frag MT ML",
+        "HOTA DetA AssA MOTA IDF1 IDSW FP FN",
         "HOTA MOTA IDF1 IDSW",
     )
 ]
