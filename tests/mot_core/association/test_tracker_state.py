@@ -154,7 +154,7 @@ def test_parameters_are_keyword_only():
 @pytest.mark.parametrize("tracker_type", TRACKERS)
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
 def test_frame_rate_is_checked(tracker_type, rate):
-    with pytest.raises(ValueError, match="frame_rate must be positive"):
+    with pytest.raises(ValueError, match="frame_rate must be a positive"):
         tracker_type(frame_rate=rate)
 
 
@@ -165,11 +165,11 @@ def test_delta_t_is_checked():
 
 @pytest.mark.parametrize("tracker_type", TRACKERS)
 def test_small_and_flat_boxes_can_be_left_out(tracker_type):
-    boxes = [[0, 0, 40, 80], [100, 0, 109, 11], [200, 0, 300, 50]]
-    assert tracker_type().update(boxes, [0.9] * 3).ids.tolist() == [1, 2, 3]
-    kept = tracker_type(min_area=100.0, max_aspect=1.6).update(boxes, [0.9] * 3)
-    assert kept.ids.tolist() == [1]
-    assert kept.detection_index.tolist() == [0]
+    boxes = [[0, 0, 40, 80], [100, 0, 110, 10], [200, 0, 300, 50], [400, 0, 480, 50], [500, 0, 510, 11]]
+    assert tracker_type().update(boxes, [0.9] * 5).ids.tolist() == [1, 2, 3, 4, 5]
+    kept = tracker_type(min_area=100.0, max_aspect=1.6).update(boxes, [0.9] * 5)
+    assert kept.ids.tolist() == [1, 4, 5]  # 10 x 10 is not larger than 100, 80 / 50 not larger than 1.6
+    assert kept.detection_index.tolist() == [0, 3, 4]
 
 
 @pytest.mark.parametrize("tracker_type", TRACKERS)

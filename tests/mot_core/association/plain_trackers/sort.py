@@ -13,6 +13,7 @@ class SortTrack:
         self.detection = detection
         self.elapsed = 0.0  # since the last detection, in frames
         self.streak = 0  # detections in a row after the first
+        self.confirmed = False  # has been reported
 
     def predict(self, dt):
         self.filter.predict(dt)
@@ -65,11 +66,13 @@ class PlainSort:
             self.next_id += 1
         self.tracks = [t for t in self.tracks if t.elapsed <= self.max_age]
         early = self.step <= self.min_hits
-        return [
-            Row(t.id, t.reported_box(), t.detection.score, t.detection.label, t.detection.row)
-            for t in self.tracks
-            if t.elapsed == 0 and (early or t.streak >= self.min_hits)
-        ]
+        reported = []
+        for t in self.tracks:
+            trusted = early or t.streak >= self.min_hits or (t.confirmed and not self.official)
+            if t.elapsed == 0 and trusted:
+                t.confirmed = True
+                reported.append(Row(t.id, t.reported_box(), t.detection.score, t.detection.label, t.detection.row))
+        return reported
 
     def new_track(self, detection):
         return self.track_type(detection, self.next_id)

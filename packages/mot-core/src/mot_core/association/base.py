@@ -115,10 +115,15 @@ class OnlineTracker(ABC):
     noise: MotionNoise
 
     def __post_init__(self) -> None:
-        if not self.frame_rate > 0:
-            raise ValueError(f"frame_rate must be positive (frames per second), got {self.frame_rate}")
+        self._refuse_unless(0 < self.frame_rate < float("inf"), "frame_rate", "a positive number of frames per second")
+        self._refuse_unless(self.min_area >= 0, "min_area", "0 or more square pixels")
+        self._refuse_unless(self.max_aspect > 0, "max_aspect", "positive")
         self._kalman = BatchedKalman(self.noise)
         self._streams: dict[Hashable, TrackTable] = {}
+
+    def _refuse_unless(self, good: bool, name: str, rule: str) -> None:
+        if not good:
+            raise ValueError(f"{type(self).__name__}: {name} must be {rule}, got {getattr(self, name)!r}")
 
     @classmethod
     def preset(cls, name: str = "default", benchmark: str | None = None, sequence: str | None = None) -> Self:

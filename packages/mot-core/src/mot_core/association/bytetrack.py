@@ -83,6 +83,15 @@ class ByteTrack(OnlineTracker):
     official_quirks: bool = False
     noise: MotionNoise = BYTETRACK_NOISE
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("max_cost", "max_cost_low", "max_cost_unconfirmed"):
+            # Pairs that must not match (other classes, no overlap) cost 1.
+            self._refuse_unless(0 < getattr(self, name) <= 1, name, "above 0 and at most 1")
+        self._refuse_unless(self.low_threshold <= self.track_threshold, "low_threshold", "at most track_threshold")
+        self._refuse_unless(self.max_age >= 0, "max_age", "0 or more frames")
+        self._refuse_unless(0 < self.duplicate_iou <= 1, "duplicate_iou", "above 0 and at most 1")
+
     def _step(self, table: TrackTable, frame: Frame, dt: float) -> tuple[Integers, Floats]:
         frame, index, confident = self._sort_detections(frame)
         state = table.labels[STATE]

@@ -14,14 +14,14 @@ from mot_core.association.base import CLASS, DETECTION, ELAPSED, FIRST_FREE_VALU
 from mot_core.association.costs import overlap_matrix
 from mot_core.association.frame import Floats, Frame, Integers
 from mot_core.association.kalman import FILTER_ROWS, P
-from mot_core.association.sort import STREAK, Sort
+from mot_core.association.sort import CONFIRMED, Sort
 
 LAST = slice(FIRST_FREE_VALUE, FIRST_FREE_VALUE + 4)  # corners of the last detection
 DIRECTION = slice(LAST.stop, LAST.stop + 2)  # unit vector (x, y) of the motion between detections
 FROZEN = slice(DIRECTION.stop, DIRECTION.stop + FILTER_ROWS)  # filter at the first frame of a gap
 HISTORY = FROZEN.stop  # corners of the detections of this frame and of delta_t before it, as a ring
 # MISSED: frames since the last detection (ELAPSED is time); SEEN: a ring as HISTORY, 1 where there was a detection.
-SIGHT, MISSED, SEEN = STREAK + 1, STREAK + 2, STREAK + 3
+SIGHT, MISSED, SEEN = CONFIRMED + 1, CONFIRMED + 2, CONFIRMED + 3
 NEVER, VISIBLE, HIDDEN = 0, 1, 2
 
 
@@ -37,7 +37,8 @@ class OCSort(Sort):
         low_threshold: with ``use_byte``, detections between this score and ``score_threshold`` can continue tracks.
         iou_threshold: lowest IoU of a track and its detection.
         max_age: frames for which a track without detections is kept.
-        min_hits: detections in a row after its first that a track needs to be reported (not in the first frames).
+        min_hits: detections in a row after its first that a track needs to be reported for the first time (in the first
+            frames of a stream it needs none).
         delta_t: frames over which the direction of motion is measured.
         inertia: weight of the direction of motion.
         use_byte: let weak detections continue tracks, as in ByteTrack.
@@ -70,8 +71,9 @@ class OCSort(Sort):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.delta_t < 1:
-            raise ValueError(f"delta_t must be at least 1 frame, got {self.delta_t}")
+        self._refuse_unless(self.delta_t >= 1, "delta_t", "at least 1 frame")
+        # The direction adds at most half of it; more than twice the overlap threshold would outweigh any overlap.
+        self._refuse_unless(0 <= self.inertia < 2 * self.iou_threshold, "inertia", "0 or more, below 2 * iou_threshold")
 
     @property
     def score_thresholds(self) -> tuple[str, ...]:  # type: ignore[override]  # a class variable of the base

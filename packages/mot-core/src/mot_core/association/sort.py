@@ -21,7 +21,7 @@ from mot_core.association.frame import Floats, Frame, Integers
 from mot_core.association.kalman import FILTER_ROWS, SORT_NOISE, MotionNoise, P, V
 from mot_core.association.layouts import CentreAreaAspect, Layout
 
-STREAK = FIRST_FREE_LABEL
+STREAK, CONFIRMED = FIRST_FREE_LABEL, FIRST_FREE_LABEL + 1
 AREA, AREA_VELOCITY = P.start + 2, V.start + 2
 
 
@@ -33,7 +33,8 @@ class Sort(OnlineTracker):
         score_threshold: detections up to this score are ignored.
         iou_threshold: lowest IoU of a track and its detection.
         max_age: frames for which a track without detections is kept.
-        min_hits: detections in a row after its first that a track needs to be reported (not in the first frames).
+        min_hits: detections in a row after its first that a track needs to be reported for the first time (in the first
+            frames of a stream it needs none).
         official_quirks: reproduce the official code where it departs from the paper (docs/parity.md lists how).
         frame_rate: nominal frames per second, to turn timestamps (seconds) into frames.
         min_area: tracks whose box is not larger than this (square pixels) are not reported.
@@ -49,7 +50,7 @@ class Sort(OnlineTracker):
     """
 
     layout: ClassVar[Layout] = CentreAreaAspect()
-    table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE, FIRST_FREE_LABEL + 1)
+    table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE, CONFIRMED + 1)
     score_thresholds: ClassVar[tuple[str, ...]] = ("score_threshold",)
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "default": Preset(),
@@ -63,6 +64,12 @@ class Sort(OnlineTracker):
     min_hits: int = 3
     official_quirks: bool = False
     noise: MotionNoise = SORT_NOISE
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._refuse_unless(0 < self.iou_threshold <= 1, "iou_threshold", "above 0 and at most 1")
+        self._refuse_unless(self.max_age >= 0, "max_age", "0 or more frames")
+        self._refuse_unless(self.min_hits >= 0, "min_hits", "0 or more detections")
 
     def _step(self, table: TrackTable, frame: Frame, dt: float) -> tuple[Integers, Floats]:
         frame, index, confident = self._sort_detections(frame)
@@ -132,8 +139,12 @@ class Sort(OnlineTracker):
             elapsed = table.values[ELAPSED]
         reported = elapsed == 0
         if table.step > self.min_hits:
-            reported &= table.labels[STREAK] >= self.min_hits
+            trusted = table.labels[STREAK] >= self.min_hits
+            if not self.official_quirks:  # which hides a track for some frames after every gap
+                trusted |= table.labels[CONFIRMED] == 1
+            reported &= trusted
         columns = np.flatnonzero(reported)
+        table.labels[CONFIRMED, columns] = 1
         return columns, self._corners(table, columns)
 
     def _corners(self, table: TrackTable, columns: Integers) -> Floats:
