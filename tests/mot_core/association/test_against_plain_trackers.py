@@ -88,6 +88,25 @@ def test_equals_plain_loops_after_long_gaps(pair):
     assert_equal_runs(pair, frames)
 
 
+@pytest.mark.parametrize("pair", PAIRS)
+def test_equals_plain_loops_when_objects_shrink_and_vanish(pair):
+    """Areas fall so fast that the prediction would be negative, also while OC-SORT replays a gap."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for number in range(120):
+        boxes = []
+        for place in range(6):
+            phase = (number + 3 * place) % 14
+            if phase in (5, 6, 7):
+                continue
+            side = (200.0 if place % 2 else 90.0) * 0.72 ** min(phase, 6) + rng.uniform(0, 1, 2)
+            centre = np.array([300.0 * place + 2 * phase, 200.0]) + rng.normal(0, 1, 2)
+            boxes.append([*(centre - side / 2), *(centre + side / 2)])
+        frames.append((np.array(boxes), rng.uniform(0.7, 1, len(boxes)), None))
+    count, _ = assert_equal_runs(pair, frames)
+    assert count > 100
+
+
 @pytest.mark.parametrize("whole", [True, False], ids=["dropped-frames", "any-time"])
 @pytest.mark.parametrize("pair", PAIRS)
 def test_equals_plain_loops_at_irregular_times(pair, whole):

@@ -40,6 +40,15 @@ def assert_same_state(block, plains):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_layouts_there_and_back(kind):
+    _, layout, _ = KINDS[kind]
+    boxes = random_boxes(np.random.default_rng(0), 9)
+    measured = layout.measure(boxes)
+    np.testing.assert_allclose(layout.corners(measured), boxes, rtol=1e-12)
+    np.testing.assert_allclose(layout.heights(measured), boxes[3] - boxes[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("seed", range(5))
 def test_equals_the_matrix_filter(kind, seed):
     noise, layout, plain_type = KINDS[kind]
