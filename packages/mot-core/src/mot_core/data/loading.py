@@ -28,7 +28,7 @@ class ClipLoader(DataLoader[Any]):
     >>> dataset = ClipDataset(SyntheticVideo(num_videos=2, num_frames=5), ClipSampling(3))
     >>> loader = ClipLoader(dataset, ClipSampler(dataset), batch_size=2)
     >>> [batch.times[:, 0].tolist() for batch in loader]
-    [[3, 3], [1, 1], [2, 2]]
+    [[1, 3], [3, 2], [1, 2]]
     """
 
     def __init__(self, dataset: ClipDataset, sampler: ClipSampler, batch_size: int = 1, num_workers: int = 0) -> None:

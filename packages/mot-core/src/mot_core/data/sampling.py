@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sized
-from itertools import islice
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -101,7 +100,7 @@ class ClipSampler(DistributedSampler[ClipKey]):
         rank: of this process.
 
     >>> [list(ClipSampler(range(4), num_replicas=2, rank=rank)) for rank in (0, 1)]
-    [[(0, 0), (0, 3)], [(0, 1), (0, 2)]]
+    [[(0, 2), (0, 1)], [(0, 0), (0, 3)]]
     """
 
     def __init__(
@@ -112,8 +111,12 @@ class ClipSampler(DistributedSampler[ClipKey]):
 
     def __iter__(self) -> Iterator[ClipKey]:
         begin, self.begin = self.begin, 0
-        for index in islice(super().__iter__(), begin, None):
-            yield self.epoch, cast(int, index)
+        size = len(cast(Sized, self.dataset))
+        # torch's own order of seed 1 in epoch 0 is that of seed 0 in epoch 1.
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(size) if self.shuffle else np.arange(size)
+        shared = np.resize(order, self.total_size)  # begins anew where the processes do not divide the size
+        for index in shared[self.rank :: self.num_replicas][begin:]:
+            yield self.epoch, int(index)
 
     def set_epoch(self, epoch: int) -> None:
         """Go to another epoch."""

@@ -1,0 +1,54 @@
+"""Small data sets on disk, and equality of batches."""
+
+import pytest
+import torch
+
+from mot_core.data import SyntheticVideo
+from mot_core.data.decode import pillow
+
+
+@pytest.fixture(scope="session")
+def video_root(tmp_path_factory):
+    """A folder with two sequences of 8 frames, with depth maps; not to be changed."""
+    root = tmp_path_factory.mktemp("videos")
+    video = SyntheticVideo(num_videos=2, num_frames=8, image_size=(48, 64), num_objects=(3, 3), seed=4, with_depth=True)
+    for number in range(2):
+        video.save(root, number)
+    return root
+
+
+@pytest.fixture
+def video_folder(tmp_path):
+    """A folder with one sequence of 6 frames, to be changed."""
+    video = SyntheticVideo(num_videos=1, num_frames=6, image_size=(48, 64), num_objects=(3, 3), seed=4)
+    return video.save(tmp_path / "root", 0)
+
+
+@pytest.fixture
+def save_image(tmp_path):
+    """Write an image of one colour into the folder of the test."""
+
+    def save(name, size=(30, 40), color=(10, 20, 30), mode="RGB"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pillow().new(mode, size[::-1], color).save(path)
+        return path
+
+    return save
+
+
+@pytest.fixture
+def assert_same_batch():
+    """Fail unless two batches are equal in every bit."""
+
+    def check(one, other):
+        for name in one.SHAPES:
+            assert torch.equal(getattr(one, name), getattr(other, name)), name
+        assert one.sequences == other.sequences
+        for a, b in zip(one.targets, other.targets, strict=True):
+            for name in a.SHAPES:
+                assert torch.equal(getattr(a, name), getattr(b, name)), name
+            assert a.extras.keys() == b.extras.keys()
+            assert all(torch.equal(a.extras[name], b.extras[name]) for name in a.extras)
+
+    return check
