@@ -21,6 +21,7 @@ FLOORS = [
     {"evaluation", "visualization"},
     {"association"},
     {"io"},
+    {"checkpoints"},
     {"nn"},
     {"plugins", "tap"},
     {"slots"},

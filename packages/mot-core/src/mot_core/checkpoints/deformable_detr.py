@@ -1,0 +1,63 @@
+"""Released Deformable-DETR weights: COCO, and the detectors inside MOTIP, FDTA and MOTR."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from mot_core.checkpoints.report import ImportReport, Renaming, load_renamed
+from mot_core.nn.deformable_detr import DeformableDETR
+
+DETECTOR_KEYS: Renaming = [
+    (r"^backbone\.0\.body\.", "backbone."),
+    (r"^input_proj\.", "projections."),
+    (r"^transformer\.level_embed$", "encoder.level_embed"),
+    (r"^transformer\.reference_points\.", "reference_points."),
+    (r"^class_embed\.", "class_heads."),
+    (r"^(transformer\.decoder\.)?bbox_embed\.", "decoder.box_heads."),  # stored twice: one tensor
+    (r"^transformer\.(encoder|decoder)\.", r"\1."),
+    (r"^((?:encoder|decoder)\.layers\.\d+\.)linear([12])\.", r"\1ffn.linear\2."),
+    # The originals number the norms of a layer, each in its own order.
+    (r"^(encoder\.layers\.\d+\.)norm1\.", r"\1self_attn_norm."),
+    (r"^(encoder\.layers\.\d+\.)norm2\.", r"\1ffn.norm."),
+    (r"^(decoder\.layers\.\d+\.)norm1\.", r"\1cross_attn_norm."),
+    (r"^(decoder\.layers\.\d+\.)norm2\.", r"\1self_attn_norm."),
+    (r"^(decoder\.layers\.\d+\.)norm3\.", r"\1ffn.norm."),
+    (r"^(decoder\.layers\.\d+\.)norm4\.", r"\1track_attn_norm."),
+    (r"^(decoder\.layers\.\d+\.)update_attn\.", r"\1track_attn."),
+]
+"""Names of a released detector to those of :class:`mot_core.nn.DeformableDETR`."""
+
+
+def load_deformable_detr(detector: DeformableDETR, state: Mapping[str, Tensor], *, prefix: str = "") -> ImportReport:
+    """Loads a released Deformable DETR with box refinement into ``detector``.
+
+    Class heads of another number of classes keep their fresh values and are reported as re-made.
+
+    Args:
+        detector: of the same architecture; may be on "meta", which saves its initialisation.
+        state: names and tensors as released, see :func:`mot_core.checkpoints.read_state_dict`.
+        prefix: of the detector's names: "detr." in checkpoints of MOTIP and FDTA. Other names are reported unused.
+
+    Raises:
+        ValueError: the checkpoint has another architecture.
+
+    >>> import torch
+    >>> from mot_core.nn import SmallBackbone
+    >>> detector = DeformableDETR(SmallBackbone(), num_queries=5, embed_dim=32, ffn_dim=32, num_levels=3)
+    >>> load_deformable_detr(detector, {"query_embed.weight": torch.zeros(300, 512)})
+    Traceback (most recent call last):
+    ValueError: the checkpoint is not a Deformable DETR of this architecture: query_embed.weight is (300, 512) in ...
+    """
+    own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    report = load_renamed(
+        detector, own, DETECTOR_KEYS, source="a Deformable DETR", remakable=r"class_heads\.\d+\.(weight|bias)"
+    )
+    others = {name: "not of the detector" for name in state if not name.startswith(prefix)}
+    return ImportReport(
+        {prefix + name: ours for name, ours in report.used.items()},
+        {prefix + name: reason for name, reason in report.unused.items()} | others,
+        report.missing,
+        report.remade,
+    )

@@ -1,0 +1,64 @@
+"""Multi-layer perceptrons: the head with hidden layers and the feed-forward part of a transformer layer."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them.
+
+    Args:
+        in_dim: channels of the input.
+        hidden_dim: channels between the layers.
+        out_dim: channels of the output.
+        num_layers: number of linear layers.
+
+    >>> import torch
+    >>> MLP(256, 256, 4, 3)(torch.zeros(2, 300, 256)).shape
+    torch.Size([2, 300, 4])
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int, out_dim: int, num_layers: int) -> None:
+        super().__init__()
+        dims = [in_dim, *[hidden_dim] * (num_layers - 1), out_dim]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(dims))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., in_dim)`` to ``(..., out_dim)``."""
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class FeedForward(nn.Module):
+    """The feed-forward part of a post-norm transformer layer: ``norm(x + W2 act(W1 x))``.
+
+    Args:
+        embed_dim: channels of input and output.
+        hidden_dim: channels in between.
+        dropout: probability, after the activation and before the sum.
+        activation: "relu" or "gelu".
+
+    >>> import torch
+    >>> FeedForward(8, 16)(torch.zeros(1, 8)).tolist() == [[0.0] * 8]  # the norm takes the biases' mean away...
+    False
+    """
+
+    def __init__(self, embed_dim: int, hidden_dim: int, dropout: float = 0.0, activation: str = "relu") -> None:
+        super().__init__()
+        if activation not in ("relu", "gelu"):
+            raise ValueError(f'activation must be "relu" or "gelu", got {activation!r}')
+        self.linear1 = nn.Linear(embed_dim, hidden_dim)
+        self.linear2 = nn.Linear(hidden_dim, embed_dim)
+        self.norm = nn.LayerNorm(embed_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.activation = F.relu if activation == "relu" else F.gelu
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., embed_dim)`` to the same shape."""
+        hidden = self.dropout(self.activation(self.linear1(x)))
+        return self.norm(x + self.dropout(self.linear2(hidden)))

@@ -1,0 +1,133 @@
+"""Reads golden packs: builds the weights and inputs they were made with, and compares stages with their numbers.
+
+``README.md`` in the folder of the packs has the rules. All packs have one schema: a new one needs no new code here.
+"""
+
+import functools
+import json
+import re
+
+import numpy as np
+import torch
+
+RTOL, ATOL = 1e-4, 1e-5  # recommended by the README: parts of the originals are float32 in a float64 model
+
+
+def uniform(n, k, salt=0):
+    """u(n, k) in [-1, 1): a 32-bit hash of flat indices ``n`` and the entry's number ``k``, in float64."""
+    mask = np.uint32(0xFFFFFFFF)
+    start = ((k + 1) * 0x85EBCA77 + salt * 0xC2B2AE3D) & int(mask)
+    with np.errstate(over="ignore"):
+        x = np.asarray(n).astype(np.uint32) * np.uint32(0x9E3779B1) + np.uint32(start)
+        x ^= x >> np.uint32(16)
+        x *= np.uint32(0x7FEB352D)
+        x ^= x >> np.uint32(15)
+        x *= np.uint32(0x846CA68B)
+        x ^= x >> np.uint32(16)
+    return x / 2**31 - 1
+
+
+class Pack:
+    """One golden pack."""
+
+    def __init__(self, path):
+        self.data = json.loads(path.read_text(encoding="utf-8"))
+        self.salt = self.data.get("salt", 0)
+
+    def filled(self, k, *shape):
+        """A tensor of u(n, k) for the flat indices n of ``shape``: how packs write inputs."""
+        count = int(np.prod(shape))
+        return torch.from_numpy(uniform(np.arange(count), k, self.salt)).reshape(shape)
+
+    def state_dict(self, constructed=None):
+        """The weights under the original names.
+
+        ``constructed`` maps the names of constants of the architecture (``keep_buffers``) to their values.
+        """
+        offset = self.data.get("key_offset", 0)
+        state = {}
+        for position, (name, shape, *remark) in enumerate(self.data["keys"]):
+            note = remark[0] if remark else ""
+            if note.startswith("alias_of:"):
+                state[name] = state[note.removeprefix("alias_of:")]
+            elif any(pattern in name for pattern in self.data.get("keep_buffers", [])):
+                state[name] = (constructed or {})[name]
+            else:
+                state[name] = self._fill(name, shape, note, position + offset)
+        return state
+
+    def _fill(self, name, shape, note, k):
+        if note in ("int64", "int32", "torch.int64") or name.endswith("num_batches_tracked"):
+            return torch.zeros(shape, dtype=torch.int64)
+        u = self.filled(k, *shape)
+        spread = (3 / max(np.prod(shape[1:]), 1)) ** 0.5
+        for pattern, scale in self.data["scale_overrides_regex"].items():
+            if re.search(pattern, name):
+                if isinstance(scale, str):
+                    return u * (float(scale.removeprefix("gain:")) * spread)
+                return u * scale
+        if any(re.search(pattern, name) for pattern in self.data["unit_scale"]):
+            return u
+        if name.endswith("running_var"):
+            return 1 + 0.1 * u
+        if len(shape) >= 2:
+            return u * spread
+        if name.endswith("weight"):
+            return 1 + 0.1 * u
+        return 0.1 * u
+
+    def compare(self, stage, tensor):
+        """Fails unless ``tensor`` has the numbers of a stage: its name, or what the pack says of it."""
+        expected = stage
+        if isinstance(stage, str):
+            expected = self.data["stages"][stage]
+        name = stage if isinstance(stage, str) else "the stage"
+        if isinstance(expected, list):  # one summary per element of the batch
+            assert len(expected) == len(tensor), f"{name}: {len(tensor)} elements in the batch, not {len(expected)}"
+            for index, summary in enumerate(expected):
+                compare_summary(f"{name}[{index}]", tensor[index], summary)
+        else:
+            compare_summary(name, tensor, expected)
+
+
+def compare_summary(name, tensor, expected):
+    """Fails unless shape, sum, norm and the sampled values of ``tensor`` are the expected ones."""
+    tensor = tensor.detach().double().cpu()
+    if "shape" in expected:
+        assert list(tensor.shape) == expected["shape"], name
+    flat = tensor.flatten()
+    values = torch.tensor(expected["values"], dtype=torch.float64).flatten()
+    picked = flat[torch.tensor(expected["at"])] if "at" in expected else flat
+    torch.testing.assert_close(picked, values, rtol=RTOL, atol=ATOL, msg=lambda text: f"{name}: {text}")
+    # Errors of single elements within the tolerance add up to no more than this.
+    slack = (ATOL + RTOL * flat.abs()).sum().item()
+    for key, number, bound in (("sum", flat.sum(), slack), ("l2", flat.norm(), flat.numel() ** 0.5 * ATOL)):
+        if key in expected:
+            error = abs(number.item() - expected[key])
+            assert error <= bound + RTOL * abs(expected[key]), f"{name}: {key} {number.item()}, not {expected[key]}"
+
+
+def image(batch, height, width, phase=0.0, mask=None):
+    """The images of the packs ``(batch, 3, height, width)``; padded pixels are 0."""
+    b, c, y, x = (
+        torch.arange(n, dtype=torch.float64).reshape([-1 if i == dim else 1 for i in range(4)])
+        for dim, n in enumerate((batch, 3, height, width))
+    )
+    pixels = torch.sin(0.11 * x + 0.17 * y + 1.3 * c + 0.7 * b + phase)
+    pixels = pixels + 0.5 * torch.cos(0.0021 * x * y + c - 0.4 * b + phase)
+    return pixels if mask is None else pixels.masked_fill(mask[:, None], 0)
+
+
+def padding(batch, height, width, rows=None, columns=None, frame=0):
+    """A padding mask ``(batch, height, width)``: in one frame True from these rows and columns on."""
+    mask = torch.zeros(batch, height, width, dtype=torch.bool)
+    if rows is not None:
+        mask[frame, rows:] = True
+        mask[frame, :, columns:] = True
+    return mask
+
+
+@functools.cache
+def read_pack(folder, name):
+    """A pack by its name, read once."""
+    return Pack(folder / f"{name}.json")
