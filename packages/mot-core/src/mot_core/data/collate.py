@@ -84,6 +84,6 @@ def _targets(frames: Sequence[Frame], size: tuple[int, int]) -> FrameTargets:
         depth = torch.zeros(len(frames), 1, *size)
         for row, frame in enumerate(frames):
             height, width = frame.image_size
-            depth[row, 0, :height, :width] = torch.from_numpy(np.ascontiguousarray(frame.depth))
+            depth[row, 0, :height, :width] = torch.from_numpy(np.array(frame.depth))
         extras["depth"] = depth
     return FrameTargets(boxes, labels, ids, valid, extras)

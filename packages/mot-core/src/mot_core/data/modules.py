@@ -71,7 +71,7 @@ class ClipDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
-        self._sources: dict[Stage, FrameSource] = {}
+        self._sources: dict[Stage, FrameSource | None] = {}
 
     def make_source(self, stage: Stage) -> FrameSource | None:
         """The frames of a stage; None where there are none."""
@@ -84,24 +84,21 @@ class ClipDataModule(LightningDataModule):
             ValueError: there are none.
         """
         if stage not in self._sources:
-            source = self.make_source(stage)
-            if source is None:
-                raise ValueError(f"there is no data for {stage}; give the argument {stage!r} of the data")
-            self._sources[stage] = source
-        return self._sources[stage]
+            self._sources[stage] = self.make_source(stage)
+        source = self._sources[stage]
+        if source is None:
+            raise ValueError(f"there is no data for {stage}; give the argument {stage!r} of the data")
+        return source
 
     def setup(self, stage: str) -> None:
         """Read and check what a stage needs, so that faults are told before the training starts."""
-        needed: dict[str, tuple[Stage, ...]] = {
-            "fit": ("train",),
-            "validate": ("val",),
-            "test": ("test",),
-            "predict": ("predict",),
-        }
-        for name in needed[stage]:
-            self.source(name)
+        first: dict[str, Stage] = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
+        self.source(first[stage])
         if stage == "fit":
             self._clips()
+            self._sources.setdefault("val", self.make_source("val"))
+            if self._sources["val"] is None and self.trainer is not None:
+                self.trainer.limit_val_batches = 0  # nothing to validate on: Lightning does not ask for it
 
     def train_dataloader(self) -> ClipLoader:
         """Clips in an order that is drawn anew every epoch."""
@@ -111,10 +108,8 @@ class ClipDataModule(LightningDataModule):
             sampler.set_epoch(self.trainer.current_epoch)
         return ClipLoader(clips, sampler, self.batch_size, self.num_workers)
 
-    def val_dataloader(self) -> DataLoader[Any] | list[Any]:
-        """Frames in their order; no loader where there is no data to validate on."""
-        if "val" not in self._sources and self.make_source("val") is None:
-            return []
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Frames in their order."""
         return self._frames("val")
 
     def test_dataloader(self) -> DataLoader[Any]:

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+
+from mot_core.data import SyntheticVideo
+from mot_core.data.sprites import FAR, NEAR, Scene
+
+
+def scene(seed, count=3, size=(64, 96), frames=20):
+    return Scene(count, frames, size, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_boxes_visibility_and_depth_agree_with_the_pixels(seed):
+    """Draw a scene with and without each figure: the pixels that change are the figure."""
+    for position in (0, 7, 19):
+        whole = scene(seed)
+        drawn = whole.render(position)
+        assert drawn.image.max() <= 255
+        for number, figure in enumerate(whole.figures):
+            left = scene(seed)
+            left.figures.pop(number)
+            mask = left.render(position).depth != drawn.depth
+            if not figure.present[position]:
+                assert not mask.any()
+                continue
+            x0, y0, x1, y1 = drawn.boxes_xyxy[number]
+            rows, columns = np.nonzero(mask)
+            assert (columns + 1 > x0).all()
+            assert (columns < x1).all()
+            assert (rows + 1 > y0).all()
+            assert (rows < y1).all()
+            assert (drawn.depth[mask] == np.float32(figure.depths[position])).all()
+            assert mask.any() == (drawn.visibility[number] > 0)
+            width, height = x1 - x0, y1 - y0
+            share = {0: 1.0, 1: np.pi / 4, 2: 0.5}[figure.shape]
+            assert mask.sum() == pytest.approx(drawn.visibility[number] * share * width * height, rel=0.15, abs=3)
+            if drawn.visibility[number] == 1:
+                extent = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+                np.testing.assert_allclose(extent, [x0, y0, x1, y1], atol=2.5)  # tips of a diamond are thin
+
+
+def test_nearer_figures_hide_farther_ones():
+    hidden = 0
+    for seed in range(30):
+        made = scene(seed, count=6)
+        drawn = made.render(0)
+        for figure, share in zip(made.figures, drawn.visibility, strict=True):
+            x, y = figure.centers[0].astype(int)
+            if share < 0.3 and figure.present[0] and 0 <= y < 64 and 0 <= x < 96:
+                hidden += drawn.depth[y, x] > figure.depths[0]
+        assert drawn.depth.min() >= 0
+        assert drawn.depth.max() <= NEAR
+        assert all(figure.depths.min() >= FAR for figure in made.figures)
+    assert hidden >= 3
+
+
+def frames(**arguments):
+    options = {"num_videos": 4, "num_frames": 6, "image_size": (40, 56)} | arguments
+    return SyntheticVideo(**options).read(2, [5])[0]
+
+
+def test_frames_are_the_same_every_time_and_in_any_order():
+    video = SyntheticVideo(num_videos=4, num_frames=6, image_size=(40, 56))
+    in_order = video.read(2, range(6))
+    again = {frame.number: frame for frame in video.read(2, [5, 0, 3])}
+    for number in (1, 4, 6):
+        assert np.array_equal(in_order[number - 1].image, again[number].image)
+        assert np.array_equal(in_order[number - 1].boxes_xyxy, again[number].boxes_xyxy)
+    assert np.array_equal(frames().image, frames(num_videos=100).image)
+
+
+def test_splits_seeds_and_videos_differ():
+    images = [frames().image, frames(split="val").image, frames(split="test").image, frames(seed=1).image]
+    images.append(SyntheticVideo(4, 6, (40, 56)).read(1, [5])[0].image)
+    assert len({image.tobytes() for image in images}) == 5
+
+
+def test_objects_come_go_cross_and_are_counted():
+    video = SyntheticVideo(num_videos=30, num_frames=20, num_objects=(2, 5))
+    counts, changes, overlaps, ignored = set(), 0, 0, 0
+    for number in range(30):
+        seen = [frame.select(~frame.ignore) for frame in video.read(number, range(0, 20, 4))]
+        identities = [frozenset(frame.ids.tolist()) for frame in seen]
+        counts.add(max(max(ids, default=0) for ids in identities))
+        changes += len(set(identities)) > 1
+        overlaps += any((frame.visibility < 0.7).any() for frame in seen)
+        ignored += any(frame.ignore.any() for frame in video.read(number, [0]))
+        assert all(len(frame.ids) == len(set(frame.ids.tolist())) for frame in seen)
+    assert counts == {2, 3, 4, 5}
+    assert changes >= 5
+    assert overlaps >= 10
+    assert ignored >= 1
+
+
+@pytest.mark.parametrize("size", [(32, 32), (96, 160), (200, 120), (270, 480)])
+def test_any_size(size):
+    frame = frames(image_size=size, num_objects=(0, 0), with_depth=True)
+    assert frame.image.shape == (*size, 3)
+    assert frame.depth.shape == size
+    assert frame.boxes_xyxy.shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_videos": 0}, "at least 1, got 0 and 30"),
+        ({"image_size": (16, 64)}, "at least 32 pixels, got"),
+        ({"num_objects": (5, 2)}, "fewest and most figures"),
+        ({"split": "training"}, "one of train, val, test, got 'training'"),
+    ],
+)
+def test_impossible_videos_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SyntheticVideo(**arguments)
+    with pytest.raises(IndexError, match="there are 2 of 3"):
+        SyntheticVideo(2, 3).read(0, [3])
