@@ -13,6 +13,7 @@ COMMANDS = {
     "track": "track objects through detections, with any installed tracker",
     "eval": "score results against ground truth: HOTA, CLEAR, Identity",
     "data": "check a data set before using it",
+    "plugins": "list what can be attached to a tracker, and where it comes from",
 }
 """Subcommands, each a module of this package with ``configure(parser, arguments)``, and what they do."""
 

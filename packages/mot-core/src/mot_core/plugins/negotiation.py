@@ -1,0 +1,125 @@
+"""What trackers can offer and plug-ins can ask for, and the check that the two fit, before training starts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from mot_core.structures import ClipOutput, TrackerSpec
+
+if TYPE_CHECKING:
+    from mot_core.plugins.plugin import Plugin
+
+CAPABILITIES = {
+    "features": "calls on_features with the feature maps",
+    "decoder_layer": "calls on_decoder_layer in every decoder layer",
+    "embeddings": "gives an embedding per slot, with gradient",
+    "live_boxes": "gives boxes with gradient",
+    "assoc": "gives association logits between consecutive frames, with gradient",
+    "ids": "is trained with identities",
+    "track_queries": "carries tracks into the next frame as queries",
+    "box_head": "shares the box head of its last layer",
+}
+"""Capabilities of trackers and what they mean."""
+
+OPTIONS = {
+    "object_supervision": ("untracked", "all"),
+    "query_update": ("tracker", "plugin"),
+    "keep_rule": ("tracker", "plugin"),
+    "birth": ("tracker", "plugin"),
+}
+"""What a plug-in can ask of a tracker with track queries; the first value is the default.
+
+``object_supervision``: which objects the detection slots are matched to, those without a track or all (then an object
+may be assigned to a detection *and* a track). ``query_update``, ``keep_rule``, ``birth``: whether the tracker or
+``on_tracks_update`` of the plug-in forms the next queries, decides which tracks stay, and which are born in tracking.
+"""
+
+# What must carry gradient where a plug-in with a loss requires it.
+LIVE = {"live_boxes": "boxes_cxcywh", "embeddings": "embeddings", "assoc": "assoc"}
+
+
+def check_capabilities(plugin: Plugin, spec: TrackerSpec) -> None:
+    """Refuse a plug-in that needs what the tracker lacks, and say which trackers have it."""
+    for group in groups(plugin):
+        for name in sorted(group | spec.capabilities):
+            if name not in CAPABILITIES:
+                close = difflib.get_close_matches(name, CAPABILITIES, 1)
+                hint = f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(CAPABILITIES)}"
+                whose = f"plug-in {plugin.name!r}" if name in group else f"tracker {spec.name!r}"
+                raise ValueError(f"{whose}: unknown capability {name!r}{hint}")
+        if not group & spec.capabilities:
+            others = trackers_with(group)
+            raise ValueError(
+                f"plug-in {plugin.name!r} needs a tracker that {' or '.join(_meaning(group))}, and {spec.name!r} does "
+                f"not; installed trackers that do: {', '.join(others) or 'none'}"
+            )
+
+
+def groups(plugin: Plugin | type[Plugin]) -> list[frozenset[str]]:
+    """The requirements of a plug-in, each a set of capabilities of which one is enough."""
+    return [frozenset([one] if isinstance(one, str) else one) for one in plugin.requires]
+
+
+def _meaning(group: Collection[str]) -> list[str]:
+    return [f"{CAPABILITIES[name]} ({name!r})" for name in CAPABILITIES if name in group]
+
+
+def trackers_with(group: Collection[str]) -> list[str]:
+    """Installed trackers whose class says, by an attribute ``capabilities``, that they have one of ``group``."""
+    found = []
+    for point in entry_points(group="mot_core.trackers"):
+        try:
+            capabilities = getattr(point.load(), "capabilities", ())
+        except Exception:  # noqa: S112 a tracker that cannot be loaded is none that helps
+            continue
+        if set(group) & set(capabilities):
+            found.append(point.name)
+    return sorted(found)
+
+
+def negotiate(requests: Mapping[str, Mapping[str, str]], spec: TrackerSpec) -> dict[str, str]:
+    """What the tracker has to do so that all plug-ins (by name) get what they asked for, or a refusal.
+
+    >>> negotiate({"lamotr": {"object_supervision": "all"}}, TrackerSpec("motip"))["object_supervision"]
+    'all'
+    """
+    options = {name: values[0] for name, values in OPTIONS.items()}
+    asked: dict[str, str] = {}
+    for plugin, wanted in requests.items():
+        for option, value in wanted.items():
+            if value not in OPTIONS.get(option, ()):
+                known = ", ".join(f"{name} in {values}" for name, values in OPTIONS.items())
+                raise ValueError(f"plug-in {plugin!r} asks for {option}={value!r}, which there is not; known: {known}")
+            if option in asked and options[option] != value:
+                raise ValueError(
+                    f"plug-ins {asked[option]!r} and {plugin!r} ask for {option}={options[option]!r} and {value!r}; "
+                    "they cannot be used together"
+                )
+            # Without track queries there is nothing to be done differently.
+            served = {OPTIONS[option][0], *spec.accepts.get(option, ())}
+            if "track_queries" in spec.capabilities and value not in served:
+                raise ValueError(
+                    f"plug-in {plugin!r} asks for {option}={value!r}; tracker {spec.name!r} can serve: "
+                    f"{', '.join(sorted(served))}"
+                )
+            options[option], asked[option] = value, plugin
+    return options
+
+
+def check_gradient(plugin: Plugin, clip: ClipOutput) -> None:
+    """Refuse to compute a loss on tensors through which it can train nothing."""
+    frames = [frame for frame in clip.frames if frame.has_grad]
+    for group in groups(plugin):
+        if not group <= LIVE.keys():
+            continue
+        tensors = [getattr(frame, LIVE[name]) for frame in frames for name in group]
+        if not any(tensor is not None and tensor.requires_grad for tensor in tensors):
+            names = " or ".join(sorted(LIVE[name] for name in group))
+            raise ValueError(
+                f"plug-in {plugin.name!r} got {names} without gradient in training, so its loss would train nothing: "
+                "the tracker has detached them, runs under torch.no_grad(), or in a re-entrant checkpoint (use "
+                "use_reentrant=False)"
+            )

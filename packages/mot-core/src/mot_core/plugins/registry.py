@@ -1,0 +1,105 @@
+"""Plug-ins installed on this machine: found by entry point, loaded when named."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import cast
+from zlib import crc32
+
+from mot_core.plugins.plugin import Plugin
+
+GROUP = "mot_core.plugins"
+VARIABLE = "MOT_CORE_PLUGINS"
+"""Environment variable that adds plug-ins under development: ``module:Class`` or ``path/file.py:Class``, or several."""
+
+
+@dataclass(frozen=True)
+class InstalledPlugin:
+    """A plug-in and where it comes from.
+
+    Attributes:
+        name: by which it is loaded.
+        target: ``module:Class`` or ``file.py:Class``.
+        package: the distribution that brings it, or the variable that names it.
+        version: of the distribution; empty without one.
+    """
+
+    name: str
+    target: str
+    package: str
+    version: str = ""
+
+    def load(self) -> type[Plugin]:
+        """The class.
+
+        Raises:
+            ValueError: it cannot be imported, or is not a plug-in; the sentence names it and its package.
+        """
+        where = f"plug-in {self.name} ({self.target}, {self.package}{' ' + self.version if self.version else ''})"
+        try:
+            if ".py:" in self.target:
+                found = _from_file(*self.target.rsplit(":", 1))
+            else:
+                found = EntryPoint(self.name, self.target, GROUP).load()
+        except Exception as error:  # it may fail in any way; say which one it was
+            raise ValueError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
+        if not (isinstance(found, type) and issubclass(found, Plugin)):
+            raise ValueError(f"{where} is not a class derived from mot_core.plugins.Plugin")
+        return found
+
+
+def installed_plugins() -> list[InstalledPlugin]:
+    """All plug-ins of installed packages and of ``MOT_CORE_PLUGINS``; nothing of them is imported."""
+    found = [
+        InstalledPlugin(
+            point.name, point.value, point.dist.name if point.dist else "?", point.dist.version if point.dist else ""
+        )
+        for point in entry_points(group=GROUP)
+    ]
+    found += [_under_development(target) for target in re.split(r"[,\s]+", os.environ.get(VARIABLE, "")) if target]
+    return sorted(found, key=lambda plugin: plugin.name)
+
+
+def load_plugin(name: str) -> type[Plugin]:
+    """The class of the plug-in called ``name``; one under development goes before an installed one.
+
+    Raises:
+        ValueError: there is none of this name, or it cannot be loaded.
+    """
+    plugins = installed_plugins()
+    named = sorted((plugin for plugin in plugins if plugin.name == name), key=lambda plugin: plugin.package != VARIABLE)
+    if not named:
+        names = ", ".join(sorted({plugin.name for plugin in plugins})) or "none"
+        raise ValueError(f"unknown plug-in {name!r}; installed are: {names}")
+    return named[0].load()
+
+
+def _under_development(target: str) -> InstalledPlugin:
+    module, _, attribute = target.rpartition(":")
+    if not (module and attribute.isidentifier()):
+        raise ValueError(f"{VARIABLE}: expected module:Class or path/file.py:Class, got {target!r}")
+    return InstalledPlugin(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", attribute).lower(), target, VARIABLE)
+
+
+def _from_file(file: str, attribute: str) -> object:
+    path = Path(file).resolve()
+    # Not by its own name, which may be that of another module; in sys.modules, so that its classes can be pickled.
+    name = f"_mot_plugin_{path.stem}_{crc32(str(path).encode()):x}"
+    if name not in sys.modules:
+        spec = spec_from_file_location(name, path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}")
+        module = module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return cast(object, getattr(sys.modules[name], attribute))

@@ -1,0 +1,295 @@
+"""Attaching plug-ins to a tracker that is not ours: nothing of its code changes, and all can be undone.
+
+>>> import torch
+>>> model = torch.nn.TransformerEncoderLayer(8, 2, batch_first=True)
+>>> tap = Tap(model, TrackerSpec("foreign"))
+>>> tap.output("norm1")
+>>> with tap:
+...     _ = model(torch.zeros(2, 5, 8))
+...     print(tap.captured["norm1"][0].shape)
+torch.Size([2, 5, 8])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mot_core.plugins import Context, Plugin, Plugins
+from mot_core.plugins.runner import in_backward
+from mot_core.structures import ClipOutput, TrackerSpec
+
+_MISSING = object()
+
+
+class Tap:
+    """Plug-ins on a foreign tracker, until :meth:`detach` or the end of the ``with`` block.
+
+    The parameters of the plug-ins become parameters of the model (``plugins.<name>.*``) at once: make the Tap before
+    the optimiser, and before the model is wrapped for distributed training.
+
+    Attributes:
+        plugins: calls the hooks; use it where you bring the tracker's tensors to ``on_features`` and others.
+        captured: what :meth:`output` has seen since the last loss, by path, in the order of calls.
+        step: number of steps done, for the warm-up of weights; set it after loading a checkpoint.
+        epoch: of training; set it if a plug-in goes by it.
+
+    Args:
+        model: the tracker, not wrapped.
+        spec: what the tracker offers; you know it from its code.
+        plugins: what to attach.
+        log: called with name and value of every loss.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        spec: TrackerSpec,
+        *plugins: Plugin,
+        log: Callable[[str, Any], None] = lambda name, value: None,
+    ) -> None:
+        if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
+            raise ValueError(
+                f"model is wrapped in {type(model).__name__}, which would not synchronise the plug-ins: make the Tap "
+                "of the model itself (model.module), before it is wrapped"
+            )
+        if isinstance(model, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
+            raise ValueError(
+                f"model is a {type(model).__name__}, which would run the plug-ins as one of its modules: give the "
+                "module that it is part of"
+            )
+        if hasattr(model, "plugins"):
+            raise ValueError(f"{type(model).__name__} has an attribute 'plugins' already; is there another Tap on it?")
+        self.model = model
+        self.plugins = Plugins(*plugins)
+        self.plugins.setup(spec)
+        self.captured: dict[str, list[Any]] = {}
+        self.step = 0
+        self.epoch = 0
+        self._log = log
+        self._undo: list[Callable[[], object]] = []
+        self._context: Context | None = None
+        self._added: set[str] = set()  # losses of the last step
+        self._reached: set[str] = set()  # those which backward has reached; "" stands for the tracker's own
+        first = next(model.parameters(), None)
+        self.plugins.train(model.training).to(None if first is None else first.device)
+        model.add_module("plugins", self.plugins)
+        self._undo.append(lambda: delattr(model, "plugins"))
+
+    def output(self, path: str, read: Callable[[Any], Any] = lambda output: output, *, live: bool = True) -> None:
+        """Capture what a module returns, at every call, in ``captured[path]``.
+
+        Args:
+            path: of the module in the model, as ``transformer.decoder``.
+            read: picks what is wanted out of it.
+            live: refuse tensors without gradient in training.
+        """
+        try:
+            module = self.model.get_submodule(path)
+        except AttributeError as error:
+            raise ValueError(f"path: {type(self.model).__name__} has no module {path!r}: {error}") from None
+
+        def capture(module: nn.Module, arguments: Any, output: Any) -> None:
+            if in_backward():  # a checkpoint computes again what is captured already
+                return
+            value = read(output)
+            if live and self.model.training:
+                _check_live(value, f"output {path!r}")
+            self.captured.setdefault(path, []).append(value)
+
+        self._undo.append(module.register_forward_hook(capture).remove)
+
+    def method(
+        self,
+        owner: object,
+        name: str,
+        *,
+        before: Callable[..., None] | None = None,
+        after: Callable[..., None] | None = None,
+        live: bool = True,
+    ) -> None:
+        """Watch a plain method, which module hooks do not see: ``before(*args)`` and ``after(result, *args)``.
+
+        They see a call once, also if a checkpoint repeats it in backward.
+
+        Args:
+            owner: the object whose method it is, the model or a part of it.
+            name: of the method.
+            before: called with the arguments.
+            after: called with the result, then the arguments.
+            live: refuse calls that run without gradient in training.
+        """
+
+        def watch(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            if in_backward():
+                return original(*args, **kwargs)
+            if live and self.model.training and not torch.is_grad_enabled():
+                raise ValueError(_without_gradient(f"method {name!r}"))
+            if before is not None:
+                before(*args, **kwargs)
+            result = original(*args, **kwargs)
+            if after is not None:
+                after(result, *args, **kwargs)
+            return result
+
+        self.replace(owner, name, watch)
+
+    def replace(self, owner: object, name: str, function: Callable[..., Any]) -> None:
+        """Put ``function(original, *args, **kwargs)`` in place of a method, on this one object.
+
+        For modules the method is ``"forward"``. This is how ``on_decoder_layer`` is brought into a foreign decoder:
+        ``tap.replace(norm, "forward", lambda norm, x: tap.plugins.on_decoder_layer(0, norm(x), tap.context))``.
+        """
+        original = getattr(owner, name, None)
+        if not callable(original):
+            raise ValueError(f"name: {type(owner).__name__} has no method {name!r}")
+        attributes = getattr(owner, "__dict__", None)
+        if not isinstance(attributes, dict):  # a class, or an object with __slots__
+            raise ValueError(f"owner: methods of {owner!r} cannot be replaced; give an object that has attributes")
+        before = attributes.get(name, _MISSING)
+
+        def replaced(*args: Any, **kwargs: Any) -> Any:
+            return function(original, *args, **kwargs)
+
+        attributes[name] = replaced  # not setattr(): modules have their own
+        self._undo.append(lambda: attributes.pop(name) if before is _MISSING else attributes.update({name: before}))
+
+    def loss(
+        self,
+        owner: object,
+        clip: Callable[..., ClipOutput],
+        *,
+        method: str = "forward",
+        into: str | None = None,
+        weight_dict: str | None = None,
+    ) -> None:
+        """Add the losses of the plug-ins to what a criterion returns in training.
+
+        A dictionary gets a key per loss, and so does the criterion's dictionary of weights, where it has one; a tensor
+        gets the sum added; of a tuple, the first element is treated so. When the training loop has dropped the keys,
+        the next step says so.
+
+        Args:
+            owner: the criterion.
+            clip: called with the arguments of the criterion, makes the clip out of them and what was captured.
+            method: of the criterion that computes the loss of a step.
+            into: key of the dictionary to which the sum is added, for loops that use one key alone.
+            weight_dict: attribute with the weights by key; by default ``weight_dict``, if there is one.
+        """
+        weights = getattr(owner, weight_dict or "weight_dict", None)
+        if weight_dict is not None and not isinstance(weights, dict):
+            raise ValueError(
+                f"weight_dict: {type(owner).__name__}.{weight_dict} must be a dictionary, got {type(weights).__name__}"
+            )
+        registered: set[str] = set()
+
+        def add(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            result = original(*args, **kwargs)
+            if not self.model.training or in_backward():
+                return result
+            self._complain_about_dropped_losses()
+            losses = self.plugins.losses(clip(*args, **kwargs), self.context)
+            if isinstance(weights, dict) and into is None:
+                registered.update(losses.keys() - weights.keys())
+                weights.update(dict.fromkeys(losses, 1.0))  # weighted already
+            self._end_step(losses)
+            return self._merge(result, losses, into)
+
+        self.replace(owner, method, add)
+        self._undo.append(lambda: [weights.pop(name) for name in registered] if isinstance(weights, dict) else None)
+
+    @property
+    def context(self) -> Context:
+        """Of the clip that is being computed; in tracking of the sequence, until :meth:`reset`."""
+        context = self._context
+        now = (self.model.training, self.step)
+        if context is None or (now != (context.training, context.step) and not in_backward()):
+            context = self.plugins.start_clip(training=now[0], step=now[1], epoch=self.epoch, log=self._log)
+            self._context = context
+        return context
+
+    def reset(self) -> None:
+        """Forget what was captured; a new clip or sequence begins. In training :meth:`loss` does so by itself."""
+        self.captured.clear()
+        self._context = None
+
+    def detach(self) -> None:
+        """Leave the tracker as it was, to the bit."""
+        while self._undo:
+            self._undo.pop()()
+        self.reset()
+
+    def __enter__(self) -> Tap:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.detach()
+        if error is None:
+            self._complain_about_dropped_losses()
+
+    def _end_step(self, losses: Mapping[str, Tensor]) -> None:
+        self.captured.clear()  # the context stays for hooks that a checkpoint repeats in backward
+        self.step += 1
+        self._added = {name for name, loss in losses.items() if loss.requires_grad}
+        self._reached = set()
+
+    def _merge(self, result: Any, losses: dict[str, Tensor], into: str | None) -> Any:
+        """``result`` of a criterion with the losses in it, watched by backward."""
+        if isinstance(result, tuple):
+            return (self._merge(result[0], losses, into), *result[1:])
+        if isinstance(result, dict) and into is None:
+            for value in result.values():
+                self._watch("", value)
+            for name, loss in losses.items():
+                self._watch(name, loss)
+            return {**result, **losses}
+        total = result.get(into) if isinstance(result, dict) else result
+        if not isinstance(total, Tensor):
+            raise TypeError(
+                f"the criterion must return a tensor or a dictionary{f' with a tensor {into!r}' if into else ''} (or a "
+                f"tuple that starts with it), got {type(total).__name__}"
+            )
+        self._added = set()  # a sum cannot be dropped without the tracker's own
+        for loss in losses.values():
+            total = total + loss
+        return {**result, into: total} if isinstance(result, dict) else total
+
+    def _watch(self, name: str, loss: object) -> None:
+        if isinstance(loss, Tensor) and loss.requires_grad:
+            reached = self._reached
+            loss.register_hook(lambda gradient: reached.add(name))  # type: ignore[no-untyped-call]
+
+    def _complain_about_dropped_losses(self) -> None:
+        dropped, self._added = self._added - self._reached, set()
+        if "" in self._reached and dropped:
+            raise ValueError(
+                f"the training loop dropped {', '.join(sorted(dropped))}: the tracker's own losses got a gradient in "
+                "the last step and these did not; name the dictionary of weights that it goes by (weight_dict=...) or "
+                "the key that it uses (into=...)"
+            )
+
+
+def _check_live(value: Any, what: str) -> None:
+    """Refuse floating tensors without gradient, anywhere in dictionaries, lists and tuples."""
+    if isinstance(value, Tensor):
+        if value.is_floating_point() and not value.requires_grad:
+            raise ValueError(_without_gradient(what))
+    elif isinstance(value, dict):
+        _check_live(list(value.values()), what)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_live(item, what)
+
+
+def _without_gradient(what: str) -> str:
+    return (
+        f"{what} has no gradient in training, so a loss on it would train nothing: it is detached, or runs in a "
+        "re-entrant or custom checkpoint; capture what the checkpoint returns (watch the method that calls it), or "
+        "pass live=False if no gradient is wanted"
+    )
