@@ -44,7 +44,7 @@ def collate(clips: Sequence[Sequence[Frame]]) -> ClipBatch:
     padding = torch.ones(len(clips), height, width, dtype=torch.bool)
     for clip, (h, w), target, pad in zip(clips, sizes, images, padding, strict=True):
         pad[:h, :w] = False
-        target[:, :, :h, :w] = _normalized(clip)
+        _normalize(clip, target[:, :, :h, :w])
     return ClipBatch(
         images=images,
         padding=padding,
@@ -56,10 +56,12 @@ def collate(clips: Sequence[Sequence[Frame]]) -> ClipBatch:
     )
 
 
-def _normalized(clip: Sequence[Frame]) -> Tensor:
-    pixels = torch.from_numpy(np.stack([frame.image for frame in clip])).permute(0, 3, 1, 2)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
-    return pixels.div(255.0).sub_(mean).div_(std)
+def _normalize(clip: Sequence[Frame], out: Tensor) -> None:
+    """Write the images of a clip into ``out (T, 3, h, w)``: (value / 255 - mean) / deviation."""
+    mean, std = (255 * torch.tensor(values).view(3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
+    for frame, image in zip(clip, out, strict=True):
+        image.copy_(torch.from_numpy(np.array(frame.image)).permute(2, 0, 1))
+    out.sub_(mean).div_(std)
 
 
 def _targets(frames: Sequence[Frame], size: tuple[int, int]) -> FrameTargets:
