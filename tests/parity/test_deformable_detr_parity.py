@@ -8,8 +8,6 @@ from mot_core.checkpoints import load_deformable_detr
 from mot_core.nn import DeformableDETR, ResNet50, SetCriterion, detection_losses
 from mot_core.structures import FrameTargets
 
-pytestmark = pytest.mark.slow
-
 
 def build(pack, prefix, **options):
     with torch.device("meta"):  # the weights come from the pack: no time for random ones

@@ -33,6 +33,7 @@ class DeformableAttention(nn.Module):
         if embed_dim % num_heads:
             raise ValueError(f"embed_dim must be a multiple of num_heads, got {embed_dim} and {num_heads}")
         self.num_levels, self.num_heads, self.num_points = num_levels, num_heads, num_points
+        self.head_dim = embed_dim // num_heads
         samples = num_heads * num_levels * num_points
         self.sampling_offsets = nn.Linear(embed_dim, samples * 2)
         self.attention_weights = nn.Linear(embed_dim, samples)
@@ -79,25 +80,25 @@ class DeformableAttention(nn.Module):
         Returns:
             ``(B, Q, C)``.
         """
+        if references.shape[-1] not in (2, 4):
+            raise ValueError(f"references must end with 2 (points) or 4 (boxes), got {tuple(references.shape)}")
         batch, num_queries, _ = queries.shape
         samples = (self.num_levels, self.num_points)
         value = self.value_proj(value)
         if padding_mask is not None:
             value = value.masked_fill(padding_mask[..., None], 0)
         offsets = self.sampling_offsets(queries).view(batch, num_queries, self.num_heads, *samples, 2)
-        logits = self.attention_weights(queries).view(batch, num_queries, self.num_heads, -1)
+        logits = self.attention_weights(queries).view(batch, num_queries, self.num_heads, math.prod(samples))
         weights = logits.softmax(-1, torch.promote_types(logits.dtype, torch.float32))
 
         references = references.to(torch.promote_types(references.dtype, torch.float32))[:, :, None, :, None]
         if references.shape[-1] == 2:
             cells = references.new_tensor([(width, height) for height, width in spatial_shapes])
             locations = references + offsets / cells[:, None]
-        elif references.shape[-1] == 4:
-            locations = references[..., :2] + offsets / self.num_points * references[..., 2:] * 0.5
         else:
-            raise ValueError(f"references must end with 2 (points) or 4 (boxes), got {tuple(references.shape)}")
+            locations = references[..., :2] + offsets / self.num_points * references[..., 2:] * 0.5
         result = deformable_attention(
-            value.view(batch, value.shape[1], self.num_heads, -1),
+            value.view(batch, value.shape[1], self.num_heads, self.head_dim),
             spatial_shapes,
             locations,
             weights.view(batch, num_queries, self.num_heads, *samples),

@@ -1,0 +1,155 @@
+"""Importing checkpoints: what is used, what is refused, and that no code of a file is run."""
+
+import pickle
+
+import pytest
+import torch
+
+from mot_core.checkpoints import load_deformable_detr, load_renamed, read_state_dict
+from mot_core.nn import DeformableDETR, SmallBackbone
+
+
+def make(**options):
+    layers = {"num_queries": 5, "num_encoder_layers": 1, "num_decoder_layers": 2, "ffn_dim": 32, "num_levels": 3}
+    return DeformableDETR(SmallBackbone(8), embed_dim=32, num_heads=4, **(layers | options))
+
+
+# What the officials call our parts; the importer maps the other way.
+OFFICIAL = [
+    ("backbone.", "backbone.0.body."),
+    ("projections.", "input_proj."),
+    ("encoder.level_embed", "transformer.level_embed"),
+    ("reference_points.", "transformer.reference_points."),
+    ("class_heads.", "class_embed."),
+    ("decoder.box_heads.", "bbox_embed."),
+    ("encoder.", "transformer.encoder."),
+    ("decoder.", "transformer.decoder."),
+]
+PARTS = {
+    "encoder": {"self_attn_norm": "norm1", "ffn.norm": "norm2"},
+    "decoder": {
+        "cross_attn_norm": "norm1",
+        "self_attn_norm": "norm2",
+        "ffn.norm": "norm3",
+        "track_attn_norm": "norm4",
+        "track_attn": "update_attn",
+    },
+}
+
+
+def officially(state):
+    """Our state dict under the released names, heads stored twice."""
+    official = {}
+    for name, tensor in state.items():
+        start, new = next(((a, b) for a, b in OFFICIAL if name.startswith(a)), ("", ""))
+        renamed = new + name.removeprefix(start)
+        for ours, theirs in PARTS.get(name.split(".")[0], {}).items():
+            renamed = renamed.replace(f".{ours}.", f".{theirs}.")
+        renamed = renamed.replace(".ffn.linear", ".linear")
+        official[renamed] = tensor
+        if renamed.startswith("bbox_embed."):
+            official[f"transformer.decoder.{renamed}"] = tensor
+    return official
+
+
+@pytest.mark.parametrize("track_attention", [False, True])
+@pytest.mark.parametrize("prefix", ["", "detr."])
+def test_round_trip(prefix, track_attention):
+    source, target = make(track_attention=track_attention), make(track_attention=track_attention)
+    state = {prefix + name: tensor for name, tensor in officially(source.state_dict()).items()}
+    if prefix:
+        state["id_decoder.weight"] = torch.zeros(1)
+    report = load_deformable_detr(target, state, prefix=prefix)
+    for name, tensor in source.state_dict().items():
+        assert torch.equal(target.state_dict()[name], tensor), name
+    assert set(report.used) == {name for name in state if name.startswith(prefix)}
+    assert set(report.used.values()) == set(source.state_dict())
+    assert report.unused == ({"id_decoder.weight": "not of the detector"} if prefix else {})
+    assert (report.missing, report.remade) == ((), {})
+
+
+def test_heads_of_other_classes_are_remade():
+    source, target = make(num_classes=91), make(num_classes=1)
+    before = target.class_heads[1].weight.clone()
+    report = load_deformable_detr(target, officially(source.state_dict()))
+    assert torch.equal(target.class_heads[1].weight, before)
+    assert torch.equal(target.query_embed.weight, source.query_embed.weight)
+    assert set(report.remade) == {f"class_heads.{i}.{name}" for i in range(2) for name in ("weight", "bias")}
+    assert report.unused["class_embed.0.weight"] == "re-made"
+    assert "class_heads.1.bias ((91,) in the checkpoint, (1,) in the model)" in str(report)
+
+
+def test_loads_into_meta_without_initialising():
+    source = make()
+    with torch.device("meta"):
+        target = make()
+    load_deformable_detr(target, officially(source.state_dict()))
+    image = torch.randn(1, 3, 64, 64)
+    assert torch.equal(target.eval()(image).logits, source.eval()(image).logits)
+
+
+def test_the_module_keeps_its_precision():
+    target = make().double()
+    load_deformable_detr(target, officially(make().half().state_dict()))
+    assert {parameter.dtype for parameter in target.parameters()} == {torch.float64}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"num_queries": 7}, r"query_embed\.weight is \(5, 64\) in the checkpoint, \(7, 64\) in the model"),
+        ({"num_decoder_layers": 3}, r"\.2\..* is missing \(and \d+ more\)"),
+        ({"track_attention": True}, r"track_attn.* is missing"),
+    ],
+)
+def test_refuses_another_architecture_and_loads_nothing(change, sentence):
+    target = make(**change)
+    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
+    with pytest.raises(ValueError, match=r"not a Deformable DETR of this architecture: .*" + sentence):
+        load_deformable_detr(target, officially(make().state_dict()))
+    assert all(torch.equal(before[name], tensor) for name, tensor in target.state_dict().items())
+
+
+def test_refuses_copies_that_differ():
+    state = officially(make().state_dict())
+    state["bbox_embed.0.layers.0.bias"] = state["bbox_embed.0.layers.0.bias"] + 1
+    with pytest.raises(ValueError, match=r"are both decoder\.box_heads\.0\.layers\.0\.bias, with different values"):
+        load_deformable_detr(make(), state)
+
+
+def test_counters_of_batches_may_come_or_not():
+    norm = torch.nn.BatchNorm2d(2)
+    state = {name: tensor for name, tensor in norm.state_dict().items() if "num_batches" not in name}
+    assert load_renamed(norm, state, [], source="a norm").missing == ()
+    dropped = load_renamed(norm, state | {"old.x": torch.zeros(1)}, [(r"^old\.", None)], source="a norm")
+    assert dropped.unused == {"old.x": "has no part in inference or training"}
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("code of the file was run",))
+
+
+def test_files(tmp_path, capsys):
+    layer = torch.nn.Linear(2, 1)
+    for content in (layer.state_dict(), {"model": layer.state_dict(), "epoch": 3}, {"state_dict": layer.state_dict()}):
+        torch.save(content, tmp_path / "x.pth")
+        assert set(read_state_dict(tmp_path / "x.pth")) == {"weight", "bias"}
+    torch.save({"module.weight": torch.zeros(1), "step": 7}, tmp_path / "x.pth")
+    assert set(read_state_dict(str(tmp_path / "x.pth"))) == {"weight"}
+
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth does not exist or is not a file"):
+        read_state_dict(tmp_path / "nowhere.pth")
+    torch.save({"epoch": 3}, tmp_path / "none.pth")
+    with pytest.raises(ValueError, match=r'none\.pth must hold a state dict, alone or under "model" or "state_dict"'):
+        read_state_dict(tmp_path / "none.pth")
+    (tmp_path / "text.pth").write_text("not a checkpoint")
+    with pytest.raises(ValueError, match=r"text\.pth is not a checkpoint that can be read with weights_only=True"):
+        read_state_dict(tmp_path / "text.pth")
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(ValueError, match=r"evil\.pth is not a checkpoint"):
+        read_state_dict(tmp_path / "evil.pth")
+    torch.save({"model": Evil()}, tmp_path / "evil2.pth")
+    with pytest.raises(ValueError, match=r"evil2\.pth is not a checkpoint"):
+        read_state_dict(tmp_path / "evil2.pth")
+    assert "run" not in capsys.readouterr().out
