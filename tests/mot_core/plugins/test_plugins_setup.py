@@ -1,0 +1,162 @@
+import importlib.metadata
+
+import pytest
+import torch
+from bare_plugins import Loss, plugins_of
+from torch import nn
+
+from mot_core.plugins import CAPABILITIES, OPTIONS, Plugin, Plugins
+from mot_core.structures import TrackerSpec
+
+
+@pytest.mark.parametrize(
+    ("plugin", "error", "message"),
+    [
+        (nn.Linear(1, 1), TypeError, "derived from mot_core.plugins.Plugin, got Linear"),
+        (Plugin(), ValueError, "Plugin: its attribute name must be a word such as 'my_loss', got ''"),
+        (type("Dotted", (Plugin,), {"name": "a.b"})(), ValueError, "must be a word .* got 'a.b'"),
+        (type("Items", (Plugin,), {"name": "items"})(), ValueError, "must be a word .* got 'items'"),
+        (Loss(), ValueError, "two plug-ins are called 'some_loss'"),
+    ],
+)
+def test_what_cannot_be_attached(plugin, error, message):
+    with pytest.raises(error, match=message):
+        Plugins(Loss()).attach(plugin)
+
+
+def test_the_same_plugin_again_is_no_other():
+    plugin = Loss()
+    plugins = plugins_of(plugin)
+    plugins.attach(plugin)  # Lightning: fit, then test
+    assert plugins.setup(plugins.spec) == plugins.options
+    assert len(plugins) == 1
+
+
+def test_attaching_too_late():
+    with pytest.raises(ValueError, match="plug-in 'some_loss' comes too late"):
+        plugins_of().attach(Loss())
+
+
+def test_a_clip_before_setup():
+    with pytest.raises(ValueError, match="not set up"):
+        Plugins(Loss()).start_clip(training=True)
+
+
+@pytest.mark.parametrize(("weight", "steps"), [(-1, 0), (float("nan"), 0), (float("inf"), 0), (1, -1)])
+def test_bad_weights(weight, steps):
+    with pytest.raises(ValueError, match="must be"):
+        Plugin(weight=weight, warmup_steps=steps)
+
+
+class NeedsMuch(Plugin):
+    name = "needs_much"
+    requires = ("ids", {"live_boxes", "embeddings"})
+
+
+@pytest.mark.parametrize("capabilities", [{"ids", "embeddings"}, {"ids", "live_boxes"}, set(CAPABILITIES)])
+def test_one_of_a_group_is_enough(capabilities):
+    plugins_of(NeedsMuch(), spec=TrackerSpec("mine", frozenset(capabilities)))
+
+
+class FakePoint:
+    def __init__(self, name, found):
+        self.name, self.found = name, found
+
+    def load(self):
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+def test_a_missing_capability_lists_the_trackers_that_have_it(monkeypatch):
+    points = [
+        FakePoint("fine", type("Fine", (), {"capabilities": frozenset({"embeddings"})})),
+        FakePoint("broken", ImportError("no lightning")),
+        FakePoint("plain", type("PlainTracker", (), {})),
+        FakePoint("other", type("Other", (), {"capabilities": frozenset({"features"})})),
+    ]
+    monkeypatch.setattr("mot_core.plugins.negotiation.entry_points", lambda group: points)
+    with pytest.raises(ValueError, match="needs a tracker that gives an embedding") as caught:
+        plugins_of(NeedsMuch(), spec=TrackerSpec("bare", frozenset({"ids"})))
+    assert "('embeddings') or gives boxes with gradient ('live_boxes'), and 'bare' does not" in str(caught.value)
+    assert str(caught.value).endswith("installed trackers that do: fine")
+
+
+def test_installed_trackers_are_asked_by_entry_point():
+    from mot_core.plugins.negotiation import trackers_with
+
+    names = {point.name for point in importlib.metadata.entry_points(group="mot_core.trackers")}
+    assert set(trackers_with(CAPABILITIES)) <= names
+    assert not {"sort", "bytetrack"} & set(trackers_with(CAPABILITIES))
+
+
+def test_unknown_capabilities_are_told_with_a_guess():
+    plugin = type("Typo", (Plugin,), {"name": "typo", "requires": ("embedings",)})()
+    with pytest.raises(ValueError, match="plug-in 'typo': unknown capability 'embedings'; did you mean 'embeddings'"):
+        plugins_of(plugin)
+    with pytest.raises(ValueError, match="tracker 'mine': unknown capability 'xyz'; there are: features"):
+        plugins_of(NeedsMuch(), spec=TrackerSpec("mine", frozenset({"xyz", "ids"})))
+
+
+def asking(plugin_name, **options):
+    return type("Asking", (Plugin,), {"name": plugin_name, "setup": lambda self, spec: options})()
+
+
+def test_options_default_to_the_tracker():
+    assert plugins_of().options == {name: values[0] for name, values in OPTIONS.items()}
+
+
+@pytest.mark.parametrize(
+    ("accepts", "capabilities", "refused"),
+    [
+        ({}, {"track_queries"}, True),
+        ({"birth": frozenset({"plugin"})}, {"track_queries"}, False),
+        ({}, set(), False),  # nothing to be done differently
+    ],
+)
+def test_a_tracker_serves_an_option_or_refuses(accepts, capabilities, refused):
+    spec = TrackerSpec("mine", frozenset(capabilities), accepts=accepts)
+    if refused:
+        with pytest.raises(ValueError, match="'a' asks for birth='plugin'; tracker 'mine' can serve: tracker"):
+            plugins_of(asking("a", birth="plugin"), spec=spec)
+    else:
+        assert plugins_of(asking("a", birth="plugin"), spec=spec).options["birth"] == "plugin"
+
+
+@pytest.mark.parametrize(
+    ("plugins", "message"),
+    [
+        ([asking("a", colour="red")], "asks for colour='red', which there is not; known: object_supervision in"),
+        ([asking("a", birth="me")], "asks for birth='me', which there is not"),
+        ([asking("a", birth="plugin"), asking("b", birth="tracker")], "'a' and 'b' ask for birth='plugin' and 'track"),
+    ],
+)
+def test_options_that_cannot_be(plugins, message):
+    with pytest.raises(ValueError, match=message):
+        plugins_of(*plugins, spec=TrackerSpec("mine"))
+
+
+def test_a_head_of_the_tracker_stays_with_the_tracker():
+    def keep_head(self, spec):
+        self.head = spec.box_head
+        return {}
+
+    thief = type("Thief", (Plugin,), {"name": "thief", "setup": keep_head})()
+    with pytest.raises(ValueError, match="plug-in 'thief' keeps a head of the tracker"):
+        plugins_of(thief, spec=TrackerSpec("mine", box_head=nn.Linear(2, 4)))
+
+
+def test_setup_draws_no_random_numbers_of_the_tracker():
+    def build(self, spec):
+        self.layer = nn.Linear(3, 3)
+        return {}
+
+    made = []
+    for noise in (0, 5):
+        torch.manual_seed(4)
+        torch.rand(noise)
+        before = torch.get_rng_state()
+        plugins = plugins_of(type("Builds", (Plugin,), {"name": "builds", "setup": build})())
+        assert torch.equal(torch.get_rng_state(), before)
+        made.append(plugins["builds"].layer.weight)
+    assert torch.equal(*made), "the weights depend on the seed, not on what was drawn before"

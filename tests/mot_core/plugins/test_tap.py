@@ -1,0 +1,207 @@
+"""Tap: it trains, it captures, it leaves nothing behind."""
+
+import copy
+
+import pytest
+import torch
+from foreign_tracker import SPEC, Size, assert_equal, build, images, own_state, run, tap_motr
+from torch import nn
+
+from mot_core.plugins import Plugin
+from mot_core.structures import ClipOutput, FrameOutput
+from mot_core.tap import Tap
+
+# --- it trains, and leaves nothing behind ---
+
+
+def test_losses_train_the_tracker_and_the_plugin():
+    model, logged = build(), []
+    tap = tap_motr(model, Size(weight=0.5), log=lambda name, value: logged.append((name, value)))
+    assert "plugins.size.scale" in dict(model.named_parameters())
+    before = own_state(model)
+    with tap:
+        (losses,) = run(model, steps=1)
+        assert losses["total"] == pytest.approx(
+            float(2 * losses["loss_box"] + losses["loss_size"] + losses["size/mean"]), abs=1e-6
+        )
+        assert ("size/frames", 3) in logged
+        assert dict(logged)["size/mean"].item() == pytest.approx(2 * losses["size/mean"].item())
+        assert tap.plugins["size"].scale.grad.abs().sum() > 0
+    plain = build()
+    run(plain, steps=1)
+    assert not torch.equal(own_state(model)["stem.weight"], own_state(plain)["stem.weight"])
+    assert_equal(before, own_state(build()))
+
+
+def test_detaching_restores_every_bit():
+    model, plain = build(), build()
+    attributes = {id(module): set(module.__dict__) for module in model.modules()}
+    with tap_motr(model, Size(weight=0.0)) as tap:
+        tap.output("decoder.norm1")
+        tap.replace(model.decoder["norm1"], "forward", lambda original, x: original(x) * 1)
+        tapped = run(model)
+    bare = run(plain)
+    for a, b in zip(tapped, bare, strict=True):
+        assert all(torch.equal(a[name], b[name]) for name in b), "without weight, nothing changes in training either"
+    assert list(model.state_dict()) == list(plain.state_dict())
+    assert_equal(own_state(model), own_state(plain))
+    assert {id(module): set(module.__dict__) for module in model.modules()} == attributes
+    assert model.criterion.weight_dict == plain.criterion.weight_dict
+    assert not any(module._forward_hooks for module in model.modules())
+    assert torch.equal(model.eval()(images())["boxes"][0], plain.eval()(images())["boxes"][0])
+    copy.deepcopy(model)  # nothing is left that cannot be copied
+
+
+class FailsLater(dict):
+    """Weights in a loop that stops in its first step."""
+
+    def __contains__(self, key):
+        raise KeyError("mine")
+
+
+def test_an_error_in_training_is_not_covered_up():
+    model = build()
+    with pytest.raises(KeyError, match="mine"), tap_motr(model, Size()):
+        run(model, weights=FailsLater())
+    assert not hasattr(model, "plugins")
+
+
+def test_evaluation_adds_nothing():
+    model = build()
+    with tap_motr(model, Size()) as tap:
+        model.eval()
+        losses = model.criterion(model(images()), None)
+        assert set(losses) == {"loss_box", "loss_size", "error"}
+        assert tap.step == 0
+
+
+def test_steps_count_for_the_warm_up():
+    model = build()
+    with tap_motr(model, Size(weight=1.0, warmup_steps=4)) as tap:
+        values = [losses["size/mean"].item() for losses in run(model, steps=3)]
+        assert values[0] == 0
+        assert 0 < values[1] < values[2]
+        assert tap.step == 3
+    model = build()
+    with tap_motr(model, Size(weight=1.0, warmup_steps=4)) as tap:
+        tap.step = 100  # after loading a checkpoint
+        assert run(model, steps=1)[0]["size/mean"] > 0
+
+
+# --- captures ---
+
+
+def test_captures_in_the_order_of_calls_and_forgets_after_the_loss():
+    model = build()
+    with tap_motr(model, Size()) as tap:
+        tap.output("decoder.norm1", lambda output: output * 2)
+        model(images())
+        assert [value.shape for value in tap.captured["decoder.norm1"]] == [(1, 7, 6)] * 3
+        assert all(value.requires_grad for value in tap.captured["decoder.norm1"])
+        tap.reset()
+        run(model, steps=2)
+        assert not tap.captured
+
+
+@pytest.mark.parametrize("checkpointing", [None, "plain", "custom"])
+def test_what_the_checkpoint_returns_is_live_and_seen_once(checkpointing):
+    """The same losses and weights with and without checkpointing; two backward passes leave nothing behind."""
+    model, plain = build(checkpointing), build()
+    with tap_motr(model, Size()) as tap, tap_motr(plain, Size()):
+        for a, b in zip(run(model, steps=2), run(plain, steps=2), strict=True):
+            assert_equal(a, b)
+        assert not tap.captured
+    for name, value in own_state(plain).items():
+        torch.testing.assert_close(own_state(model)[name], value)
+
+
+@pytest.mark.parametrize("checkpointing", ["reentrant", "custom"])
+def test_inside_such_a_checkpoint_nothing_has_a_gradient(checkpointing):
+    model = build(checkpointing)
+    with Tap(model, SPEC) as tap:
+        tap.output("decoder.norm1")
+        with pytest.raises(ValueError, match=r"output 'decoder.norm1' has no gradient in training.*what the check"):
+            model(images())
+    with Tap(model, SPEC) as tap:
+        tap.method(model, "_network", after=lambda result, image: None)
+        with pytest.raises(ValueError, match="method '_network' has no gradient in training"):
+            model(images())
+    with Tap(model, SPEC) as tap:
+        tap.output("decoder.norm1", live=False)
+        tap.method(model, "_network", live=False)
+        model(images())
+        assert len(tap.captured["decoder.norm1"]) == 3
+
+
+def test_a_plain_checkpoint_is_seen_once():
+    model = build("plain")
+    seen = []
+    with tap_motr(model, Size()) as tap:
+        tap.output("decoder.norm1")
+        tap.method(model, "_network", after=lambda result, image: seen.append(result[0].requires_grad))
+        losses = model.criterion(model(images()), None)
+        assert seen == [True] * 3
+        sum(losses[key] for key in model.criterion.weight_dict).backward()
+        assert seen == [True] * 3
+        assert not tap.captured
+
+
+def test_detached_tensors_are_told():
+    model = build()
+    with Tap(model, SPEC) as tap:
+        tap.output("boxes", lambda output: {"boxes": [output.detach()], "ids": torch.ones(2).long()})
+        with pytest.raises(ValueError, match="output 'boxes' has no gradient"):
+            model(images())
+        tap.reset()
+        model.eval()(images())
+        assert len(tap.captured["boxes"]) == 3
+
+
+# --- hooks of plug-ins in a foreign decoder ---
+
+
+class Gate(Plugin):
+    name = "gate"
+
+    def setup(self, spec):
+        self.gate = nn.Parameter(torch.zeros(()))
+        return {}
+
+    def on_decoder_layer(self, layer, hidden, ctx):
+        return hidden + self.gate * hidden.detach().mean()
+
+
+@pytest.mark.parametrize("checkpointing", [None, "plain", "custom"])
+def test_a_decoder_layer_hook_by_replacing_the_norm(checkpointing):
+    """A closed gate changes nothing at first and learns; the hook works in the repetition of a checkpoint as well."""
+    model, plain = build(checkpointing), build()
+    with Tap(model, SPEC, Gate()) as tap:
+        calls = iter(range(1000))
+
+        def hooked(norm, x):
+            ctx = tap.context.at(next(calls), has_grad=torch.is_grad_enabled())
+            return tap.plugins.on_decoder_layer(0, norm(x), ctx)
+
+        tap.replace(model.decoder["norm1"], "forward", hooked)
+        tap.loss(model.criterion, lambda outputs, batch: ClipOutput([frame_of(outputs)]))
+        assert torch.equal(model(images())["boxes"][2], plain(images())["boxes"][2])
+        run(model, steps=1)
+        assert tap.plugins["gate"].gate.item() != 0
+
+
+def frame_of(outputs):
+    boxes = outputs["boxes"][0]
+    valid = torch.ones(boxes.shape[:2], dtype=torch.bool)
+    return FrameOutput(boxes, boxes[..., :1], valid, torch.ones(1, 2), torch.tensor([0]))
+
+
+def test_the_context_of_tracking_stays_until_reset():
+    model = build().eval()
+    with Tap(model, SPEC, Gate()) as tap:
+        first = tap.context
+        assert tap.context is first
+        assert not first.training
+        tap.reset()
+        assert tap.context is not first
+        model.train()
+        assert tap.context.training

@@ -1,0 +1,144 @@
+"""Tap: criteria of all kinds, and what cannot be tapped."""
+
+import pytest
+import torch
+from foreign_tracker import SPEC, Size, build, run, tap_motr
+from torch import nn
+
+from mot_core.structures import ClipOutput, FrameOutput, TrackerSpec
+from mot_core.tap import Tap
+
+# --- criteria of all kinds ---
+
+
+def test_dropped_keys_are_told_in_the_next_step():
+    """The loop goes by a dictionary that is not the criterion's."""
+    model = build()
+    mine = {"loss_box": 1.0, "loss_size": 1.0}
+    dropped = r"the training loop dropped size/mean: .*weight_dict.*into"
+    with pytest.raises(ValueError, match=dropped), tap_motr(model, Size()):
+        run(model, steps=2, weights=mine)
+    model = build()
+    with pytest.raises(ValueError, match="the training loop dropped size/mean"), tap_motr(model, Size()):
+        run(model, steps=1, weights=mine)
+    assert not hasattr(model, "plugins")
+
+
+class Plain:
+    """A criterion that is no module and hides its weights under another name."""
+
+    def __init__(self):
+        self.loss_weights = {"a": 1.0}
+
+    def compute(self, boxes):
+        return {"a": boxes.sum()}
+
+
+def live_clip(boxes):
+    valid = torch.ones(boxes.shape[:2], dtype=torch.bool)
+    embeddings = boxes.repeat(1, 1, 2)[..., :6]
+    return ClipOutput(
+        [FrameOutput(boxes, boxes[..., :1], valid, torch.ones(1, 2), torch.tensor([0]), embeddings=embeddings)]
+    )
+
+
+def test_a_criterion_that_is_no_module():
+    model, criterion = build(), Plain()
+    boxes = torch.rand(1, 2, 4, requires_grad=True)
+    with Tap(model, SPEC, Size()) as tap:
+        tap.loss(criterion, live_clip, method="compute", weight_dict="loss_weights")
+        losses = criterion.compute(boxes)
+        assert criterion.loss_weights == {"a": 1.0, "size/mean": 1.0}
+        sum(losses.values()).backward()
+    assert criterion.loss_weights == {"a": 1.0}
+    assert "compute" not in vars(criterion)
+    with Tap(model, SPEC) as tap, pytest.raises(ValueError, match=r"weight_dict: Plain.nothing must be a dictionary"):
+        tap.loss(criterion, live_clip, method="compute", weight_dict="nothing")
+
+
+@pytest.mark.parametrize(
+    ("shape", "pick", "into"),
+    [
+        (lambda total: total, lambda result: result, None),
+        (lambda total: (total, {"stats": 1}), lambda result: result[0], None),
+        (lambda total: {"total_loss": total, "iou_loss": 1}, lambda result: result["total_loss"], "total_loss"),
+        (lambda total: ({"total_loss": total}, "indices"), lambda result: result[0]["total_loss"], "total_loss"),
+        (lambda total: {"loss": total}, lambda result: sum(result.values()), None),
+    ],
+)
+def test_results_of_all_shapes(shape, pick, into):
+    class Head(nn.Module):
+        def forward(self, boxes):
+            return shape(boxes.sum())
+
+    head, model = Head(), build()
+    boxes = torch.rand(1, 2, 4, requires_grad=True)
+    with Tap(model, SPEC, Size()) as tap:
+        tap.loss(head, live_clip, into=into)
+        result = head(boxes)
+    extra = boxes.repeat(1, 1, 2)[..., :6].square().mean()
+    assert pick(result).item() == pytest.approx((boxes.sum() + extra).item())
+    assert type(result) is type(head(boxes))
+
+
+def test_results_that_cannot_take_a_loss():
+    class Head(nn.Module):
+        def forward(self, boxes):
+            return {"total": boxes.sum()}
+
+    head = Head()
+    with Tap(build(), SPEC, Size()) as tap:
+        tap.loss(head, live_clip, into="total_loss")
+        with pytest.raises(TypeError, match=r"a dictionary with a tensor 'total_loss' .* got NoneType"):
+            head(torch.rand(1, 2, 4, requires_grad=True))
+
+
+# --- what cannot be tapped ---
+
+
+def test_wrapped_models_are_refused():
+    with pytest.raises(ValueError, match=r"wrapped in DataParallel, .*model.module"):
+        Tap(nn.DataParallel(build()), SPEC)
+    wrapped = nn.parallel.DistributedDataParallel.__new__(nn.parallel.DistributedDataParallel)
+    with pytest.raises(ValueError, match=r"wrapped in DistributedDataParallel"):
+        Tap(wrapped, SPEC)
+
+
+def test_containers_are_refused():
+    with pytest.raises(ValueError, match="model is a Sequential, which would run the plug-ins"):
+        Tap(nn.Sequential(nn.Linear(1, 1)), SPEC)
+
+
+def test_two_taps_are_refused():
+    model = build()
+    with Tap(model, SPEC), pytest.raises(ValueError, match="Foreign has an attribute 'plugins' already"):
+        Tap(model, SPEC)
+    Tap(model, SPEC).detach()
+
+
+def test_a_tracker_without_what_is_needed_stays_untouched():
+    model = build()
+    with pytest.raises(ValueError, match="plug-in 'size' needs a tracker that gives an embedding"):
+        Tap(model, TrackerSpec("bare"), Size())
+    assert not hasattr(model, "plugins")
+
+
+def test_wrong_names_are_told():
+    with Tap(build(), SPEC) as tap:
+        with pytest.raises(ValueError, match="path: Foreign has no module 'encoder'"):
+            tap.output("encoder")
+        with pytest.raises(ValueError, match="name: Foreign has no method '_post'"):
+            tap.method(tap.model, "_post")
+        with pytest.raises(ValueError, match="give an object that has attributes"):
+            tap.replace(Plain, "compute", lambda original: None)
+
+
+def test_wrappers_nest_and_come_off_in_reverse():
+    criterion = Plain()
+    criterion.compute = lambda boxes: {"a": boxes.sum() * 3}  # a method of the object itself
+    mine = criterion.compute
+    with Tap(build(), SPEC) as tap:
+        tap.replace(criterion, "compute", lambda original, boxes: {"a": original(boxes)["a"] + 1})
+        tap.replace(criterion, "compute", lambda original, boxes: {"a": original(boxes)["a"] * 10})
+        assert criterion.compute(torch.ones(2))["a"] == 70
+    assert criterion.compute is mine
