@@ -53,11 +53,10 @@ def combined_by_trackeval(rows):
     combined = {}
     for metric in trackeval_metrics().values():
         arrays = metric.float_array_fields + metric.integer_array_fields
+        plain = metric.float_fields + metric.integer_fields
         parts = {
-            name: {
-                field: np.array([float(row[f"{field}___{alpha}"]) for alpha in range(5, 100, 5)]) for field in arrays
-            }
-            | {field: float(row[field]) for field in metric.float_fields + metric.integer_fields}
+            name: {field: np.array([float(row[f"{field}___{5 * n}"]) for n in range(1, 20)]) for field in arrays}
+            | {field: float(row[field]) for field in plain}
             for name, row in rows.items()
         }
         for field, value in metric.combine_sequences(parts).items():
