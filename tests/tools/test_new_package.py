@@ -39,7 +39,7 @@ def test_builds_and_passes_its_tests(tool, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "13 passed" in done.stdout
+    assert "15 passed" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["EmKalman", "em_kalman", "-em", "em kalman", "../em", ""])

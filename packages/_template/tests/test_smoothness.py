@@ -3,7 +3,9 @@ from importlib.metadata import entry_points
 import pytest
 import torch
 
-from example_method import TrackSmoothness, track_smoothness
+from example_method import TrackSmoothness, TrackSmoothnessPlugin, track_smoothness
+from mot_core.plugins import Plugins
+from mot_core.structures import ClipOutput, FrameOutput, FrameTargets, TrackerSpec
 
 
 def reference(boxes_cxcywh, valid):
@@ -52,6 +54,23 @@ def test_shapes_are_checked():
         track_smoothness(torch.zeros(3, 2, 4), torch.ones(3, dtype=torch.bool))
 
 
+def test_plugin_follows_identities_through_the_slots():
+    plugins = Plugins(TrackSmoothnessPlugin(weight=2.0))
+    plugins.setup(TrackerSpec("made-up", frozenset({"ids", "live_boxes"})))
+    boxes = torch.rand(4, 1, 3, 4, requires_grad=True)
+    slots = torch.stack([torch.randperm(3) for _ in range(4)])  # the identity in each slot
+    ids = torch.tensor([[5, 6, 9]])
+    none = torch.zeros(1, 3, 1)
+    frames = [
+        FrameOutput(boxes[t], none, none[..., 0] == 0, torch.ones(1, 2), torch.tensor([t]), gt_index=slots[t][None])
+        for t in range(4)
+    ]
+    targets = FrameTargets(torch.rand(1, 3, 4), ids, ids, ids > 0)
+    losses = plugins.losses(ClipOutput(frames, [targets] * 4), plugins.start_clip(training=True))
+    sorted_boxes = torch.stack([boxes[t, 0][slots[t].argsort()] for t in range(4)])
+    assert losses["example_method/acceleration"].item() == pytest.approx(2 * track_smoothness(sorted_boxes).item())
+
+
 def test_mot_core_finds_it():
     (entry,) = entry_points(group="mot_core.plugins", name="example-method")
-    assert entry.load() is TrackSmoothness
+    assert entry.load() is TrackSmoothnessPlugin

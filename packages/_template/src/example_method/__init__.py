@@ -6,7 +6,8 @@
 0.0
 """
 
+from example_method.plugin import TrackSmoothnessPlugin
 from example_method.smoothness import TrackSmoothness, track_smoothness
 
 __version__ = "0.1.0"
-__all__ = ["TrackSmoothness", "__version__", "track_smoothness"]
+__all__ = ["TrackSmoothness", "TrackSmoothnessPlugin", "__version__", "track_smoothness"]
