@@ -10,7 +10,6 @@ import gc
 import importlib
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -64,17 +63,19 @@ def measure_memory(peer: Peer, stream: Stream, settled: int) -> dict[str, float]
     for number, frame in enumerate(frames):
         if number == settled:
             gc.collect()
-            at_start = _resident_mib()
+            at_start = _memory_mib("VmRSS")
         step(peer.prepare(*frame))
     gc.collect()
-    at_end = _resident_mib()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"end_mib": round(at_end, 1), "peak_mib": round(peak, 1), "growth_mib": round(at_end - at_start, 1)}
+    at_end = _memory_mib("VmRSS")
+    growth, peak = at_end - at_start, _memory_mib("VmHWM")
+    return {"end_mib": round(at_end, 1), "peak_mib": round(peak, 1), "growth_mib": round(growth, 1)}
 
 
-def _resident_mib() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
+def _memory_mib(field: str) -> float:
+    # Not resource.getrusage: its peak begins with that of the process which started this one.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (kibibytes,) = (line.split()[1] for line in lines if line.startswith(f"{field}:"))
+    return int(kibibytes) / 1024
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {
