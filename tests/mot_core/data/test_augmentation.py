@@ -106,6 +106,13 @@ def test_what_is_cut_is_less_visible_and_what_is_outside_is_dropped():
     np.testing.assert_allclose(seen.boxes_xyxy, [[0, 30, 20, 60], [20, 30, 50, 60], [50, 0, 60, 20]])
 
 
+def test_uncut_boxes_reach_outside():
+    frame = painted([[-10, 0, 20, 20], [60, 30, 130, 60]])
+    (seen,) = Augmentation(short_sides=(45,))([frame], np.random.default_rng(0), cut=False)
+    assert seen.boxes_xyxy.tolist() == [[-5, 0, 10, 10], [30, 15, 65, 30]]
+    assert seen.visibility.tolist() == [1, 1]
+
+
 def test_a_frame_without_objects_is_a_normal_frame():
     (seen,) = EVERYTHING([painted([])], np.random.default_rng(3))
     assert seen.boxes_xyxy.shape == (0, 4)

@@ -5,7 +5,8 @@ import pytest
 
 from mot_core.data import ClipDataset, ClipSampling, FrameIndex, index_sequences
 from mot_core.data.decode import DecodeCache
-from mot_core.io import find_sequences
+from mot_core.data.folders import label_rows
+from mot_core.io import BENCHMARKS, KITTI_CLASSES, BoxTable, find_sequences
 
 
 def write(folder, text):
@@ -50,6 +51,21 @@ def test_rules_of_the_benchmark_say_what_is_an_object(video_folder):
     assert second.boxes_xyxy[0].tolist() == [5, 5, 15, 15]
     (_, counted) = index(video_folder, "generic").read(0, [0, 1])
     assert counted.ids[~counted.ignore].tolist() == [1, 5]
+
+
+def test_kitti_has_two_classes():
+    names = ["Car", "Van", "Pedestrian", "Person", "Cyclist", "Car", "Car"]
+    table = BoxTable(
+        [0] * 7,
+        range(7),
+        np.zeros((7, 4)),
+        classes=[KITTI_CLASSES.index(name) for name in names],
+        truncation=[0] * 6 + [1],
+        occlusion=[0] * 5 + [3, 0],
+    )
+    labels, ignore = label_rows(table, BENCHMARKS["KITTI"])
+    assert labels.tolist() == [0, -1, 1, -1, -1, -1, -1]
+    assert ignore.tolist() == [False, True, False, True, False, True, True]
 
 
 def test_ignore_regions_are_kept(video_folder):

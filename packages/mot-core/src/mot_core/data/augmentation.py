@@ -66,17 +66,20 @@ class Augmentation:
         if min(sides) < 1 or (self.crop and not self.crop_short_sides) or self.crop_sides[0] > self.crop_sides[1]:
             raise ValueError(f"Augmentation: sides must be at least 1 pixel and ranges go up, got {self}")
 
-    def __call__(self, frames: Sequence[Frame], rng: np.random.Generator, still: bool = False) -> list[Frame]:
+    def __call__(
+        self, frames: Sequence[Frame], rng: np.random.Generator, *, still: bool = False, cut: bool = True
+    ) -> list[Frame]:
         """The frames of a clip, changed.
 
         Args:
             frames: of one size.
             rng: of this clip.
             still: the frames are one image: let the view move over it.
+            cut: cut boxes at the border.
         """
         views = self.views(frames[0].image_size, len(frames), rng, still)
         colors = self.colors(rng)
-        seen = [view.apply(frame) for view, frame in zip(views, frames, strict=True)]
+        seen = [view.apply(frame, cut=cut) for view, frame in zip(views, frames, strict=True)]
         if colors is None:
             return seen
         colors = replace(colors, grey=float(seen[0].image.mean()))

@@ -75,6 +75,8 @@ class ClipDataset(Dataset[list[Frame]]):
 class FrameDataset(Dataset[list[Frame]]):
     """Every frame of a source, video after video, as a clip of one frame: for validation, test and tracking.
 
+    Boxes are not cut at the border, so that scores are those of the files.
+
     Args:
         source: videos; a still is a video of one frame.
         resize: what is done to every frame; should draw nothing.
@@ -100,4 +102,4 @@ class FrameDataset(Dataset[list[Frame]]):
             raise IndexError(f"frame {index} of {len(self)}")
         video = int(np.searchsorted(self.ends, index, side="right"))
         position = index - (int(self.ends[video - 1]) if video else 0)
-        return self.resize(self.source.read(video, [position]), np.random.default_rng(0))
+        return self.resize(self.source.read(video, [position]), np.random.default_rng(0), cut=False)

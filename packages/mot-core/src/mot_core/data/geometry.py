@@ -29,11 +29,13 @@ class View:
     size: tuple[int, int]
     flip: bool = False
 
-    def apply(self, frame: Frame) -> Frame:
+    def apply(self, frame: Frame, *, cut: bool = True) -> Frame:
         """The frame through the view; image, depth, boxes and ignored regions move together.
 
-        Boxes are cut at the border, objects of which less than a pixel is left are dropped, and the visibility falls
-        by the share that is cut.
+        Args:
+            frame: to look at.
+            cut: boxes are cut at the border, objects of which less than a pixel is left are dropped, and the
+                visibility falls by the share that is cut. False: all stay as they are.
 
         >>> ids = np.array([7, 9])
         >>> frame = Frame(np.zeros((20, 40, 3), np.uint8), np.array([[0., 0, 20, 10], [35, 5, 45, 15]]), ids, ids * 0,
@@ -43,12 +45,14 @@ class View:
                [ 0., 10., 10., 30.]])
         """
         boxes = self.boxes(frame.boxes_xyxy)
+        image = self.image(frame.image)
+        depth = None if frame.depth is None else self.depth(frame.depth)
+        if not cut:
+            return replace(frame, image=image, boxes_xyxy=boxes, depth=depth)
         inside = boxes.clip(0, np.array([self.size[1], self.size[0]] * 2))
         area = np.asarray(box_area(boxes))
         share = np.asarray(box_area(inside)) / np.where(area > 0, area, 1)
         keep = (inside[:, 2:] - inside[:, :2] >= SMALLEST_SIDE).all(1)
-        image = self.image(frame.image)
-        depth = None if frame.depth is None else self.depth(frame.depth)
         seen = replace(
             frame, image=image, boxes_xyxy=inside, visibility=frame.visibility * share.clip(0, 1), depth=depth
         )
