@@ -100,24 +100,17 @@ def build(checkpointing=None):
 
 
 def tap_motr(model, *plugins, **options):
-    """The recipe: collect after the plain method that gets what the checkpoint returns, add to the criterion."""
+    """The recipe: capture at the plain method that gets what the checkpoint returns, add to the criterion."""
     tap = Tap(model, SPEC, *plugins, **options)
-    frames = []
 
-    def collect(result, time):
+    def read(result, time):
         boxes, embeddings = result
         valid = torch.ones(boxes.shape[:2], dtype=torch.bool)
-        frames.append(
-            FrameOutput(boxes, boxes[..., :1], valid, torch.ones(1, 2), torch.tensor([time]), embeddings=embeddings)
-        )
+        size = torch.ones(1, 2)
+        return FrameOutput(boxes, boxes[..., :1], valid, size, torch.tensor([time]), embeddings=embeddings)
 
-    def clip(outputs, batch):
-        made = ClipOutput(list(frames))
-        frames.clear()
-        return made
-
-    tap.method(model, "_post_process_single_image", before=collect)
-    tap.loss(model.criterion, clip)
+    tap.method(model, "_post_process_single_image", before=read, key="frames")
+    tap.loss(model.criterion, lambda outputs, batch: ClipOutput(list(tap.captured["frames"])))
     return tap
 
 

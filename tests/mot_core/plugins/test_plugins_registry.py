@@ -92,7 +92,14 @@ def test_bad_variables(monkeypatch, variable, message):
         installed_plugins()
 
 
-@pytest.mark.parametrize(("file", "message"), [(None, "there is no file"), ("1 / 0", "ZeroDivisionError")])
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (None, "there is no file"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
+)
 def test_bad_files_are_named_each_time(tmp_path, monkeypatch, file, message):
     path = tmp_path / "bad.py"
     if file is not None:
@@ -101,3 +108,12 @@ def test_bad_files_are_named_each_time(tmp_path, monkeypatch, file, message):
     for _ in range(2):
         with pytest.raises(ValueError, match=f"plug-in bad .*MOT_CORE_PLUGINS.* cannot be loaded: .*{message}"):
             load_plugin("bad")
+
+
+def test_two_packages_of_one_name(monkeypatch):
+    class Point:
+        name, value, dist = "fine", "somewhere:Fine", None
+
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Point, Point])
+    with pytest.raises(ValueError, match=r"plug-in 'fine' is in \? and in \?; uninstall one"):
+        load_plugin("fine")

@@ -123,26 +123,40 @@ def test_inside_such_a_checkpoint_nothing_has_a_gradient(checkpointing):
         with pytest.raises(ValueError, match=r"output 'decoder.norm1' has no gradient in training.*what the check"):
             model(images())
     with Tap(model, SPEC) as tap:
-        tap.method(model, "_network", after=lambda result, image: None)
+        tap.method(model, "_network", after=lambda result, image: result)
         with pytest.raises(ValueError, match="method '_network' has no gradient in training"):
             model(images())
     with Tap(model, SPEC) as tap:
         tap.output("decoder.norm1", live=False)
-        tap.method(model, "_network", live=False)
+        tap.method(model, "_network", before=lambda image: image, live=False)
         model(images())
-        assert len(tap.captured["decoder.norm1"]) == 3
+        assert len(tap.captured["decoder.norm1"]) == len(tap.captured["_network"]) == 3
 
 
 def test_a_plain_checkpoint_is_seen_once():
     model = build("plain")
-    seen = []
     with tap_motr(model, Size()) as tap:
-        tap.output("decoder.norm1")
-        tap.method(model, "_network", after=lambda result, image: seen.append(result[0].requires_grad))
+        tap.method(model, "_network", after=lambda result, image: result[0])
         losses = model.criterion(model(images()), None)
-        assert seen == [True] * 3
+        tap.captured.clear()
+        tap.output("decoder.norm1")
         sum(losses[key] for key in model.criterion.weight_dict).backward()
-        assert seen == [True] * 3
+        assert not tap.captured
+        model(images())
+        assert {key: len(values) for key, values in tap.captured.items()} == {
+            "decoder.norm1": 3, "_network": 3, "frames": 3,
+        }  # fmt: skip
+
+
+def test_evaluation_between_steps_leaves_no_frames_behind():
+    model = build()
+    with tap_motr(model, Size()) as tap:
+        tap.output("decoder.norm1", live=False)
+        run(model, steps=1)
+        model.eval()(images(5))
+        assert list(tap.captured) == ["decoder.norm1"]
+        model.train()
+        run(model, steps=1)
         assert not tap.captured
 
 
@@ -152,9 +166,8 @@ def test_detached_tensors_are_told():
         tap.output("boxes", lambda output: {"boxes": [output.detach()], "ids": torch.ones(2).long()})
         with pytest.raises(ValueError, match="output 'boxes' has no gradient"):
             model(images())
-        tap.reset()
         model.eval()(images())
-        assert len(tap.captured["boxes"]) == 3
+        assert not tap.captured
 
 
 # --- hooks of plug-ins in a foreign decoder ---

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from mot_core.plugins import Context, Plugin, Plugins
@@ -34,7 +33,7 @@ class Tap:
 
     Attributes:
         plugins: calls the hooks; use it where you bring the tracker's tensors to ``on_features`` and others.
-        captured: what :meth:`output` has seen since the last loss, by path, in the order of calls.
+        captured: what :meth:`output` and :meth:`method` have seen since the last loss, in the order of calls.
         step: number of steps done, for the warm-up of weights; set it after loading a checkpoint.
         epoch: of training; set it if a plug-in goes by it.
 
@@ -81,12 +80,12 @@ class Tap:
         self._undo.append(lambda: delattr(model, "plugins"))
 
     def output(self, path: str, read: Callable[[Any], Any] = lambda output: output, *, live: bool = True) -> None:
-        """Capture what a module returns, at every call, in ``captured[path]``.
+        """Capture what a module returns, at every call in training, in ``captured[path]``.
 
         Args:
             path: of the module in the model, as ``transformer.decoder``.
             read: picks what is wanted out of it.
-            live: refuse tensors without gradient in training.
+            live: it must have a gradient. With False, all is captured, in evaluation too (then :meth:`reset` is yours).
         """
         try:
             module = self.model.get_submodule(path)
@@ -94,12 +93,8 @@ class Tap:
             raise ValueError(f"path: {type(self.model).__name__} has no module {path!r}: {error}") from None
 
         def capture(module: nn.Module, arguments: Any, output: Any) -> None:
-            if in_backward():  # a checkpoint computes again what is captured already
-                return
-            value = read(output)
-            if live and self.model.training:
-                _check_live(value, f"output {path!r}")
-            self.captured.setdefault(path, []).append(value)
+            if self._captures(live):
+                self._capture(path, read(output), f"output {path!r}", live)
 
         self._undo.append(module.register_forward_hook(capture).remove)
 
@@ -108,32 +103,29 @@ class Tap:
         owner: object,
         name: str,
         *,
-        before: Callable[..., None] | None = None,
-        after: Callable[..., None] | None = None,
+        before: Callable[..., Any] | None = None,
+        after: Callable[..., Any] | None = None,
+        key: str | None = None,
         live: bool = True,
     ) -> None:
-        """Watch a plain method, which module hooks do not see: ``before(*args)`` and ``after(result, *args)``.
-
-        They see a call once, also if a checkpoint repeats it in backward.
+        """Capture what passes through a plain method, which module hooks do not see, in ``captured[key]``.
 
         Args:
             owner: the object whose method it is, the model or a part of it.
             name: of the method.
-            before: called with the arguments.
-            after: called with the result, then the arguments.
-            live: refuse calls that run without gradient in training.
+            before: called with the arguments before the method, which may change them; returns what to capture.
+            after: called with the result and the arguments after it; returns what to capture.
+            key: where to find it; the name by default.
+            live: as for :meth:`output`.
         """
 
         def watch(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            if in_backward():
-                return original(*args, **kwargs)
-            if live and self.model.training and not torch.is_grad_enabled():
-                raise ValueError(_without_gradient(f"method {name!r}"))
-            if before is not None:
-                before(*args, **kwargs)
+            wanted = self._captures(live)
+            if wanted and before is not None:
+                self._capture(key or name, before(*args, **kwargs), f"method {name!r}", live)
             result = original(*args, **kwargs)
-            if after is not None:
-                after(result, *args, **kwargs)
+            if wanted and after is not None:
+                self._capture(key or name, after(result, *args, **kwargs), f"method {name!r}", live)
             return result
 
         self.replace(owner, name, watch)
@@ -232,6 +224,15 @@ class Tap:
         self.detach()
         if error is None:
             self._complain_about_dropped_losses()
+
+    def _captures(self, live: bool) -> bool:
+        """Whether to capture now: what a checkpoint repeats in backward is captured already."""
+        return (self.model.training or not live) and not in_backward()
+
+    def _capture(self, key: str, value: Any, what: str, live: bool) -> None:
+        if live:
+            _check_live(value, what)
+        self.captured.setdefault(key, []).append(value)
 
     def _end_step(self, losses: Mapping[str, Tensor]) -> None:
         self.captured.clear()  # the context stays for hooks that a checkpoint repeats in backward

@@ -32,6 +32,7 @@ class Context:
         store: what the plug-in keeps for itself until the end of the clip or sequence. Write what is computed, do not
             add to what is there: with checkpointing, ``on_features`` and ``on_decoder_layer`` run again in backward.
         log: ``log(name, value)`` reports a number.
+        fired: hooks called so far in this frame, kept by :class:`Plugins`.
     """
 
     spec: TrackerSpec

@@ -47,7 +47,7 @@ class InstalledPlugin:
                 found = _from_file(*self.target.rsplit(":", 1))
             else:
                 found = EntryPoint(self.name, self.target, GROUP).load()
-        except Exception as error:  # it may fail in any way; say which one it was
+        except (Exception, SystemExit) as error:  # it may fail in any way; say which one it was
             raise ValueError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
         if not (isinstance(found, type) and issubclass(found, Plugin)):
             raise ValueError(f"{where} is not a class derived from mot_core.plugins.Plugin")
@@ -73,10 +73,13 @@ def load_plugin(name: str) -> type[Plugin]:
         ValueError: there is none of this name, or it cannot be loaded.
     """
     plugins = installed_plugins()
-    named = sorted((plugin for plugin in plugins if plugin.name == name), key=lambda plugin: plugin.package != VARIABLE)
+    named = [plugin for plugin in plugins if plugin.name == name]
+    named = [plugin for plugin in named if plugin.package == VARIABLE] or named
     if not named:
         names = ", ".join(sorted({plugin.name for plugin in plugins})) or "none"
         raise ValueError(f"unknown plug-in {name!r}; installed are: {names}")
+    if len(named) > 1:
+        raise ValueError(f"plug-in {name!r} is in {' and in '.join(plugin.package for plugin in named)}; uninstall one")
     return named[0].load()
 
 
