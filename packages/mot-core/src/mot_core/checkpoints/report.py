@@ -128,7 +128,7 @@ def load_renamed(
                 unused[original], remade[name] = "re-made", shapes
             else:
                 wrong.append(f"{original} is {shapes}")
-        elif name in loaded and not torch.equal(loaded[name], tensor):
+        elif name in loaded and loaded[name] is not tensor and not torch.equal(loaded[name], tensor):
             wrong.append(f"{original} and another key are both {name}, with different values")
         else:
             used[original], loaded[name] = name, tensor

@@ -1,4 +1,4 @@
-"""Building blocks of trackers: Deformable DETR, backbones, matcher and criterion."""
+"""Building blocks of trackers: Deformable DETR, backbones, matcher and criterion, MOTIP's ID decoder."""
 
 from mot_core.nn.backbones import Backbone as Backbone
 from mot_core.nn.backbones import FrozenBatchNorm as FrozenBatchNorm
@@ -8,6 +8,7 @@ from mot_core.nn.backbones import TimmBackbone as TimmBackbone
 from mot_core.nn.criterion import SetCriterion as SetCriterion
 from mot_core.nn.criterion import count_boxes as count_boxes
 from mot_core.nn.criterion import detection_losses as detection_losses
+from mot_core.nn.criterion import mean_over_processes as mean_over_processes
 from mot_core.nn.criterion import sigmoid_focal_loss as sigmoid_focal_loss
 from mot_core.nn.deformable_attention import DeformableAttention as DeformableAttention
 from mot_core.nn.deformable_decoder import DecodedQueries as DecodedQueries
@@ -20,7 +21,11 @@ from mot_core.nn.deformable_detr import DetectorOutput as DetectorOutput
 from mot_core.nn.deformable_encoder import DeformableEncoder as DeformableEncoder
 from mot_core.nn.deformable_encoder import DeformableEncoderLayer as DeformableEncoderLayer
 from mot_core.nn.deformable_encoder import encoder_references as encoder_references
+from mot_core.nn.id_decoder import IDDecoder as IDDecoder
+from mot_core.nn.id_decoder import TrackTokens as TrackTokens
+from mot_core.nn.id_decoder import id_loss as id_loss
 from mot_core.nn.matcher import HungarianMatcher as HungarianMatcher
 from mot_core.nn.mlp import MLP as MLP
 from mot_core.nn.mlp import FeedForward as FeedForward
 from mot_core.nn.position import sine_position as sine_position
+from mot_core.nn.trajectory import TrajectoryModel as TrajectoryModel

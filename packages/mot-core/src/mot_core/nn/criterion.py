@@ -85,13 +85,24 @@ def detection_losses(
 
 
 def count_boxes(targets: FrameTargets) -> Tensor:
-    """Objects in the batch, at least 1; with several processes their mean, so that their averaged gradient is right.
+    """Objects in the batch, at least 1; with several processes their mean.
 
     >>> labels = torch.zeros(2, 3, dtype=torch.int64)
     >>> count_boxes(FrameTargets(torch.zeros(2, 3, 4), labels, labels, labels == 0)).item()
     6.0
     """
-    count = targets.valid.sum().float()
+    return mean_over_processes(targets.valid.sum())
+
+
+def mean_over_processes(count: Tensor) -> Tensor:
+    """The mean of a count over the processes of a training, at least 1.
+
+    A sum of losses divided by it has the gradient of one process with the whole batch, once DDP has averaged it.
+
+    >>> mean_over_processes(torch.tensor(0)).item()
+    1.0
+    """
+    count = count.float()
     if dist.is_available() and dist.is_initialized():
         dist.all_reduce(count)
         count = count / dist.get_world_size()

@@ -1,0 +1,31 @@
+"""MOTIP's trajectory modelling: what turns embeddings of a detector into tokens of a track's history."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mot_core.nn.mlp import FeedForward
+
+
+class TrajectoryModel(nn.Module):
+    """Two feed-forward parts on every embedding by itself (MOTIP, Gao et al. 2025, section 3.3).
+
+    Used on the history only: embeddings of the current frame go to the ID decoder as they are.
+
+    Args:
+        embed_dim: channels of the embeddings.
+        ffn_dim: hidden channels.
+
+    >>> import torch
+    >>> TrajectoryModel(8, 16)(torch.zeros(1, 4, 5, 8)).shape
+    torch.Size([1, 4, 5, 8])
+    """
+
+    def __init__(self, embed_dim: int = 256, ffn_dim: int = 512) -> None:
+        super().__init__()
+        self.adapter = FeedForward(embed_dim, ffn_dim, activation="gelu")
+        self.ffn = FeedForward(embed_dim, ffn_dim, activation="gelu")
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """``(..., C)`` to the same shape."""
+        return self.ffn(self.adapter(embeddings))
