@@ -118,6 +118,12 @@ def test_a_frame_without_objects_is_a_normal_frame():
     assert seen.boxes_xyxy.shape == (0, 4)
 
 
+def test_frames_of_different_sizes_are_told():
+    frames = [painted([]), replace(painted([], (30, 40)), number=2)]
+    with pytest.raises(ValueError, match="frame 2 of clip is 40x30, frame 1 120x90; a sequence has one size"):
+        Augmentation()(frames, np.random.default_rng(0))
+
+
 @pytest.mark.parametrize(
     ("size", "short_side", "limit", "expected"),
     [

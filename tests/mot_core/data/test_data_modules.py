@@ -77,10 +77,13 @@ def test_training_goes_on_as_if_it_had_not_stopped(tmp_path, limit, num_workers)
         assert torch.equal(resumed.color, whole.color)
 
 
-def test_training_goes_on_after_a_whole_epoch(tmp_path):
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_training_goes_on_after_an_epoch_of_some_batches(tmp_path, num_workers):
     save = ModelCheckpoint(tmp_path, "{epoch}", every_n_epochs=1, save_top_k=-1)
-    whole = fit(synthetic(), enable_checkpointing=True, callbacks=[save], limit_train_batches=3)
-    resumed = fit(synthetic(), tmp_path / "epoch=0.ckpt", limit_train_batches=3)
+    data = {"num_workers": num_workers}
+    whole = fit(synthetic(**data), enable_checkpointing=True, callbacks=[save], limit_train_batches=3)
+    resumed = fit(synthetic(**data), tmp_path / "epoch=0.ckpt", limit_train_batches=3)
+    assert [seen[:2] for seen in resumed.seen] == [(epoch, step) for epoch in (1, 2) for step in range(3)]
     assert resumed.seen == whole.seen[3:]
     assert torch.equal(resumed.color, whole.color)
 

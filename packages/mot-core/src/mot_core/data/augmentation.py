@@ -76,7 +76,16 @@ class Augmentation:
             rng: of this clip.
             still: the frames are one image: let the view move over it.
             cut: cut boxes at the border.
+
+        Raises:
+            ValueError: the frames have different sizes.
         """
+        for frame in frames:
+            if frame.image_size != frames[0].image_size:
+                raise ValueError(
+                    f"frame {frame.number} of {frame.sequence} is {frame.image_size[1]}x{frame.image_size[0]}, frame "
+                    f"{frames[0].number} {frames[0].image_size[1]}x{frames[0].image_size[0]}; a sequence has one size"
+                )
         views = self.views(frames[0].image_size, len(frames), rng, still)
         colors = self.colors(rng)
         seen = [view.apply(frame, cut=cut) for view, frame in zip(views, frames, strict=True)]
