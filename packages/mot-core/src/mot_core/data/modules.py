@@ -46,7 +46,7 @@ class ClipDataModule(LightningDataModule):
         augmentation: of the clips.
         resize: of the frames for validation, test and prediction.
         batch_size: clips per process.
-        num_workers: processes per process that make the clips.
+        num_workers: workers of each process, that make the clips; 0: the process itself makes them.
         seed: of order, intervals and augmentation.
     """
 
@@ -160,7 +160,7 @@ class MOTDataModule(ClipDataModule):
         augmentation: of the clips.
         resize: of the frames for validation, test and prediction.
         batch_size: clips per process.
-        num_workers: processes per process that make the clips.
+        num_workers: workers of each process, that make the clips; 0: the process itself makes them.
         seed: of order, intervals and augmentation.
 
     >>> import tempfile
@@ -254,7 +254,7 @@ class SyntheticDataModule(ClipDataModule):
         stride: frames between the begins of clips.
         augmentation: of the clips.
         batch_size: clips per process.
-        num_workers: processes per process that make the clips.
+        num_workers: workers of each process, that make the clips; 0: the process itself makes them.
         seed: of the videos, order, intervals and augmentation.
 
     >>> data = SyntheticDataModule(num_videos=100, clip_length=4, stride=30, batch_size=2)
