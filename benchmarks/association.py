@@ -48,7 +48,7 @@ class Plan:
     """
 
     runs: int = 5
-    frames: int = 600
+    frames: int = 300
     memory_frames: int = 10_000
     quick: bool = False
 
