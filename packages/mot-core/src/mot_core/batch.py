@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -71,15 +70,6 @@ class ClipBatch(_Checked):
         >>> batch.to("meta").images.device
         device(type='meta')
         """
-        moved = self._map(lambda value: value.to(device, non_blocking=non_blocking))
-        if self.targets is None:
-            return moved
-        return replace(moved, targets=tuple(frame.to(device, non_blocking) for frame in self.targets))
-
-    def pin_memory(self) -> ClipBatch:
-        """The same with the large tensors in page-locked memory; the loader calls it when asked to pin."""
-        return self._map(lambda value: value.pin_memory())
-
-    def _map(self, function: Callable[[Tensor], Tensor]) -> ClipBatch:
-        tensors: Any = {name: function(getattr(self, name)) for name in self.SHAPES}
-        return replace(self, **tensors)
+        tensors: Any = {name: getattr(self, name).to(device, non_blocking=non_blocking) for name in self.SHAPES}
+        targets = None if self.targets is None else tuple(frame.to(device, non_blocking) for frame in self.targets)
+        return replace(self, **tensors, targets=targets)
