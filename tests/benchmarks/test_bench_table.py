@@ -80,3 +80,8 @@ def test_newest_goes_by_the_date_inside(tmp_path):
     for name, date in (("association-b.json", "2026-01-01"), ("association-a.json", "2026-02-01")):
         (tmp_path / name).write_text(json.dumps({"date": date}))
     assert table.newest(tmp_path).name == "association-a.json"
+
+
+def test_readme_shows_the_newest_result():
+    report = json.loads(table.newest().read_text())
+    assert table.render(report) in table.README.read_text(encoding="utf-8"), "python benchmarks/association.py --table"
