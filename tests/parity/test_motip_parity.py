@@ -1,11 +1,13 @@
-"""Our trajectory modelling and ID decoder give MOTIP's numbers on formula-filled weights."""
+"""Our trajectory modelling, ID decoder and identities of a stream equal MOTIP's on formula-filled weights."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 from golden import ATOL, RTOL, read_pack
 
 from mot_core.checkpoints import load_motip
-from mot_core.nn import DeformableDETR, IDDecoder, ResNet50, TrackTokens, TrajectoryModel, id_loss
+from mot_core.nn import DeformableDETR, IDDecoder, IdentityMemory, ResNet50, TrackTokens, TrajectoryModel, id_loss
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +109,52 @@ def test_the_motip_in_fdta(mot_golden):
     rest = {name for name in report.unused if not name.startswith(adapters)}
     assert rest == {name for name in state if ".cross_attn_depth." in name or ".norm_depth." in name}
     assert set(report.unused.values()) == {"no such key in the model"}
+
+
+def test_identities_of_scripted_answers(pack):
+    script = pack.data["runtime_scripted_logits"]
+    settings = script["settings"]
+    memory = IdentityMemory(
+        settings["num_id_vocabulary"], settings["miss_tolerance"] - 1, settings["newborn_thresh"], settings["id_thresh"]
+    )
+    for frame, expected in zip(script["frames"], script["expected_object-max"], strict=True):
+        scores = torch.tensor(frame["scores"], dtype=torch.float64)
+        kept = scores > settings["det_thresh"]
+        logits = torch.tensor(frame["id_logits"], dtype=torch.float64).reshape(len(scores), -1)[kept]
+        ids = memory.update(torch.zeros(len(logits), 1), scores[kept], logits if len(logits) else None)
+        assert ids[ids >= 0].tolist() == expected["ids"]
+        assert scores[kept][ids >= 0].tolist() == expected["scores"]
+        assert [word for word in memory.queue if memory.identities.get(word) in expected["ids"]] == expected["labels"]
+        assert memory.queue == expected["next_label_queue"]
+        assert memory.words == expected["history_labels"]
+        assert memory.tokens().valid.shape[1] == expected["history_rows"]
+
+
+def test_identities_end_to_end(pack, built):
+    _, trajectory_model, id_decoder, *_ = built
+    settings = pack.data["runtime_end_to_end"]["settings"]
+    memory = IdentityMemory(
+        settings["num_id_vocabulary"], settings["miss_tolerance"] - 1, settings["newborn_thresh"], settings["id_thresh"]
+    )
+    weight = id_decoder.embed_to_word.weight
+    weight.mul_(4)
+    try:
+        for t, expected in enumerate(pack.data["runtime_end_to_end"]["expected"]):
+            embeddings = torch.stack(
+                [1.2 * pack.filled(600 + j, 256) + 0.5 * pack.filled(700 + 10 * t + j, 256) for j in range(6)]
+            )
+            scores = torch.tensor([0.35 + 0.6 * (((7 * t + 3 * j) % 10) / 10) for j in range(6)], dtype=torch.float64)
+            assert (scores > settings["det_thresh"]).all()
+            logits, history = None, memory.tokens()
+            if history is not None:
+                now = torch.full((1, 1, 6), history.times.shape[1])
+                current = TrackTokens(embeddings[None, None], now >= 0, now)
+                history = replace(history, embeddings=trajectory_model(history.embeddings))
+                logits = id_decoder(history, current)[0, 0]
+            ids = memory.update(embeddings, scores, logits)
+            assert ids[ids >= 0].tolist() == expected["ids"], t
+            assert scores[ids >= 0].tolist() == pytest.approx(expected["scores"])
+            centres = [0.1 + 0.13 * j for j in range(6) if ids[j] >= 0]
+            assert centres == pytest.approx(expected["cx_norm"])
+    finally:
+        weight.div_(4)

@@ -24,6 +24,8 @@ from mot_core.nn.deformable_encoder import encoder_references as encoder_referen
 from mot_core.nn.id_decoder import IDDecoder as IDDecoder
 from mot_core.nn.id_decoder import TrackTokens as TrackTokens
 from mot_core.nn.id_decoder import id_loss as id_loss
+from mot_core.nn.identity_memory import IdentityMemory as IdentityMemory
+from mot_core.nn.identity_memory import assign_words as assign_words
 from mot_core.nn.matcher import HungarianMatcher as HungarianMatcher
 from mot_core.nn.mlp import MLP as MLP
 from mot_core.nn.mlp import FeedForward as FeedForward
