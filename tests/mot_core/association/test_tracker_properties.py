@@ -44,7 +44,7 @@ def same_ids(results, others, row_of_other=lambda frame, row: row):
 
 
 @every_tracker
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_permuting_detections_permutes_the_rows_only(name, seed):
     """Boxes stay equal to the bit. Identities are given in the order of rows: only those of one frame may swap."""
     rng = np.random.default_rng(seed)
@@ -179,7 +179,7 @@ def test_2000_detections_in_one_frame(name):
     corner = np.stack([side % 50 * 45.0, side // 50 * 85.0], 1)
     boxes = np.concatenate([corner, corner + np.array([50, 90])], 1)  # each overlaps its neighbours
     tracker = TRACKERS[name]()
-    for number in range(3):
+    for number in range(2):
         moved = boxes + 2.0 * number
         tracks = tracker.update(moved, np.full(2000, 0.9))
         assert sorted(tracks.ids.tolist()) == list(range(1, 2001))
@@ -206,10 +206,10 @@ def test_1000_frames_without_detections(name):
 def test_memory_is_bounded_in_long_videos(name):
     tracker = TRACKERS[name]()
     sizes = []
-    for boxes, scores, _ in make_frames(3, num_objects=6, num_frames=1200):
+    for boxes, scores, _ in make_frames(3, num_objects=5, num_frames=600):
         tracker.update(boxes, scores)
         sizes.append(len(pickle.dumps(tracker)))
-    assert max(sizes[600:]) < 1.3 * max(sizes[100:600])
+    assert max(sizes[300:]) < 1.3 * max(sizes[60:300])
 
 
 @every_tracker
