@@ -52,9 +52,10 @@ class TrackTable:
         return TrackTable(self.values.copy(), self.labels.copy(), self.next_id, self.step, self.clock, self.timestamp)
 
     def select(self, columns: npt.NDArray[Any]) -> None:
-        """Keep only ``columns`` (mask or positions), in that order."""
-        self.values = self.values[:, columns]
-        self.labels = self.labels[:, columns]
+        """Keep only the columns at these positions, in that order."""
+        # take() keeps rows contiguous; values[:, columns] would store the table by columns and slow every later step.
+        self.values = self.values.take(columns, 1)
+        self.labels = self.labels.take(columns, 1)
 
     def append(self, values: Floats, labels: Integers) -> None:
         """Add tracks at the end, with fresh identities."""
@@ -253,7 +254,7 @@ class OnlineTracker(ABC):
             width, height = corners[2:] - corners[:2]
             large = (width * height > self.min_area) & (width <= self.max_aspect * height)
             columns, corners = columns[large], corners[:, large]
-        labels = table.labels[:, columns]
+        labels = table.labels.take(columns, 1)
         tracks = Tracks(labels[ID], corners.T, table.values[SCORE, columns], labels[CLASS], labels[DETECTION])
         return table, write_tracks(tracks, detections.boxes_xyxy)
 
@@ -295,9 +296,9 @@ class OnlineTracker(ABC):
 
     def _observe(self, table: TrackTable, columns: Integers, frame: Frame, rows: Integers, index: Integers) -> None:
         """Give detection ``rows`` of ``frame`` to the tracks at ``columns``; ``index`` are their rows in the input."""
-        measured = self.layout.measure(frame.boxes[:, rows])
+        measured = self.layout.measure(frame.boxes.take(rows, 1))
         values = table.values
-        block = values[:FILTER_ROWS, columns]
+        block = values[:FILTER_ROWS].take(columns, 1)
         values[:FILTER_ROWS, columns] = self._kalman.update(block, measured, self.layout.heights(block[P]))
         values[SCORE, columns] = frame.scores[rows]
         values[ELAPSED, columns] = 0.0
@@ -310,7 +311,7 @@ class OnlineTracker(ABC):
         value_rows, label_rows = self._row_counts()
         values = np.zeros((value_rows, len(rows)))
         labels = np.zeros((label_rows, len(rows)), np.int64)
-        measured = self.layout.measure(frame.boxes[:, rows])
+        measured = self.layout.measure(frame.boxes.take(rows, 1))
         values[:FILTER_ROWS] = self._kalman.start(measured, self.layout.heights(measured))
         values[SCORE] = frame.scores[rows]
         labels[DETECTION] = index[rows]

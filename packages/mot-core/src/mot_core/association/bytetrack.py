@@ -112,8 +112,8 @@ class ByteTrack(OnlineTracker):
         low = scores > self.low_threshold
         # Official code leaves a gap of one value: a score equal to the threshold is neither.
         low &= scores < self.track_threshold if self.official_quirks else ~high
-        first = np.flatnonzero(high)
-        index = np.concatenate([first, np.flatnonzero(low)])
+        first = high.nonzero()[0]
+        index = np.concatenate([first, low.nonzero()[0]])
         return frame.rows(index), index, len(first)
 
     def _predict(self, table: TrackTable, tracked: int, old: int, dt: float) -> Floats:
@@ -145,14 +145,14 @@ class ByteTrack(OnlineTracker):
         columns, rows = assign(fused[:old], self.max_cost)
         free = np.ones(len(table), bool)
         free[columns] = False
-        left = np.flatnonzero(free[:tracked])
+        left = free[:tracked].nonzero()[0]
         if len(left) and confident < len(index):
             c, r = assign(cost[left, confident:], self.max_cost_low)
             columns, rows = np.concatenate([columns, left[c]]), np.concatenate([rows, r + confident])
         if old < len(table):
             unused = np.ones(confident, bool)
             unused[rows[rows < confident]] = False
-            open_rows = np.flatnonzero(unused)
+            open_rows = unused.nonzero()[0]
             c, r = assign(fused[old:, open_rows], self.max_cost_unconfirmed)
             columns, rows = np.concatenate([columns, c + old]), np.concatenate([rows, open_rows[r]])
         return columns, rows
@@ -171,13 +171,13 @@ class ByteTrack(OnlineTracker):
         new_state = np.where(elapsed == 0, TRACKED, LOST)
         if not alive.all() or (new_state != state).any():
             labels[STATE] = new_state
-            keep = np.flatnonzero(alive)
+            keep = alive.nonzero()[0]
             table.select(keep[np.argsort(new_state[keep], kind="stable")])
 
     def _give_birth(self, table: TrackTable, frame: Frame, rows: Integers, index: Integers, confident: int) -> None:
         unused = frame.scores[:confident] >= self.birth_threshold
         unused[rows[rows < confident]] = False
-        born = np.flatnonzero(unused)
+        born = unused.nonzero()[0]
         if len(born):
             values, labels = self._newborn(frame, born, index)
             values[START] = table.clock
@@ -189,9 +189,9 @@ class ByteTrack(OnlineTracker):
         corners = self.layout.corners(table.values[P])
         lost = table.labels[STATE] == LOST
         if lost.any():
-            seen, unseen = np.flatnonzero(~lost), np.flatnonzero(lost)
+            seen, unseen = (~lost).nonzero()[0], lost.nonzero()[0]
             pixel = 1.0 if self.official_quirks else 0.0
-            overlap = overlap_matrix(corners[:, seen], corners[:, unseen], pixel)
+            overlap = overlap_matrix(corners.take(seen, 1), corners.take(unseen, 1), pixel)
             if len(seen) and overlap.max() > self.duplicate_iou:
                 label = table.labels[CLASS]
                 same = label[seen][:, None] == label[unseen]
@@ -202,7 +202,8 @@ class ByteTrack(OnlineTracker):
                 keep = np.ones(len(table), bool)
                 keep[b[a_is_older]] = False
                 keep[a[~a_is_older]] = False
-                table.select(keep)
-                corners = corners[:, keep]
-        columns = np.flatnonzero(table.labels[STATE] == TRACKED)
-        return columns, corners[:, columns]
+                kept = keep.nonzero()[0]
+                table.select(kept)
+                corners = corners.take(kept, 1)
+        columns = (table.labels[STATE] == TRACKED).nonzero()[0]
+        return columns, corners.take(columns, 1)

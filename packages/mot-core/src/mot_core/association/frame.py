@@ -30,7 +30,7 @@ class Frame:
     def rows(self, index: Integers) -> Frame:
         """The detections at ``index``."""
         classes = None if self.classes is None else self.classes[index]
-        return Frame(self.boxes[:, index], self.scores[index], classes)
+        return Frame(self.boxes.take(index, 1), self.scores[index], classes)
 
 
 def read_frame(boxes_xyxy: Array, scores: Array, classes: Array | None) -> Frame:

@@ -92,12 +92,12 @@ class OCSort(Sort):
     def _sort_detections(self, frame: Frame) -> tuple[Frame, Integers, int]:
         scores = frame.scores
         sure = scores > self.score_threshold
-        index = np.flatnonzero(sure)
+        index = sure.nonzero()[0]
         confident = len(index)
         if self.use_byte:
             weak = scores > self.low_threshold
             weak &= scores < self.score_threshold if self.official_quirks else ~sure
-            index = np.concatenate([index, np.flatnonzero(weak)])
+            index = np.concatenate([index, weak.nonzero()[0]])
         return frame.rows(index), index, confident
 
     def _match(
@@ -114,13 +114,13 @@ class OCSort(Sort):
         free = np.ones(len(table), bool)
         free[columns] = False
         if confident < len(index):
-            left = np.flatnonzero(free)
+            left = free.nonzero()[0]
             c, r = self._assign_left(overlap[left, confident:])
             free[left[c]] = False
             columns, rows = np.concatenate([columns, left[c]]), np.concatenate([rows, r + confident])
         unused = np.ones(len(index), bool)
         unused[rows] = False
-        left, open_rows = np.flatnonzero(free), np.flatnonzero(unused[:confident])
+        left, open_rows = free.nonzero()[0], unused[:confident].nonzero()[0]
         if len(left) and len(open_rows):
             found = overlap_matrix(table.values[LAST, left], frame.boxes[:, open_rows])
             if frame.classes is not None:
@@ -200,22 +200,21 @@ class OCSort(Sort):
     def _replay(self, table: TrackTable, columns: Integers, boxes: Floats) -> None:
         """Observation-centric re-update: run the filter again along the line from the last detection to this one."""
         values = table.values
-        start, end = _centre_size(values[LAST, columns]), _centre_size(boxes)
-        gap = table.labels[MISSED, columns]
-        pace = values[ELAPSED, columns] / gap
-        block = values[FROZEN, columns]
+        order = np.argsort(-table.labels[MISSED, columns], kind="stable")  # long gaps first: who is left is a slice
+        columns = columns[order]
+        start, end = _centre_size(values[LAST].take(columns, 1)), _centre_size(boxes.take(order, 1))
+        gap = table.labels[MISSED].take(columns)
+        pace = values[ELAPSED].take(columns) / gap
+        block = values[FROZEN].take(columns, 1)
         # The last virtual detection is the real one, which the caller feeds in; the official code does so twice.
         count = gap if self.official_quirks else gap - 1
         for i in range(int(count.max(initial=0))):
-            going = np.flatnonzero(count > i)
-            x, y, w, h = start[:, going] + (i + 1) / gap[going] * (end[:, going] - start[:, going])
-            state = block[:, going]
-            state = self._kalman.update(state, np.stack([x, y, w * h, w / h]), self.layout.heights(state[P]))
-            block[:, going] = state
-            ahead = going[i < gap[going] - 1]
-            state = block[:, ahead]
-            self._move(state, pace[ahead])
-            block[:, ahead] = state
+            going = np.count_nonzero(count > i)
+            x, y, w, h = start[:, :going] + (i + 1) / gap[:going] * (end[:, :going] - start[:, :going])
+            state = block[:, :going]
+            state[:] = self._kalman.update(state, np.stack([x, y, w * h, w / h]), self.layout.heights(state[P]))
+            ahead = np.count_nonzero(gap > i + 1)
+            self._move(block[:, :ahead], pace[:ahead])
         values[:FILTER_ROWS, columns] = block
 
     def _give_birth(

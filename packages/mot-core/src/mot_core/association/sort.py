@@ -84,7 +84,7 @@ class Sort(OnlineTracker):
 
     def _sort_detections(self, frame: Frame) -> tuple[Frame, Integers, int]:
         """The detections that take part, confident ones first; their rows in the input; how many are confident."""
-        index = np.flatnonzero(frame.scores > self.score_threshold)
+        index = (frame.scores > self.score_threshold).nonzero()[0]
         return frame.rows(index), index, len(index)
 
     def _predict(self, table: TrackTable, dt: float) -> Floats:
@@ -125,7 +125,7 @@ class Sort(OnlineTracker):
         unused = np.ones(confident, bool)
         unused[rows[rows < confident]] = False
         unused[dropped] = False
-        born = np.flatnonzero(unused)
+        born = unused.nonzero()[0]
         if len(dropped):  # the official code numbers these last
             born = np.concatenate([born, dropped[~np.isin(dropped, rows)]])
         if len(born):
@@ -135,7 +135,7 @@ class Sort(OnlineTracker):
         elapsed = table.values[ELAPSED]
         alive = elapsed <= self.max_age
         if not alive.all():
-            table.select(np.flatnonzero(alive))
+            table.select(alive.nonzero()[0])
             elapsed = table.values[ELAPSED]
         reported = elapsed == 0
         if table.step > self.min_hits:
@@ -143,7 +143,7 @@ class Sort(OnlineTracker):
             if not self.official_quirks:  # which hides a track for some frames after every gap
                 trusted |= table.labels[CONFIRMED] == 1
             reported &= trusted
-        columns = np.flatnonzero(reported)
+        columns = reported.nonzero()[0]
         table.labels[CONFIRMED, columns] = 1
         return columns, self._corners(table, columns)
 
