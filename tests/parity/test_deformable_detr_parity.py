@@ -143,27 +143,3 @@ def test_matchings_and_losses(pack, run):
     for name, value in official.items():
         assert values[name].item() == pytest.approx(value, rel=RTOL, abs=ATOL), name
     assert SetCriterion().total(losses).item() == pytest.approx(expected["weighted_total"], rel=RTOL)
-
-
-def test_motr_detector(mot_golden):
-    """MOTR's detector without tracks: the same class, with its attention among tracks."""
-    pack = read_pack(mot_golden, "motr")
-    detector, report = build(pack, "", track_attention=True)
-    assert report.missing == ()
-    assert {name.split(".")[0] for name in report.unused} == {"track_embed"}
-    mask = padding(1, 128, 160, rows=112, columns=136)
-    pyramid = detector.features(image(1, 128, 160, mask=mask), mask)
-    memory = detector.encode(pyramid)
-    output = detector.decode(pyramid, memory)
-    stages = {f"projected_level{index}": level for index, level in enumerate(pyramid.levels)}
-    stages |= {
-        "encoder_memory": memory,
-        "init_reference": output.references[0],
-        "ref_pts": output.references[-1][..., :2],
-    }
-    for index in range(6):
-        stages[f"decoder_layer{index}_hidden"] = output.hidden[index]
-        stages[f"decoder_layer{index}_reference_out"] = output.boxes_cxcywh[index]
-    stages |= {"pred_logits": output.logits[-1], "pred_boxes": output.boxes_cxcywh[-1]}
-    for name, tensor in stages.items():
-        pack.compare(f"single_frame_padded.{name}", tensor)

@@ -4,6 +4,7 @@ import pickle
 
 import pytest
 import torch
+from official_names import officially
 
 from mot_core.checkpoints import load_deformable_detr, load_renamed, read_state_dict
 from mot_core.nn import DeformableDETR, SmallBackbone
@@ -12,44 +13,6 @@ from mot_core.nn import DeformableDETR, SmallBackbone
 def make(**options):
     layers = {"num_queries": 5, "num_encoder_layers": 1, "num_decoder_layers": 2, "ffn_dim": 32, "num_levels": 3}
     return DeformableDETR(SmallBackbone(8), embed_dim=32, num_heads=4, **(layers | options))
-
-
-# What the officials call our parts; the importer maps the other way.
-OFFICIAL = [
-    ("backbone.", "backbone.0.body."),
-    ("projections.", "input_proj."),
-    ("encoder.level_embed", "transformer.level_embed"),
-    ("reference_points.", "transformer.reference_points."),
-    ("class_heads.", "class_embed."),
-    ("decoder.box_heads.", "bbox_embed."),
-    ("encoder.", "transformer.encoder."),
-    ("decoder.", "transformer.decoder."),
-]
-PARTS = {
-    "encoder": {"self_attn_norm": "norm1", "ffn.norm": "norm2"},
-    "decoder": {
-        "cross_attn_norm": "norm1",
-        "self_attn_norm": "norm2",
-        "ffn.norm": "norm3",
-        "track_attn_norm": "norm4",
-        "track_attn": "update_attn",
-    },
-}
-
-
-def officially(state):
-    """Our state dict under the released names, heads stored twice."""
-    official = {}
-    for name, tensor in state.items():
-        start, new = next(((a, b) for a, b in OFFICIAL if name.startswith(a)), ("", ""))
-        renamed = new + name.removeprefix(start)
-        for ours, theirs in PARTS.get(name.split(".")[0], {}).items():
-            renamed = renamed.replace(f".{ours}.", f".{theirs}.")
-        renamed = renamed.replace(".ffn.linear", ".linear")
-        official[renamed] = tensor
-        if renamed.startswith("bbox_embed."):
-            official[f"transformer.decoder.{renamed}"] = tensor
-    return official
 
 
 @pytest.mark.parametrize("track_attention", [False, True])

@@ -1,4 +1,4 @@
-"""Building blocks of trackers: Deformable DETR, backbones, matcher and criterion, MOTIP's ID decoder."""
+"""Building blocks of trackers: Deformable DETR, backbones, matcher and criterion, the bricks of MOTIP and MOTR."""
 
 from mot_core.nn.backbones import Backbone as Backbone
 from mot_core.nn.backbones import FrozenBatchNorm as FrozenBatchNorm
@@ -30,4 +30,5 @@ from mot_core.nn.matcher import HungarianMatcher as HungarianMatcher
 from mot_core.nn.mlp import MLP as MLP
 from mot_core.nn.mlp import FeedForward as FeedForward
 from mot_core.nn.position import sine_position as sine_position
+from mot_core.nn.query_interaction import QueryInteraction as QueryInteraction
 from mot_core.nn.trajectory import TrajectoryModel as TrajectoryModel

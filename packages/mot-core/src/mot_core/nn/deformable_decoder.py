@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mot_core.nn.attention import attend
 from mot_core.nn.deformable_attention import DeformableAttention
 from mot_core.nn.mlp import MLP, FeedForward
 
@@ -101,10 +102,10 @@ class DeformableDecoderLayer(nn.Module):
         """
         start = queries.shape[1] if num_objects is None else num_objects
         if self.track_attn is not None and start < queries.shape[1]:
-            tracks = _attend(self.track_attn, queries[:, start:], query_positions[:, start:], _rows(valid, start))
+            tracks = attend(self.track_attn, queries[:, start:], query_positions[:, start:], _rows(valid, start))
             tracks = self.track_attn_norm(queries[:, start:] + self.dropout(tracks))
             queries = torch.cat([queries[:, :start], tracks], 1)
-        attended = _attend(self.self_attn, queries, query_positions, valid)
+        attended = attend(self.self_attn, queries, query_positions, valid)
         queries = self.self_attn_norm(queries + self.dropout(attended))
         attended = self.cross_attn(queries + query_positions, references, memory, shapes, padding_mask)
         queries = self.cross_attn_norm(queries + self.dropout(attended))
@@ -249,14 +250,3 @@ class _Bound:
 
 def _rows(valid: Tensor | None, start: int) -> Tensor | None:
     return None if valid is None else valid[:, start:]
-
-
-def _attend(attention: nn.MultiheadAttention, x: Tensor, positions: Tensor, valid: Tensor | None) -> Tensor:
-    """Self-attention with positions on queries and keys; what is not valid is seen by itself alone."""
-    forbidden = None
-    if valid is not None:
-        # A padded query keeps sight of itself: a row without any key would be NaN.
-        itself = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
-        forbidden = (~valid[:, None, :] & ~itself).repeat_interleave(attention.num_heads, 0)
-    asked = x + positions
-    return attention(asked, asked, x, attn_mask=forbidden, need_weights=False)[0]

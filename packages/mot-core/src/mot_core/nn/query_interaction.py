@@ -1,0 +1,59 @@
+"""MOTR's query interaction module: what the decoder made of a track becomes its query for the next frame."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mot_core.nn.attention import attend
+from mot_core.nn.mlp import MLP, FeedForward
+
+
+class QueryInteraction(nn.Module):
+    """Tracks attend to each other; the result updates position and content of their queries.
+
+    Zeng et al. 2022 (MOTR, arXiv 2105.03247), section 3.4, the temporal aggregation network, with update of positions.
+
+    Args:
+        embed_dim: ``C``.
+        ffn_dim: hidden channels.
+        num_heads: heads of the attention.
+        dropout: probability.
+
+    >>> QueryInteraction(8, 16, 2)(torch.zeros(1, 3, 16), torch.zeros(1, 3, 8)).shape
+    torch.Size([1, 3, 16])
+    """
+
+    def __init__(self, embed_dim: int = 256, ffn_dim: int = 1024, num_heads: int = 8, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(embed_dim, num_heads, dropout, batch_first=True)
+        self.self_attn_norm = nn.LayerNorm(embed_dim)
+        self.ffn = FeedForward(embed_dim, ffn_dim, dropout)
+        self.position_update = MLP(embed_dim, ffn_dim, embed_dim, 2, dropout)
+        self.position_norm = nn.LayerNorm(embed_dim)
+        self.content_update = MLP(embed_dim, ffn_dim, embed_dim, 2, dropout)
+        self.content_norm = nn.LayerNorm(embed_dim)
+        self.dropout = nn.Dropout(dropout)
+        for parameter in self.parameters():
+            if parameter.ndim > 1:
+                nn.init.xavier_uniform_(parameter)
+
+    def forward(self, queries: Tensor, hidden: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The queries of the next frame.
+
+        Args:
+            queries: ``(B, M, 2C)`` of the tracks in this frame, position then content.
+            hidden: ``(B, M, C)`` what the last decoder layer made of them.
+            valid: ``(B, M)`` bool, False for padded tracks, which no other sees; None for all valid.
+
+        Returns:
+            ``(B, M, 2C)``.
+        """
+        if queries.shape[1] == 0:
+            return queries
+        position, content = queries.chunk(2, -1)
+        seen = attend(self.self_attn, hidden, position, valid)
+        tracks = self.ffn(self.self_attn_norm(hidden + self.dropout(seen)))
+        position = self.position_norm(position + self.dropout(self.position_update(tracks)))
+        content = self.content_norm(content + self.dropout(self.content_update(tracks)))
+        return torch.cat([position, content], -1)

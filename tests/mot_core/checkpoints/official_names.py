@@ -1,0 +1,38 @@
+"""Our detectors under the names of released checkpoints."""
+
+# What the officials call our parts; the importer maps the other way.
+OFFICIAL = [
+    ("backbone.", "backbone.0.body."),
+    ("projections.", "input_proj."),
+    ("encoder.level_embed", "transformer.level_embed"),
+    ("reference_points.", "transformer.reference_points."),
+    ("class_heads.", "class_embed."),
+    ("decoder.box_heads.", "bbox_embed."),
+    ("encoder.", "transformer.encoder."),
+    ("decoder.", "transformer.decoder."),
+]
+PARTS = {
+    "encoder": {"self_attn_norm": "norm1", "ffn.norm": "norm2"},
+    "decoder": {
+        "cross_attn_norm": "norm1",
+        "self_attn_norm": "norm2",
+        "ffn.norm": "norm3",
+        "track_attn_norm": "norm4",
+        "track_attn": "update_attn",
+    },
+}
+
+
+def officially(state):
+    """Our state dict under the released names, heads stored twice."""
+    official = {}
+    for name, tensor in state.items():
+        start, new = next(((a, b) for a, b in OFFICIAL if name.startswith(a)), ("", ""))
+        renamed = new + name.removeprefix(start)
+        for ours, theirs in PARTS.get(name.split(".")[0], {}).items():
+            renamed = renamed.replace(f".{ours}.", f".{theirs}.")
+        renamed = renamed.replace(".ffn.linear", ".linear")
+        official[renamed] = tensor
+        if renamed.startswith("bbox_embed."):
+            official[f"transformer.decoder.{renamed}"] = tensor
+    return official

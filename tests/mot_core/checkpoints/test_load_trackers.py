@@ -1,0 +1,83 @@
+"""Importing MOTIP and MOTR: every key has its place, whatever the sizes."""
+
+import pytest
+import torch
+from official_names import officially
+
+from mot_core.checkpoints import load_motip, load_motr
+from mot_core.nn import DeformableDETR, IDDecoder, QueryInteraction, SmallBackbone, TrajectoryModel
+
+
+def make_detector(**options):
+    layers = {"num_queries": 5, "num_encoder_layers": 1, "num_decoder_layers": 1, "ffn_dim": 32, "num_levels": 3}
+    return DeformableDETR(SmallBackbone(8), embed_dim=32, num_heads=4, **layers, **options)
+
+
+def make_identity():
+    return TrajectoryModel(32, 64), IDDecoder(32, 32, num_words=6, num_layers=2, max_distance=5)
+
+
+def official_identity(trajectory_model, id_decoder):
+    """Our two modules under MOTIP's names."""
+    state = {}
+    for name, tensor in trajectory_model.state_dict().items():
+        name = name.replace("adapter.norm", "norm").replace("ffn.norm", "ffn_norm")
+        state[f"trajectory_modeling.{name}"] = tensor
+    for name, tensor in id_decoder.state_dict().items():
+        part, _, rest = name.partition(".")
+        layer, _, field = rest.partition(".")
+        if name == "time_bias":
+            state["id_decoder.rel_pos_embeds"] = tensor
+        elif part == "embed_to_word":
+            state |= {f"id_decoder.embed_to_word_layers.{index}.weight": tensor for index in range(2)}
+        elif part == "ffns" and field.startswith("norm"):
+            state[f"id_decoder.ffn_norm_layers.{layer}.{field.removeprefix('norm.')}"] = tensor
+        elif part in ("ffns", "self_attns", "cross_attns", "self_attn_norms", "cross_attn_norms"):
+            state[f"id_decoder.{part.removesuffix('s')}_layers.{rest}"] = tensor
+        else:
+            state[f"id_decoder.{name}"] = tensor
+    return state
+
+
+def test_motip():
+    source, target = (make_detector(), *make_identity()), (make_detector(), *make_identity())
+    state = {f"detr.{name}": tensor for name, tensor in officially(source[0].state_dict()).items()}
+    state |= official_identity(*source[1:]) | {"trajectory_embedding.norm": torch.zeros(1)}
+    report = load_motip(*target, state)
+    for one, other in zip(source, target, strict=True):
+        assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+    assert report.unused == {"trajectory_embedding.norm": "no such key in the model"}
+    assert set(report.used) | set(report.unused) == set(state)
+    assert report.used["id_decoder.ffn_norm_layers.1.weight"] == "id_decoder.ffns.1.norm.weight"
+    assert report.used["detr.query_embed.weight"] == "detector.query_embed.weight"
+
+
+def test_motip_with_another_vocabulary():
+    state = official_identity(*make_identity())
+    decoder = IDDecoder(32, 32, num_words=9, num_layers=2, max_distance=5)
+    with pytest.raises(ValueError, match=r"not MOTIP of this architecture: id_decoder\.\S* is .* in the checkpoint"):
+        load_motip(make_detector(), TrajectoryModel(32, 64), decoder, state)
+
+
+def test_motr():
+    names = {
+        "self_attn_norm": "norm1",
+        "ffn.norm": "norm2",
+        "ffn.linear": "linear",
+        "position_update.layers.0": "linear_pos1",
+        "position_update.layers.1": "linear_pos2",
+        "position_norm": "norm_pos",
+        "content_update.layers.0": "linear_feat1",
+        "content_update.layers.1": "linear_feat2",
+        "content_norm": "norm_feat",
+    }
+    source, target = QueryInteraction(32, 64, 4), QueryInteraction(32, 64, 4)
+    state = {"track_embed.norm3.weight": torch.zeros(32)}
+    for name, tensor in source.state_dict().items():
+        for ours, theirs in names.items():
+            name = name.replace(ours, theirs)
+        state[f"track_embed.{name}"] = tensor
+    detector = make_detector(track_attention=True)
+    report = load_motr(make_detector(track_attention=True), target, state | officially(detector.state_dict()))
+    assert all(torch.equal(tensor, target.state_dict()[name]) for name, tensor in source.state_dict().items())
+    assert report.unused == {"track_embed.norm3.weight": "has no part in inference or training"}
