@@ -133,8 +133,13 @@ class Tap:
     def replace(self, owner: object, name: str, function: Callable[..., Any]) -> None:
         """Put ``function(original, *args, **kwargs)`` in place of a method, on this one object.
 
-        For modules the method is ``"forward"``. This is how ``on_decoder_layer`` is brought into a foreign decoder:
-        ``tap.replace(norm, "forward", lambda norm, x: tap.plugins.on_decoder_layer(0, norm(x), tap.context))``.
+        For modules the method is ``"forward"``. This is how ``on_decoder_layer`` is brought into a foreign decoder::
+
+            tap.replace(norm, "forward", lambda forward, x: tap.plugins.on_decoder_layer(
+                0, forward(x), tap.context.at(0)))
+
+        A plug-in that keeps things by frame wants the index of the frame instead of 0; where a checkpoint repeats the
+        module in backward, it must be the same again.
         """
         original = getattr(owner, name, None)
         if not callable(original):
