@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import pathlib
+import signal
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import yaml
 from PIL import Image
 
 from mot_core.association import ByteTrack, Sort
-from mot_core.cli import track
+from mot_core.cli import main, track
 from mot_core.io import KITTI_CLASSES, find_sequences, read_kitti, read_mot
 from mot_core.structures import Tracks
 
@@ -302,6 +304,25 @@ def test_interruption_keeps_what_is_finished_and_nothing_half(mot, scenes, tmp_p
     assert files(out) == ["park.txt", "run.yaml", "street.txt"]
     assert (out / "street.txt").read_text() == "1,1,0,0,9,9,1,-1,-1,-1\n"
     assert rows_in(out / "park.txt")[-1, 0] == 40
+
+
+class Terminated(Sort):
+    def update(self, *arguments, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return super().update(*arguments, **options)
+
+
+def test_sigterm_cleans_up_like_ctrl_c(scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(track, "load_tracker", lambda name: Terminated)
+    out = tmp_path / "out"
+    command = ["mot", "track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", out]
+    monkeypatch.setattr("sys.argv", [str(word) for word in command])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main() == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert list(out.iterdir()) == []
 
 
 def test_a_second_run_replaces_the_first_and_strangers_are_pointed_out(mot, scenes, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mot 0.1.0
     0
     """
+    if arguments is None:  # a program of its own: job schedulers stop it by SIGTERM, which must clean up like Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
     except SystemExit as exit_:  # argparse: --help, --version or wrong usage
