@@ -7,6 +7,7 @@ import torch
 from official_names import officially
 
 from mot_core.checkpoints import load_deformable_detr, load_renamed, read_state_dict
+from mot_core.checkpoints.report import rename
 from mot_core.nn import DeformableDETR, SmallBackbone
 
 
@@ -27,7 +28,7 @@ def test_round_trip(prefix, track_attention):
         assert torch.equal(target.state_dict()[name], tensor), name
     assert set(report.used) == {name for name in state if name.startswith(prefix)}
     assert set(report.used.values()) == set(source.state_dict())
-    assert report.unused == ({"id_decoder.weight": "not of the detector"} if prefix else {})
+    assert report.unused == ({"id_decoder.weight": "not needed"} if prefix else {})
     assert (report.missing, report.remade) == ((), {})
 
 
@@ -40,6 +41,24 @@ def test_heads_of_other_classes_are_remade():
     assert set(report.remade) == {f"class_heads.{i}.{name}" for i in range(2) for name in ("weight", "bias")}
     assert report.unused["class_embed.0.weight"] == "re-made"
     assert "class_heads.1.bias ((91,) in the checkpoint, (1,) in the model)" in str(report)
+
+
+def test_the_attention_of_tracks_may_be_new():
+    source, target = make(), make(track_attention=True)
+    before = target.decoder.layers[0].track_attn.in_proj_weight.clone()
+    report = load_deformable_detr(target, officially(source.state_dict()))
+    assert len(report.missing) == 2 * 6
+    assert all(".track_attn" in name for name in report.missing)
+    assert torch.equal(target.decoder.layers[0].track_attn.in_proj_weight, before)
+    assert "missing: decoder.layers.1.track_attn_norm.bias" in str(report)
+
+
+@pytest.mark.parametrize("change", [{"track_attention": True}, {"num_classes": 3}])
+def test_nothing_is_fresh_on_meta(change):
+    with torch.device("meta"):
+        target = make(**change)
+    with pytest.raises(ValueError, match=r'has no fresh values, because it is on "meta"'):
+        load_deformable_detr(target, officially(make().state_dict()))
 
 
 def test_loads_into_meta_without_initialising():
@@ -62,7 +81,6 @@ def test_the_module_keeps_its_precision():
     [
         ({"num_queries": 7}, r"query_embed\.weight is \(5, 64\) in the checkpoint, \(7, 64\) in the model"),
         ({"num_decoder_layers": 3}, r"\.2\..* is missing \(and \d+ more\)"),
-        ({"track_attention": True}, r"track_attn.* is missing"),
     ],
 )
 def test_refuses_another_architecture_and_loads_nothing(change, sentence):
@@ -83,9 +101,10 @@ def test_refuses_copies_that_differ():
 def test_counters_of_batches_may_come_or_not():
     norm = torch.nn.BatchNorm2d(2)
     state = {name: tensor for name, tensor in norm.state_dict().items() if "num_batches" not in name}
-    assert load_renamed(norm, state, [], source="a norm").missing == ()
-    dropped = load_renamed(norm, state | {"old.x": torch.zeros(1)}, [(r"^old\.", None)], source="a norm")
-    assert dropped.unused == {"old.x": "has no part in inference or training"}
+    assert load_renamed(norm, state, str, source="a norm").missing == ()
+    old = {"old.x": torch.zeros(1), "new.x": torch.zeros(1)}
+    report = load_renamed(norm, state | old, lambda name: rename(name, [(r"^old\.", None)]), source="a norm")
+    assert report.unused == {"old.x": "not needed", "new.x": "no such key in the model"}
 
 
 class Evil:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mot_core.checkpoints.report import ImportReport, Renaming, load_renamed
+from mot_core.checkpoints.report import ImportReport, Renaming, load_renamed, rename
 from mot_core.nn.deformable_detr import DeformableDETR
 
 DETECTOR_KEYS: Renaming = [
@@ -29,16 +29,20 @@ DETECTOR_KEYS: Renaming = [
 ]
 """Names of a released detector to those of :class:`mot_core.nn.DeformableDETR`."""
 
+FRESH = r"(detector\.)?(class_heads\.\d+\.(weight|bias)|decoder\.layers\.\d+\.track_attn.*)"
+"""Our keys that may be made anew: heads of other classes, and the attention of tracks that MOTR adds to a detector."""
+
 
 def load_deformable_detr(detector: DeformableDETR, state: Mapping[str, Tensor], *, prefix: str = "") -> ImportReport:
     """Loads a released Deformable DETR with box refinement into ``detector``.
 
-    Class heads of another number of classes keep their fresh values and are reported as re-made.
+    Class heads of another number of classes keep their fresh values and are reported as re-made; so does the attention
+    among tracks, reported as missing, when a plain detector is the start of MOTR.
 
     Args:
         detector: of the same architecture; may be on "meta", which saves its initialisation.
         state: names and tensors as released, see :func:`mot_core.checkpoints.read_state_dict`.
-        prefix: of the detector's names: "detr." in checkpoints of MOTIP and FDTA. Other names are reported unused.
+        prefix: of the detector's names: "detr." in checkpoints of MOTIP and FDTA. Other keys are reported unused.
 
     Raises:
         ValueError: the checkpoint has another architecture.
@@ -50,14 +54,10 @@ def load_deformable_detr(detector: DeformableDETR, state: Mapping[str, Tensor], 
     Traceback (most recent call last):
     ValueError: the checkpoint is not a Deformable DETR of this architecture: query_embed.weight is (300, 512) in ...
     """
-    own = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    report = load_renamed(
-        detector, own, DETECTOR_KEYS, source="a Deformable DETR", remakable=r"class_heads\.\d+\.(weight|bias)"
-    )
-    others = {name: "not of the detector" for name in state if not name.startswith(prefix)}
-    return ImportReport(
-        {prefix + name: ours for name, ours in report.used.items()},
-        {prefix + name: reason for name, reason in report.unused.items()} | others,
-        report.missing,
-        report.remade,
+    return load_renamed(
+        detector,
+        state,
+        lambda name: rename(name.removeprefix(prefix), DETECTOR_KEYS) if name.startswith(prefix) else None,
+        source="a Deformable DETR",
+        fresh=FRESH,
     )

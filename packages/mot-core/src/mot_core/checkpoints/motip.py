@@ -6,13 +6,12 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mot_core.checkpoints.deformable_detr import load_deformable_detr
-from mot_core.checkpoints.report import ImportReport, Renaming, load_renamed
+from mot_core.checkpoints.deformable_detr import DETECTOR_KEYS, FRESH
+from mot_core.checkpoints.report import ImportReport, Renaming, load_renamed, rename
 from mot_core.nn.deformable_detr import DeformableDETR
 from mot_core.nn.id_decoder import IDDecoder
 from mot_core.nn.trajectory import TrajectoryModel
 
-DETECTOR = "detr."
 ID_KEYS: Renaming = [
     (r"^trajectory_modeling\.norm\.", "trajectory_model.adapter.norm."),
     (r"^trajectory_modeling\.ffn_norm\.", "trajectory_model.ffn.norm."),
@@ -50,17 +49,13 @@ def load_motip(
     >>> from mot_core.nn import SmallBackbone
     >>> load_motip(DeformableDETR(SmallBackbone()), TrajectoryModel(), IDDecoder(), {})
     Traceback (most recent call last):
-    ValueError: the checkpoint is not MOTIP of this architecture: trajectory_model.adapter.linear1.weight is missing ...
+    ValueError: the checkpoint is not MOTIP of this architecture: detector.backbone.stem.weight is missing ...
     """
-    parts = nn.ModuleDict({"trajectory_model": trajectory_model, "id_decoder": id_decoder})
-    others = {name: tensor for name, tensor in state.items() if not name.startswith(DETECTOR)}
-    identity = load_renamed(parts, others, ID_KEYS, source="MOTIP")
-    detection = load_deformable_detr(
-        detector, {name: tensor for name, tensor in state.items() if name.startswith(DETECTOR)}, prefix=DETECTOR
-    )
-    return ImportReport(
-        {name: f"detector.{ours}" for name, ours in detection.used.items()} | dict(identity.used),
-        {**detection.unused, **identity.unused},
-        (),
-        {f"detector.{ours}": shapes for ours, shapes in detection.remade.items()},
-    )
+    parts = {"detector": detector, "trajectory_model": trajectory_model, "id_decoder": id_decoder}
+    return load_renamed(nn.ModuleDict(parts), state, _rename, source="MOTIP", fresh=FRESH)
+
+
+def _rename(name: str) -> str | None:
+    if name.startswith("detr."):
+        return f"detector.{rename(name.removeprefix('detr.'), DETECTOR_KEYS)}"
+    return rename(name, ID_KEYS)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from mot_core.checkpoints.deformable_detr import load_deformable_detr
-from mot_core.checkpoints.report import ImportReport, Renaming, load_renamed
+from mot_core.checkpoints.deformable_detr import DETECTOR_KEYS, FRESH
+from mot_core.checkpoints.report import ImportReport, Renaming, load_renamed, rename
 from mot_core.nn.deformable_detr import DeformableDETR
 from mot_core.nn.query_interaction import QueryInteraction
 
@@ -46,15 +46,13 @@ def load_motr(
     >>> from mot_core.nn import SmallBackbone
     >>> load_motr(DeformableDETR(SmallBackbone()), QueryInteraction(), {})
     Traceback (most recent call last):
-    ValueError: the checkpoint is not MOTR of this architecture: query_interaction.self_attn.in_proj_weight is ...
+    ValueError: the checkpoint is not MOTR of this architecture: detector.backbone.stem.weight is missing ...
     """
-    tracks = {name: tensor for name, tensor in state.items() if name.startswith("track_embed.")}
-    parts = nn.ModuleDict({"query_interaction": query_interaction})
-    interaction = load_renamed(parts, tracks, QUERY_KEYS, source="MOTR")
-    detection = load_deformable_detr(detector, {name: state[name] for name in state if name not in tracks})
-    return ImportReport(
-        {**interaction.used, **{name: f"detector.{ours}" for name, ours in detection.used.items()}},
-        {**interaction.unused, **detection.unused},
-        (),
-        {f"detector.{ours}": shapes for ours, shapes in detection.remade.items()},
-    )
+    parts = nn.ModuleDict({"detector": detector, "query_interaction": query_interaction})
+    return load_renamed(parts, state, _rename, source="MOTR", fresh=FRESH)
+
+
+def _rename(name: str) -> str | None:
+    if name.startswith("track_embed."):
+        return rename(name, QUERY_KEYS)
+    return f"detector.{rename(name, DETECTOR_KEYS)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -22,7 +22,7 @@ class ImportReport:
     Attributes:
         used: original key to ours.
         unused: original key to the reason.
-        missing: our keys that the checkpoint does not have.
+        missing: our keys that the checkpoint does not have and need not have; they keep their fresh values.
         remade: our keys that have another shape in the checkpoint and keep their fresh values, to both shapes.
 
     >>> report = ImportReport({"a.weight": "b.weight"}, {"step": "not a tensor"}, ("c.bias",), {})
@@ -85,10 +85,10 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
 def load_renamed(
     module: nn.Module,
     state: Mapping[str, Tensor],
-    renaming: Renaming,
+    rename_key: Callable[[str], str | None],
     *,
     source: str,
-    remakable: str = r"(?!)",
+    fresh: str = r"(?!)",
 ) -> ImportReport:
     r"""Loads ``state`` into ``module`` after renaming its keys; nothing is loaded when it does not fit.
 
@@ -96,17 +96,17 @@ def load_renamed(
         module: gets the weights, in its own dtype and on its own device (those of the checkpoint where it is on
             "meta").
         state: original names and tensors.
-        renaming: original names to ours.
+        rename_key: an original name to ours, or None when the key is not needed.
         source: what the checkpoint should be, for messages.
-        remakable: regular expression of our keys (in full) that may have another shape in the checkpoint: these keep
-            the values that they have.
+        fresh: regular expression of our keys (in full) that may be missing or have another shape: these keep the values
+            that they have.
 
     Raises:
         ValueError: keys of the module are missing, shapes differ, or one key of ours comes from two different tensors.
 
     >>> layer = nn.Linear(2, 1)
     >>> old = {"fc.weight": torch.ones(1, 2), "fc.bias": torch.zeros(1), "step": torch.zeros(1)}
-    >>> print(load_renamed(layer, old, [(r"^fc\.", "")], source="a layer"))
+    >>> print(load_renamed(layer, old, lambda name: name.removeprefix("fc."), source="a layer"))
     2 keys used, 1 unused, 0 missing, 0 re-made
     unused: step (no such key in the model)
     """
@@ -117,14 +117,14 @@ def load_renamed(
     wrong: list[str] = []
     loaded: dict[str, Tensor] = {}
     for original, tensor in state.items():
-        name = rename(original, renaming)
+        name = rename_key(original)
         if name is None:
-            unused[original] = "has no part in inference or training"
+            unused[original] = "not needed"
         elif name not in ours:
             unused[original] = "no such key in the model"
         elif tensor.shape != ours[name].shape:
             shapes = f"{tuple(tensor.shape)} in the checkpoint, {tuple(ours[name].shape)} in the model"
-            if re.fullmatch(remakable, name):
+            if re.fullmatch(fresh, name):
                 unused[original], remade[name] = "re-made", shapes
             else:
                 wrong.append(f"{original} is {shapes}")
@@ -136,7 +136,10 @@ def load_renamed(
     absent = [
         name for name in ours if name not in loaded and name not in remade and not name.endswith("num_batches_tracked")
     ]
-    wrong += [f"{name} is missing" for name in absent]
+    wrong += [f"{name} is missing" for name in absent if not re.fullmatch(fresh, name)]
+    wrong += [
+        f'{name} has no fresh values, because it is on "meta"' for name in (*absent, *remade) if ours[name].is_meta
+    ]
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise ValueError(f"the checkpoint is not {source} of this architecture: {wrong[0]}{more}")
