@@ -1,14 +1,4 @@
-"""What plug-ins derive from the slots of a tracker: identities, trajectories, detections. Pure functions with gradient.
-
->>> import torch
->>> from mot_core.structures import FrameOutput, FrameTargets
->>> ids = torch.tensor([[7, 9]])
->>> targets = FrameTargets(torch.rand(1, 2, 4), torch.zeros_like(ids), ids, ids > 0)
->>> frame = FrameOutput(torch.rand(1, 3, 4), torch.zeros(1, 3, 1), torch.ones(1, 3).bool(), torch.ones(1, 2),
-...                     torch.tensor([1]), gt_index=torch.tensor([[1, -1, 0]]))
->>> slot_ids(frame, targets)
-tensor([[ 9, -1,  7]])
-"""
+"""What plug-ins derive from the slots of a tracker: identities, trajectories, detections; with gradient."""
 
 from __future__ import annotations
 
@@ -24,7 +14,13 @@ from mot_core.structures import ClipOutput, FrameOutput, FrameTargets
 
 
 def boxes_xyxy(frame: FrameOutput) -> Tensor:
-    """The boxes of the slots as corners in pixels of the network input, ``(B, N, 4)``."""
+    """The boxes of the slots as corners in pixels of the network input, ``(B, N, 4)``.
+
+    >>> boxes = torch.tensor([[[0.5, 0.5, 0.2, 0.4]]])
+    >>> size, time = torch.tensor([[100.0, 200.0]]), torch.tensor([1])
+    >>> boxes_xyxy(FrameOutput(boxes, torch.zeros(1, 1, 1), torch.ones(1, 1).bool(), size, time)).round()
+    tensor([[[ 80.,  30., 120.,  70.]]])
+    """
     height, width = frame.image_size.to(frame.boxes_cxcywh).unbind(-1)
     return cxcywh_to_xyxy(frame.boxes_cxcywh) * torch.stack([width, height, width, height], -1)[:, None]
 
@@ -36,6 +32,12 @@ def slot_ids(frame: FrameOutput, targets: FrameTargets, *, unique: bool = False)
         frame: the slots.
         targets: the objects of the same frame.
         unique: where a track and a detection are assigned to one object, keep it to the track.
+
+    >>> ids, time = torch.tensor([[7, 9]]), torch.tensor([1])
+    >>> targets = FrameTargets(torch.rand(1, 2, 4), torch.zeros_like(ids), ids, ids > 0)
+    >>> slots = torch.rand(1, 3, 4), torch.zeros(1, 3, 1), torch.ones(1, 3).bool(), torch.ones(1, 2), time
+    >>> slot_ids(FrameOutput(*slots, gt_index=torch.tensor([[1, -1, 0]])), targets)
+    tensor([[ 9, -1,  7]])
     """
     assigned = (frame.gt_index >= 0) & frame.valid
     ids = take(targets.ids, frame.gt_index.clamp(min=0)).where(assigned, -1)
@@ -46,7 +48,15 @@ def slot_ids(frame: FrameOutput, targets: FrameTargets, *, unique: bool = False)
 
 
 def slot_iou(frame: FrameOutput, targets: FrameTargets) -> Tensor:
-    """The overlap of each slot with its object, ``(B, N)``; 0 without one; the tracker's own numbers if it has them."""
+    """The overlap of each slot with its object, ``(B, N)``; 0 without one; the tracker's own numbers if it has them.
+
+    >>> boxes = torch.tensor([[[0.5, 0.5, 0.2, 0.4], [0.1, 0.1, 0.1, 0.1]]])
+    >>> ids, time = torch.tensor([[7]]), torch.tensor([1])
+    >>> targets = FrameTargets(boxes[:, :1], torch.zeros_like(ids), ids, ids > 0)
+    >>> slots = boxes, torch.zeros(1, 2, 1), torch.ones(1, 2).bool(), torch.ones(1, 2), time
+    >>> slot_iou(FrameOutput(*slots, gt_index=torch.tensor([[0, -1]])), targets).round(decimals=3)
+    tensor([[1., 0.]])
+    """
     if frame.iou is not None:
         return frame.iou
     assigned = frame.valid & (frame.gt_index >= 0)
@@ -81,6 +91,16 @@ def trajectories(clip: ClipOutput) -> Trajectories:
 
     Raises:
         ValueError: if the clip has no targets, and so no identities.
+
+    >>> ids = torch.tensor([[7, 9]])
+    >>> targets = FrameTargets(torch.rand(1, 2, 4), torch.zeros_like(ids), ids, ids > 0)
+    >>> def frame(gt_index, time):
+    ...     slots = torch.rand(1, 3, 4), torch.zeros(1, 3, 1), torch.ones(1, 3).bool(), torch.ones(1, 2)
+    ...     return FrameOutput(*slots, torch.tensor([time]), gt_index=torch.tensor([gt_index]))
+    >>> found = trajectories(ClipOutput([frame([1, -1, 0], 1), frame([-1, 0, -1], 2)], [targets, targets]))
+    >>> found.ids, found.present
+    (tensor([[7, 9]]), tensor([[[ True,  True],
+             [ True, False]]]))
     """
     if clip.targets is None:
         raise ValueError("trajectories: the clip has no targets, so there are no identities to sort by")
@@ -113,6 +133,11 @@ def detections(frame: FrameOutput, threshold: float = 0.0) -> FrameOutput:
     """The slots with a score of at least ``threshold``, packed to the front, and without any identity.
 
     What learns without labels must not see labels: ``track_ids`` and ``gt_index`` of the result are -1.
+
+    >>> logits = torch.tensor([[[-2.0], [3.0]]])
+    >>> slots = torch.rand(1, 2, 4), logits, torch.ones(1, 2).bool(), torch.ones(1, 2), torch.tensor([1])
+    >>> detections(FrameOutput(*slots, gt_index=torch.tensor([[0, 1]])), threshold=0.5).gt_index
+    tensor([[-1]])
     """
     kept = keep_slots(frame, frame.valid & (frame.logits.sigmoid().amax(-1) >= threshold))
     none = torch.full_like(kept.gt_index, -1)
@@ -120,7 +145,13 @@ def detections(frame: FrameOutput, threshold: float = 0.0) -> FrameOutput:
 
 
 def split_slots(frame: FrameOutput) -> tuple[FrameOutput, FrameOutput]:
-    """Detections and tracks of a frame, each packed to the front and padded."""
+    """Detections and tracks of a frame, each packed to the front and padded.
+
+    >>> slots = torch.rand(1, 3, 4), torch.zeros(1, 3, 1), torch.ones(1, 3).bool(), torch.ones(1, 2), torch.tensor([1])
+    >>> born, old = split_slots(FrameOutput(*slots, is_track=torch.tensor([[True, False, False]])))
+    >>> born.valid.sum().item(), old.valid.sum().item()
+    (2, 1)
+    """
     return keep_slots(frame, frame.valid & ~frame.is_track), keep_slots(frame, frame.valid & frame.is_track)
 
 
@@ -128,6 +159,11 @@ def keep_slots(frame: FrameOutput, keep: Tensor) -> FrameOutput:
     """Only the slots in ``keep (B, N)``, in their order and padded to the largest number in the batch.
 
     Predictions of earlier layers (``aux``) are left out.
+
+    >>> boxes = torch.arange(12.0).view(1, 3, 4)
+    >>> slots = boxes, torch.zeros(1, 3, 1), torch.ones(1, 3).bool(), torch.ones(1, 2), torch.tensor([1])
+    >>> keep_slots(FrameOutput(*slots), torch.tensor([[False, True, False]])).boxes_cxcywh
+    tensor([[[4., 5., 6., 7.]]])
     """
     size = int(keep.sum(-1).max()) if keep.numel() else 0
     index = (~keep).to(torch.uint8).argsort(dim=-1, stable=True)[:, :size]

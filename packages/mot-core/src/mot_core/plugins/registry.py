@@ -55,7 +55,13 @@ class InstalledPlugin:
 
 
 def installed_plugins() -> list[InstalledPlugin]:
-    """All plug-ins of installed packages and of ``MOT_CORE_PLUGINS``; nothing of them is imported."""
+    """All plug-ins of installed packages and of ``MOT_CORE_PLUGINS``; nothing of them is imported.
+
+    >>> os.environ["MOT_CORE_PLUGINS"] = "mot_core.plugins:Plugin"
+    >>> [plugin.package for plugin in installed_plugins() if plugin.target == "mot_core.plugins:Plugin"]
+    ['MOT_CORE_PLUGINS']
+    >>> del os.environ["MOT_CORE_PLUGINS"]
+    """
     found = [
         InstalledPlugin(
             point.name, point.value, point.dist.name if point.dist else "?", point.dist.version if point.dist else ""
@@ -71,6 +77,10 @@ def load_plugin(name: str) -> type[Plugin]:
 
     Raises:
         ValueError: there is none of this name, or it cannot be loaded.
+
+    >>> load_plugin("no-such-plugin")
+    Traceback (most recent call last):
+    ValueError: unknown plug-in 'no-such-plugin'; installed are: ...
     """
     plugins = installed_plugins()
     named = [plugin for plugin in plugins if plugin.name == name]
