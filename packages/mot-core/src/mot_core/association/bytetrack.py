@@ -63,7 +63,7 @@ class ByteTrack(OnlineTracker):
     table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE + 1, FIRST_FREE_LABEL + 2)
     score_thresholds: ClassVar[tuple[str, ...]] = ("track_threshold", "low_threshold", "birth_threshold")
     PRESETS: ClassVar[Mapping[str, Preset]] = {
-        "default": Preset(),
+        "default": Preset(benchmark={"MOT20": {"fuse_score": False}}),
         "official": Preset(
             {"official_quirks": True, "cost": pixel_iou_cost, "min_area": 100.0, "max_aspect": 1.6},
             benchmark={"MOT20": {"fuse_score": False}},
