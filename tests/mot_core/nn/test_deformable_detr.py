@@ -217,6 +217,17 @@ def test_compiles_without_breaks():
         assert_same(compiled(images().float()), detector(images().float()), rtol=1e-5, atol=1e-6)
 
 
+def test_runs_where_its_inputs_are():
+    """Every tensor is made on the device of the input: "meta" refuses to be mixed with others."""
+    detector, tracks = make_detector(track_attention=True).to("meta"), make_tracks(3)
+    names = ("ids", "valid", "queries", "ref_logits")
+    tracks = replace(tracks, **{name: getattr(tracks, name).to("meta") for name in names})
+    mask = torch.zeros(2, 64, 96, dtype=torch.bool, device="meta")
+    output = detector(images().to("meta"), mask, tracks)
+    assert output.boxes_cxcywh.device.type == "meta"
+    assert output.boxes_cxcywh.shape == (3, 2, 9, 4)
+
+
 def test_refusals():
     detector = make_detector()
     with pytest.raises(ValueError, match=r"images must have shape \(B, 3, H, W\), got \(3, 64, 96\)"):

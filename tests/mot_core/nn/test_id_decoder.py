@@ -179,6 +179,14 @@ def test_id_loss():
     assert id_loss(logits.bfloat16(), words, CURRENT.valid).dtype == torch.float32
 
 
+def test_runs_where_its_inputs_are():
+    """Every tensor is made on the device of the input: "meta" refuses to be mixed with others."""
+    names = ("embeddings", "valid", "times")
+    history = TrackTokens(*(getattr(HISTORY, name).to("meta") for name in (*names, "words")))
+    current = TrackTokens(*(getattr(CURRENT, name).to("meta") for name in names))
+    assert make().to("meta")(history, current).shape == (2, 4, 4, WORDS + 1)
+
+
 def test_refusals():
     with pytest.raises(ValueError, match=r"embed_dim \+ word_dim must be a multiple of head_dim, got 20 and 8"):
         IDDecoder(embed_dim=12, word_dim=8, head_dim=8)

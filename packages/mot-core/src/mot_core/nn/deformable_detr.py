@@ -166,8 +166,7 @@ class DeformableDETR(nn.Module):
                 raise ValueError("tracks must have queries and ref_logits to be decoded")
             queries = torch.cat([queries, tracks.queries], 1)
             references = torch.cat([references, tracks.ref_logits.sigmoid()], 1)
-            if not tracks.valid.all():
-                valid = torch.cat([tracks.valid.new_ones(batch, self.num_queries), tracks.valid], 1)
+            valid = torch.cat([tracks.valid.new_ones(batch, self.num_queries), tracks.valid], 1)
         positions, content = queries.chunk(2, -1)
         decoded = self.decoder(
             content,

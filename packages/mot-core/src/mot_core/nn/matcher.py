@@ -64,11 +64,11 @@ class HungarianMatcher:
             ValueError: a cost is not a finite number, because the network gives NaN or infinity.
         """
         cost = self.cost(logits, boxes_cxcywh, targets).cpu()
-        wanted = targets.valid if free_targets is None else targets.valid & free_targets
+        wanted = (targets.valid if free_targets is None else targets.valid & free_targets).cpu()
+        allowed = torch.ones(logits.shape[:2], dtype=torch.bool) if free_slots is None else free_slots.cpu()
         result = torch.full(logits.shape[:2], -1)
         for frame, matrix in enumerate(cost):
-            columns = wanted[frame].nonzero().squeeze(1).cpu()
-            rows = torch.arange(len(matrix)) if free_slots is None else free_slots[frame].nonzero().squeeze(1).cpu()
+            rows, columns = allowed[frame].nonzero().squeeze(1), wanted[frame].nonzero().squeeze(1)
             pairs = matrix[rows][:, columns]
             if not pairs.isfinite().all():
                 raise ValueError(f"frame {frame} of the batch cannot be matched: logits or boxes are not finite")
