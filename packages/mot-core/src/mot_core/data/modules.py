@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -33,7 +34,7 @@ Stage = Literal["train", "val", "test", "predict"]
 Folders = str | Path | Sequence[str | Path]
 
 
-class ClipDataModule(LightningDataModule):
+class ClipDataModule(LightningDataModule, ABC):
     """Loaders over sources of frames: clips to train on, frames in their order for all else.
 
     A subclass tells the source of a stage. In training, ``n`` processes with batches of ``b`` get together what one
@@ -73,9 +74,9 @@ class ClipDataModule(LightningDataModule):
         self.seed = seed
         self._sources: dict[Stage, FrameSource | None] = {}
 
+    @abstractmethod
     def make_source(self, stage: Stage) -> FrameSource | None:
         """The frames of a stage; None where there are none."""
-        raise NotImplementedError
 
     def source(self, stage: Stage) -> FrameSource:
         """The frames of a stage, made once.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """Images ``(B, 3, H, W)`` to a list of maps ``(B, C, h, w)``, finest first.
 
     Attributes:
@@ -16,6 +18,6 @@ class Backbone(nn.Module):
     channels: tuple[int, ...]
     strides: tuple[int, ...]
 
+    @abstractmethod
     def forward(self, images: Tensor) -> list[Tensor]:
         """One map per entry of ``channels``."""
-        raise NotImplementedError
