@@ -227,7 +227,7 @@ def test_bad_detections_are_named_before_anything_is_written(mot, scenes, tmp_pa
         (["--max-age", "soon"], 2, "--max-age: expected a number, got 'soon'"),
         (["--inertia", "0.5"], 2, "unrecognized arguments: --inertia"),
         (["--max", "5"], 2, "unrecognized arguments: --max"),
-        (["--frame-rate", "0"], 1, "frame_rate must be positive"),
+        (["--frame-rate", "0"], 1, "frame_rate must be a positive number"),
         (["--benchmark", "KITTI"], 1, "is not in the layout of KITTI"),
         (["--benchmark", "auto"], 1, "choose one of MOT15"),
     ],
