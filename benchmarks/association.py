@@ -11,27 +11,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import table
 from environments import install, python_of
+from provenance import SOURCES, provenance
 from quality import score
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from scenes import Scene, make_scenes, memory_scene
 from workers import Worker, WorkerError, our_python
 
-ROOT = Path(__file__).parents[1]
 OURS = table.OURS
 PEERS = ("roboflow", "ultralytics", "boxmot", "norfair")
 
@@ -68,9 +64,7 @@ def main() -> None:
         progress = stack.enter_context(_progress(console))
         pythons, packages = _environments(options.peers, progress)
         report = {
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "commit": _commit(),
-            "machine": _machine(),
+            **provenance(f"{SOURCES}/association"),
             **asdict(plan),
             **measure(plan, pythons, packages, folder, progress),
         }
@@ -175,25 +169,6 @@ def _environments(wanted: list[str], progress: Progress) -> tuple[dict[str, Path
 def _progress(console: Console) -> Progress:
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
     return Progress(*columns, console=console, transient=True)
-
-
-def _commit() -> str:
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(ROOT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    measured = ("packages/mot-core/src/mot_core/association", "benchmarks/*.py")
-    changed = git("status", "--porcelain", "--", *measured)
-    return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
-
-
-def _machine() -> dict[str, Any]:
-    cpu = platform.processor() or "unknown processor"
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        cpu = names[0] if names else cpu
-    return {"cpu": cpu, "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"}
 
 
 def _options() -> argparse.Namespace:

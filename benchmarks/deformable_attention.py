@@ -12,18 +12,15 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
-from pathlib import Path
 from statistics import median
 
 import torch
-from association import _commit, _machine
+from provenance import ROOT, SOURCES, provenance
 
 from mot_core.ops import deformable_attention
 
-ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests/mot_core/ops"))
-from test_deformable_attention_op import loop, make  # noqa: E402 - needs the path
+from test_deformable_attention_op import loop, make
 
 # Name: batch, queries (None: every cell, an encoder), heads, channels of a head, levels, points.
 CASES = {
@@ -39,9 +36,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = [measure(name, *case) for name, case in CASES.items()]
     report = {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "machine": _machine(),
+        **provenance(f"{SOURCES}/ops"),
         "torch": torch.__version__,
         "threads": 1,
         "results": rows,

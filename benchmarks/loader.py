@@ -15,15 +15,13 @@ import argparse
 import json
 import multiprocessing
 import os
-import subprocess
 import tempfile
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import torch
-from association import ROOT, _machine
+from provenance import ROOT, SOURCES, provenance
 
 from mot_core.data import Augmentation, ClipDataset, ClipLoader, ClipSampler, ClipSampling, FrameIndex, SyntheticVideo
 from mot_core.data.decode import DecodeCache, pillow
@@ -62,15 +60,8 @@ def main() -> None:
         print(memory)
     if quick:
         return
-    now = datetime.now(timezone.utc)
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
-    result = {
-        "date": now.isoformat(timespec="seconds"),
-        "commit": subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip(),
-        "machine": _machine(),
-        "torch": torch.__version__,
-    }
-    path = ROOT / "benchmarks" / "results" / f"loader-{now:%Y-%m-%d}.json"
+    result = provenance(f"{SOURCES}/data") | {"torch": torch.__version__}
+    path = ROOT / "benchmarks" / "results" / f"loader-{result['date'][:10]}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result | {"speed": speed, "memory": memory}, indent=1) + "\n")
     print(path)

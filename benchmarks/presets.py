@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from provenance import ROOT, SOURCES, provenance
 
 from mot_core.association import ByteTrack, OCSort, Sort
 from mot_core.evaluation import evaluate
 from mot_core.io import ResultWriter, find_sequences
 
-ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "presets.json"
 PAGE = ROOT / "docs" / "parity.md"
 INPUTS = {
@@ -80,8 +79,7 @@ def main() -> None:
         data = os.environ.get("MOT_DATA")
         if not data:
             sys.exit("set MOT_DATA to the folder of real sequences (CONTRIBUTING.md)")
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-        report = {"date": time.strftime("%Y-%m-%d"), "commit": commit.stdout.strip(), "rows": measure(Path(data))}
+        report = {**provenance(f"{SOURCES}/association"), "rows": measure(Path(data))}
         RESULTS.write_text(json.dumps(report, indent=1) + "\n")
     page = PAGE.read_text()
     block = f"<!-- presets -->\n{table_of(report['rows'])}\n<!-- /presets -->"

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from mot_core.association.costs import AssociationCost, DetectionBatch, TrackBatch, iou_cost
 from mot_core.association.frame import Floats, Frame, Integers, read_frame, write_tracks
@@ -51,7 +50,7 @@ class TrackTable:
         """A table that can change without this one."""
         return TrackTable(self.values.copy(), self.labels.copy(), self.next_id, self.step, self.clock, self.timestamp)
 
-    def select(self, columns: npt.NDArray[Any]) -> None:
+    def select(self, columns: Integers) -> None:
         """Keep only the columns at these positions, in that order."""
         # take() keeps rows contiguous; values[:, columns] would store the table by columns and slow every later step.
         self.values = self.values.take(columns, 1)

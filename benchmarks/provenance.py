@@ -1,0 +1,46 @@
+"""Where and when a result was measured: what every result file of this folder begins with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+BENCHMARKS = "benchmarks/*.py"
+SOURCES = "packages/mot-core/src/mot_core"
+
+
+def provenance(*measured: str) -> dict[str, Any]:
+    """Date, commit and machine.
+
+    Args:
+        measured: paths in the repository whose uncommitted changes the commit must confess to; the scripts of this
+            folder always count.
+    """
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": _commit(*measured, BENCHMARKS),
+        "machine": _machine(),
+    }
+
+
+def _commit(*measured: str) -> str:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--", *measured)
+    return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
+
+
+def _machine() -> dict[str, Any]:
+    cpu = platform.processor() or "unknown processor"
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
+    return {"cpu": cpu, "cores": os.cpu_count(), "system": f"{platform.system()} {platform.machine()}"}
