@@ -162,6 +162,11 @@ class Plugins(nn.ModuleDict):
                 losses[name] = weight * value if weight else _zero(plugin, value)
         return losses
 
+    def tracking(self) -> dict[str, bool]:
+        """The plug-ins by name, and whether they take part in tracking, not only in training."""
+        users = {plugin.name for hook in ORDER for plugin in self._users(hook)}
+        return {plugin.name: plugin.name in users for plugin in self._all()}
+
     def _all(self) -> list[Plugin]:
         return [cast(Plugin, plugin) for plugin in self.values()]
 

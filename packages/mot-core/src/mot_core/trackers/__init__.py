@@ -1,0 +1,11 @@
+"""Trackers that are trained: LightningModules with plug-ins.
+
+>>> from mot_core.trackers import DetectorSettings
+>>> DetectorSettings().num_queries
+300
+"""
+
+from mot_core.trackers.base import Tracker as Tracker
+from mot_core.trackers.base import frame_output as frame_output
+from mot_core.trackers.settings import DetectorSettings as DetectorSettings
+from mot_core.trackers.settings import OptimizerSettings as OptimizerSettings

@@ -1,0 +1,112 @@
+"""Settings that all trackers share, as plain data: they stand in configs and in checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mot_core.nn import Backbone, DeformableDETR, ResNet50, SmallBackbone, TimmBackbone
+
+
+@dataclass(frozen=True)
+class DetectorSettings:
+    """The deformable DETR of a tracker; the defaults are those of the papers (MOTIP, MOTR).
+
+    Args:
+        backbone: ``"resnet50"``, ``"small"`` (0.4 M parameters, for small images on a CPU) or ``"timm:NAME"``.
+        backbone_norm: batch normalisation of ResNet-50, ``"frozen"`` (needs pretrained weights) or ``"live"``.
+        frozen_stages: stem and first stages of ResNet-50 that are not trained; 0 where there are no pretrained weights.
+        num_classes: columns of the class logits.
+        num_queries: learned queries, more than objects in any image.
+        embed_dim: width of the transformer, a multiple of 32.
+        num_heads: heads of every attention.
+        num_encoder_layers: layers of the encoder.
+        num_decoder_layers: layers of the decoder.
+        ffn_dim: hidden channels of the feed-forward parts.
+        num_levels: levels of the feature pyramid.
+        num_points: sampling points per head and level.
+        dropout: probability in encoder and decoder.
+
+    >>> small = DetectorSettings("small", num_queries=10, embed_dim=64, ffn_dim=128, num_levels=3,
+    ...     num_encoder_layers=1, num_decoder_layers=2)
+    >>> sum(parameter.numel() for parameter in small.build().parameters())
+    0
+    """
+
+    backbone: str = "resnet50"
+    backbone_norm: Literal["frozen", "live"] = "frozen"
+    frozen_stages: int = 2
+    num_classes: int = 1
+    num_queries: int = 300
+    embed_dim: int = 256
+    num_heads: int = 8
+    num_encoder_layers: int = 6
+    num_decoder_layers: int = 6
+    ffn_dim: int = 1024
+    num_levels: int = 4
+    num_points: int = 4
+    dropout: float = 0.0
+
+    def build(self, *, track_attention: bool = False) -> DeformableDETR:
+        """The detector, with fresh weights.
+
+        Args:
+            track_attention: track queries attend to each other in every layer (MOTR).
+        """
+        return DeformableDETR(
+            self._backbone(),
+            num_classes=self.num_classes,
+            num_queries=self.num_queries,
+            embed_dim=self.embed_dim,
+            num_heads=self.num_heads,
+            num_encoder_layers=self.num_encoder_layers,
+            num_decoder_layers=self.num_decoder_layers,
+            ffn_dim=self.ffn_dim,
+            num_levels=self.num_levels,
+            num_points=self.num_points,
+            dropout=self.dropout,
+            track_attention=track_attention,
+        )
+
+    def _backbone(self) -> Backbone:
+        if self.backbone == "resnet50":
+            return ResNet50(self.backbone_norm, self.frozen_stages)
+        if self.backbone == "small":
+            return SmallBackbone()
+        if self.backbone.startswith("timm:"):
+            return TimmBackbone(self.backbone.removeprefix("timm:"))
+        raise ValueError(f"backbone must be 'resnet50', 'small' or 'timm:NAME', got {self.backbone!r}")
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """AdamW with parameter groups and a stepwise schedule, as the papers have it.
+
+    Args:
+        lr: learning rate.
+        weight_decay: of all parameters.
+        backbone_scale: of the learning rate, for the backbone.
+        points_scale: of the learning rate, for sampling offsets and reference points.
+        milestones: epochs (from 0) at which the learning rate falls.
+        gamma: factor by which it falls.
+        warmup_epochs: over which it rises linearly from 0; may be a fraction.
+    """
+
+    lr: float = 2e-4
+    weight_decay: float = 1e-4
+    backbone_scale: float = 0.1
+    points_scale: float = 0.1
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+    warmup_epochs: float = 0.0
+
+    def factor(self, step: int, steps_per_epoch: int) -> float:
+        """What the learning rate is multiplied with in a step.
+
+        >>> settings = OptimizerSettings(milestones=(2,), warmup_epochs=1)
+        >>> [round(settings.factor(step, 10), 2) for step in (0, 4, 10, 20)]
+        [0.1, 0.5, 1.0, 0.1]
+        """
+        warmup = self.warmup_epochs * steps_per_epoch
+        rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
+        return rise * self.gamma ** sum(step >= milestone * steps_per_epoch for milestone in self.milestones)
