@@ -75,6 +75,17 @@ def test_splits_seeds_and_videos_differ():
     assert len({image.tobytes() for image in images}) == 5
 
 
+def test_frame_step_shows_every_nth_frame_of_the_scene(tmp_path):
+    options = {"num_videos": 8, "image_size": (40, 56), "with_depth": True}
+    slow, fast = SyntheticVideo(num_frames=24, **options), SyntheticVideo(num_frames=6, frame_step=4, **options)
+    for video in range(8):
+        for a, b in zip(slow.read(video, range(0, 24, 4)), fast.read(video, range(6)), strict=True):
+            assert (a.number - 1) // 4 + 1 == b.number
+            for name in ("image", "boxes_xyxy", "ids", "visibility", "ignore", "depth"):
+                assert np.array_equal(getattr(a, name), getattr(b, name)), name
+    assert "frameRate=6.25" in (fast.save(tmp_path, 0) / "seqinfo.ini").read_text()
+
+
 def test_objects_come_go_cross_and_are_counted():
     video = SyntheticVideo(num_videos=30, num_frames=20, num_objects=(2, 5))
     counts, changes, overlaps, ignored = set(), 0, 0, 0
@@ -103,7 +114,8 @@ def test_any_size(size):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_videos": 0}, "at least 1, got 0 and 30"),
+        ({"num_videos": 0}, "num_videos must be at least 1, got 0"),
+        ({"frame_step": 0}, "frame_step must be at least 1, got 0"),
         ({"image_size": (16, 64)}, "at least 32 pixels, got"),
         ({"num_objects": (5, 2)}, "fewest and most figures"),
         ({"split": "training"}, "one of train, val, test, got 'training'"),

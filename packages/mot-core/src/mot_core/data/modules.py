@@ -250,6 +250,7 @@ class SyntheticDataModule(ClipDataModule):
         image_size: (height, width).
         num_objects: fewest and most figures in a video.
         with_depth: depth maps too.
+        frame_step: frames of the scene from one frame to the next, see :class:`SyntheticVideo`.
         clip_length: frames of a clip, or a schedule ``{first epoch: length}``.
         max_interval: largest interval between the frames of a clip; it is drawn from 1 on.
         stride: frames between the begins of clips.
@@ -271,6 +272,7 @@ class SyntheticDataModule(ClipDataModule):
         image_size: tuple[int, int] = (96, 160),
         num_objects: tuple[int, int] = (2, 5),
         with_depth: bool = False,
+        frame_step: int = 1,
         clip_length: int | dict[int, int] = 4,
         max_interval: int = 1,
         stride: int = 1,
@@ -287,6 +289,7 @@ class SyntheticDataModule(ClipDataModule):
             "image_size": image_size,
             "num_objects": num_objects,
             "with_depth": with_depth,
+            "frame_step": frame_step,
             "seed": seed,
         }
 
