@@ -132,6 +132,15 @@ class Tracks:
 
         return Tracks(*(convert(getattr(self, f.name)) for f in fields(self)))
 
+    def to(self, device: Any) -> Tracks:
+        """The same tracks, as tensors, on another device; Lightning calls it.
+
+        >>> Tracks.empty().to("cpu").ids.device
+        device(type='cpu')
+        """
+        tracks = self.torch()
+        return Tracks(*(getattr(tracks, f.name).to(device) for f in fields(self)))
+
 
 def to_numpy(value: Any) -> npt.NDArray[Any]:
     """``value`` (array, tensor on any device, nested list) as a NumPy array.

@@ -1,0 +1,10 @@
+"""Callbacks for Lightning: result files and pictures of tracks, diagnoses, estimates. Needs the extra ``[train]``.
+
+>>> from mot_core.callbacks import ResultsWriter
+>>> ResultsWriter("runs/results").folder
+'runs/results'
+"""
+
+from mot_core.callbacks.results_writer import ResultsWriter
+
+__all__ = ["ResultsWriter"]

@@ -1,0 +1,23 @@
+"""Where callbacks put their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightning import Trainer
+
+
+def run_folder(trainer: Trainer) -> Path:
+    """The folder of a run, as Lightning's checkpoints choose it, the same on all processes; to be called by all.
+
+    >>> run_folder(Trainer(accelerator="cpu", logger=False, default_root_dir="runs")).name
+    'runs'
+    """
+    logger = trainer.logger
+    if logger is None:
+        folder = Path(trainer.default_root_dir)
+    elif logger.log_dir is not None:
+        folder = Path(logger.log_dir)
+    else:  # as W&B
+        folder = Path(logger.save_dir or trainer.default_root_dir, str(logger.name), str(logger.version))
+    return Path(trainer.strategy.broadcast(str(folder)))
