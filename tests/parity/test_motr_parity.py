@@ -2,11 +2,16 @@
 
 import pytest
 import torch
-from golden import image, padding, read_pack
+from golden import ATOL, RTOL, image, padding, read_pack
 
+from mot_core.batch import ClipBatch
+from mot_core.boxes import cxcywh_to_xyxy
 from mot_core.checkpoints import load_motr
 from mot_core.nn import DeformableDETR, QueryInteraction, ResNet50, inverse_sigmoid
-from mot_core.structures import TrackState
+from mot_core.plugins import Plugin
+from mot_core.structures import FrameTargets, TrackState
+from mot_core.trackers import MOTR
+from mot_core.trackers.track_queries import next_ids
 
 SLOTS = [3, 40, 77, 150, 222, 299]
 
@@ -76,3 +81,104 @@ def test_every_stage(pack, built, updated, case):
     assert {f"{case}.{name}" for name in stages} == {name for name in pack.data["stages"] if name.startswith(case)}
     for name, tensor in stages.items():
         pack.compare(f"{case}.{name}", tensor)
+
+
+class Record(Plugin):
+    """Keeps the tracks of every frame, as they are decoded in the next one."""
+
+    name = "record"
+
+    def __init__(self):
+        super().__init__()
+        self.states = []
+
+    def on_tracks_update(self, frame, tracks, ctx):
+        self.states.append(tracks)
+        return tracks
+
+
+@pytest.fixture(scope="module")
+def make_tracker(pack):
+    def make(*plugins, **settings):
+        with torch.device("meta"):
+            tracker = MOTR(**settings).double()
+        report = tracker.import_weights(pack.state_dict())
+        assert not report.missing
+        for plugin in plugins:
+            tracker.attach(plugin)
+        return tracker
+
+    return make
+
+
+def make_batch(images, times, targets=None, original_size=(480, 640)):
+    height, width = images.shape[-2:]
+    return ClipBatch(
+        images, torch.zeros(1, height, width, dtype=torch.bool), torch.tensor([[height, width]]),
+        torch.tensor([original_size]), torch.tensor([times]), ("golden",), targets,
+    )  # fmt: skip
+
+
+def test_training_clip(pack, make_tracker):
+    expected = pack.data["training_clip"]
+    targets = []
+    for truth in expected["gt"]:
+        ids = torch.tensor([truth["obj_ids"]])
+        boxes = torch.tensor([truth["boxes_cxcywh"]], dtype=torch.float64)
+        targets.append(FrameTargets(boxes, torch.tensor([truth["labels"]]), ids, ids >= 0))
+    images = torch.stack([image(1, 128, 160, 0.05 * time) for time in range(3)], 1)
+    batch = make_batch(images, [1, 2, 3], tuple(targets))
+    tracker = make_tracker(drop=0, insert=0)
+    tracker.setup()
+    count, losses = 0, {}
+    with torch.no_grad():
+        frames = list(tracker.follow(batch, tracker.plugins.start_clip(training=True)))
+        total = sum(tracker.losses(batch)[0].values())
+    for time, (wanted, (frame, layers, number)) in enumerate(zip(expected["per_frame"], frames, strict=True)):
+        count += number.item()
+        assert count == wanted["num_samples_so_far"]
+        assert frame.valid.shape == (1, wanted["slots"])
+        tracks = frame.is_track[0].nonzero().squeeze(1)
+        carried = torch.stack([tracks, frame.track_ids[0][tracks]], 1)
+        assert sorted(carried.tolist()) == sorted(wanted["track_slots_in"])
+        ids = next_ids(frame, targets[time])[0]
+        slots = (ids >= 0).nonzero().squeeze(1)
+        assigned = torch.stack([slots, ids[slots], frame.gt_index[0][slots]], 1)
+        assert assigned.tolist() == wanted["assigned_after"]
+        # The original leaves the last overlap on tracks whose object is gone.
+        overlap = torch.tensor(wanted["iou"]).where(frame.gt_index[0][slots] >= 0, 0)
+        torch.testing.assert_close(frame.iou[0][slots].float(), overlap, rtol=RTOL, atol=ATOL)
+        boxes = torch.tensor(wanted["pred_boxes_assigned"], dtype=torch.float64)
+        torch.testing.assert_close(frame.boxes_cxcywh[0][slots], boxes, rtol=RTOL, atol=ATOL)
+        for index, layer in enumerate(layers):
+            prefix = f"frame_{time}_" + (f"aux{index}_" if index < 5 else "")
+            for ours, theirs in (("class", "ce"), ("l1", "bbox"), ("giou", "giou")):
+                losses[f"{prefix}loss_{theirs}"] = layer[ours].item()
+    assert losses.keys() == expected["losses"].keys()
+    assert count == expected["num_samples"]
+    for name, value in expected["losses"].items():
+        assert losses[name] / count == pytest.approx(value, rel=1e-4), name
+    assert total.item() == pytest.approx(expected["weighted_total"], rel=1e-4)
+
+
+def test_inference_clip(pack, make_tracker):
+    expected = pack.data["inference_clip"]
+    record = Record()
+    tracker = make_tracker(
+        record, birth_threshold=expected["score_thresh"], keep_threshold=expected["filter_score_thresh"],
+        miss_tolerance=expected["miss_tolerance"], report_threshold=expected["score_thresh"],
+    ).eval()  # fmt: skip
+    for time, wanted in enumerate(expected["per_frame"]):
+        reported = tracker.track(make_batch(image(1, 128, 160, 0.3 * time)[:, None], [time + 1]))
+        tracks = record.states[-1]
+        assert tracks.ids[0].tolist() == wanted["ids"]
+        assert tracks.misses[0].tolist() == wanted["disappear_time"]
+        assert len(wanted["ids"]) == wanted["slots_after"] - 300
+        scores = torch.tensor(wanted["scores"], dtype=torch.float64)
+        torch.testing.assert_close(tracks.scores[0], scores, rtol=RTOL, atol=ATOL)
+        boxes = torch.tensor(wanted["boxes_xyxy_480x640"], dtype=torch.float64)
+        seen = scores > expected["score_thresh"]
+        assert reported.ids.tolist() == torch.tensor(wanted["ids"])[seen].tolist()
+        torch.testing.assert_close(reported.boxes_xyxy, boxes[seen], rtol=RTOL, atol=0.01)
+        all_boxes = cxcywh_to_xyxy(tracks.boxes_cxcywh[0]) * torch.tensor([640, 480, 640, 480])
+        torch.testing.assert_close(all_boxes, boxes, rtol=RTOL, atol=0.01)
