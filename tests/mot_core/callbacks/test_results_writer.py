@@ -86,7 +86,9 @@ def test_prediction_writes_too_and_needs_no_scores(make_trainer, make_tracker, m
     assert "HOTA" not in capsys.readouterr().out
 
 
-def test_validation_only_if_asked_for_and_not_in_the_sanity_check(make_trainer, make_tracker, make_data, tmp_path):
+def test_validation_only_if_asked_for_and_not_in_the_sanity_check(
+    make_trainer, make_tracker, make_data, tmp_path, capsys
+):
     class Check(Callback):
         def on_sanity_check_end(self, trainer, pl_module):
             assert files(tmp_path) == []
@@ -95,6 +97,9 @@ def test_validation_only_if_asked_for_and_not_in_the_sanity_check(make_trainer, 
         trainer = make_trainer(tmp_path, [ResultsWriter(validation=validation), Check()], num_sanity_val_steps=-1)
         trainer.fit(make_tracker(), make_data())
         assert len(files(tmp_path)) == count
+    assert "results" not in capsys.readouterr().out
+    trainer.validate(make_tracker(), make_data(), verbose=False)
+    assert "results: " in capsys.readouterr().out
 
 
 def test_the_folder_of_a_logger_is_used(make_trainer, make_tracker, make_data, tmp_path):

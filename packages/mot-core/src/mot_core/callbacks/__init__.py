@@ -6,5 +6,6 @@
 """
 
 from mot_core.callbacks.results_writer import ResultsWriter
+from mot_core.callbacks.track_video import TrackVideo
 
-__all__ = ["ResultsWriter"]
+__all__ = ["ResultsWriter", "TrackVideo"]

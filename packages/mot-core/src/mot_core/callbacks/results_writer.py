@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from rich.console import Console
 
 from mot_core.batch import ClipBatch
@@ -90,7 +91,7 @@ class ResultsWriter(Callback):
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print where the files are, if validations are asked for; in training nothing, they come often."""
-        if self.validation and trainer.validating:
+        if self.validation and trainer.state.fn == TrainerFn.VALIDATING:
             self._end(trainer)
 
     def _start(self, trainer: Trainer, module: LightningModule, loaders: Any) -> None:

@@ -1,0 +1,174 @@
+"""Pictures of what a tracker does while it learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
+
+from mot_core.batch import ClipBatch
+from mot_core.callbacks.folders import run_folder
+from mot_core.data import IMAGE_MEAN, IMAGE_STD
+from mot_core.io import BoxTable, Sequence
+from mot_core.structures import Tracks
+from mot_core.visualization import save_sheet, save_video
+from mot_core.visualization.extras import require
+
+
+class TrackVideo(Callback):
+    """Draws the tracks of the first sequences of a validation into ``tracks/epoch-003-NAME.mp4``.
+
+    Frames are drawn as the tracker gets them, so that synthetic video, which has no files, works too. Of several
+    processes only the first draws.
+
+    Args:
+        every_n_epochs: of the training; a validation by itself is always drawn.
+        num_sequences: to draw.
+        max_frames: of each sequence, from its begin.
+        kind: ``"video"`` (needs the extra ``[video]``; without it sheets are saved, and a line says so) or ``"sheet"``,
+            a PNG of some frames (needs ``[plot]``).
+        folder: of the files; None: ``tracks`` in the folder of the run.
+
+    >>> TrackVideo(every_n_epochs=5).max_frames
+    100
+    """
+
+    def __init__(
+        self,
+        every_n_epochs: int = 1,
+        num_sequences: int = 1,
+        max_frames: int = 100,
+        kind: Literal["video", "sheet"] = "video",
+        folder: str | Path | None = None,
+    ) -> None:
+        numbers = {"every_n_epochs": every_n_epochs, "num_sequences": num_sequences, "max_frames": max_frames}
+        for name, value in numbers.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if kind not in ("video", "sheet"):
+            raise ValueError(f"kind must be 'video' or 'sheet', got {kind!r}")
+        self.every_n_epochs = every_n_epochs
+        self.num_sequences = num_sequences
+        self.max_frames = max_frames
+        self.kind = kind
+        self.folder = folder
+        self._path = Path()
+        self._recordings: dict[str, _Recording] | None = None  # None: not in this epoch
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find out what can be drawn, before the training starts."""
+        if self.kind == "video":
+            try:
+                require("video")
+            except ModuleNotFoundError as error:
+                rank_zero_info(f"TrackVideo saves sheets of frames instead of videos: {error}")
+                self.kind = "sheet"
+        if self.kind == "sheet":
+            require("plot")
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Decide whether to draw."""
+        self._forget()
+        due = trainer.state.fn == TrainerFn.VALIDATING or (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        if due and not trainer.sanity_checking:
+            self._path = run_folder(trainer) / "tracks" if self.folder is None else Path(self.folder)
+            self._recordings = {} if trainer.is_global_zero else None
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Keep a frame and its tracks."""
+        if self._recordings is None:
+            return
+        sequence = batch.sequences[0]
+        if sequence not in self._recordings and len(self._recordings) < self.num_sequences:
+            self._recordings[sequence] = _Recording(sequence)
+        recording = self._recordings.get(sequence)
+        if recording is not None and recording.length < self.max_frames:
+            recording.add(batch, outputs)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw and save."""
+        for name, recording in (self._recordings or {}).items():
+            path = self._path / f"epoch-{trainer.current_epoch:03d}-{name.replace('/', '-')}"
+            if self.kind == "video":
+                save_video(recording.sequence(), recording.table(), path.with_name(f"{path.name}.mp4"))
+            else:
+                save_sheet(recording.sequence(), recording.table(), path.with_name(f"{path.name}.png"))
+        self._forget()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Remove what an interrupted validation has left."""
+        self._forget()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Remove what an interrupted validation has left."""
+        self._forget()
+
+    def _forget(self) -> None:
+        for recording in (self._recordings or {}).values():
+            recording.images.cleanup()
+        self._recordings = None
+
+
+class _Recording:
+    """Frames of a sequence as files, for these take less memory, and their tracks."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.images = TemporaryDirectory(prefix="mot-tracks-")
+        self.first_frame = 1
+        self.tracks: list[Tracks] = []
+
+    @property
+    def length(self) -> int:
+        return len(self.tracks)
+
+    def add(self, batch: ClipBatch, tracks: Tracks) -> None:
+        if not self.tracks:
+            self.first_frame = int(batch.times[0, 0])
+        # Numbered without gaps, as a sequence of files is.
+        image = image_of(batch)
+        image.save(Path(self.images.name, f"{self.first_frame + self.length:06d}.png"), compress_level=1)
+        scale = (batch.image_size[0] / batch.original_size[0]).tolist()[::-1]
+        tracks = tracks.numpy()
+        boxes = tracks.boxes_xyxy * np.array([*scale, *scale])
+        self.tracks.append(Tracks(tracks.ids, boxes, tracks.scores))
+
+    def sequence(self) -> Sequence:
+        folder = Path(self.images.name)
+        return Sequence(self.name, folder, "generic", self.length, self.first_frame, image_dir=folder, image_ext=".png")
+
+    def table(self) -> BoxTable:
+        numbers = np.arange(self.first_frame, self.first_frame + self.length)
+        frames = np.repeat(numbers, [len(tracks) for tracks in self.tracks])
+        return BoxTable(
+            frames,
+            np.concatenate([tracks.ids for tracks in self.tracks]),
+            np.concatenate([tracks.boxes_xyxy for tracks in self.tracks]),
+        )
+
+
+def image_of(batch: ClipBatch) -> Any:
+    """The first frame of the first clip as a picture, not normalised and without padding.
+
+    >>> size = torch.tensor([[2, 3]])
+    >>> grey = (torch.full((3,), 0.5) - torch.tensor(IMAGE_MEAN)) / torch.tensor(IMAGE_STD)
+    >>> batch = ClipBatch(grey.view(1, 1, 3, 1, 1).expand(1, 1, 3, 4, 4), torch.zeros(1, 4, 4).bool(), size, size,
+    ...                   torch.tensor([[1]]), ("clip",))
+    >>> image_of(batch).size, image_of(batch).getpixel((0, 0))
+    ((3, 2), (128, 128, 128))
+    """
+    from PIL import Image
+
+    height, width = batch.image_size[0].tolist()
+    image = batch.images[0, 0, :, :height, :width].float()
+    mean, std = (image.new_tensor(values).view(3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
+    pixels = ((image * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
