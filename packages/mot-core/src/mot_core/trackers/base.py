@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike
 from typing import Any, ClassVar
 from zlib import crc32
@@ -19,7 +20,7 @@ from mot_core.evaluation import TrackingMetrics
 from mot_core.nn import DeformableDETR, DetectorOutput
 from mot_core.plugins import Context, Plugin, Plugins
 from mot_core.structures import ClipOutput, FeaturePyramid, FrameOutput, TrackerSpec, Tracks, TrackState
-from mot_core.trackers.record import plain, read_tracker
+from mot_core.trackers.record import describe, plain, read_tracker
 from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
 
 try:
@@ -50,8 +51,13 @@ class Tracker(LightningModule, ABC):
     accepts: ClassVar[Mapping[str, frozenset[str]]] = {}
     """Options beside the defaults that the tracker can serve, see :data:`mot_core.plugins.OPTIONS`."""
 
+    online: ClassVar[tuple[str, ...]] = ()
+    """Arguments that act in tracking alone, as thresholds: ``mot track`` has flags for them."""
+
     detector: DeformableDETR
     arguments: dict[str, Any]
+    resize: dict[str, Any] | None = None
+    """How frames were resized in training, out of a checkpoint: fields of :class:`mot_core.data.Augmentation`."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Tracker:
         """Remembers the arguments: a checkpoint says with which the tracker is built again."""
@@ -78,6 +84,7 @@ class Tracker(LightningModule, ABC):
         self.val_metrics = TrackingMetrics()
         self.test_metrics = TrackingMetrics()
         self._stream: tuple[str, int] | None = None  # sequence and frame that were tracked last
+        self._first = 0
         self._tracking: Context | None = None
 
     # What a tracker is.
@@ -147,7 +154,7 @@ class Tracker(LightningModule, ABC):
             batch: clips with targets.
             epoch: of the training.
             step: of the optimiser: what is drawn depends on it.
-            log: gets values by name that are no losses.
+            log: gets the value of every loss by name, without the weights of plug-ins, and what else plug-ins report.
 
         Raises:
             ValueError: the clips have no targets.
@@ -155,9 +162,12 @@ class Tracker(LightningModule, ABC):
         if batch.targets is None:
             raise ValueError(f"clips of {', '.join(batch.sequences)} have no ground truth to train on")
         self.setup()
-        ctx = self.plugins.start_clip(training=self.training, epoch=epoch, step=step, log=log)
-        own, clip = self.clip_losses(batch, ctx)
-        return {**own, **self.plugins.losses(clip, ctx, own)}, clip
+        with self._own_randomness(step):
+            ctx = self.plugins.start_clip(training=self.training, epoch=epoch, step=step, log=log)
+            own, clip = self.clip_losses(batch, ctx)
+            for name, value in own.items():
+                log(name, value.detach())
+            return {**own, **self.plugins.losses(clip, ctx, own)}, clip
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Lightning's training step."""
@@ -166,21 +176,31 @@ class Tracker(LightningModule, ABC):
             self.log(f"train/{name}", value, batch_size=len(batch))
 
         losses, _ = self.losses(batch, epoch=self.current_epoch, step=self.global_step, log=log)
-        total = torch.stack(list(losses.values())).sum()
+        # One by one: the order in which torch.sum adds, and so the last bit, would depend on how many there are.
+        total = sum(losses.values(), torch.zeros_like(next(iter(losses.values()))))
         if not torch.isfinite(total):
             bad = [name for name, value in losses.items() if not torch.isfinite(value)]
             raise ValueError(
                 f"step {self.global_step}: the loss is {total.item()} ({', '.join(bad)}) on clips of "
                 f"{', '.join(batch.sequences)}; a lower learning rate or gradient clipping may help"
             )
-        for name, value in losses.items():
-            log(name, value.detach())
         self.log("train/loss", total.detach(), batch_size=len(batch), prog_bar=True)
         return total
 
     def generator(self, step: int, *key: object) -> torch.Generator:
         """Random numbers for a step and whatever else is named, as the clip: the same on every process."""
         return torch.Generator().manual_seed(crc32(repr((self.seed, step, *key)).encode()))
+
+    @contextmanager
+    def _own_randomness(self, step: int) -> Iterator[None]:
+        """Dropout draws what step and process say: a resumed training goes on as one without interruption."""
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(crc32(repr((self.seed, step, "process", self.global_rank)).encode()))
+            yield
+
+    def frames_with_gradient(self, clip_length: int) -> int:
+        """Of how many frames of a clip a training step keeps what backward needs; by default of all."""
+        return clip_length
 
     def detect(
         self, images: Tensor, padding: Tensor, ctx: Context, tracks: TrackState | None = None
@@ -289,6 +309,7 @@ class Tracker(LightningModule, ABC):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Backbone, sampling points, everything else of the tracker, and the plug-ins, each with its learning rate."""
+        self.setup()
         settings = self.optimizer
         scales = {"backbone": settings.backbone_scale, "points": settings.points_scale, "tracker": 1.0, "plugins": 1.0}
         groups: dict[str, list[nn.Parameter]] = {name: [] for name in scales}
@@ -304,11 +325,14 @@ class Tracker(LightningModule, ABC):
     def configure_optimizers(self) -> Any:
         """AdamW and the schedule of the settings, step by step."""
         settings = self.optimizer
-        optimizer = torch.optim.AdamW(self.parameter_groups(), lr=settings.lr, weight_decay=settings.weight_decay)
+        # A fifth of the time on a CPU. Elsewhere mixed precision would unscale gradients after we have clipped them.
+        fused = all(parameter.device.type == "cpu" for parameter in self.parameters())
+        groups = self.parameter_groups()
+        optimizer = torch.optim.AdamW(groups, settings.lr, weight_decay=settings.weight_decay, fused=fused or None)
         if not (settings.milestones or settings.warmup_epochs):
             return optimizer
         _ = self.trainer.estimated_stepping_batches  # makes the loader, whose length is needed
-        per_epoch = max(1, int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
+        per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: settings.factor(step, per_epoch))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -323,7 +347,7 @@ class Tracker(LightningModule, ABC):
         if not gradient_clip_val:
             return
         if gradient_clip_algorithm not in (None, "norm"):
-            raise ValueError(f"gradient_clip_algorithm must be 'norm', got {gradient_clip_algorithm!r}")
+            raise ValueError(f"gradient_clip_algorithm must be norm, got {str(gradient_clip_algorithm).lower()}")
         for parameters in self.clip_groups():
             nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
 
@@ -331,26 +355,23 @@ class Tracker(LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to build the tracker again."""
-        checkpoint["tracker"] = {
-            "class": type(self).__name__,
-            "arguments": self.arguments,
-            "plugins": self.plugins.tracking(),
-        }
+        checkpoint["tracker"] = describe(self)
 
     @classmethod
-    def from_checkpoint(cls, path: str | PathLike[str], *plugins: Plugin) -> Tracker:
+    def from_checkpoint(cls, path: str | PathLike[str], *plugins: Plugin, **changes: Any) -> Tracker:
         """The tracker in a checkpoint of its training, in evaluation mode; ``Tracker`` itself takes any of ours.
 
         Args:
             path: a checkpoint of Lightning.
             plugins: those with which it was trained; they get their weights too. Those that were only losses can be
                 left out.
+            changes: arguments in place of those of the training, as thresholds.
 
         Raises:
             FileNotFoundError: there is no such file.
             ValueError: it is no checkpoint of a tracker, or plug-ins that it needs are not given.
         """
-        return read_tracker(cls, path, plugins)
+        return read_tracker(cls, path, plugins, changes)
 
 
 def frame_output(output: DetectorOutput, batch: ClipBatch, frame: int, **more: Any) -> FrameOutput:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -18,33 +19,65 @@ if TYPE_CHECKING:
 
 
 def plain(cls: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a constructor by name, as numbers, strings, lists and dicts; others are left out.
+    """The arguments of a constructor by name, as numbers, strings, lists and dicts.
+
+    Raises:
+        TypeError: an argument cannot be written so, or does not fit the constructor.
 
     >>> class Point:
     ...     def __init__(self, x, y=0, *, name="p"): ...
     >>> plain(Point, (1,), {"name": ("a", "b")})
     {'x': 1, 'name': ['a', 'b']}
     """
-    bound = inspect.signature(cls.__init__).bind_partial(None, *args, **kwargs)  # type: ignore[misc]  # of an unknown class
-    values = {name: _plain(value) for name, value in list(bound.arguments.items())[1:]}
-    return {name: value for name, value in values.items() if value is not _OTHER}
+    signature = inspect.signature(cls.__init__)  # type: ignore[misc]  # of an unknown class
+    values: dict[str, Any] = {}
+    for name, value in list(signature.bind_partial(None, *args, **kwargs).arguments.items())[1:]:
+        if signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+            values.update(value)
+        else:
+            values[name] = value
+    return {name: _plain(value, f"{cls.__name__}: argument {name!r}") for name, value in values.items()}
 
 
-_OTHER = object()
-
-
-def _plain(value: Any) -> Any:
+def _plain(value: Any, what: str) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {field.name: _plain(getattr(value, field.name), what) for field in fields(value) if field.init}
+    if isinstance(value, Mapping) and all(isinstance(name, str | int) for name in value):
+        return {name: _plain(one, what) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else _OTHER
+        return [_plain(one, what) for one in value]
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)  # without what a subclass adds, as numpy.float64
+    if value is not None:
+        raise TypeError(
+            f"{what} must be numbers, strings, lists, dicts or a dataclass of them, got {type(value).__name__}: it is "
+            "written into checkpoints"
+        )
+    return None
 
 
-def read_tracker(base: type[Tracker], path: str | PathLike[str], plugins: Sequence[Plugin] = ()) -> Tracker:
+def describe(tracker: Tracker) -> dict[str, Any]:
+    """What stands in a checkpoint beside the weights: class, arguments, plug-ins, and how frames were resized."""
+    data = getattr(tracker._trainer, "datamodule", None)
+    resize = getattr(data, "resize", None)
+    return {
+        "class": type(tracker).__name__,
+        "arguments": tracker.arguments,
+        "plugins": tracker.plugins.tracking(),
+        "resize": tracker.resize if resize is None else _plain(resize, f"{type(data).__name__}: argument 'resize'"),
+    }
+
+
+def read_tracker(
+    base: type[Tracker],
+    path: str | PathLike[str],
+    plugins: Sequence[Plugin] = (),
+    changes: Mapping[str, Any] | None = None,
+) -> Tracker:
     """Builds the tracker in a checkpoint, ``base`` or one of its subclasses, with its weights.
+
+    ``changes`` are arguments in place of those in the checkpoint.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -52,7 +85,7 @@ def read_tracker(base: type[Tracker], path: str | PathLike[str], plugins: Sequen
     """
     content = read_checkpoint(path)
     record = content.get("tracker")
-    if not isinstance(record, Mapping) or "state_dict" not in content:
+    if not isinstance(record, Mapping) or not {"class", "arguments", "plugins"} <= set(record):
         raise ValueError(
             f"{path} has no tracker of ours in it; released weights of other projects are converted by `mot import`"
         )
@@ -63,14 +96,26 @@ def read_tracker(base: type[Tracker], path: str | PathLike[str], plugins: Sequen
     given = {plugin.name for plugin in plugins}
     lacking = [name for name, needed in record["plugins"].items() if needed and name not in given]
     if lacking:
-        raise ValueError(f"{path} was trained with plug-ins that also act in tracking; give them too: {lacking}")
-    tracker = build(classes[record["class"]], record["arguments"])
+        raise ValueError(
+            f"{path} was trained with plug-ins that also act in tracking; give them too: {', '.join(lacking)}"
+        )
+    unknown = sorted(given - set(record["plugins"]))
+    if unknown:
+        raise ValueError(f"{path} was trained without the plug-ins {', '.join(unknown)}; leave them out")
+    arguments = {**record["arguments"], **(changes or {})}
+    try:
+        tracker = build(classes[record["class"]], arguments)
+    except (TypeError, ValueError) as error:
+        if changes:
+            raise ValueError(f"{path} with {changes}: {error}") from error
+        raise ValueError(f"{path} comes from another version, its arguments do not fit: {error}") from error
+    tracker.resize = record.get("resize")
     for plugin in plugins:
         tracker.attach(plugin)
     tracker.setup()
     weights = {
         name: tensor
-        for name, tensor in content["state_dict"].items()
+        for name, tensor in content.get("state_dict", {}).items()
         if not name.startswith("plugins.") or name.split(".")[1] in given
     }
     try:
@@ -82,7 +127,9 @@ def read_tracker(base: type[Tracker], path: str | PathLike[str], plugins: Sequen
 
 def build(cls: type[Tracker], arguments: Mapping[str, Any]) -> Tracker:
     """A tracker from plain arguments: dicts become the settings that the constructor wants."""
-    hints = get_type_hints(cls.__init__)
+    hints: dict[str, Any] = {}
+    for one in reversed(cls.__mro__):
+        hints.update(get_type_hints(one.__init__))  # type: ignore[misc]  # of an unknown class
     return cls(**{name: _settings(hints.get(name), value) for name, value in arguments.items()})
 
 
@@ -106,10 +153,14 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
 
 
 def _settings(hint: Any, value: Any) -> Any:
-    if isinstance(value, Mapping):
-        for option in (hint, *get_args(hint)):
-            if is_dataclass(option) and isinstance(option, type):
-                return option(**{name: tuple(one) if isinstance(one, list) else one for name, one in value.items()})
+    """What a plain value was before, by the hint of its argument: a dataclass, a tuple, or the same."""
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    for option in options:
+        if isinstance(value, Mapping) and isinstance(option, type) and is_dataclass(option):
+            hints = get_type_hints(option)
+            return option(**{name: _settings(hints.get(name), one) for name, one in value.items()})
+        if isinstance(value, list) and tuple in (option, get_origin(option)):
+            return tuple(value)
     return value
 
 

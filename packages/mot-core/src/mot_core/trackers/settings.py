@@ -30,7 +30,7 @@ class DetectorSettings:
     >>> small = DetectorSettings("small", num_queries=10, embed_dim=64, ffn_dim=128, num_levels=3,
     ...     num_encoder_layers=1, num_decoder_layers=2)
     >>> sum(parameter.numel() for parameter in small.build().parameters())
-    0
+    506300
     """
 
     backbone: str = "resnet50"
