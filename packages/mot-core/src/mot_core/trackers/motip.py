@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +23,9 @@ from mot_core.nn import (
 )
 from mot_core.plugins import Context
 from mot_core.slots import Trajectories, keep_slots, slot_iou, take, trajectories
-from mot_core.structures import ClipOutput, FrameOutput, FrameTargets, TrackState
+from mot_core.structures import ClipOutput, FrameOutput, TrackState
 from mot_core.trackers.base import Tracker, frame_output
+from mot_core.trackers.frame_batches import detect_frames, join_targets
 from mot_core.trackers.identity_labels import IdentityLabels, draw_labels, stack_labels
 from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
 
@@ -73,6 +73,7 @@ class MOTIP(Tracker):
     capabilities: ClassVar[frozenset[str]] = frozenset(
         {"features", "decoder_layer", "embeddings", "live_boxes", "ids", "box_head"}
     )
+    online = ("detection_threshold", "newborn_threshold", "id_threshold", "miss_tolerance", "min_area")
 
     def __init__(
         self,
@@ -130,14 +131,21 @@ class MOTIP(Tracker):
     def clip_losses(self, batch: ClipBatch, ctx: Context) -> tuple[dict[str, Tensor], ClipOutput]:
         """``class``, ``l1`` and ``giou`` of the last layer over all frames, ``aux_...`` of the others, and ``id``."""
         targets = list(batch.targets or ())
-        output, live = self._detect_clip(batch, targets, ctx)
-        frames: list[FrameOutput] = []
-        for time, truth in enumerate(targets):
-            frame = frame_output(
-                _rows(output, time * len(batch), (time + 1) * len(batch)), batch, time, has_grad=time in live
+        # Of the step alone: every process has the same, and a clip has them whichever batch it is in.
+        order = torch.randperm(batch.num_frames, generator=self.generator(ctx.step, "frames")).tolist()
+        live, rest = sorted(order[: self.gradient_frames]), sorted(order[self.gradient_frames :])
+        calls = [
+            *_chunks(live, 1 if self.checkpointing else self.gradient_frames),
+            *_chunks(rest, self.gradient_frames),
+        ]
+        outputs = detect_frames(lambda *where: self.detect(*where)[0], batch, targets, calls, live, ctx)
+        frames = [
+            self.plugins.on_embeddings(
+                frame_output(output, batch, time, has_grad=time in live), ctx.at(time, truth, has_grad=time in live)
             )
-            frames.append(self.plugins.on_embeddings(frame, ctx.at(time, truth, has_grad=time in live)))
-        losses, gt_index = self.criterion(_supervised(output, frames), _together(targets))
+            for time, (output, truth) in enumerate(zip(outputs, targets, strict=True))
+        ]
+        losses, gt_index = self.criterion(_supervised(outputs, frames), join_targets(targets))
         losses = self._weighted(losses)
         # The identities are those of the last layer's matching, whose embeddings are used. The authors' trainer takes
         # them from the layer before it, because its criterion returns what it matched last.
@@ -158,33 +166,6 @@ class MOTIP(Tracker):
             name = f"aux_{kind}" if layer else kind
             total[name] = total.get(name, 0) + weights[kind] * loss
         return total
-
-    def _detect_clip(
-        self, batch: ClipBatch, targets: Sequence[FrameTargets], ctx: Context
-    ) -> tuple[DetectorOutput, set[int]]:
-        """Predictions for all frames, frame after frame (rows ``T * B``), and which frames have gradient."""
-        # Of the step alone: every process has the same, and a clip has them whichever batch it is in.
-        order = torch.randperm(batch.num_frames, generator=self.generator(ctx.step, "frames")).tolist()
-        live, rest = sorted(order[: self.gradient_frames]), sorted(order[self.gradient_frames :])
-        size = 1 if self.checkpointing else self.gradient_frames
-        calls = [*_chunks(live, size), *_chunks(rest, self.gradient_frames)]
-        found: dict[int, DetectorOutput] = {}
-        for number, call in enumerate(calls):
-            has_grad = call[0] in live
-            here = ctx.at(number, _together([targets[time] for time in call]), has_grad=has_grad)
-            images = batch.images[:, call].transpose(0, 1).flatten(0, 1)
-            with nullcontext() if has_grad else torch.no_grad():
-                output, _ = self.detect(images, batch.padding.repeat(len(call), 1, 1), here)
-            for index, time in enumerate(call):
-                found[time] = _rows(output, index * len(batch), (index + 1) * len(batch))
-        frames = [found[time] for time in range(batch.num_frames)]
-        joined = DetectorOutput(
-            torch.cat([frame.logits for frame in frames], 1),
-            torch.cat([frame.boxes_cxcywh for frame in frames], 1),
-            torch.cat([frame.hidden for frame in frames], 1),
-            [torch.cat(layer) for layer in zip(*(frame.references for frame in frames), strict=True)],
-        )
-        return joined, set(live)
 
     def _id_loss(self, batch: ClipBatch, found: Trajectories, ctx: Context) -> Tensor:
         """The loss of the words in all groups of all clips."""
@@ -345,48 +326,15 @@ def _chunks(frames: Sequence[int], size: int) -> Iterator[list[int]]:
         yield list(frames[start : start + size])
 
 
-def _rows(output: DetectorOutput, start: int, stop: int) -> DetectorOutput:
-    """Some images of a call of the detector."""
-    rows = slice(start, stop)
-    references = [reference[rows] for reference in output.references]
-    return DetectorOutput(output.logits[:, rows], output.boxes_cxcywh[:, rows], output.hidden[:, rows], references)
-
-
-def _supervised(output: DetectorOutput, frames: Sequence[FrameOutput]) -> DetectorOutput:
+def _supervised(outputs: Sequence[DetectorOutput], frames: Sequence[FrameOutput]) -> DetectorOutput:
     """The layers to match: those of the decoder, with what plug-ins made of the last and kept as ``aux``."""
-    logits, boxes = list(output.logits[:-1]), list(output.boxes_cxcywh[:-1])
+    logits = list(torch.cat([output.logits[:-1] for output in outputs], 1))
+    boxes = list(torch.cat([output.boxes_cxcywh[:-1] for output in outputs], 1))
     for layer in [*zip(*(frame.aux for frame in frames), strict=True), frames]:
         logits.append(torch.cat([frame.logits for frame in layer]))
         boxes.append(torch.cat([frame.boxes_cxcywh for frame in layer]))
-    return replace(output, logits=torch.stack(logits), boxes_cxcywh=torch.stack(boxes))
-
-
-def _together(targets: Sequence[FrameTargets]) -> FrameTargets:
-    """Targets of several frames as one batch, frame after frame, padded to the largest number of objects."""
-    size = max(frame.valid.shape[1] for frame in targets)
-
-    def join(values: Sequence[Any], fill: float = 0) -> Any:
-        per_object = all(
-            value.shape[1:2] == frame.valid.shape[1:2] for value, frame in zip(values, targets, strict=True)
-        )
-        if per_object:
-            values = [
-                torch.cat([value, value.new_full((len(value), size - value.shape[1], *value.shape[2:]), fill)], 1)
-                for value in values
-            ]
-        return torch.cat(list(values))
-
-    return FrameTargets(
-        join([frame.boxes_cxcywh for frame in targets]),
-        join([frame.labels for frame in targets]),
-        join([frame.ids for frame in targets], -1),
-        join([frame.valid for frame in targets]),
-        {
-            name: join([frame.extras[name] for frame in targets])
-            for name, value in targets[0].extras.items()
-            if isinstance(value, Tensor) and all(name in frame.extras for frame in targets)
-        },
-    )
+    stacked = torch.stack(boxes)
+    return DetectorOutput(torch.stack(logits), stacked, stacked, [])  # the criterion asks for no embeddings
 
 
 def _merged(labels: IdentityLabels, device: torch.device) -> IdentityLabels:
