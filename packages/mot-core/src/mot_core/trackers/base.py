@@ -198,10 +198,6 @@ class Tracker(LightningModule, ABC):
             torch.manual_seed(crc32(repr((self.seed, step, "process", self.global_rank)).encode()))
             yield
 
-    def frames_with_gradient(self, clip_length: int) -> int:
-        """Of how many frames of a clip a training step keeps what backward needs; by default of all."""
-        return clip_length
-
     def detect(
         self, images: Tensor, padding: Tensor, ctx: Context, tracks: TrackState | None = None
     ) -> tuple[DetectorOutput, FeaturePyramid]:
@@ -331,7 +327,7 @@ class Tracker(LightningModule, ABC):
         optimizer = torch.optim.AdamW(groups, settings.lr, weight_decay=settings.weight_decay, fused=fused or None)
         if not (settings.milestones or settings.warmup_epochs):
             return optimizer
-        _ = self.trainer.estimated_stepping_batches  # makes the loader, whose length is needed
+        self.trainer.fit_loop.setup_data()  # makes the loader, whose length is needed
         per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: settings.factor(step, per_epoch))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
