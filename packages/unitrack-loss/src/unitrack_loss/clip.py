@@ -1,0 +1,224 @@
+"""What the loss looks at: the detections of clips, whom the tracker took them for, and the ground truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+SHAPES = {
+    "boxes_xyxy": "B T N 4",
+    "logits": "B T N",
+    "valid": "B T N",
+    "det_gt": "B T N",
+    "gt_boxes_xyxy": "B T M 4",
+    "gt_ids": "B T M",
+    "image_size": "B 2",
+    "embed": "B T N D",
+    "assoc_logits": "B T-1 N N",
+    "frame_stride": "B",
+}
+OPTIONAL = ("embed", "assoc_logits", "frame_stride")
+PER_FRAME = ("boxes_xyxy", "logits", "det_gt", "gt_boxes_xyxy", "gt_ids")
+PADDING = {"det_gt": -1, "gt_ids": -1}
+FLOATING = ("boxes_xyxy", "logits", "gt_boxes_xyxy", "embed", "assoc_logits")
+
+
+@dataclass(frozen=True, eq=False)
+class TrackClip:
+    """A batch of ``B`` clips of ``T`` frames with at most ``N`` detections and ``M`` objects each.
+
+    Boxes are corners in pixels of the network input, of the same scale in both directions. Gradients of the loss go to
+    ``boxes_xyxy``, ``logits``, ``embed`` and ``assoc_logits``; what is not ``valid`` may hold anything, NaN too.
+
+    Attributes:
+        boxes_xyxy: ``(B, T, N, 4)`` detections.
+        logits: ``(B, T, N)`` of being an object, before the sigmoid; of several classes, the largest.
+        valid: ``(B, T, N)`` bool, False where padded.
+        det_gt: ``(B, T, N)`` int64 identity of the object that the tracker's own matching gave the detection, -1 for
+            none. At most one valid detection per frame and identity.
+        gt_boxes_xyxy: ``(B, T, M, 4)`` objects.
+        gt_ids: ``(B, T, M)`` int64 their identities, the same through the clip; -1 where padded.
+        image_size: ``(B, 2)`` height and width in pixels.
+        embed: ``(B, T, N, D)`` embeddings; they need not be normalised.
+        assoc_logits: ``(B, T - 1, N, N)`` of a tracker that associates itself: rows are detections of a frame, columns
+            those of the next. Used in place of ``embed``.
+        frame_stride: ``(B,)`` frames between two frames of the clip; None for 1.
+
+    Raises:
+        ValueError: a shape does not fit.
+        TypeError: a tensor has the wrong type.
+
+    >>> box, identity = torch.tensor([[[[0.0, 0.0, 10.0, 20.0]]] * 2]), torch.zeros(1, 2, 1, dtype=torch.int64)
+    >>> TrackClip(box, torch.zeros(1, 2, 1), identity == 0, identity, box, identity, torch.tensor([480, 640]))
+    Traceback (most recent call last):
+    ValueError: image_size must have shape (B, 2) with B = 1, got (2,)
+    """
+
+    boxes_xyxy: Tensor
+    logits: Tensor
+    valid: Tensor
+    det_gt: Tensor
+    gt_boxes_xyxy: Tensor
+    gt_ids: Tensor
+    image_size: Tensor
+    embed: Tensor | None = None
+    assoc_logits: Tensor | None = None
+    frame_stride: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        sizes = {"2": 2, "4": 4}
+        for name, shape in SHAPES.items():
+            value = getattr(self, name)
+            if value is None and name in OPTIONAL:
+                continue
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{name} must be a tensor, got {type(value).__name__}")
+            _check_shape(name, value, shape.split(), sizes)
+            if name in FLOATING and not value.is_floating_point():
+                raise TypeError(f"{name} must be floating, got {value.dtype}")
+        if self.valid.dtype != torch.bool:
+            raise TypeError(f"valid must be bool, got {self.valid.dtype}")
+        for name in ("det_gt", "gt_ids"):  # in half precision, identities above 2048 would run together
+            if getattr(self, name).dtype != torch.int64:
+                raise TypeError(f"{name} must be int64, got {getattr(self, name).dtype}")
+
+    @classmethod
+    def from_frames(
+        cls,
+        frames: Sequence[Mapping[str, Tensor]],
+        image_size: Sequence[float],
+        frame_stride: float = 1.0,
+        assoc_logits: Sequence[Tensor] | None = None,
+    ) -> TrackClip:
+        """One clip from its frames, padded.
+
+        Args:
+            frames: per frame a dict of ``boxes_xyxy (n, 4)``, ``logits (n,)``, ``det_gt (n,)``,
+                ``gt_boxes_xyxy (m, 4)``, ``gt_ids (m,)`` and maybe ``embed (n, D)``; ``n`` and ``m`` may differ from
+                frame to frame.
+            image_size: height and width in pixels.
+            frame_stride: frames between two of them.
+            assoc_logits: per pair of consecutive frames ``(n, n')``.
+
+        Raises:
+            ValueError: there are no frames, a frame lacks a tensor, or ``assoc_logits`` are not one per pair.
+
+        >>> box, one = torch.tensor([[0.0, 0.0, 10.0, 20.0]]), torch.tensor([1])
+        >>> full = {"boxes_xyxy": box, "logits": one.float(), "det_gt": one, "gt_boxes_xyxy": box, "gt_ids": one}
+        >>> empty = {name: value[:0] for name, value in full.items()}
+        >>> TrackClip.from_frames([full, empty], (480, 640)).valid
+        tensor([[[ True],
+                 [False]]])
+        """
+        if not frames:
+            raise ValueError("frames must be at least one, got none")
+        needed = [*PER_FRAME, "embed"] if "embed" in frames[0] else PER_FRAME
+        for index, frame in enumerate(frames):
+            if missing := [name for name in needed if name not in frame]:
+                raise ValueError(f"frame {index} of the clip lacks {', '.join(missing)}; it has {', '.join(frame)}")
+
+        def pad(rows: Sequence[Tensor], fill: float = 0) -> Tensor:
+            return pad_sequence([*rows], batch_first=True, padding_value=fill)[None]
+
+        padded = {name: pad([frame[name] for frame in frames], PADDING.get(name, 0)) for name in needed}
+        logits = padded["logits"]
+        return cls(
+            **padded,
+            valid=pad([torch.ones_like(frame["det_gt"], dtype=torch.bool) for frame in frames]),
+            image_size=logits.new_tensor([list(image_size)]),
+            assoc_logits=None if assoc_logits is None else _pad_pairs(assoc_logits, logits)[None],
+            frame_stride=logits.new_tensor([frame_stride]),
+        )
+
+    def validate(self) -> TrackClip:
+        """Check the values too, and give the clip back; not in every step: it waits for the GPU.
+
+        Raises:
+            ValueError: a valid box or logit is not finite or a box is inverted, an identity is there twice in a frame,
+                or an identity of a detection is not among those of the ground truth of its frame.
+
+        >>> box, ids = torch.tensor([[[[0.0, 0.0, 10.0, 20.0]] * 2]]), torch.tensor([[[3, 3]]])
+        >>> clip = TrackClip(box, torch.zeros(1, 1, 2), ids > 0, ids, box, ids, torch.tensor([[480, 640]]))
+        >>> clip.validate()
+        Traceback (most recent call last):
+        ValueError: clip 0, frame 0: gt_ids has identity 3 twice
+        """
+        boxes, logits = self.boxes_xyxy.detach(), self.logits.detach()
+        good = boxes.isfinite().all(-1) & logits.isfinite() & (boxes[..., 2:] >= boxes[..., :2]).all(-1)
+        for clip, frame, row in (self.valid & ~good).nonzero()[:1].tolist():
+            raise ValueError(
+                f"clip {clip}, frame {frame}: detection {row} must have finite numbers and corners x1 y1 x2 y2, got "
+                f"{boxes[clip, frame, row].tolist()} with logit {logits[clip, frame, row].item():g}"
+            )
+        det_gt = self.det_gt.where(self.valid, -1)
+        for name, ids, advice in (
+            ("gt_ids", self.gt_ids, ""),
+            ("det_gt", det_gt, "; keep the best of the detections and give the others -1"),
+        ):
+            twice = ((ids[..., None] == ids[..., None, :]).sum(-1) > 1) & (ids >= 0)
+            for clip, frame, row in twice.nonzero()[:1].tolist():
+                raise ValueError(
+                    f"clip {clip}, frame {frame}: {name} has identity {ids[clip, frame, row]} twice{advice}"
+                )
+        unknown = (det_gt >= 0) & ~(det_gt[..., None] == self.gt_ids[..., None, :]).any(-1)
+        for clip, frame, row in unknown.nonzero()[:1].tolist():
+            raise ValueError(
+                f"clip {clip}, frame {frame}: det_gt has {det_gt[clip, frame, row]}, which is not among gt_ids of this "
+                f"frame, {self.gt_ids[clip, frame].tolist()}; det_gt holds identities, not rows"
+            )
+        return self
+
+    def clean(self) -> TrackClip:
+        """The same in one type, at least float32, with 0 where there is nothing: padding must not reach a sum."""
+        present = [value for name in FLOATING if (value := getattr(self, name)) is not None]
+        dtype = reduce(torch.promote_types, [value.dtype for value in present], torch.float32)
+
+        def mend(value: Tensor | None, mask: Tensor) -> Any:
+            if value is None:
+                return None
+            return value.to(dtype).where(mask.reshape(*mask.shape, *[1] * (value.ndim - mask.ndim)), 0)
+
+        return replace(
+            self,
+            boxes_xyxy=mend(self.boxes_xyxy, self.valid),
+            logits=mend(self.logits, self.valid),
+            det_gt=self.det_gt.where(self.valid, -1),
+            gt_boxes_xyxy=mend(self.gt_boxes_xyxy, self.gt_ids >= 0),
+            embed=mend(self.embed, self.valid),
+            assoc_logits=mend(self.assoc_logits, self.pairs),
+        )
+
+    @property
+    def pairs(self) -> Tensor:
+        """``(B, T - 1, N, N)`` bool, both ends are detections."""
+        return self.valid[:, :-1, :, None] & self.valid[:, 1:, None, :]
+
+
+def _check_shape(name: str, value: Tensor, expected: list[str], sizes: dict[str, int]) -> None:
+    """Compare with ``sizes`` by letter, and add those that are new."""
+    known = {letter: sizes[letter] for letter in expected if letter in sizes and not letter.isdigit()}
+    fits = value.ndim == len(expected) and all(
+        sizes.setdefault(letter, size) == size for letter, size in zip(expected, value.shape, strict=True)
+    )
+    if not fits:
+        shape = ", ".join(expected) + ("," if len(expected) == 1 else "")
+        told = f" with {', '.join(f'{letter} = {size}' for letter, size in known.items())}" if known else ""
+        raise ValueError(f"{name} must have shape ({shape}){told}, got {tuple(value.shape)}")
+    if "T" in sizes:
+        sizes["T-1"] = max(sizes["T"] - 1, 0)
+
+
+def _pad_pairs(assoc_logits: Sequence[Tensor], logits: Tensor) -> Tensor:
+    """``(T - 1, N, N)`` from one matrix per pair of frames; ``logits`` are those of the clip."""
+    _, frames, size = logits.shape
+    if len(assoc_logits) != frames - 1:
+        raise ValueError(f"assoc_logits must be one per pair of frames, {frames - 1}, got {len(assoc_logits)}")
+    padded = [F.pad(one, (0, size - one.shape[1], 0, size - one.shape[0])) for one in assoc_logits]
+    return torch.stack(padded) if padded else logits.new_zeros(0, size, size)

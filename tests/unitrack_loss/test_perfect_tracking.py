@@ -1,0 +1,140 @@
+"""Perfect tracking costs nothing whatever the objects do, and every error costs."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from unitrack_clips import perfect, switched, walking
+
+from unitrack_loss import UniTrackLoss, flow, ground_truth_graph
+
+T = torch.arange(5.0)[:, None]
+
+
+def crossing():
+    """Two objects that are at the same place in the middle frame."""
+    return torch.stack([torch.cat([200 + 50 * T, 200 + 0 * T], 1), torch.cat([400 - 50 * T, 200 + 0 * T], 1)], 1)
+
+
+def accelerating():
+    return torch.stack([torch.cat([100 + 20 * T**2, 300 - 10 * T**2], 1), torch.cat([500 - 3 * T**3, 60 + T], 1)], 1)
+
+
+def gone(ids):
+    """Who leaves and who comes, by identity and frame; the others stay."""
+    ids[3:, 0] = -1
+    ids[:2, 1] = -1
+    return ids
+
+
+IDS = torch.arange(4).expand(5, 4)
+CASES = {
+    "walking": (walking(), None),
+    "crossing": (crossing(), None),
+    "accelerating": (accelerating(), None),
+    "exit and birth": (walking(), gone(IDS.clone())),
+    "gap": (walking(), IDS.clone().index_put((torch.tensor(2), torch.tensor(1)), torch.tensor(-1))),
+    "two frames": (walking(2), None),
+    "one object": (walking(count=1), None),
+    "long": (walking(12), None),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_perfect_tracking_costs_nothing(name):
+    output = UniTrackLoss()(perfect(*CASES[name]).validate())
+    for term in ("total", "flow", "spatial", "temporal", "conservation", "net_residual"):
+        assert 0 <= getattr(output, term) < 1e-6, term
+    for rate in ("quality", "id_accuracy", "edge_flow"):
+        assert getattr(output, rate) == 1, rate
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_flow_is_conserved(name):
+    clip = perfect(*CASES[name])
+    strength, graph = flow(clip).flow, ground_truth_graph(clip.det_gt, clip.valid)
+    torch.testing.assert_close(strength.sum(3), graph.outgoing[:, :-1].float())
+    torch.testing.assert_close(strength.sum(2), graph.incoming[:, 1:].float())
+    born, ended = graph.balance == 1, graph.balance == -1
+    assert torch.equal(born, (graph.outgoing > 0) & (graph.incoming == 0))
+    assert torch.equal(ended, (graph.outgoing == 0) & (graph.incoming > 0))
+
+
+def test_a_switch_costs_in_every_term_that_knows_identities():
+    right = perfect(walking(), affinity="embed")
+    good, bad = UniTrackLoss()(right), UniTrackLoss()(switched(right, 2))
+    for term in ("total", "flow", "spatial", "temporal"):
+        assert getattr(bad, term) > getattr(good, term) + 1e-3, term
+    assert bad.id_accuracy == 1 - 2 / 16
+
+
+@pytest.mark.parametrize("affinity", ["embed", "assoc"])
+def test_more_switches_cost_more(affinity):
+    right = perfect(walking(), affinity=affinity)
+    costs = [UniTrackLoss()(switched(right, *range(1, 1 + n))).total.item() for n in range(4)]
+    assert all(more > less + 1 for less, more in pairwise(costs))
+    if affinity == "embed":  # the specification's prototype, on another clip, had 0.058, 11.5, 23.0 and 34.5
+        assert costs == pytest.approx([0.0578, 12.3, 24.3, 36.3], rel=0.05)
+
+
+@pytest.mark.parametrize("settings", [{}, {"flow_form": "linear"}, {"window": 3}, {"weights": "fixed"}], ids=str)
+def test_errors_of_the_detector_cost(settings):
+    right = perfect(walking())
+    loss = UniTrackLoss(**settings)
+    best = loss(right).total
+
+    def total(**changed):
+        return loss(replace(right, **changed)).total
+
+    false = right.det_gt.clone()
+    false[..., 3] = -1  # what was a person is a persistent false positive, and its object is gone
+    ids = right.gt_ids.clone()
+    ids[..., 3] = -1
+    assert total(det_gt=false, gt_ids=ids) > best + 0.1
+    valid = right.valid.clone()
+    valid[0, 2, 1] = False
+    assert total(valid=valid, det_gt=right.det_gt.where(valid, -1)) > best + 0.1
+    logits = right.logits.clone()
+    logits[0, 2, 1] = -4
+    assert total(logits=logits) > best + 0.1
+    noise = torch.randn(right.boxes_xyxy.shape, generator=torch.Generator().manual_seed(0)) * 8
+    assert total(boxes_xyxy=right.boxes_xyxy + noise) > best + 0.02
+
+
+@pytest.mark.parametrize("form", ["log", "linear"])
+def test_spurious_tracks_never_lower_the_total(form):
+    """The published code divides by the number of predicted tracks: 40 more made 10.0 a 2.19."""
+    wrong = switched(perfect(walking(), affinity="embed"), 1, 2)
+    costs = []
+    for spurious in (0, 5, 40):
+        generator = torch.Generator().manual_seed(1)
+        centers = torch.rand(1, 1, spurious, 2, generator=generator) * 400 + 40
+        boxes = torch.cat([centers - 10, centers + 10], -1).expand(1, 5, spurious, 4)
+        embed = torch.randn(1, 1, spurious, 8, generator=generator).expand(1, 5, spurious, 8)
+        clip = replace(
+            wrong,
+            boxes_xyxy=torch.cat([wrong.boxes_xyxy, boxes], 2),
+            logits=torch.cat([wrong.logits, torch.full((1, 5, spurious), 3.0)], 2),
+            valid=torch.cat([wrong.valid, torch.ones(1, 5, spurious, dtype=torch.bool)], 2),
+            det_gt=torch.cat([wrong.det_gt, torch.full((1, 5, spurious), -1)], 2),
+            embed=torch.cat([wrong.embed, embed], 2),
+        )
+        costs.append(UniTrackLoss(flow_form=form)(clip).total.item())
+    assert costs == sorted(costs)
+
+
+def test_the_form_of_the_paper_is_not_zero_for_perfect_tracking():
+    """Kept for ablations: the sum over edges of minus the flow, and a cost for every movement."""
+    output = UniTrackLoss(reference="paper", flow_form="linear", log_norm=False, weights="none")(perfect(walking()))
+    assert output.flow.item() == pytest.approx(-16)
+    assert output.spatial > 1
+    assert output.total < 0
+
+
+def test_a_longer_step_of_time_counts_less():
+    """The acceleration is per squared time, and so is its weight."""
+    wrong = switched(perfect(walking(), affinity="embed"), 2)
+    near = UniTrackLoss()(wrong).temporal
+    far = UniTrackLoss()(replace(wrong, frame_stride=torch.tensor([3.0]))).temporal
+    assert 0 < far < near / 3

@@ -1,0 +1,69 @@
+"""Half precision and autocast: the loss is computed in single precision whatever comes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from unitrack_clips import needing_gradient, noisy, perfect, walking
+
+from unitrack_loss import UniTrackLoss, flow
+
+
+def converted(clip, dtype):
+    floating = {n: v.to(dtype) for n, v in vars(clip).items() if v is not None and v.is_floating_point()}
+    return replace(clip, **floating)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("affinity", ["embed", "assoc"])
+def test_half_precision(dtype, affinity):
+    clip = noisy(clips=2, affinity=affinity, dtype=torch.float32)
+    half, leaves = needing_gradient(converted(clip, dtype))
+    output = UniTrackLoss()(half)
+    assert output.total.dtype == torch.float32
+    assert output.total.item() == pytest.approx(UniTrackLoss()(clip).total.item(), rel=1e-2)
+    output.total.backward()
+    for name, leaf in leaves.items():
+        assert leaf.grad.dtype == dtype
+        assert leaf.grad.isfinite().all(), name
+
+
+def test_identities_above_2048_stay_apart():
+    """In half precision 2049 is 2048; the published ByteTrack integration lost identities so."""
+    ids = torch.tensor([2048, 2049, 4097, 4098]).expand(5, 4)
+    clip = converted(perfect(walking(), ids), torch.float16)
+    assert UniTrackLoss()(clip).num_edges == 16
+    assert UniTrackLoss()(clip).id_accuracy == 1
+
+
+def test_autocast_changes_nothing():
+    clip = noisy(dtype=torch.float32)
+    plain = UniTrackLoss()(clip).total, flow(clip).log_flow
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = UniTrackLoss()(clip).total, flow(clip).log_flow
+    assert torch.equal(plain[0], inside[0])
+    assert torch.equal(plain[1], inside[1])
+
+
+def test_types_may_be_mixed():
+    clip = noisy(dtype=torch.float32)
+    mixed = replace(clip, logits=clip.logits.double(), embed=clip.embed.bfloat16())
+    assert UniTrackLoss()(mixed).total.dtype == torch.float64
+    assert UniTrackLoss()(mixed).total.item() == pytest.approx(UniTrackLoss()(clip).total.item(), rel=1e-2)
+
+
+def test_single_precision_is_enough_for_many_padded_slots():
+    """Padded nodes of a graph must not disturb the eigenvalues of the others."""
+    clip = noisy(count=40, objects=40, dtype=torch.float32)
+    clip = replace(clip, valid=clip.valid & (torch.arange(40) % 8 == 0))
+    exact = UniTrackLoss()(converted(clip, torch.float64))
+    output = UniTrackLoss()(clip)
+    assert output.lambda_s.item() == pytest.approx(exact.lambda_s.item(), abs=2e-5)
+    assert output.total.item() == pytest.approx(exact.total.item(), rel=1e-4)
+
+
+def test_of_a_tracker_that_diverged_the_loss_is_nan():
+    """And no error of the linear algebra: the tracker's own message says in which step."""
+    clip = noisy(dtype=torch.float32)
+    boxes = clip.boxes_xyxy.masked_fill(clip.valid[..., None], torch.nan)
+    assert UniTrackLoss()(replace(clip, boxes_xyxy=boxes)).total.isnan()

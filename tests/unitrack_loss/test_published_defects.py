@@ -1,0 +1,89 @@
+"""What the published code gets wrong, measured there in numbers (specification, section 3), is right here."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from unitrack_clips import boxes_at, needing_gradient, perfect, swap_rows, walking
+
+from unitrack_loss import UniTrackLoss
+
+
+def test_names_of_identities_do_not_cost():
+    """Perfect tracking whose labels are exchanged cost 58, with labels of its own 18."""
+    right = perfect(walking(count=2))
+    exchanged, own = 1 - right.gt_ids, right.gt_ids + 1000
+    for ids in (right.gt_ids, exchanged, own):
+        assert UniTrackLoss()(replace(right, det_gt=ids, gt_ids=ids)).total < 1e-6
+
+
+def test_crossing_objects_do_not_cost():
+    """Frames were one bag: perfect tracking of two that cross cost 15."""
+    t = torch.arange(5.0)[:, None]
+    centers = torch.stack([torch.cat([200 + 50 * t, 200 + 0 * t], 1), torch.cat([400 - 50 * t, 200 + 0 * t], 1)], 1)
+    assert UniTrackLoss()(perfect(centers)).total < 1e-6
+
+
+def test_the_order_of_rows_is_not_time():
+    """Shuffled rows of a perfect clip cost 0.031."""
+    right = perfect(walking(), affinity="embed")
+    mixed = replace(
+        right,
+        **{n: swap_rows(getattr(right, n), 2) for n in ("boxes_xyxy", "logits", "valid", "det_gt", "embed")},
+    )
+    assert UniTrackLoss()(mixed).total.item() == pytest.approx(UniTrackLoss()(right).total.item())
+
+
+@pytest.mark.parametrize("affinity", ["assoc", "embed", "boxes"])
+def test_boxes_without_an_area_are_finite(affinity):
+    """Loss and gradient were NaN."""
+    right = perfect(walking(), affinity=affinity)
+    flat = boxes_at(walking(), 0, 0)[None]
+    clip, leaves = needing_gradient(replace(right, boxes_xyxy=flat, gt_boxes_xyxy=flat))
+    total = UniTrackLoss()(clip).total
+    total.backward()
+    assert total.isfinite()
+    assert all(leaf.grad.isfinite().all() for leaf in leaves.values() if leaf.grad is not None)
+
+
+def test_a_false_positive_in_a_frame_without_objects_costs():
+    """Frames without ground truth were left out."""
+    clip = perfect(walking())
+    none = torch.full_like(clip.gt_ids, -1)
+    costs = []
+    for logit in (-6.0, 6.0):
+        logits = torch.full_like(clip.logits, logit)
+        costs.append(UniTrackLoss()(replace(clip, gt_ids=none, det_gt=none, logits=logits)).total.item())
+    assert costs[0] < 0.01
+    assert costs[1] > 1
+
+
+def test_a_track_that_is_missed_in_a_part_costs():
+    """Only objects that were never found did."""
+    right = perfect(walking())
+    valid = right.valid.clone()
+    valid[0, 3:, 0] = False
+    assert UniTrackLoss()(replace(right, valid=valid)).quality < 0.95
+    assert UniTrackLoss()(replace(right, valid=valid)).total > 0.1
+
+
+def test_crowds_do_not_cost():
+    """A perfect frame with three people close together cost 0.283."""
+    centers = torch.tensor([[200.0, 200.0], [210.0, 205.0], [205.0, 195.0]]).expand(5, 3, 2)
+    assert UniTrackLoss()(perfect(centers)).total < 1e-6
+
+
+def test_the_unit_of_the_image_does_not_matter():
+    """With boxes in [0, 1], two of the three terms vanished."""
+    clip = perfect(walking(), affinity="embed")
+    clip = replace(clip, boxes_xyxy=clip.boxes_xyxy + torch.randn(clip.boxes_xyxy.shape) * 5)
+    unit = replace(
+        clip,
+        boxes_xyxy=clip.boxes_xyxy / 640,
+        gt_boxes_xyxy=clip.gt_boxes_xyxy / 640,
+        image_size=clip.image_size / 640,
+    )
+    a, b = UniTrackLoss()(clip), UniTrackLoss()(unit)
+    assert a.spatial > 0.05
+    for term in ("spatial", "temporal", "total"):
+        assert getattr(b, term).item() == pytest.approx(getattr(a, term).item(), rel=1e-2), term
