@@ -43,3 +43,22 @@ def mot(capsys, monkeypatch):
         return Done(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def build_config(monkeypatch):
+    """Model, data and Trainer of `mot fit --config NAME ...`, which does not run."""
+    from mot_core.cli.configs import find_configs
+    from mot_core.cli.quiet import quiet_lightning
+    from mot_core.cli.registered import import_registered
+    from mot_core.cli.training import TrainingCLI
+
+    import_registered()
+    monkeypatch.setattr(TrainingCLI, "_run_subcommand", lambda *_: None)
+
+    def build(name, *arguments):
+        with quiet_lightning():
+            cli = TrainingCLI("fit", find_configs(["--config", name, "--trainer.accelerator", "cpu", *arguments]))
+        return cli.model, cli.datamodule, cli.trainer
+
+    return build

@@ -10,10 +10,19 @@ from importlib import import_module
 
 from mot_core.cli.parser import Parser, Version
 
+TRAINING = {
+    "fit": "train a tracker, from a config and flags",
+    "validate": "score a checkpoint on the validation data of a config",
+    "test": "score a checkpoint on test data, and write its result files",
+    "predict": "write the result files of a checkpoint, without ground truth",
+}
+"""Those of LightningCLI, which reads its own arguments."""
+
 COMMANDS = {
     "track": "track objects through detections, with any installed tracker",
     "eval": "score results against ground truth: HOTA, CLEAR, Identity",
     "data": "check a data set before using it",
+    **TRAINING,
     "plugins": "list what can be attached to a tracker, and where it comes from",
 }
 """Subcommands, each a module of this package with ``configure(parser, arguments)``, and what they do."""
@@ -58,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    if arguments and arguments[0] in TRAINING:
+        return int(import_module("mot_core.cli.training").run(arguments[0], arguments[1:]))
     parser = Parser(prog="mot", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and stop")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)

@@ -1,0 +1,104 @@
+"""What jsonargparse says about a wrong config or flag, in one sentence with what was probably meant."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+LEAF = re.compile(
+    r"Option '(?P<option>[^']+)' is not accepted"
+    r"|Expected a dot import path string: (?P<name>.+)"
+    r"|(?P<lost>No module named '.+'|module '.+' has no attribute '.+')"
+    r"|Import path does not correspond to a subclass of (?P<base>\w+)"
+    r"|Expected (?P<expected>.+?)(?:\. Got value: (?P<got>.*))?$"
+)
+KEY = re.compile(r'Parser key "([^"]+)"')
+CLASS = re.compile(r"Problem with given class_path '([^']+)'")
+UNKNOWN = re.compile(r"(?:Subcommand '\w+' does not accept option '([^']+)'|unrecognized arguments: (.*))", re.DOTALL)
+
+
+def in_one_sentence(message: str, known_keys: Sequence[str], bases: Mapping[str, type]) -> str:
+    """A message of jsonargparse in short, with the key, what is wrong and what is close to it.
+
+    Args:
+        message: of an ArgumentError.
+        known_keys: all keys of the parser.
+        bases: base class of what stands under a key.
+
+    >>> in_one_sentence("unrecognized arguments: --trainer.max_epoch 3", ["trainer.max_epochs"], {})
+    'there is no trainer.max_epoch; did you mean trainer.max_epochs?'
+    """
+    unknown = UNKNOWN.search(message)
+    if unknown:
+        return _unknown_key(unknown[1] or unknown[2], known_keys)
+    keys: list[str] = []
+    owner = ""
+    for line in message.splitlines():
+        if key := KEY.search(line):
+            keys.append(key[1])
+        if found := CLASS.search(line):
+            owner = found[1]
+        leaf = LEAF.search(line.strip().removeprefix("- "))
+        if leaf and keys and "Expected a path but" not in line:
+            return f"{'.'.join(keys)}: {_reason(leaf, line, message, owner, bases.get(keys[0]))}"
+    return " ".join(message.split())
+
+
+def _unknown_key(given: str, known: Sequence[str]) -> str:
+    key = given.split()[0].lstrip("-").partition("=")[0]
+    head = key.partition(".")[0]
+    if not any(name.partition(".")[0] == head for name in known):
+        key = head  # of a key that is wrong from its beginning on, the rest does not matter
+    return f"there is no {key}{_close(key, known)}"
+
+
+def _reason(leaf: re.Match[str], line: str, message: str, owner: str, base: type | None) -> str:
+    if option := leaf["option"]:
+        head, name = option.partition(".")[0], owner.rpartition(".")[2]
+        return f"{name} has no argument {head!r}{_close(head, [*_arguments(owner), 'class_path', 'init_args'])}"
+    if name := leaf["name"]:
+        return f"there is no class {name}{_close(name, sorted({one.__name__ for one in _family(base)}))}"
+    if leaf["lost"]:
+        return f"{owner} cannot be imported: {leaf['lost']}"
+    given = re.search(r"Given value: (.*)", message)
+    got = leaf["got"] or (given[1][:80] if given else "something else")
+    if leaf["base"]:
+        return f"expected a {leaf['base']}, got {got}"
+    # The other types of a union stand below, in lines of the same depth.
+    depth = len(line) - len(line.lstrip())
+    lines = [line] if leaf["got"] else [one for one in message.splitlines() if len(one) - len(one.lstrip()) == depth]
+    kinds = dict.fromkeys(kind for one in lines for kind in re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", one))
+    expected = " or ".join("null" if kind == "NoneType" else kind for kind in kinds) or leaf["expected"]
+    return f"expected {expected}, got {got}"
+
+
+def _close(name: str, known: Sequence[str]) -> str:
+    """What was probably meant; all that is known if that is not much."""
+    if close := get_close_matches(name, known, n=1):
+        return f"; did you mean {close[0]}?"
+    return f"; there are {', '.join(known)}" if 0 < len(known) <= 20 else ""
+
+
+def _arguments(path: str) -> list[str]:
+    """The arguments of a class."""
+    module, _, name = path.rpartition(".")
+    try:
+        owner = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError):
+        return []
+    return [
+        parameter.name
+        for parameter in inspect.signature(owner).parameters.values()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+
+
+def _family(base: type | None) -> Iterator[type]:
+    children: list[type] = base.__subclasses__() if base else []
+    for one in children:
+        if not one.__name__.startswith("_"):
+            yield one
+        yield from _family(one)

@@ -1,0 +1,57 @@
+"""The configs that come with mot-core: found by name, complete, and the values of the papers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from mot_core.cli.configs import FOLDER, find_config, shipped_configs
+
+NAMES = sorted(shipped_configs())
+
+
+def test_the_issue_names_them():
+    assert {"motip_dancetrack", "motr_mot17", "motip_synthetic", "motr_synthetic"} <= set(NAMES)
+
+
+def test_a_file_goes_before_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_config("motip_synthetic") == find_config("motip_synthetic.yaml") == FOLDER / "motip_synthetic.yaml"
+    Path("motip_synthetic").write_text("trainer: {max_epochs: 1}\n")
+    assert find_config("motip_synthetic") == Path("motip_synthetic")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("a: [1\n", "my.yaml is not YAML"), ("text\n", "must hold settings"), ("", "must hold settings")],
+)
+def test_files_that_are_no_configs(tmp_path, text, words):
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        find_config(str(path))
+
+
+def test_what_was_meant():
+    with pytest.raises(FileNotFoundError, match="did you mean motip_dancetrack"):
+        find_config("motip_dancetrak")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_they_say_how_to_run_them(name):
+    text = shipped_configs()[name].read_text()
+    assert text.startswith("# ")
+    assert f"mot fit --config {name}" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_they_build_what_they_name(name, build_config):
+    with torch.device("meta"):
+        model, data, trainer = build_config(name)
+    content = yaml.safe_load(shipped_configs()[name].read_text())
+    assert type(model).__name__ == content["model"]["class_path"]
+    assert type(data).__name__ == content["data"]["class_path"]
+    assert trainer.gradient_clip_val == 0.1
