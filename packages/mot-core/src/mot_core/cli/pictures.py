@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mot_core.io import Sequence, read_kitti, read_mot
 
@@ -17,10 +18,18 @@ def check_extras(*, plot: bool, video: bool) -> None:
             require(extra)
 
 
-def save_pictures(sequence: Sequence, result: Path, plot: bool, video: bool, on_frame: Callable[[], object]) -> None:
+def save_pictures(
+    sequence: Sequence,
+    result: Path,
+    plot: bool,
+    video: bool,
+    on_frame: Callable[[], object],
+    images: Callable[[int], Any] | None = None,
+) -> None:
     """Draw the tracks in the file ``result`` into a PNG and a video beside it.
 
     The PNG is a sheet of frames if the sequence has images, and its trajectories in space and time if it has none.
+    ``images`` reads the frames where they are no files of the sequence.
     """
     from mot_core.visualization import save_sheet, save_trajectories, save_video
     from mot_core.visualization.frames import has_images
@@ -28,7 +37,10 @@ def save_pictures(sequence: Sequence, result: Path, plot: bool, video: bool, on_
     read = read_kitti if sequence.rules.layout == "kitti" else read_mot
     tracks = read(result, kind="results")
     if plot:
-        save = save_sheet if has_images(sequence) else save_trajectories
-        save(sequence, tracks, result.with_suffix(".png"))
+        picture = result.with_suffix(".png")
+        if images or has_images(sequence):
+            save_sheet(sequence, tracks, picture, images=images)
+        else:
+            save_trajectories(sequence, tracks, picture)
     if video:
-        save_video(sequence, tracks, result.with_suffix(".mp4"), on_frame=on_frame)
+        save_video(sequence, tracks, result.with_suffix(".mp4"), on_frame=on_frame, images=images)

@@ -11,22 +11,31 @@ from mot_core.cli.parser import version
 from mot_core.io import open_atomic
 
 if TYPE_CHECKING:
-    from mot_core.cli.track import Job
+    from mot_core.cli.jobs import Job
 
 
-def write_record(arguments: argparse.Namespace, settings: Mapping[str, Any], jobs: Sequence[Job]) -> None:
-    """Write ``run.yaml`` with everything needed to repeat the run: input, version and all parameters."""
+def write_record(
+    arguments: argparse.Namespace, settings: Mapping[str, Any], source: Mapping[str, Any], jobs: Sequence[Job]
+) -> None:
+    """Write ``run.yaml`` with everything needed to repeat the run: input, version and all parameters.
+
+    Args:
+        arguments: of the command.
+        settings: parameters that the user gave.
+        source: where the others come from.
+        jobs: what was tracked.
+    """
     import yaml
 
-    parameters = {job.sequence.name: _parameters(job.tracker, settings) for job in jobs}
+    parameters = {job.sequence.name: dict(plain(job.parameters())) for job in jobs}
     shared = parameters[jobs[0].sequence.name]
     sequences = {}
     for job in jobs:
         name, numbers = job.sequence.name, job.sequence.frame_numbers()
         sequences[name] = {
             "benchmark": job.sequence.benchmark,
-            "detections": str(job.detections.path),
             "frames": f"{numbers[0]}-{numbers[-1]}",
+            **plain(job.details()),
             # A preset may set some parameters by sequence.
             **{key: value for key, value in parameters[name].items() if value != shared.get(key)},
         }
@@ -34,18 +43,13 @@ def write_record(arguments: argparse.Namespace, settings: Mapping[str, Any], job
         "mot_core": version(),
         "source": str(arguments.source),
         "tracker": arguments.tracker,
-        "preset": arguments.preset or "default",
+        **plain(source),
         "given": plain(settings),
         "parameters": shared,
         "sequences": sequences,
     }
     with open_atomic(arguments.output / "run.yaml") as file:
         yaml.safe_dump(record, file, sort_keys=False, width=110, default_flow_style=None)
-
-
-def _parameters(tracker: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All parameters of ``tracker``; of one that does not tell, those that were given."""
-    return dict(plain(tracker.parameters() if hasattr(tracker, "parameters") else settings))
 
 
 def plain(value: Any) -> Any:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-REDRAW = 25
-"""Frames between two updates: telling rich about every frame would cost as much as tracking it."""
+REDRAW = 0.1
+"""Seconds between two updates: telling rich about every frame would cost as much as tracking it."""
 
 
 def open_console(*, stderr: bool = False) -> Console:
@@ -60,6 +61,7 @@ class Progress:
         self._bar = progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._bar.add_task("", total=total)
         self._waiting = 0
+        self._drawn = 0.0
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -77,6 +79,7 @@ class Progress:
     def advance(self) -> None:
         """One frame is done."""
         self._waiting += 1
-        if self._waiting == REDRAW:
-            self._bar.advance(self._task, REDRAW)
-            self._waiting = 0
+        now = time.monotonic()
+        if now - self._drawn >= REDRAW:
+            self._bar.advance(self._task, self._waiting)
+            self._waiting, self._drawn = 0, now

@@ -1,72 +1,109 @@
-"""``mot track``: detections in, one result file per sequence out."""
+"""``mot track``: detections or images in, one result file per sequence out."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mot_core.cli.flags import Parameter, add_flags, given_flags, parameters_of, read_settings
+from mot_core.cli.jobs import Job, result_path, run_jobs, window
 from mot_core.cli.parser import Parser, add_benchmark, add_window
-from mot_core.cli.pictures import check_extras, save_pictures
-from mot_core.cli.record import write_record
-from mot_core.cli.terminal import Progress, open_console, print_table
-from mot_core.cli.trackers import build_tracker, installed_trackers, load_tracker
-from mot_core.io import BoxTable, KittiResultWriter, ResultWriter, Sequence, find_sequences
-from mot_core.structures import to_numpy
+from mot_core.cli.pictures import check_extras
+from mot_core.cli.trackers import build_tracker, installed_trackers, load_tracker, takes_images
+from mot_core.io import BoxTable, find_sequences
+from mot_core.structures import Tracks
 
 EPILOG = """\
 examples:
   mot track data/MOT17/train --tracker bytetrack --detections yolox --output out
   mot track data/MOT17/train --tracker ocsort --preset official --detections yolox --output out
   mot track data/mine/street --tracker sort --max-age 50 --plot --output out
+  mot track street.mp4 --tracker motip --checkpoint runs/first/last.ckpt --video --output out
 
 The parameters of a tracker are flags too: mot track --tracker NAME --help
 """
 
 
 @dataclass
-class Job:
-    """One sequence to track, and what came out."""
+class DetectionJob(Job):
+    """One sequence whose detections are tracked."""
 
-    sequence: Sequence
     detections: BoxTable
     tracker: Any
-    seconds: float = 0.0
-    rows: int = 0
-    identities: set[int] = field(default_factory=set)
+    settings: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self.with_classes = bool(len(self.detections)) and bool((self.detections.classes >= 0).all())
+
+    def steps(self) -> Iterator[tuple[int, Callable[[], Tracks]]]:
+        """Every frame, also those without detections."""
+        table, update = self.detections, self.tracker.update
+        for number in self.sequence.frame_numbers():
+            rows = table.frame(number)
+            classes = table.classes[rows] if self.with_classes else None
+            boxes, scores = table.boxes_xyxy[rows], table.scores[rows]
+            yield number, partial(update, boxes, scores, classes)
+
+    def parameters(self) -> dict[str, Any]:
+        """Those of the tracker; of one that does not tell, those that were given."""
+        tell = getattr(self.tracker, "parameters", None)
+        return dict(tell()) if tell else self.settings
+
+    def inputs(self) -> list[Path]:
+        """Detections and ground truth."""
+        return [path for path in (self.sequence.ground_truth_path, self.detections.path) if path]
+
+    def details(self) -> dict[str, Any]:
+        """The file of the detections."""
+        return {"detections": str(self.detections.path)}
+
+    def cells(self) -> dict[str, str]:
+        """The number of detections."""
+        return {"detections": str(len(self.detections))}
 
 
 def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     """Declare the arguments; those of the tracker that ``arguments`` name among them."""
     parser.epilog = EPILOG
-    parser.add_argument("source", metavar="SOURCE", type=Path, help="a sequence, or a folder of sequences")
+    probe = Parser(prog=parser.prog, add_help=False)
+    probe.add_argument("--tracker")
+    name = probe.parse_known_args(arguments)[0].tracker
+    tracker = None if name is None else load_tracker(name)
+    images = tracker is not None and takes_images(tracker)
+    what = "a sequence, or a folder of sequences"
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        type=Path,
+        help=f"{what}; with images, or a folder of images, or a video" if images else what,
+    )
     names = ", ".join(installed_trackers())
     parser.add_argument("--tracker", metavar="NAME", required=True, help=f"installed: {names}")
     parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder for DIR/<sequence>.txt")
+    add_benchmark(parser)
+    add_window(parser)
+    parser.add_argument("--config", metavar="FILE", type=Path, help="YAML with parameters of the tracker; flags win")
+    parser.add_argument("--plot", action="store_true", help="also save DIR/<sequence>.png")
+    parser.add_argument("--video", action="store_true", help="also save DIR/<sequence>.mp4")
+    if images:
+        from mot_core.cli.track_images import configure_images  # needs Lightning
+
+        assert tracker is not None
+        configure_images(parser, name, tracker)
+        return
     parser.add_argument(
         "--detections",
         metavar="NAME[,NAME]",
         default="det",
         help="read det/NAME.txt; of several the first that a sequence has (default: det)",
     )
-    add_benchmark(parser)
-    add_window(parser)
     parser.add_argument("--preset", metavar="NAME", help="named parameters of the tracker, such as official")
-    parser.add_argument("--config", metavar="FILE", type=Path, help="YAML with parameters of the tracker; flags win")
-    parser.add_argument("--plot", action="store_true", help="also save DIR/<sequence>.png")
-    parser.add_argument("--video", action="store_true", help="also save DIR/<sequence>.mp4")
     parameters: dict[str, Parameter] = {}
-    tracker = None
-    probe = Parser(prog=parser.prog, add_help=False)
-    probe.add_argument("--tracker")
-    name = probe.parse_known_args(arguments)[0].tracker
-    if name is not None:
-        tracker = load_tracker(name)
+    if tracker is not None:
         parameters = parameters_of(tracker)
         presets = ", ".join(getattr(tracker, "PRESETS", {})) or "none"
         add_flags(parser, f"parameters of {name} (presets: {presets})", parameters)
@@ -74,49 +111,29 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
 
 
 def run(arguments: argparse.Namespace, tracker: Callable[..., Any] | None, parameters: dict[str, Parameter]) -> int:
-    """Track all sequences and report; files of finished sequences stay whatever happens to later ones."""
+    """Read all detections, track all sequences and report."""
     assert tracker is not None, "--tracker is required"
     check_extras(plot=arguments.plot, video=arguments.video)
     settings = read_settings(arguments.config, parameters) if arguments.config else {}
     settings.update(given_flags(arguments, parameters))
     jobs = _prepare(arguments, tracker, settings)
-    done: list[Job] = []
-    steps = sum(job.sequence.length for job in jobs) * (2 if arguments.video else 1)
-    try:
-        with Progress(steps) as progress:
-            for job in jobs:
-                progress.describe(f"tracking {job.sequence.name}")
-                result = arguments.output / f"{job.sequence.name}.txt"
-                _track(job, result, progress.advance)
-                done.append(job)
-                if arguments.plot or arguments.video:
-                    progress.describe(f"drawing {job.sequence.name}")
-                    save_pictures(job.sequence, result, arguments.plot, arguments.video, progress.advance)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(_what_is_kept(done, jobs, arguments.output)) from None
-    finally:
-        if done:
-            write_record(arguments, settings, done)
-    _report(done, arguments.output)
+    run_jobs(arguments, jobs, settings, {"preset": arguments.preset or "default"})
     return 0
 
 
-def _prepare(arguments: argparse.Namespace, tracker: Callable[..., Any], settings: dict[str, Any]) -> list[Job]:
+def _prepare(
+    arguments: argparse.Namespace, tracker: Callable[..., Any], settings: dict[str, Any]
+) -> list[DetectionJob]:
     """Read all detections and build all trackers, so that bad input is found before anything is written."""
     jobs = []
     for sequence in find_sequences(arguments.source, benchmark=arguments.benchmark):
-        part = sequence
-        if arguments.frames:
-            part = sequence.window(*arguments.frames)
-        elif arguments.split == "half-val":
-            part = sequence.half_val()
+        part = window(sequence, arguments)
         built = build_tracker(tracker, arguments.preset, settings, part.benchmark, part.name)
         detections = part.detections(arguments.detections)
         _check_scores(detections, built, settings)
-        result = arguments.output / f"{part.name}.txt"
-        if result.resolve() in {path.resolve() for path in (part.ground_truth_path, detections.path) if path}:
-            raise ValueError(f"--output: {result} is an input of this sequence; choose another folder")
-        jobs.append(Job(part, detections, built))
+        job = DetectionJob(part, detections, built, settings)
+        result_path(job, arguments.output)
+        jobs.append(job)
     return jobs
 
 
@@ -131,57 +148,4 @@ def _check_scores(detections: BoxTable, tracker: object, settings: dict[str, Any
         raise ValueError(
             f"{detections.path}: the scores lie between {lowest:g} and {highest:g}, but the thresholds of the tracker "
             f"expect scores between 0 and 1; choose thresholds for these scores with {flags}"
-        )
-
-
-def _track(job: Job, result: Path, on_frame: Callable[[], None]) -> None:
-    """Track one sequence into ``result``, which appears when it is complete."""
-    sequence, table, update = job.sequence, job.detections, job.tracker.update
-    with_classes = bool(len(table)) and bool((table.classes >= 0).all())
-    is_kitti = sequence.rules.layout == "kitti"
-    with KittiResultWriter(result) if is_kitti else ResultWriter(result, with_classes=with_classes) as output:
-        for number in sequence.frame_numbers():
-            rows = table.frame(number)
-            classes = table.classes[rows] if with_classes else None
-            start = time.perf_counter()
-            try:
-                tracks = update(table.boxes_xyxy[rows], table.scores[rows], classes)
-            except ValueError as error:
-                raise ValueError(f"{sequence.name}, frame {number}: {error}") from error
-            job.seconds += time.perf_counter() - start
-            output.write(number, tracks)
-            job.rows += len(tracks)
-            job.identities.update(to_numpy(tracks.ids).tolist())
-            on_frame()
-
-
-def _what_is_kept(done: list[Job], jobs: list[Job], output: Path) -> str:
-    names = ", ".join(job.sequence.name for job in done) or "none"
-    return (
-        f"{len(done)} of {len(jobs)} sequences are finished and kept in {output} ({names}); "
-        "of the others nothing was written"
-    )
-
-
-def _report(done: list[Job], output: Path) -> None:
-    rows = [
-        [
-            job.sequence.name,
-            str(job.sequence.length),
-            str(len(job.detections)),
-            str(len(job.identities)),
-            str(job.rows),
-            f"{job.sequence.length / max(job.seconds, 1e-9):.0f}",
-        ]
-        for job in done
-    ]
-    columns = ["sequence", "frames", "detections", "tracks", "rows", "frames/s"]
-    print_table(f"results in {output}", columns, rows, open_console())
-    ours = {f"{job.sequence.name}.txt" for job in done}
-    others = sorted(path.name for path in output.glob("*.txt") if path.name not in ours)
-    if others:
-        print(
-            f"mot: note: {output} also holds results of other runs, which `mot eval` would score too: "
-            f"{', '.join(others)}",
-            file=sys.stderr,
         )

@@ -37,12 +37,22 @@ def load_tracker(name: str) -> Callable[..., Any]:
             f"--tracker: {name} ({point.value}{package}) cannot be loaded: {type(error).__name__}: {error}; "
             f"other trackers: {others or 'none'}"
         ) from error
-    if not callable(getattr(tracker, "update", None)):
+    if not (callable(getattr(tracker, "update", None)) or takes_images(tracker)):
         raise ValueError(
             f"--tracker: {name} ({point.value}) is not a tracker: it has no method update(boxes_xyxy, scores, "
             "classes, timestamp)"
         )
     return cast(Callable[..., Any], tracker)
+
+
+def takes_images(tracker: object) -> bool:
+    """Whether it is a :class:`mot_core.trackers.Tracker`, which takes images; told without importing that class.
+
+    >>> from mot_core.association import Sort
+    >>> takes_images(Sort)
+    False
+    """
+    return callable(getattr(tracker, "from_checkpoint", None))
 
 
 def build_tracker(

@@ -57,6 +57,7 @@ class MOTR(Tracker):
     capabilities = frozenset(
         {"features", "decoder_layer", "embeddings", "live_boxes", "ids", "track_queries", "box_head"}
     )
+    online = ("birth_threshold", "keep_threshold", "miss_tolerance", "report_threshold", "min_area")
     accepts: ClassVar[Mapping[str, frozenset[str]]] = {
         "object_supervision": frozenset({"all"}),
         "query_update": frozenset({"plugin"}),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from mot_core.io import BoxTable, Sequence
+
+Images: TypeAlias = Callable[[int], Any]
+"""Reads the frame of a number, ``(H, W, 3)`` uint8."""
 
 CANVAS = (244, 244, 242)
 SMALLEST_SIDE = 960
@@ -26,10 +30,20 @@ class TrackedFrames:
         tracks: rows of a result or of a ground truth.
         tail: seconds that the trail behind a box reaches back.
         magnify: factor of size; 0 enlarges frames whose longer side is below 960 pixels, so that labels can be read.
+        images: reads the frames, where they are no files of the sequence.
     """
 
-    def __init__(self, sequence: Sequence, tracks: BoxTable, *, tail: float = 1.0, magnify: float = 0) -> None:
+    def __init__(
+        self,
+        sequence: Sequence,
+        tracks: BoxTable,
+        *,
+        tail: float = 1.0,
+        magnify: float = 0,
+        images: Images | None = None,
+    ) -> None:
         self.sequence = sequence
+        self.images = images
         self.tracks = tracks
         height, width = sequence.image_size or _first_image_size(sequence) or _extent(tracks)
         self.scale = magnify or max(1, round(SMALLEST_SIDE / max(height, width)))
@@ -49,6 +63,8 @@ class TrackedFrames:
     def _background(self, frame: int) -> Image.Image:
         from PIL import Image
 
+        if self.images is not None:
+            return Image.fromarray(self.images(frame)).resize(self.size, Image.Resampling.BILINEAR)
         path = self.sequence.image_path(frame)
         if path is None or not path.is_file():
             return Image.new("RGB", self.size, CANVAS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mot_core.io.atomic import atomic_path
 from mot_core.visualization.extras import require
-from mot_core.visualization.frames import TrackedFrames
+from mot_core.visualization.frames import Images, TrackedFrames
 
 if TYPE_CHECKING:
     from mot_core.io import BoxTable, Sequence
@@ -16,7 +16,15 @@ GUTTER = 12
 CELL_WIDTH = 800
 
 
-def save_sheet(sequence: Sequence, tracks: BoxTable, path: str | Path, *, columns: int = 3, rows: int = 2) -> Path:
+def save_sheet(
+    sequence: Sequence,
+    tracks: BoxTable,
+    path: str | Path,
+    *,
+    columns: int = 3,
+    rows: int = 2,
+    images: Images | None = None,
+) -> Path:
     """Save a PNG of ``columns * rows`` frames, evenly spread over the sequence, with boxes, identities and trails.
 
     Args:
@@ -25,6 +33,7 @@ def save_sheet(sequence: Sequence, tracks: BoxTable, path: str | Path, *, column
         path: file to write, replaced only once it is complete.
         columns: frames side by side.
         rows: frames one below the other.
+        images: reads the frame of a number, ``(H, W, 3)`` uint8, where they are no files of the sequence.
 
     Returns:
         The path.
@@ -49,10 +58,10 @@ def save_sheet(sequence: Sequence, tracks: BoxTable, path: str | Path, *, column
     numbers = sequence.frame_numbers()
     count = min(columns * rows, len(numbers))
     shown = [numbers[int((i + 0.5) * len(numbers) / count)] for i in range(count)]
-    frames = TrackedFrames(sequence, tracks, tail=2.0)
+    frames = TrackedFrames(sequence, tracks, tail=2.0, images=images)
     # Drawn large and then reduced: slanted lines and letters come out smooth.
     factor = max(1.0, 2 * CELL_WIDTH / frames.size[0]) * frames.scale
-    frames = TrackedFrames(sequence, tracks, tail=2.0, magnify=factor)
+    frames = TrackedFrames(sequence, tracks, tail=2.0, magnify=factor, images=images)
     width, height = CELL_WIDTH, round(CELL_WIDTH * frames.size[1] / frames.size[0])
     columns = min(columns, count)
     lines = -(-count // columns)

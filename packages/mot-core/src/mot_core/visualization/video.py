@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mot_core.io.atomic import atomic_path
 from mot_core.visualization.extras import require
-from mot_core.visualization.frames import TrackedFrames
+from mot_core.visualization.frames import Images, TrackedFrames
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,7 +22,12 @@ CODECS = [("libx264", {"crf": "23", "preset": "veryfast"}), ("mpeg4", {"b": "800
 
 
 def save_video(
-    sequence: Sequence, tracks: BoxTable, path: str | Path, *, on_frame: Callable[[], object] = lambda: None
+    sequence: Sequence,
+    tracks: BoxTable,
+    path: str | Path,
+    *,
+    on_frame: Callable[[], object] = lambda: None,
+    images: Images | None = None,
 ) -> Path:
     """Save an mp4 of all frames of ``sequence`` with ``tracks`` drawn in; without images, on a plain canvas.
 
@@ -31,6 +36,7 @@ def save_video(
         tracks: rows of a result or of a ground truth.
         path: file to write, replaced only once it is complete.
         on_frame: called after every frame, for a progress bar.
+        images: reads the frame of a number, ``(H, W, 3)`` uint8, where they are no files of the sequence.
 
     Returns:
         The path.
@@ -50,7 +56,7 @@ def save_video(
     20
     """
     require("video")
-    frames = TrackedFrames(sequence, tracks)
+    frames = TrackedFrames(sequence, tracks, images=images)
 
     def pictures() -> Iterator[Image.Image]:
         for number in sequence.frame_numbers():
