@@ -17,7 +17,7 @@ from mot_core.data import Augmentation, MOTDataModule, SyntheticVideo
 from mot_core.io import read_kitti, read_mot
 from mot_core.nn import SetCriterion
 from mot_core.structures import ClipOutput
-from mot_core.trackers import MOTIP, MOTR, DetectorSettings, Tracker, frame_output
+from mot_core.trackers import DetectorSettings, Tracker, frame_output
 from mot_core.visualization import write_video
 
 SMALL = DetectorSettings(
@@ -218,7 +218,7 @@ def test_a_video_file(toy, videos, checkpoint, tmp_path):
     names = sorted((videos / "synthetic-train-4-0" / "img1").iterdir())
     pictures = [Image.open(name).convert("RGB") for name in names]
     write_video(tmp_path / "street.mp4", pictures, 12)
-    done = toy(tmp_path / "street.mp4", "--video", "--plot")
+    done = toy(tmp_path / "street.mp4", "--video")
     assert (done.code, done.err) == (0, "")
     rows = table(tmp_path / "out" / "street.txt")
     # What the codec left of the frames, as files.
@@ -375,55 +375,3 @@ def test_results_do_not_overwrite_the_ground_truth(toy, videos, tmp_path, mot, c
     done = mot("track", folder, "--tracker", "toy", "--checkpoint", checkpoint, "--output", folder / "gt")
     assert done.code == 1
     assert "is an input of this sequence" in done.err
-
-
-@pytest.mark.parametrize(
-    ("name", "thresholds"),
-    [
-        ("motip", ["--detection-threshold", 0, "--newborn-threshold", 0, "--miss-tolerance", 5]),
-        ("motr", ["--birth-threshold", 0, "--keep-threshold", 0, "--report-threshold", 0, "--min-area", 0]),
-    ],
-)
-def test_the_trackers_that_are_installed(mot, videos, tmp_path, name, thresholds):
-    torch.manual_seed(0)
-    content = {}
-    tracker = MOTIP(SMALL, id_layers=1) if name == "motip" else MOTR(SMALL)
-    tracker.on_save_checkpoint(content)
-    torch.save({**content, "state_dict": tracker.state_dict()}, tmp_path / "random.ckpt")
-    arguments = ["--tracker", name, "--checkpoint", tmp_path / "random.ckpt", "--output", tmp_path / "out"]
-    done = mot("track", videos / "synthetic-train-4-0", "--frames", "2-4", *arguments, *thresholds)
-    assert done.code == 0, done.err
-    rows = table(tmp_path / "out" / "synthetic-train-4-0.txt")
-    assert sorted(set(rows[:, 0])) == [2, 3, 4]
-    other = "motr" if name == "motip" else "motip"
-    done = mot("track", videos, *("--tracker", other), *arguments[2:])
-    assert done.code == 1
-    assert f"random.ckpt holds a tracker of class '{name.upper()}'; known here: {other.upper()}" in done.err
-
-
-@pytest.mark.parametrize("folder", ["flies/fly-clip", "MOT15/train/PETS09-S2L1"])
-def test_real_frames(mot, mot_data, tmp_path, folder):
-    torch.manual_seed(0)
-    content = {}
-    tracker = MOTIP(SMALL, id_layers=1)
-    tracker.on_save_checkpoint(content)
-    torch.save({**content, "state_dict": tracker.state_dict()}, tmp_path / "random.ckpt")
-    done = mot(
-        *(
-            "track",
-            mot_data / folder,
-            "--tracker",
-            "motip",
-            "--checkpoint",
-            tmp_path / "random.ckpt",
-            "--frames",
-            "5-7",
-        ),
-        *("--detection-threshold", 0, "--newborn-threshold", 0, "--resize", 120, 200, "--video"),
-        *("--output", tmp_path / "out"),
-    )
-    assert (done.code, done.err) == (0, "")
-    name = folder.rsplit("/", 1)[-1]
-    assert sorted(set(table(tmp_path / "out" / f"{name}.txt")[:, 0])) == [5, 6, 7]
-    with av.open(str(tmp_path / "out" / f"{name}.mp4")) as video:
-        assert video.streams.video[0].frames == 3

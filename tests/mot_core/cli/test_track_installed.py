@@ -1,0 +1,69 @@
+"""`mot track` with MOTIP and MOTR, as they are installed, with random weights; on real frames too."""
+
+from __future__ import annotations
+
+import av
+import pytest
+import torch
+
+from mot_core.data import SyntheticVideo
+from mot_core.io import read_mot
+from mot_core.trackers import MOTIP, MOTR, DetectorSettings
+
+SMALL = DetectorSettings(
+    "small", num_queries=8, embed_dim=32, num_heads=4, ffn_dim=32, num_levels=3, num_encoder_layers=1,
+    num_decoder_layers=2,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "thresholds"),
+    [
+        ("motip", ["--detection-threshold", 0, "--newborn-threshold", 0, "--miss-tolerance", 5]),
+        ("motr", ["--birth-threshold", 0, "--keep-threshold", 0, "--report-threshold", 0, "--min-area", 0]),
+    ],
+)
+def test_the_trackers_that_are_installed(mot, tmp_path, name, thresholds):
+    video = SyntheticVideo(num_videos=1, num_frames=5, image_size=(48, 64)).save(tmp_path / "videos", 0)
+    torch.manual_seed(0)
+    content = {}
+    tracker = MOTIP(SMALL, id_layers=1) if name == "motip" else MOTR(SMALL)
+    tracker.on_save_checkpoint(content)
+    torch.save({**content, "state_dict": tracker.state_dict()}, tmp_path / "random.ckpt")
+    arguments = ["--tracker", name, "--checkpoint", tmp_path / "random.ckpt", "--output", tmp_path / "out"]
+    done = mot("track", video, "--frames", "2-4", *arguments, *thresholds)
+    assert done.code == 0, done.err
+    results = read_mot(tmp_path / "out" / f"{video.name}.txt", kind="results")
+    assert sorted(set(results.frames.tolist())) == [2, 3, 4]
+    other = "motr" if name == "motip" else "motip"
+    done = mot("track", video, *("--tracker", other), *arguments[2:])
+    assert done.code == 1
+    assert f"random.ckpt holds a tracker of class '{name.upper()}'; known here: {other.upper()}" in done.err
+
+
+@pytest.mark.parametrize("folder", ["flies/fly-clip", "MOT15/train/PETS09-S2L1"])
+def test_real_frames(mot, mot_data, tmp_path, folder):
+    torch.manual_seed(0)
+    content = {}
+    tracker = MOTIP(SMALL, id_layers=1)
+    tracker.on_save_checkpoint(content)
+    torch.save({**content, "state_dict": tracker.state_dict()}, tmp_path / "random.ckpt")
+    done = mot(
+        *(
+            "track",
+            mot_data / folder,
+            "--tracker",
+            "motip",
+            "--checkpoint",
+            tmp_path / "random.ckpt",
+            "--frames",
+            "5-7",
+        ),
+        *("--detection-threshold", 0, "--newborn-threshold", 0, "--resize", 120, 200, "--video"),
+        *("--output", tmp_path / "out"),
+    )
+    assert (done.code, done.err) == (0, "")
+    name = folder.rsplit("/", 1)[-1]
+    assert sorted(set(read_mot(tmp_path / "out" / f"{name}.txt", kind="results").frames.tolist())) == [5, 6, 7]
+    with av.open(str(tmp_path / "out" / f"{name}.mp4")) as video:
+        assert video.streams.video[0].frames == 3
