@@ -58,11 +58,10 @@ def seen_clip(tracker, schedule, seed=1, name="clip"):
     for time, present in enumerate(schedule):
         # What is matched in a frame does not change what is seen in it.
         so_far = batch_of(images[:, : time + 1], [*targets, targets_of({})], name)
-        with torch.no_grad():
-            frame = follow(tracker, so_far)[time][0]
+        frame = follow(tracker, so_far)[time][0]
         carried = frame.track_ids[0].tolist()
         rows = {one: carried.index(one) if one in carried else one for one in present}
-        targets.append(targets_of({one: 1.01 * frame.boxes_cxcywh[0, row] for one, row in rows.items()}))
+        targets.append(targets_of({one: 1.01 * frame.boxes_cxcywh[0, row].detach() for one, row in rows.items()}))
     return batch_of(images, targets, name)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from motr_clips import batch_of, follow, images_of, merge, seen_clip, targets_of, tiny_motr
 
+from mot_core.plugins import Plugin
 from mot_core.trackers.track_queries import next_ids
 
 
@@ -176,3 +177,83 @@ def test_targets_that_are_not_finite():
     wrong = targets_of({0: torch.tensor([float("nan")] * 4, dtype=torch.float64)})
     with pytest.raises(ValueError, match="not finite"):
         tracker.losses(batch_of(images_of(1, 1), [wrong]))
+
+
+class Asks(Plugin):
+    """Wants options of the tracker, and keeps the tracks of every frame."""
+
+    name = "asks"
+
+    def __init__(self, **options):
+        super().__init__()
+        self.options, self.seen = options, []
+
+    def setup(self, spec):
+        return self.options
+
+    def on_tracks_update(self, frame, tracks, ctx):
+        self.seen.append(tracks)
+        return tracks
+
+
+def test_detections_of_all_objects_for_a_plugin():
+    tracker = tiny_motr(Asks(object_supervision="all"), drop=0, insert=1.0)
+    batch = seen_clip(tracker, [[0, 1], [0, 1, 2], [0, 1, 2]])
+    tracker.plugins["asks"].seen.clear()
+    frames = [frame for frame, _, _ in follow(tracker, batch)]
+    for frame, objects in zip(frames, (2, 3, 3), strict=True):
+        detections = frame.gt_index[0, :8]
+        assert sorted(detections[detections >= 0].tolist()) == list(range(objects)), "one slot of each object"
+    tracks = [sorted(frame.gt_index[0][(frame.track_ids >= 0)[0]].tolist()) for frame in frames]
+    assert tracks == [[], [0, 1], [0, 1, 2]]
+    # Only objects without a track give births, and no detection of a followed object goes on as a false positive.
+    for frame, state in zip(frames[1:], tracker.plugins["asks"].seen[1:], strict=False):
+        ids = state.ids[0][state.ids[0] >= 0].tolist()
+        assert sorted(ids) == [0, 1, 2]
+        false = state.boxes_cxcywh[0][state.ids[0] < 0]
+        matched = frame.boxes_cxcywh[0][frame.gt_index[0] >= 0]
+        assert not (false[:, None] == matched).all(-1).any()
+
+
+def test_a_plugin_keeps_tracks_and_updates_queries():
+    batch = seen_clip(tiny_motr(drop=0, insert=0), [[0, 1], [0, 1], [0, 1]])
+    moved = torch.tensor([[0.9, 0.9, 0.02, 0.02]]).double()
+    targets = tuple(
+        replace(one, boxes_cxcywh=torch.cat([moved[None], one.boxes_cxcywh[:, 1:]], 1)) for one in batch.targets
+    )
+    tracker = tiny_motr(Asks(keep_rule="plugin", query_update="plugin"), drop=1.0, insert=1.0)
+    frames = [frame for frame, _, _ in follow(tracker, replace(batch, targets=targets))]
+    assert [frame.track_ids[frame.is_track].sort().values.tolist() for frame in frames] == [[], [0, 1], [0, 1]]
+    slots = (frames[0].gt_index[0] >= 0).nonzero().squeeze(1)
+    assert torch.equal(tracker.plugins["asks"].seen[0].queries[0], tracker.detector.query_embed.weight[slots])
+
+
+class Idle(Plugin):
+    """Looks at everything and has parameters, but no weight."""
+
+    name = "idle"
+
+    def __init__(self):
+        super().__init__(weight=0)
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def on_embeddings(self, frame, ctx):
+        torch.rand(3)
+        return frame
+
+    def on_tracks_update(self, frame, tracks, ctx):
+        return replace(tracks)
+
+    def on_clip_loss(self, clip, ctx):
+        return {"size": self.scale * sum(frame.boxes_cxcywh.sum() for frame in clip.frames)}
+
+
+def test_a_plugin_without_weight_changes_no_bit():
+    found = []
+    for plugins in ([], [Idle()]):
+        tracker = tiny_motr(*plugins, drop=0.3, insert=0.6)
+        losses, clip = tracker.losses(merge(*make_two(tracker)))
+        sum(losses[name] for name in ("class", "l1", "giou", "aux_class")).backward()
+        named = [one for name, one in tracker.named_parameters() if not name.startswith("plugins.")]
+        found.append([*(frame.boxes_cxcywh for frame in clip.frames), *(one.grad for one in named), *named])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
