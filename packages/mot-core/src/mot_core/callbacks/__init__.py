@@ -5,7 +5,8 @@
 'runs/results'
 """
 
+from mot_core.callbacks.memory import MemoryEstimate
 from mot_core.callbacks.results_writer import ResultsWriter
 from mot_core.callbacks.track_video import TrackVideo
 
-__all__ = ["ResultsWriter", "TrackVideo"]
+__all__ = ["MemoryEstimate", "ResultsWriter", "TrackVideo"]

@@ -1,0 +1,104 @@
+"""How much memory training will need, told before the first step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
+from rich.console import Console
+from rich.table import Table
+
+from mot_core.batch import ClipBatch
+from mot_core.trackers import Tracker
+from mot_core.trackers.memory import StepMemory, estimate_memory
+
+
+class MemoryEstimate(Callback):
+    """Prints before the first step how much memory a step will need, and warns where the device has less.
+
+    The shapes are those of the first batch; no memory is needed to find out, and a second or two.
+
+    >>> MemoryEstimate().state_dict()
+    {}
+    """
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Print the estimate, once, in the first process."""
+        if self._told or not trainer.is_global_zero:
+            return
+        self._told = True
+        if not isinstance(pl_module, Tracker) or not isinstance(batch, ClipBatch):
+            raise TypeError(
+                f"MemoryEstimate knows a mot_core.trackers.Tracker and its batches, got {type(pl_module).__name__} "
+                f"and {type(batch).__name__}"
+            )
+        height, width = batch.images.shape[-2:]
+        mixed = str(trainer.precision).endswith("mixed")
+        estimate = estimate_memory(pl_module, (height, width), batch.num_frames, len(batch), mixed=mixed)
+        available = available_memory(pl_module.device)
+        title = f"memory of a training step: {len(batch)} x {batch.num_frames} frames of {height} x {width}"
+        Console(markup=False, emoji=False, highlight=False).print(_table(title, estimate, available))
+        if available is not None and estimate.total > available:
+            rank_zero_warn(complaint(estimate, available, pl_module))
+
+
+def available_memory(device: torch.device | str) -> int | None:
+    """Bytes that this process can have on a device, what it has already included; None where nobody tells.
+
+    >>> available_memory("meta") is None
+    True
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
+    table = Path("/proc/meminfo")
+    if device.type != "cpu" or not table.is_file():
+        return None
+    lines = dict(line.split(":", 1) for line in table.read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) * 1024
+
+
+def complaint(estimate: StepMemory, available: int, tracker: Tracker) -> str:
+    """What is wrong, and what can be done about it."""
+    advice = ["smaller images"]
+    if estimate.frames > 1:
+        advice.insert(0, "shorter clips")
+    if estimate.frames_kept > 1 and hasattr(tracker, "gradient_frames"):
+        advice.insert(0, "a smaller gradient_frames")
+    if not tracker.checkpointing:
+        advice.insert(0, "checkpointing=true")
+    return (
+        f"a training step needs at least {_size(estimate.total)} of memory and {_size(available)} are there: "
+        f"use {', '.join(advice[:-1])}{' or ' if advice[:-1] else ''}{advice[-1]}"
+    )
+
+
+def _table(title: str, estimate: StepMemory, available: int | None) -> Table:
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_column("what")
+    table.add_column("bytes", justify="right", no_wrap=True)
+    rows = {
+        "parameters": estimate.parameters,
+        "gradients": estimate.gradients,
+        "states of the optimiser": estimate.optimizer,
+        "images": estimate.images,
+        f"detector, {estimate.frames_kept} of {estimate.frames} frames for backward": estimate.activations,
+        "  one frame of each clip": estimate.frame,
+    }
+    for name, size in rows.items():
+        table.add_row(name, _size(size))
+    table.add_section()
+    table.add_row("at least", _size(estimate.total), style="bold")
+    if available is not None:
+        table.add_row("available", _size(available))
+    return table
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
