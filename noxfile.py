@@ -69,6 +69,18 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session(python=False, requires=["dev"], default=False)
+def demo_train(session: nox.Session) -> None:
+    """Train the small MOTIP on synthetic video and test it beside ByteTrack: about eight minutes on one core."""
+    _run_in_dev(session, "python", "examples/demo_train.py", *session.posargs)
+
+
+@nox.session(python=False, requires=["dev"], default=False)
+def learn(session: nox.Session) -> None:
+    """Train both small trackers with three seeds and write docs/results.md anew: long, goes on where it stopped."""
+    _run_in_dev(session, "python", "benchmarks/learning.py", *session.posargs)
+
+
+@nox.session(python=False, requires=["dev"], default=False)
 def api(session: nox.Session) -> None:
     """Write tests/api_surface.json anew, after a wanted change of the public interface."""
     _run_in_dev(session, "python", "tests/test_api_surface.py")

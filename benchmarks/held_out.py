@@ -1,0 +1,95 @@
+"""How well a trained tracker does on unseen video, beside trackers without appearance on its own detections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mot_core.association import ByteTrack, OCSort, OnlineTracker, Sort
+from mot_core.batch import ClipBatch
+from mot_core.boxes import cxcywh_to_xyxy
+from mot_core.evaluation import Scores, TrackingMetrics
+from mot_core.nn import DetectorOutput
+from mot_core.trackers import Tracker
+
+DETECTION = 0.4  # score from which a detection counts
+METRICS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW")
+# A detector trained for minutes is less sure of itself than those the default thresholds were made for: all trackers
+# use detections from 0.4 on and begin tracks at 0.5.
+BASELINES: dict[str, Callable[[], OnlineTracker]] = {
+    "SORT": lambda: Sort(score_threshold=DETECTION),
+    "ByteTrack": lambda: ByteTrack(track_threshold=DETECTION, birth_threshold=0.5),
+    "OC-SORT": lambda: OCSort(score_threshold=DETECTION),
+}
+
+
+def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[str, Any]:
+    """Track frames in their order and score everything on them.
+
+    Returns:
+        ``recall`` and ``precision`` of the detections at an IoU of 0.5 in percent, ``frames``, ``objects``, and under
+        ``trackers`` the metrics of ``name`` and of every baseline.
+    """
+    outputs: list[DetectorOutput] = []
+    detect = tracker.detect
+
+    def listen(*arguments: Any) -> Any:
+        result = detect(*arguments)
+        outputs.append(result[0])
+        return result
+
+    metrics = {one: TrackingMetrics() for one in (name, *BASELINES)}
+    detections, sequence, count = TrackingMetrics(), "", 0
+    baselines: dict[str, OnlineTracker] = {}
+    tracker.eval()
+    tracker.detect = listen  # what it detects is not reported
+    try:
+        for batch in frames:
+            count += 1
+            if batch.sequences[0] != sequence:
+                sequence = batch.sequences[0]
+                baselines = {one: make() for one, make in BASELINES.items()}
+            truth = _truth(batch)
+            tracks = tracker.track(batch)
+            metrics[name].update(*truth[0], tracks.ids, tracks.boxes_xyxy, **truth[1])
+            boxes, scores = _boxes(outputs.pop(), batch)
+            strong = scores > DETECTION
+            detections.update(*truth[0], torch.arange(int(strong.sum())), boxes[strong], **truth[1])
+            for one, baseline in baselines.items():
+                tracks = baseline.update(boxes, scores)
+                metrics[one].update(*truth[0], tracks.ids, tracks.boxes_xyxy, **truth[1])
+    finally:
+        tracker.detect = detect
+    found = Scores.combine(detections.per_sequence().values())
+    return {
+        "frames": count,
+        "objects": found["GT_Dets"],
+        "recall": found["CLR_Re"],
+        "precision": found["CLR_Pr"],
+        "trackers": {
+            one: {key: values[key].item() for key in METRICS}
+            for one, values in ((one, metric.compute()) for one, metric in metrics.items())
+        },
+    }
+
+
+def _boxes(output: DetectorOutput, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+    """``(N, 4)`` corners in pixels of the frame and ``(N,)`` scores."""
+    return _pixels(output.boxes_cxcywh[-1, 0], batch), output.logits[-1, 0].sigmoid().amax(-1)
+
+
+def _truth(batch: ClipBatch) -> tuple[tuple[str, int], dict[str, Tensor]]:
+    """The frame, and what is in it."""
+    assert batch.targets is not None, "unseen video has ground truth"
+    truth = batch.targets[0]
+    boxes, valid, ignore = _pixels(truth.boxes_cxcywh[0], batch), truth.valid[0], truth.extras["ignore"][0]
+    given = {"gt_ids": truth.ids[0][valid], "gt_boxes_xyxy": boxes[valid], "ignore_boxes_xyxy": boxes[ignore]}
+    return (batch.sequences[0], int(batch.times[0, 0])), given
+
+
+def _pixels(boxes_cxcywh: Tensor, batch: ClipBatch) -> Tensor:
+    height, width = batch.original_size[0].tolist()
+    return cxcywh_to_xyxy(boxes_cxcywh) * boxes_cxcywh.new_tensor([width, height, width, height])

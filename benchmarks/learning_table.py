@@ -1,0 +1,72 @@
+"""docs/results.md: the tables between its markers come from ``results/learning.jsonl``, the words are written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, TypeAlias
+
+from provenance import ROOT
+
+RESULTS = Path(__file__).with_name("results") / "learning.jsonl"
+PAGE = ROOT / "docs" / "results.md"
+BEGIN, END = "<!-- learning: begin -->", "<!-- learning: end -->"
+METRICS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW")
+
+Line: TypeAlias = Mapping[str, Any]
+
+
+def refresh(results: Path = RESULTS, page: Path = PAGE) -> None:
+    """Put the tables of ``results`` between the markers of ``page``."""
+    text = page.read_text(encoding="utf-8")
+    head, rest = text.split(BEGIN)
+    tail = rest.split(END)[1]
+    page.write_text(f"{head}{BEGIN}\n\n{render(read(results))}\n\n{END}{tail}", encoding="utf-8")
+
+
+def read(results: Path = RESULTS) -> list[Line]:
+    """The last line of every tracker and seed, in order."""
+    lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    newest = {(line["tracker"], line["seed"]): line for line in lines}
+    return [newest[key] for key in sorted(newest)]
+
+
+def render(lines: Sequence[Line]) -> str:
+    """Everything as Markdown: for each tracker what it cost, and its metrics beside the baselines."""
+    parts = []
+    for name in sorted({line["tracker"] for line in lines}):
+        parts += _tracker(name, [line for line in lines if line["tracker"] == name])
+    return "\n\n".join(parts)
+
+
+def _tracker(name: str, lines: Sequence[Line]) -> list[str]:
+    first = lines[0]
+    seeds = ", ".join(str(line["seed"]) for line in lines)
+    tests = [line["test"] for line in lines]
+    machine = first["machine"]
+    commits = " and ".join(sorted({f"{line['date'][:10]} at commit {line['commit']}" for line in lines}))
+    rows = []
+    for tracker in tests[0]["trackers"]:
+        scores = [test["trackers"][tracker] for test in tests]
+        rows.append((tracker, *(_spread([score[key] for score in scores]) for key in METRICS)))
+    return [
+        f"### {name}",
+        f"{first['parameters'] / 1e6:.2f} million parameters, seeds {seeds}: {first['steps']:,} steps of one clip in "
+        f"{_spread([line['cpu_minutes'] for line in lines])} minutes on one core ({machine['cpu']}, "
+        f"{machine['system']}; {commits}). Detections at IoU 0.5: recall {_spread([t['recall'] for t in tests])} %, "
+        f"precision {_spread([t['precision'] for t in tests])} %.",
+        _markdown(("on its detections", *METRICS), rows),
+    ]
+
+
+def _spread(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return f"{values[0]:.1f}"
+    return f"{mean(values):.1f} ± {stdev(values):.1f}"
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
