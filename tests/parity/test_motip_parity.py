@@ -8,6 +8,7 @@ from golden import ATOL, RTOL, read_pack
 
 from mot_core.checkpoints import load_motip
 from mot_core.nn import DeformableDETR, IDDecoder, IdentityMemory, ResNet50, TrackTokens, TrajectoryModel, id_loss
+from mot_core.trackers import MOTIP
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +159,20 @@ def test_identities_end_to_end(pack, built):
             assert centres == pytest.approx(expected["cx_norm"])
     finally:
         weight.div_(4)
+
+
+def test_tracker_takes_the_motip_in_fdta(mot_golden):
+    """Through the tracker, by its own names."""
+    pack = read_pack(mot_golden, "fdta")
+    with torch.device("meta"):
+        tracker = MOTIP()
+        state = {name: torch.empty(shape) for name, shape, *_ in pack.data["keys"]}
+        for name, _, *remark in pack.data["keys"]:
+            if remark and remark[0].startswith("alias_of:"):
+                state[name] = state[remark[0].removeprefix("alias_of:")]
+    report = tracker.import_weights(state)
+    assert len(report.used) + len(report.unused) == 859
+    assert (report.missing, report.remade) == ((), {})
+    assert set(report.used.values()) == set(tracker.state_dict())
+    adapters = ("depth_predictor", "trajectory_embedding", "cross_attn_depth", "norm_depth")
+    assert all(any(part in name for part in adapters) for name in report.unused)
