@@ -7,6 +7,7 @@
 
 from mot_core.callbacks.memory import MemoryEstimate
 from mot_core.callbacks.results_writer import ResultsWriter
+from mot_core.callbacks.similarity import EmbeddingSimilarity
 from mot_core.callbacks.track_video import TrackVideo
 
-__all__ = ["MemoryEstimate", "ResultsWriter", "TrackVideo"]
+__all__ = ["EmbeddingSimilarity", "MemoryEstimate", "ResultsWriter", "TrackVideo"]

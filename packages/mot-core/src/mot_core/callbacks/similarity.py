@@ -1,0 +1,180 @@
+"""Do the embeddings of different objects differ? The first thing to look at where identities are mixed up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from mot_core.callbacks.folders import run_folder
+from mot_core.io import open_atomic
+from mot_core.io.atomic import atomic_path
+from mot_core.nn import DetectorOutput
+from mot_core.structures import TrackerSpec
+from mot_core.tap import Tap
+from mot_core.trackers import Tracker
+from mot_core.visualization.extras import require
+
+HIGH = 0.9
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+class EmbeddingSimilarity(Callback):
+    """Cosine similarity between the embeddings of different objects of a frame, in validation (FDTA, figure 1).
+
+    In trackers built on DETR more than 80 % of the pairs are above 0.9: embeddings tell objects from background but not
+    from each other. Logged are ``val/similarity_above_0.9`` (a share), ``val/similarity_mean`` and
+    ``val/similarity_median``; ``similarity/epoch-003.json`` has the histogram, and the PNG beside it shows it (needs
+    the extra ``[plot]``). Objects are the slots of the detector with a score above ``min_score``.
+
+    Args:
+        every_n_epochs: of the training; a validation by itself always counts.
+        bins: of the histogram, from -1 to 1; quantiles are exact to the width of a bin.
+        min_score: of an object.
+        folder: of the files; None: ``similarity`` in the folder of the run.
+
+    >>> EmbeddingSimilarity(bins=40).bins
+    40
+    """
+
+    def __init__(
+        self, every_n_epochs: int = 1, bins: int = 200, min_score: float = 0.5, folder: str | Path | None = None
+    ) -> None:
+        for name, value in (("every_n_epochs", every_n_epochs), ("bins", bins)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.every_n_epochs = every_n_epochs
+        self.bins = bins
+        self.min_score = min_score
+        self.folder = folder
+        self._tap: Tap | None = None  # only while it measures
+        self._sums = torch.zeros(0)
+        self._draws = True
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find out whether a picture can be drawn."""
+        if not isinstance(pl_module, Tracker):
+            raise TypeError(
+                f"EmbeddingSimilarity looks into the detector of a mot_core.trackers.Tracker, got "
+                f"{type(pl_module).__name__}"
+            )
+        try:
+            require("plot")
+        except ModuleNotFoundError as error:
+            self._draws = False
+            rank_zero_info(f"EmbeddingSimilarity writes numbers only: {error}")
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to look at what the detector gives."""
+        self._stop()
+        due = trainer.state.fn == TrainerFn.VALIDATING or (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        if due and not trainer.sanity_checking:
+            assert isinstance(pl_module, Tracker)
+            # Counts of the bins, pairs, pairs above 0.9, sum: what several processes add up.
+            self._sums = torch.zeros(self.bins + 3, dtype=torch.float64)
+            self._tap = Tap(pl_module.detector, TrackerSpec("detector"))
+            self._tap.method(pl_module.detector, "decode", after=lambda output, *_, **__: output, live=False)
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Count the pairs of a frame."""
+        if self._tap is None:
+            return
+        for output in self._tap.captured.get("decode", ()):
+            self._sums += self._count(output)
+        self._tap.reset()
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log and save."""
+        if self._tap is None:
+            return
+        self._stop()
+        dtype = torch.float32 if pl_module.device.type == "mps" else torch.float64
+        sums = trainer.strategy.reduce(self._sums.to(pl_module.device, dtype), reduce_op="sum").cpu()
+        if not sums[-3]:
+            return  # never two objects in a frame: there is nothing to say
+        report = self._report(trainer.current_epoch, sums)
+        values = {"above_0.9": report["above_0.9"], "mean": report["mean"], "median": report["quantiles"]["0.5"]}
+        pl_module.log_dict({f"val/similarity_{name}": value for name, value in values.items()})
+        folder = run_folder(trainer) / "similarity" if self.folder is None else Path(self.folder)
+        if trainer.is_global_zero:
+            path = folder / f"epoch-{trainer.current_epoch:03d}.json"
+            with open_atomic(path) as file:
+                json.dump(report, file, indent=1)
+            if self._draws:
+                _draw(report, path.with_suffix(".png"))
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave the tracker as it was."""
+        self._stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the tracker as it was."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._tap is not None:
+            self._tap.detach()
+            self._tap = None
+
+    def _count(self, output: DetectorOutput) -> Tensor:
+        sums = torch.zeros_like(self._sums)
+        scores = output.logits[-1].sigmoid().amax(-1)
+        for score, embeddings in zip(scores, output.hidden[-1], strict=True):
+            similarity = pair_similarities(embeddings[score > self.min_score]).double().cpu()
+            sums[:-3] += torch.histc(similarity, self.bins, -1, 1)
+            sums[-3:] += torch.stack([torch.tensor(len(similarity)), (similarity > HIGH).sum(), similarity.sum()])
+        return sums
+
+    def _report(self, epoch: int, sums: Tensor) -> dict[str, Any]:
+        counts, (pairs, high, total) = sums[:-3], sums[-3:].tolist()
+        edges = np.linspace(-1, 1, self.bins + 1)
+        below = np.concatenate([[0.0], counts.cumsum(0).numpy() / pairs])
+        return {
+            "epoch": epoch,
+            "pairs": int(pairs),
+            "above_0.9": high / pairs,
+            "mean": total / pairs,
+            "quantiles": {str(q): float(np.interp(q, below, edges)) for q in QUANTILES},
+            "edges": edges.round(6).tolist(),
+            "counts": [int(count) for count in counts],
+        }
+
+
+def pair_similarities(embeddings: Tensor) -> Tensor:
+    """Cosine similarity of every pair of rows.
+
+    Args:
+        embeddings: ``(N, C)``.
+
+    Returns:
+        ``(N * (N - 1) / 2,)`` from -1 to 1.
+
+    >>> pair_similarities(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0]]))
+    tensor([1., 0., 0.])
+    """
+    directions = torch.nn.functional.normalize(embeddings.detach().float(), dim=-1)
+    first, second = torch.triu_indices(len(directions), len(directions), 1, device=directions.device)
+    return (directions @ directions.T)[first, second].clamp(-1, 1)
+
+
+def _draw(report: dict[str, Any], path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.stairs(np.array(report["counts"]) / report["pairs"], report["edges"], fill=True)
+    axes.axvline(HIGH, color="black", linewidth=0.8, linestyle=":")
+    axes.set_xlabel("cosine similarity of two objects in a frame")
+    axes.set_ylabel("share of pairs")
+    axes.set_title(f"epoch {report['epoch']}: {report['above_0.9']:.1%} above {HIGH}, mean {report['mean']:.2f}")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
