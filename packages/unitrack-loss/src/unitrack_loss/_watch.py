@@ -54,6 +54,8 @@ class Watch:
         Returns:
             Whether the loss has a gradient there.
         """
+        if not tensors:
+            return False
         gradients: tuple[Tensor | None, ...] = torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True)
         self._ours = self._others = loss.new_zeros(())
         self._weight = None

@@ -57,7 +57,7 @@ class UniTrackPlugin(Plugin):
         """The loss of all clips."""
         output: UniTrackOutput = self.loss(track_clip(clip, self.min_score))
         for name in LOGGED:
-            ctx.log(name, getattr(output, name))
+            ctx.log(name, getattr(output, name).float())
         if ctx.training and self.weight_at(ctx.step) and ctx.step % self.report_every == 0:
             if (share := self._watch.share) is not None:
                 ctx.log("gradient_share", share)

@@ -1,0 +1,164 @@
+"""The plug-in and the callback on trackers: they train, weigh, warm up, and without a weight change no bit."""
+
+import copy
+
+import lightning
+import pytest
+import torch
+from small_tracker import SmallTracker, make_batch
+from tracker_cases import Losses, batches, make, synthetic, trainer
+
+from mot_core.plugins import Plugins, load_plugin
+from mot_core.structures import TrackerSpec
+from unitrack_loss import UniTrackOutput, UniTrackPlugin
+from unitrack_loss.lightning import UniTrackCallback
+
+TERMS = {name for name in UniTrackOutput.__dataclass_fields__ if name != "total"}
+BOTH = pytest.mark.parametrize("name", ["motip", "motr"])
+
+
+def plugin(**options):
+    return UniTrackPlugin(**({"weight": 0.5, "warmup_steps": 0, "min_score": 0.0} | options))
+
+
+@BOTH
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_it_trains_the_backbone(name, checkpointing):
+    tracker = make(name, plugin(), checkpointing=checkpointing)
+    logged = {}
+    losses, _ = tracker.losses(batches()[0], log=logged.__setitem__)
+    assert {f"unitrack/{term}" for term in TERMS} <= logged.keys()
+    assert logged["unitrack/num_edges"] > 0
+    assert losses["unitrack/loss"].item() == pytest.approx(0.5 * logged["unitrack/loss"].item())
+    losses["unitrack/loss"].backward()
+    gradient = tracker.detector.backbone.stem.weight.grad
+    assert gradient.isfinite().all()
+    assert gradient.abs().sum() > 0
+
+
+def steps(name, *plugins, **options):
+    """Losses, gradients and weights of three steps, without those of the plug-in."""
+    tracker = make(name, *plugins, **options)
+    optimizer = torch.optim.SGD(tracker.parameters(), lr=1e-3)
+    found = []
+    for step, batch in enumerate(batches()):
+        losses, _ = tracker.losses(batch, step=step)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+        found += [value for key, value in losses.items() if not key.startswith("unitrack")]
+        found += [one.grad.clone() for one in tracker.parameters() if one.grad is not None]
+    return [*found, *tracker.state_dict().values()]
+
+
+@BOTH
+def test_without_a_weight_no_bit_changes(name):
+    plain, with_it = steps(name), steps(name, plugin(weight=0.0, report_every=1))
+    assert len(plain) == len(with_it)
+    assert all(torch.equal(a, b) for a, b in zip(plain, with_it, strict=True))
+
+
+@BOTH
+def test_looking_at_the_gradient_changes_no_bit(name):
+    often, never = steps(name, plugin(report_every=1)), steps(name, plugin(report_every=10**6))
+    assert all(torch.equal(a, b) for a, b in zip(often, never, strict=True))
+
+
+def test_warm_up():
+    tracker = SmallTracker(plugin(weight=4.0, warmup_steps=2), dropout=0.0)
+    values = [tracker(*make_batch(), step=step)[1]["unitrack/loss"].item() for step in range(4)]
+    assert values[0] == 0
+    assert values[2] == values[3] == pytest.approx(2 * values[1])
+    assert UniTrackPlugin().weight_at(250) == 0.05
+
+
+@pytest.mark.parametrize("checkpointing", [None, "plain"])
+def test_the_share_of_the_gradient(checkpointing):
+    """Larger with a larger weight, and known after the first step."""
+    shares = []
+    for weight in (0.1, 1.0):
+        torch.manual_seed(1)
+        tracker = SmallTracker(plugin(weight=weight, report_every=2), dropout=0.0, checkpointing=checkpointing)
+        logged = []
+        for step in range(5):
+            here = {}
+            own, extra, _ = tracker(*make_batch(), step=step, log=here.__setitem__)
+            (sum(own.values()) + sum(extra.values())).backward()
+            logged.append(here)
+        found = [here["unitrack/gradient_share"].item() for here in logged if "unitrack/gradient_share" in here]
+        assert len(found) == 2  # of steps 0 and 2, in steps 2 and 4
+        assert found[0] == found[1]
+        shares.append(found[0])
+    assert 0 < shares[0] < shares[1] < 1
+
+
+def test_it_overfits_a_clip():
+    torch.manual_seed(0)
+    tracker = SmallTracker(plugin(weight=1.0), dropout=0.0)
+    optimizer = torch.optim.Adam(tracker.parameters(), lr=0.02)
+    logged = {}
+    first = None
+    for step in range(60):
+        _, extra, _ = tracker(*make_batch(), step=step, log=logged.__setitem__)
+        optimizer.zero_grad()
+        extra["unitrack/loss"].backward()
+        optimizer.step()
+        first = first or copy.copy(logged)
+    assert logged["unitrack/loss"] < 0.5 * first["unitrack/loss"]
+    assert logged["unitrack/edge_flow"] > first["unitrack/edge_flow"]
+
+
+def test_what_it_needs():
+    plugins = Plugins(plugin())
+    with pytest.raises(ValueError, match="plug-in 'unitrack' needs a tracker that is trained with identities"):
+        plugins.setup(TrackerSpec("none", frozenset({"live_boxes"})))
+    with pytest.raises(ValueError, match="report_every must be at least 1 step, got 0"):
+        UniTrackPlugin(report_every=0)
+    with pytest.raises(ValueError, match="window must be at least 2"):
+        UniTrackPlugin(window=1)
+    assert load_plugin("unitrack-loss") is UniTrackPlugin
+
+
+class Logged(lightning.Callback):
+    def __init__(self):
+        self.names = set()
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, index):
+        self.names |= trainer.callback_metrics.keys()
+
+
+@BOTH
+def test_the_callback(name, tmp_path):
+    """Added to a training, it changes the losses; a training without it is as before."""
+    runs = {}
+    for kind, callbacks in {
+        "without": [],
+        "none": [UniTrackCallback(weight=0.0)],
+        "with": [UniTrackCallback(weight=1.0, warmup_steps=0, min_score=0.0, report_every=2, window=3)],
+    }.items():
+        losses, logged = Losses(), Logged()
+        tracker = make(name)
+        trainer(tmp_path, *callbacks, losses, logged).fit(tracker, datamodule=synthetic())
+        runs[kind] = losses.values, logged.names
+        assert ("unitrack" in tracker.plugins) == bool(callbacks)
+    assert runs["none"][0] == runs["without"][0] != runs["with"][0]
+    assert {f"train/unitrack/{term}" for term in (*TERMS, "loss", "gradient_share")} <= runs["with"][1]
+
+
+def test_the_callback_comes_back_for_validation(tmp_path):
+    """Fit and validate with one Trainer: it is attached once."""
+    callback, tracker = UniTrackCallback(report_every=1), make("motr")
+    runner = trainer(tmp_path, callback, max_epochs=1, limit_train_batches=1)
+    runner.fit(tracker, datamodule=synthetic())
+    runner.validate(tracker, datamodule=synthetic())
+    runner.fit_loop.max_epochs = 2
+    runner.fit(tracker, datamodule=synthetic())
+    assert list(tracker.plugins) == ["unitrack"]
+
+
+def test_the_callback_refuses_other_models(tmp_path):
+    class Other(lightning.LightningModule):
+        pass
+
+    with pytest.raises(TypeError, match="UniTrackCallback needs a tracker of mot-core, got Other; attach UniTrackPl"):
+        UniTrackCallback().setup(None, Other(), "fit")
