@@ -159,22 +159,22 @@ class Depth(Plugin):
         return {}
 
     def on_clip_start(self, ctx):
-        ctx.store["clips"] = 1
+        ctx.store["errors"] = {}
 
     def on_features(self, features, ctx):
-        ctx.store[ctx.frame] = self.head(features.levels[0]), features.levels[0].mean((2, 3))
+        level = features.levels[0]
+        ctx.store[ctx.frame] = level.mean((2, 3))
+        if ctx.targets is not None:
+            depth = nn.functional.adaptive_avg_pool2d(ctx.targets.extras["depth"], level.shape[-2:])
+            ctx.store["errors"][ctx.frame] = (self.head(level) - depth).square().mean()
         return features
 
     def on_decoder_layer(self, layer, hidden, ctx):
-        context = self.dropout(self.value(ctx.store[ctx.frame][1]))[:, None]
+        context = self.dropout(self.value(ctx.store[ctx.frame]))[:, None]
         return hidden + self.gates[layer].tanh() * context
 
     def on_clip_loss(self, clip, ctx):
-        errors = [
-            (ctx.store[frame][0] - targets.extras["depth"]).square().mean()
-            for frame, targets in enumerate(clip.targets)
-        ]
-        return {"loss": torch.stack(errors).mean()}
+        return {"loss": torch.stack([*ctx.store["errors"].values()]).mean()}
 
 
 class Refiner(Plugin):
@@ -192,15 +192,16 @@ class Refiner(Plugin):
     def on_embeddings(self, frame, ctx):
         embeddings = frame.embeddings + self.refine(frame.embeddings)
         boxes = ctx.spec.box_head(embeddings).sigmoid()
-        ctx.store["score"] = embeddings.square().mean()
+        ctx.store[ctx.frame] = embeddings.square().mean()
         return replace(frame, embeddings=embeddings, boxes_cxcywh=boxes, aux=(*frame.aux, frame))
 
     def on_tracks_update(self, frame, tracks, ctx):
-        return replace(tracks, queries=tracks.queries * 0.5)
+        return tracks if tracks.queries is None else replace(tracks, queries=tracks.queries * 0.5)
 
     def on_clip_loss(self, clip, ctx):
-        ctx.log("score", ctx.store["score"].detach())
-        return {"size": ctx.store["score"]}
+        size = torch.stack([*ctx.store.values()]).mean()
+        ctx.log("score", size.detach())
+        return {"size": size}
 
     def on_associate(self, frame, tracks, ctx):
         return tracks.boxes_cxcywh.new_ones(*tracks.ids.shape, 1).expand(-1, -1, frame.valid.shape[1]).clone()

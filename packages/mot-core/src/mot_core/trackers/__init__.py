@@ -6,8 +6,8 @@
 """
 
 from mot_core.trackers.base import Tracker as Tracker
-from mot_core.trackers.base import frame_output as frame_output
 from mot_core.trackers.motip import MOTIP as MOTIP
 from mot_core.trackers.motr import MOTR as MOTR
+from mot_core.trackers.outputs import frame_output as frame_output
 from mot_core.trackers.settings import DetectorSettings as DetectorSettings
 from mot_core.trackers.settings import OptimizerSettings as OptimizerSettings

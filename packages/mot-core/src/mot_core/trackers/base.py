@@ -11,6 +11,7 @@ from zlib import crc32
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.checkpoint import checkpoint
 
 from mot_core.batch import ClipBatch
@@ -19,7 +20,7 @@ from mot_core.checkpoints import ImportReport
 from mot_core.evaluation import TrackingMetrics
 from mot_core.nn import DeformableDETR, DetectorOutput
 from mot_core.plugins import Context, Plugin, Plugins
-from mot_core.structures import ClipOutput, FeaturePyramid, FrameOutput, TrackerSpec, Tracks, TrackState
+from mot_core.structures import ClipOutput, FeaturePyramid, TrackerSpec, Tracks, TrackState
 from mot_core.trackers.record import describe, plain, read_tracker
 from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
 
@@ -327,10 +328,25 @@ class Tracker(LightningModule, ABC):
         optimizer = torch.optim.AdamW(groups, settings.lr, weight_decay=settings.weight_decay, fused=fused or None)
         if not (settings.milestones or settings.warmup_epochs):
             return optimizer
-        self.trainer.fit_loop.setup_data()  # makes the loader, whose length is needed
-        per_epoch = -(-int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: settings.factor(step, per_epoch))
+        schedule = LambdaLR(optimizer, lambda step: self._factor(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Set the first learning rate: only now the length of an epoch is known."""
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, LambdaLR):
+                schedule = config.scheduler
+                for group, lr, factor in zip(
+                    schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+                ):
+                    group["lr"] = lr * factor(schedule.last_epoch)
+
+    def _factor(self, step: int) -> float:
+        # Whoever asks for the length earlier makes the loader before a checkpoint can tell it where to go on.
+        batches = self.trainer.num_training_batches
+        if batches == float("inf"):
+            return 1.0
+        return self.optimizer.factor(step, -(-int(batches) // self.trainer.accumulate_grad_batches))
 
     def clip_groups(self) -> Iterator[list[nn.Parameter]]:
         """Parameters whose gradients are clipped together: by default all."""
@@ -368,27 +384,6 @@ class Tracker(LightningModule, ABC):
             ValueError: it is no checkpoint of a tracker, or plug-ins that it needs are not given.
         """
         return read_tracker(cls, path, plugins, changes)
-
-
-def frame_output(output: DetectorOutput, batch: ClipBatch, frame: int, **more: Any) -> FrameOutput:
-    """The predictions of the last layer for a frame of each clip, as plug-ins get them.
-
-    Args:
-        output: of the detector on this frame of each clip.
-        batch: the clips.
-        frame: index of the frame.
-        more: other fields of :class:`FrameOutput`.
-    """
-    boxes = output.boxes_cxcywh[-1]
-    fields: dict[str, Any] = {
-        "boxes_cxcywh": boxes,
-        "logits": output.logits[-1],
-        "valid": boxes.new_ones(boxes.shape[:2], dtype=torch.bool),
-        "image_size": batch.image_size,
-        "time": batch.times[:, frame],
-        "embeddings": output.hidden[-1],
-    }
-    return FrameOutput(**{**fields, **more})
 
 
 def _group(name: str) -> str:

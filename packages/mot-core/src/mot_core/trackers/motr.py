@@ -14,8 +14,9 @@ from mot_core.checkpoints import ImportReport, load_deformable_detr, load_motr
 from mot_core.nn import DetectorOutput, QueryInteraction, mean_over_processes
 from mot_core.plugins import Context
 from mot_core.structures import ClipOutput, FeaturePyramid, FrameOutput, TrackState
-from mot_core.trackers.base import Tracker, frame_output
+from mot_core.trackers.base import Tracker
 from mot_core.trackers.collective_loss import CollectiveLoss
+from mot_core.trackers.outputs import frame_output
 from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
 from mot_core.trackers.track_queries import choose_tracks, form_tracks, next_ids
 

@@ -1,0 +1,71 @@
+"""A training that was interrupted goes on as if it had not been; and any number of workers makes the same training."""
+
+from dataclasses import replace
+
+import lightning
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from tracker_cases import SMALL, TRACKERS, Losses, make, synthetic, trainer
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*does not have many workers:UserWarning",
+    "ignore:Be aware that when using `ckpt_path`:UserWarning",
+    "ignore:Checkpoint directory .* exists and is not empty:UserWarning",
+)
+
+
+class PowerCut(lightning.Callback):
+    """Ends the training in the middle, before the step after so many."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, module, batch, index):
+        if trainer.global_step == self.step:
+            raise ConnectionError("power cut")
+
+
+def fit(name, folder, workers, *callbacks, checkpoint=None):
+    """With dropout, whose random numbers no checkpoint holds."""
+    tracker = make(name, detector=replace(SMALL, dropout=0.1))
+    save = ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
+    losses = Losses()
+    run = trainer(folder, losses, save, *callbacks, enable_checkpointing=True)
+    data = synthetic(num_workers=workers, num_val_videos=1, num_frames=4, clip_length=2, stride=4)
+    try:
+        run.fit(tracker, data, ckpt_path=checkpoint, weights_only=True)
+    except ConnectionError:
+        assert run.interrupted
+    return tracker, losses.values, run
+
+
+def everything(tracker, run):
+    state = run.optimizers[0].state_dict()["state"]
+    return {**tracker.state_dict(), **{f"{n} {k}": v for n, one in state.items() for k, v in one.items()}}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("name", TRACKERS)
+def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, name, workers):
+    whole, losses, run = fit(name, tmp_path / "whole", workers)
+    assert len(losses) == 6
+    expected = everything(whole, run)
+    for step in (2, 3) if workers else (1, 2, 3, 5):  # within an epoch of three, and between two
+        folder = tmp_path / str(step)
+        torch.rand(step)  # nothing may depend on what was drawn before
+        assert fit(name, folder, workers, PowerCut(step))[1] == losses[:step]
+        resumed, rest, run = fit(name, folder, workers, checkpoint=folder / f"step={step}.ckpt")
+        assert rest == losses[step:]
+        found = everything(resumed, run)
+        assert found.keys() == expected.keys()
+        different = [key for key, value in expected.items() if not torch.equal(value, found[key])]
+        assert not different
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_workers_change_nothing(tmp_path, name):
+    (one, losses, _), (other, again, _) = (fit(name, tmp_path / str(workers), workers) for workers in (0, 2))
+    assert losses == again
+    for key, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[key]), key

@@ -1,0 +1,61 @@
+"""Both trackers in a small size, synthetic data, and a training that writes down what happened."""
+
+import lightning
+import torch
+
+from mot_core.data import SyntheticDataModule
+from mot_core.trackers import MOTIP, MOTR, DetectorSettings, OptimizerSettings
+
+SMALL = DetectorSettings(
+    "small", num_queries=8, embed_dim=32, num_heads=4, ffn_dim=32, num_levels=3, num_encoder_layers=1,
+    num_decoder_layers=2,
+)  # fmt: skip
+RATES = OptimizerSettings(lr=1e-3, milestones=(1,), warmup_epochs=0.5)
+TRACKERS = {
+    "motip": lambda **options: MOTIP(
+        **({"detector": SMALL, "optimizer": RATES, "num_words": 6, "id_layers": 1, "groups": 2, "gradient_frames": 2,
+            "min_area": 4} | options)
+    ),
+    "motr": lambda **options: MOTR(**({"detector": SMALL, "optimizer": RATES, "min_area": 4} | options)),
+}  # fmt: skip
+
+
+def make(name, *plugins, seed=0, **options):
+    """A tracker whose weights depend on the seed alone, with plug-ins."""
+    torch.manual_seed(seed)
+    tracker = TRACKERS[name](**options)
+    for plugin in plugins:
+        tracker.attach(plugin)
+    return tracker
+
+
+def synthetic(**arguments):
+    """Three batches of two clips of three frames in an epoch, and two videos to validate on."""
+    options = {
+        "num_videos": 6, "num_val_videos": 2, "num_frames": 6, "image_size": (32, 48), "num_objects": (2, 4),
+        "clip_length": 3, "max_interval": 2, "stride": 6, "batch_size": 2, "with_depth": True,
+    }  # fmt: skip
+    return SyntheticDataModule(**(options | arguments))
+
+
+def batches(**arguments):
+    return list(synthetic(**arguments).train_dataloader())
+
+
+class Losses(lightning.Callback):
+    """Writes down the loss of every step."""
+
+    def __init__(self):
+        self.values = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, index):
+        self.values.append(outputs["loss"].item())
+
+
+def trainer(folder, *callbacks, **options):
+    defaults = {
+        "max_epochs": 2, "accelerator": "cpu", "logger": False, "enable_checkpointing": False,
+        "num_sanity_val_steps": 0, "enable_progress_bar": False, "enable_model_summary": False,
+        "default_root_dir": folder, "gradient_clip_val": 0.1,
+    }  # fmt: skip
+    return lightning.Trainer(**(defaults | options), callbacks=list(callbacks))
