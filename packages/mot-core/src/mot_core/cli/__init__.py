@@ -23,6 +23,7 @@ COMMANDS = {
     "eval": "score results against ground truth: HOTA, CLEAR, Identity",
     "data": "check a data set before using it",
     **TRAINING,
+    "sweep": "search settings of a training: the file of a W&B sweep, without an account",
     "plugins": "list what can be attached to a tracker, and where it comes from",
 }
 """Subcommands, each a module of this package with ``configure(parser, arguments)``, and what they do."""
