@@ -75,7 +75,7 @@ def test_debugging_shows_where_and_mistakes_of_ours_are_never_hidden(mot, monkey
 
 def test_every_command_is_a_module():
     for name in cli.COMMANDS.keys() - cli.TRAINING.keys():
-        assert callable(importlib.import_module(f"mot_core.cli.{name}").configure)
+        assert callable(importlib.import_module(cli.module_of(name)).configure)
 
 
 @pytest.mark.parametrize("command", ["--help", "eval --help", "track --tracker sort --help"])

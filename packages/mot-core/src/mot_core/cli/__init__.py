@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from keyword import iskeyword
 
 from mot_core.cli.parser import Parser, Version
 
@@ -23,17 +24,19 @@ COMMANDS = {
     "eval": "score results against ground truth: HOTA, CLEAR, Identity",
     "data": "check a data set before using it",
     **TRAINING,
+    "import": "convert released weights of other projects into a checkpoint",
     "sweep": "search settings of a training: the file of a W&B sweep, without an account",
     "plugins": "list what can be attached to a tracker, and where it comes from",
 }
 """Subcommands, each a module of this package with ``configure(parser, arguments)``, and what they do."""
 
-DESCRIPTION = "Track objects, and score the tracks, on folders in MOTChallenge or KITTI layout."
+DESCRIPTION = "Track objects, score the tracks and train trackers, on folders in MOTChallenge or KITTI layout."
 EPILOG = """\
 examples:
   mot data check data/MOT17/train
   mot track data/MOT17/train --tracker bytetrack --output out
   mot eval out --gt data/MOT17/train
+  mot fit --config motip_synthetic
 
 exit codes: 0 done, 1 a problem with the input (one sentence on stderr), 2 wrong usage, 130 interrupted.
 MOT_DEBUG=1 in the environment shows where in the code a problem was found.
@@ -77,11 +80,20 @@ def _run(arguments: list[str]) -> int:
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if name == called:
-            import_module(f"mot_core.cli.{name}").configure(command, arguments)
+            import_module(module_of(name)).configure(command, arguments)
     namespace = parser.parse_args(arguments)
     code = int(namespace.run(namespace))
     sys.stdout.flush()  # so that a reader that went away is noticed here
     return code
+
+
+def module_of(command: str) -> str:
+    """The module of a subcommand.
+
+    >>> module_of("import")
+    'mot_core.cli.import_'
+    """
+    return f"mot_core.cli.{command}{'_' * iskeyword(command)}"
 
 
 def _sentence(error: Exception) -> str:

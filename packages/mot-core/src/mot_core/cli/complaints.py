@@ -47,6 +47,16 @@ def in_one_sentence(message: str, known_keys: Sequence[str], bases: Mapping[str,
     return " ".join(message.split())
 
 
+def first_reason(message: str) -> str:
+    r"""What a constructor complained about, out of all that jsonargparse says when it calls it.
+
+    >>> first_reason("Does not validate\nErrors:\n  - x must be 1\n  - Expected a <class 'NoneType'>\nGiven value: 2")
+    'x must be 1'
+    """
+    found = re.search(r"Errors:\n\s+- (.*?)(?=\n\s+- |\n\s*Given value)", message, re.DOTALL)
+    return first_reason(found[1]) if found else " ".join(message.split())
+
+
 def _unknown_key(given: str, known: Sequence[str]) -> str:
     key = given.split()[0].lstrip("-").partition("=")[0]
     head = key.partition(".")[0]

@@ -26,12 +26,12 @@ class Interruption(Callback):
         self._asked = False
         self._handlers: dict[signal.Signals, Any] = {}
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Listen to the signals."""
-        if stage == "fit" and threading.current_thread() is threading.main_thread():
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen to the signals, instead of Lightning, which does not finish the step."""
+        if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._ask) for number in SIGNALS}
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen no more."""
         self._restore()
 
@@ -54,7 +54,7 @@ class Interruption(Callback):
             asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
         if asked:
             if trainer.checkpoint_callback is not None:
-                trainer.save_checkpoint(self.checkpoint)
+                trainer.save_checkpoint(self.checkpoint, weights_only=False)
                 raise KeyboardInterrupt(f"{self.checkpoint} is saved: the same command with --ckpt_path last goes on")
             raise KeyboardInterrupt
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
@@ -39,20 +40,19 @@ def newest_checkpoint(output: Path) -> Path:
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
-class SaveRecipe(Callback):
-    """Writes the config beside what comes out.
+class WriteFirst(Callback):
+    """Writes files when all is checked and the run begins.
 
     Args:
-        path: of the file.
-        text: of the config.
+        texts: what to write, by path.
     """
 
-    def __init__(self, path: Path, text: str) -> None:
-        self.path = path
-        self.text = text
+    def __init__(self, texts: Mapping[Path, str]) -> None:
+        self.texts = texts
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write it, in one process."""
+        """Write them, in one process."""
         if trainer.is_global_zero:
-            with open_atomic(self.path) as file:
-                file.write(self.text)
+            for path, text in self.texts.items():
+                with open_atomic(path) as file:
+                    file.write(text)

@@ -16,14 +16,15 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from mot_core.callbacks import ResultsWriter
-from mot_core.cli.complaints import in_one_sentence
+from mot_core.cli.complaints import first_reason, in_one_sentence
 from mot_core.cli.configs import find_configs
+from mot_core.cli.epoch_lines import EpochLines
 from mot_core.cli.interruption import Interruption
 from mot_core.cli.parser import version
 from mot_core.cli.quiet import quiet_lightning
 from mot_core.cli.registered import import_registered
-from mot_core.cli.run_folder import SaveRecipe, newest_checkpoint, next_version
-from mot_core.cli.weights import initialize
+from mot_core.cli.run_folder import WriteFirst, newest_checkpoint, next_version
+from mot_core.cli.weights import load_weights, short_report
 from mot_core.trackers import Tracker
 
 BASES: dict[str, type] = {
@@ -32,6 +33,7 @@ BASES: dict[str, type] = {
     "trainer.callbacks": Callback,
     "trainer.logger": Logger,
 }
+STRICT = {"exit_on_error": False, "allow_abbrev": False}
 EXAMPLES = {
     "fit": """\
   mot fit --config motip_synthetic --output runs/first
@@ -93,11 +95,7 @@ class TrainingCLI(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            parser_kwargs={
-                "prog": "mot",
-                "exit_on_error": False,
-                command: {"exit_on_error": False, "epilog": f"examples:\n{EXAMPLES[command]}"},
-            },
+            parser_kwargs={"prog": "mot", **STRICT, command: {**STRICT, "epilog": f"examples:\n{EXAMPLES[command]}"}},
             args=[command, *arguments],
         )
 
@@ -126,6 +124,8 @@ class TrainingCLI(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         parser.set_defaults({"weights_only": True})  # a checkpoint is data: nothing in it is run
+        if subcommand == "test":
+            parser.set_defaults({"verbose": False})  # ResultsWriter prints the scores, of every sequence
         if subcommand == "predict":
             parser.set_defaults({"return_predictions": False})  # they are in files
         return parser
@@ -156,14 +156,20 @@ class TrainingCLI(LightningCLI):
         """Model, data and Trainer."""
         given = self.config[self._command]
         self.folder = next_version(Path(given.output)) if self._command == "fit" else Path(given.output)
-        self.config_init = self.parser.instantiate_classes(self.config)
+        self._texts = {self.folder / "config.yaml": self._recipe()}
+        try:
+            self.config_init = self.parser.instantiate_classes(self.config)
+        except (ValueError, TypeError) as error:
+            raise ValueError(first_reason(str(error))) from error
         self.datamodule = self._get(self.config_init, "data")
         if self.datamodule is None:
             raise ValueError("there is no data: give --data, or a --config that has it")
         self.model = self._get(self.config_init, "model") or self._recorded(given.ckpt_path)
         if self._command == "fit":
             if given.init:
-                initialize(self.model, given.init, self.folder / "init.txt")
+                report = load_weights(self.model, given.init)
+                self._texts[self.folder / "init.txt"] = f"{given.init}\n{report}\n"
+                print(f"mot: weights of {given.init}: {short_report(report)}", file=sys.stderr)
         elif not given.ckpt_path and isinstance(self.model, Tracker):
             raise ValueError("the tracker is not trained: give --ckpt_path FILE")
         self.trainer = self.instantiate_trainer()
@@ -185,7 +191,7 @@ class TrainingCLI(LightningCLI):
         config["default_root_dir"] = config["default_root_dir"] or str(self.folder)
         if config["enable_progress_bar"] is None:
             config["enable_progress_bar"] = sys.stderr.isatty()
-        callbacks: list[Callback] = [SaveRecipe(self.folder / "config.yaml", self._recipe())]
+        callbacks: list[Callback] = [WriteFirst(self._texts)]
         if self._command == "fit":
             if config["logger"] is None:
                 config["logger"] = CSVLogger(self.folder.parent, name="", version=self.folder.name)
@@ -195,8 +201,9 @@ class TrainingCLI(LightningCLI):
                 callbacks.append(
                     ModelCheckpoint(checkpoints, save_last=True, save_top_k=0, save_on_train_epoch_end=True)
                 )
-            self._interruption = Interruption(self.folder / "checkpoints" / "last.ckpt")
-            callbacks.append(self._interruption)
+            callbacks.append(Interruption(self.folder / "checkpoints" / "last.ckpt"))
+            if not config["enable_progress_bar"]:
+                callbacks.append(EpochLines(self.folder))
         elif config["logger"] is None:
             config["logger"] = False
         if self._command in ("test", "predict") and isinstance(self.model, Tracker):

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from os import PathLike
-from pathlib import Path
 
 from lightning import LightningModule
 
 from mot_core.checkpoints import ImportReport, load_renamed, read_state_dict
-from mot_core.io import open_atomic
 from mot_core.trackers import Tracker
 from mot_core.trackers.record import read_checkpoint
 
 CLASS_HEADS = r"detector\.class_heads\..*"
-
-
-def initialize(model: LightningModule, path: str | PathLike[str], report: Path) -> None:
-    """Loads weights into a fresh tracker, prints what became of them and writes it, key by key, to the file ``report``.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the weights do not fit.
-        TypeError: the model is not a tracker of ours.
-    """
-    found = load_weights(model, path)
-    with open_atomic(report) as file:
-        file.write(f"{path}\n{found}\n")
-    print(f"mot: weights of {path}: {short_report(found)}\nmot: every key is in {report}", file=sys.stderr)
 
 
 def load_weights(model: LightningModule, path: str | PathLike[str]) -> ImportReport:

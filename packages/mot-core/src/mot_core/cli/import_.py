@@ -1,0 +1,102 @@
+"""``mot import``: released weights of other projects become a checkpoint of ours."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+EPILOG = """\
+examples:
+  mot import motip_dancetrack.pth motip.ckpt --tracker motip
+  mot import motip_sportsmot.pth motip.ckpt --config motip_sportsmot
+  mot import motr_final.pth motr.ckpt --tracker motr --report keys.txt
+
+Without --config the tracker is the one of the paper, with ResNet-50. The checkpoint holds the settings too: mot track,
+mot test and mot fit --init take it as it is. Code in SOURCE is never run.
+"""
+
+
+def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Declare ``mot import``."""
+    parser.epilog = EPILOG
+    parser.add_argument("source", metavar="SOURCE", type=Path, help="released weights, a file of torch.save")
+    parser.add_argument("output", metavar="OUT", type=Path, help="checkpoint to write")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--tracker", metavar="NAME", help="class of the tracker, as motip or motr")
+    which.add_argument("--config", metavar="NAME", help="config, a file or one that comes with mot-core, for its model")
+    parser.add_argument("--report", metavar="FILE", type=Path, help="write what became of every key")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert, and tell what became of the keys."""
+    from mot_core.checkpoints import read_state_dict
+    from mot_core.cli.weights import short_report
+    from mot_core.io import open_atomic
+
+    state = read_state_dict(arguments.source)
+    tracker = _from_config(arguments.config) if arguments.config else _by_name(arguments.tracker)
+    report = tracker.import_weights(state)
+    save(tracker, arguments.output)
+    if arguments.report:
+        with open_atomic(arguments.report) as file:
+            file.write(f"{arguments.source}\n{report}\n")
+    print(short_report(report))
+    print(f"mot: {arguments.output} is written", file=sys.stderr)
+    return 0
+
+
+def save(tracker: Any, path: Path) -> None:
+    """Write a checkpoint as a training does, without the state of one."""
+    import torch
+    from lightning import __version__
+
+    from mot_core.io.atomic import atomic_path
+
+    checkpoint: dict[str, Any] = {
+        "epoch": 0,
+        "global_step": 0,
+        "pytorch-lightning_version": __version__,
+        "state_dict": tracker.state_dict(),
+    }
+    tracker.on_save_checkpoint(checkpoint)
+    with atomic_path(path) as temporary:
+        torch.save(checkpoint, temporary)
+
+
+def _by_name(name: str) -> Any:
+    from mot_core import trackers
+
+    classes = {
+        one.__name__.lower(): one
+        for one in vars(trackers).values()
+        if isinstance(one, type) and issubclass(one, trackers.Tracker) and one is not trackers.Tracker
+    }
+    if name.lower() not in classes:
+        raise ValueError(f"unknown tracker {name!r}; weights can be imported for {', '.join(classes)}")
+    return classes[name.lower()]()
+
+
+def _from_config(name: str) -> Any:
+    """The model of a config."""
+    from jsonargparse import ArgumentError, ArgumentParser
+    from yaml import safe_load
+
+    from mot_core.cli.complaints import in_one_sentence
+    from mot_core.cli.configs import find_config
+    from mot_core.cli.quiet import quiet_lightning
+    from mot_core.cli.registered import import_registered
+    from mot_core.trackers import Tracker
+
+    import_registered()
+    path = find_config(name)
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Tracker, "model", required=True)
+    try:
+        settings = parser.parse_object({"model": safe_load(path.read_text(encoding="utf-8")).get("model")})
+    except ArgumentError as error:
+        raise ValueError(f"{path}: {in_one_sentence(str(error), ['model'], {'model': Tracker})}") from error
+    with quiet_lightning():
+        return parser.instantiate_classes(settings).model
