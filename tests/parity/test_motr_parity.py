@@ -182,3 +182,19 @@ def test_inference_clip(pack, make_tracker):
         torch.testing.assert_close(reported.boxes_xyxy, boxes[seen], rtol=RTOL, atol=0.01)
         all_boxes = cxcywh_to_xyxy(tracks.boxes_cxcywh[0]) * torch.tensor([640, 480, 640, 480])
         torch.testing.assert_close(all_boxes, boxes, rtol=RTOL, atol=0.01)
+
+
+def test_a_plain_detector_is_a_start(mot_golden):
+    """The parts for tracks stay fresh, and the report says so."""
+    plain = read_pack(mot_golden, "deformable_detr")
+    state = plain.state_dict()
+    state = {name.removeprefix("detr."): value for name, value in state.items()}
+    tracker = MOTR()
+    fresh = {name: value.clone() for name, value in tracker.query_interaction.state_dict().items()}
+    report = tracker.import_weights(state)
+    assert all("track_attn" in name or name.startswith("query_interaction.") for name in report.missing)
+    assert {f"query_interaction.{name}" for name in fresh} < set(report.missing)
+    assert set(report.used.values()) | set(report.missing) | set(report.remade) == set(tracker.state_dict())
+    assert all(torch.equal(value, fresh[name]) for name, value in tracker.query_interaction.state_dict().items())
+    expected = state["query_embed.weight"].float()
+    assert torch.equal(tracker.detector.query_embed.weight, expected)
