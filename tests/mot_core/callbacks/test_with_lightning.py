@@ -1,0 +1,111 @@
+"""Our callbacks beside Lightning's own: loggers, the progress bar, checkpoints, the command line."""
+
+import csv
+import inspect
+import re
+
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+from lightning import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+
+import mot_core.callbacks
+from mot_core.callbacks import EmbeddingSimilarity, MemoryEstimate, ResultsWriter, TrackVideo
+from mot_core.trackers import Tracker
+
+OURS = [getattr(mot_core.callbacks, name) for name in mot_core.callbacks.__all__]
+
+
+def ours():
+    return [
+        ResultsWriter(validation=True),
+        TrackVideo(kind="sheet", max_frames=1),
+        EmbeddingSimilarity(min_score=0.0),
+        MemoryEstimate(),
+    ]
+
+
+@pytest.fixture(scope="module")
+def run(make_trainer, make_tracker, make_data, tmp_path_factory):
+    """A training with all of them, a CSV file and Lightning's progress bar."""
+    folder = tmp_path_factory.mktemp("run")
+    bar = RichProgressBar()
+    shown = []
+    original = bar.get_metrics
+    bar.get_metrics = lambda *args: shown.append(original(*args)) or shown[-1]
+    trainer = make_trainer(
+        folder,
+        [*ours(), bar, ModelCheckpoint(filename="best", monitor="val/similarity_mean")],
+        logger=CSVLogger(folder, name="", version=""),
+        log_every_n_steps=1,
+        enable_checkpointing=True,
+        enable_progress_bar=True,
+    )
+    tracker = make_tracker()
+    trainer.fit(tracker, make_data(num_frames=2))
+    return folder, tracker, shown
+
+
+def test_all_files_are_in_the_folder_of_the_run(run):
+    folder, _, _ = run
+    assert sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if "metrics" not in path.name
+    ) == [
+        "checkpoints/best.ckpt",
+        "results/synthetic-val-0-0.txt",
+        "results/synthetic-val-0-1.txt",
+        "similarity/epoch-000.json",
+        "similarity/epoch-000.png",
+        "tracks/epoch-000-synthetic-val-0-0.png",
+    ]
+
+
+def test_the_csv_file_has_the_metrics(run):
+    with (run[0] / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for name in ("train/loss", "val/HOTA", "val/similarity_mean"):
+        assert any(row[name] for row in rows), name
+
+
+def test_the_progress_bar_shows_the_loss_and_not_every_part_of_it(run):
+    shown = [metrics for metrics in run[2] if metrics]
+    assert shown
+    names = set().union(*shown)
+    assert "train/loss" in names
+    assert len(names) < 6
+
+
+def test_a_checkpoint_loads_without_the_callbacks(run):
+    folder, tracker, _ = run
+    loaded = Tracker.from_checkpoint(folder / "checkpoints/best.ckpt")
+    state = tracker.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in loaded.state_dict().items())
+
+
+def test_wandb_works_offline(make_trainer, make_tracker, make_data, tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="wandb is not installed: pip install './packages/mot-core[wandb]'")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    logger = WandbLogger(save_dir=tmp_path, offline=True, name="run", project="test")
+    trainer = make_trainer(tmp_path, ours(), logger=logger, log_every_n_steps=1)
+    trainer.fit(make_tracker(), make_data(num_frames=2))
+    assert list(tmp_path.rglob("run-*.wandb"))
+    assert list(tmp_path.rglob("tracks/epoch-000-synthetic-val-0-0.png"))
+    logger.experiment.finish()
+
+
+@pytest.mark.parametrize("callback", OURS)
+def test_the_command_line_builds_them_by_short_name_and_explains_every_argument(callback, capsys):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--callback", type=Callback)
+    name = callback.__name__
+    built = parser.instantiate(parser.parse_args([f"--callback={name}"])).callback
+    assert type(built) is callback
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--callback.help={name}"])
+    text = " ".join(capsys.readouterr().out.split())
+    for argument, parameter in inspect.signature(callback).parameters.items():
+        explained = re.search(rf"--callback.{argument} \S+ (?!\(type).+?\(type: ", text)
+        assert explained, f"{argument} is not explained"
+        assert getattr(built, argument) == parameter.default
