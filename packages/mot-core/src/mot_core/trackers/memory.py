@@ -53,8 +53,9 @@ def estimate_memory(
 ) -> StepMemory:
     """Memory of a training step, from a run of the detector on tensors without content: it takes a second or two.
 
-    Within two percent of what the detector really keeps. What the tracker computes beside it (MOTIP's ID decoder),
-    plug-ins and temporary results come on top.
+    Within two percent of what the detector really keeps. What the tracker computes beside it, plug-ins and temporary
+    results come on top: with MOTIP's 30 frames of 800 x 1440 the detector keeps 22 GB, and the ID decoder 0.7 GB for
+    10 objects and 1.8 GB for 20. On small images the ID decoder may keep as much as the detector.
 
     Args:
         tracker: on any device; nothing of it changes.
