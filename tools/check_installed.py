@@ -45,8 +45,11 @@ def main() -> None:
     for entry in distribution.entry_points:
         if entry.group == "console_scripts":
             run_help(entry.name)
-        else:
+            continue
+        try:
             entry.load()
+        except ImportError as error:
+            excuse(error, extras)
     if "mot" in distribution.entry_points.names:
         track_and_score(extras)
     print(

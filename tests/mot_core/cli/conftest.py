@@ -6,6 +6,7 @@ import shutil
 from typing import NamedTuple
 
 import pytest
+import yaml
 
 from mot_core.cli import main
 from mot_core.io import make_scene
@@ -62,3 +63,21 @@ def build_config(monkeypatch):
         return cli.model, cli.datamodule, cli.trainer
 
     return build
+
+
+@pytest.fixture
+def write_sweep(tmp_path):
+    """Write a sweep file; arguments are keys of it."""
+
+    def write(**changes):
+        content = {
+            "command": ["${env}", "${interpreter}", "mot", "fit", "--config", "motip_synthetic", "${args}"],
+            "method": "random",
+            "metric": {"name": "val/HOTA", "goal": "maximize"},
+            "parameters": {"model.init_args.optimizer.lr": {"min": 0.1, "max": 0.9}},
+        }
+        path = tmp_path / "search.yaml"
+        path.write_text(yaml.safe_dump(content | changes))
+        return path
+
+    return write

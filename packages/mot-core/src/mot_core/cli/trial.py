@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
+try:
+    from lightning import Callback, LightningModule, Trainer
+except ModuleNotFoundError as error:
+    if error.name != "lightning":
+        raise
+    raise ImportError("mot sweep trains, which needs lightning: pip install './packages/mot-core[train]'") from error
 
 
 class ReportTrial(Callback):
