@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from argparse import ArgumentError
+from argparse import ArgumentError, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jsonargparse import DefaultHelpFormatter
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from mot_core.callbacks import ResultsWriter
+from mot_core.cli import TRAINING
 from mot_core.cli.complaints import first_reason, in_one_sentence
 from mot_core.cli.configs import find_configs
 from mot_core.cli.epoch_lines import EpochLines
@@ -73,6 +75,12 @@ def run(command: str, arguments: Sequence[str]) -> int:
     return 0
 
 
+class Help(DefaultHelpFormatter):
+    """Keeps the lines of the examples."""
+
+    _fill_text = RawDescriptionHelpFormatter._fill_text
+
+
 class TrainingCLI(LightningCLI):
     """One subcommand: parses, builds everything and runs it.
 
@@ -95,7 +103,17 @@ class TrainingCLI(LightningCLI):
             seed_everything_default=0,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
-            parser_kwargs={"prog": "mot", **STRICT, command: {**STRICT, "epilog": f"examples:\n{EXAMPLES[command]}"}},
+            parser_kwargs={
+                "prog": "mot",
+                "formatter_class": Help,
+                **STRICT,
+                command: {
+                    **STRICT,
+                    "usage": f"mot {command} [--config NAME|FILE ...] [--KEY VALUE ...]",
+                    "description": f"{TRAINING[command].capitalize()}.",
+                    "epilog": f"examples:\n{EXAMPLES[command]}",
+                },
+            },
             args=[command, *arguments],
         )
 
