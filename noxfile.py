@@ -70,7 +70,7 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python=False, requires=["dev"], default=False)
 def demo_train(session: nox.Session) -> None:
-    """Train the small MOTIP on synthetic video and test it beside ByteTrack: about eight minutes on one core."""
+    """Train the small MOTIP on synthetic video and test it beside ByteTrack: about seven minutes on one core."""
     _run_in_dev(session, "python", "examples/demo_train.py", *session.posargs)
 
 
@@ -110,6 +110,13 @@ def wheels(session: nox.Session, package: str, extra: str) -> None:
     # Elsewhere, so that nothing of this checkout can be imported by accident.
     session.chdir(session.create_tmp())
     session.run("python", "-I", str(ROOT / "tools/check_installed.py"), package, *filter(None, [extra]), env=QUIET)
+
+
+@nox.session(reuse_venv=True)
+def tests_timm(session: nox.Session) -> None:
+    """Test the backbones of timm, in an environment of its own: timm needs torchvision, and that a guard on CPUs."""
+    _install(session, "-e", "packages/mot-core[train,timm]", "torchvision", "tools/torchvision-op-guard", "pytest")
+    session.run("pytest", "tests/timm", *session.posargs, env=QUIET | {"MOT_TIMM": "1"})
 
 
 @nox.session(reuse_venv=True)
