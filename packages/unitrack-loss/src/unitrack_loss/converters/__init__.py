@@ -1,0 +1,23 @@
+"""From the tensors of other trackers to a :class:`unitrack_loss.TrackClip`, with their gradients.
+
+Pure functions that need none of these projects to be installed. Each makes one frame, for
+:meth:`unitrack_loss.TrackClip.from_frames`, or a whole clip. MOTE is a fork of MOTR; ByteTrack trains YOLOX.
+"""
+
+from unitrack_loss.converters.detr import detr_frame
+from unitrack_loss.converters.fairmot import fairmot_clip
+from unitrack_loss.converters.gtr import gtr_clip
+from unitrack_loss.converters.motr import motr_frame
+from unitrack_loss.converters.torchvision import torchvision_frame
+from unitrack_loss.converters.trackformer import trackformer_frame
+from unitrack_loss.converters.yolox import yolox_frame
+
+__all__ = [
+    "detr_frame",
+    "fairmot_clip",
+    "gtr_clip",
+    "motr_frame",
+    "torchvision_frame",
+    "trackformer_frame",
+    "yolox_frame",
+]

@@ -1,0 +1,45 @@
+"""YOLOX, and so ByteTrack: anchors that SimOTA assigned to objects."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from mot_core.boxes import cxcywh_to_xyxy
+from unitrack_loss.converters._common import Frame, best_per_object, integers, make_frame, product_logit
+
+
+def yolox_frame(
+    outputs: Tensor, fg_mask: Tensor, matched_gt_inds: Tensor, gt_boxes_cxcywh: Tensor, track_ids: Tensor
+) -> Frame:
+    """A frame of YOLOX or ByteTrack, for :meth:`unitrack_loss.TrackClip.from_frames`.
+
+    Of the anchors of an object, the detection is the one that covers it best. There is no embedding: flow comes from
+    the boxes, and what is trained is the detector, not the association of ByteTrack, which learns nothing.
+
+    Args:
+        outputs: ``(A, 5 + K)`` of one image as ``get_losses`` has them: centre and size in pixels of the network input,
+            then the logits of the object and of the classes.
+        fg_mask: ``(A,)`` bool of ``get_assignments``.
+        matched_gt_inds: ``(num_fg,)`` of ``get_assignments``.
+        gt_boxes_cxcywh: ``(G, 4)`` columns 1 to 4 of the labels, in pixels.
+        track_ids: ``(G,)`` integers, -1 where unknown; not cut out of labels in half precision.
+
+    Raises:
+        TypeError: identities are in half precision.
+
+    >>> import torch
+    >>> outputs = torch.tensor([[50.0, 50, 20, 40, 3, 3], [53.0, 50, 20, 40, 3, 3], [9.0, 9, 5, 5, 3, 3]])
+    >>> box = torch.tensor([[52.0, 50.0, 20.0, 40.0]])
+    >>> fg_mask, matched = torch.tensor([True, True, False]), torch.tensor([0, 0])
+    >>> yolox_frame(outputs, fg_mask, matched, box, torch.tensor([2051]))["boxes_xyxy"]
+    tensor([[43., 30., 63., 70.]])
+    """
+    gt_boxes = cxcywh_to_xyxy(gt_boxes_cxcywh)
+    positives = outputs[fg_mask.bool()]
+    boxes = cxcywh_to_xyxy(positives[:, :4])
+    logits = product_logit(positives[:, 4], positives[:, 5:].max(-1).values)
+    ids = integers("track_ids", track_ids)
+    rows, objects = best_per_object(boxes, matched_gt_inds.long(), gt_boxes)
+    known = ids[objects] >= 0
+    rows, objects = rows[known], objects[known]
+    return make_frame(boxes[rows], logits[rows], ids[objects], gt_boxes, ids, None)
