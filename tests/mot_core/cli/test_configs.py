@@ -55,3 +55,25 @@ def test_they_build_what_they_name(name, build_config):
     assert type(model).__name__ == content["model"]["class_path"]
     assert type(data).__name__ == content["data"]["class_path"]
     assert trainer.gradient_clip_val == 0.1
+
+
+@pytest.mark.parametrize("name", ["motip_synthetic", "motr_synthetic"])
+def test_the_small_ones_train(mot, name, tmp_path):
+    few = ("--trainer.max_steps", "2", "--trainer.limit_val_batches", "0", "--trainer.enable_model_summary", "false")
+    done = mot("fit", "--config", name, "--output", tmp_path, "--data.clip_length", "2", *few)
+    assert done.code == 0, done.err
+    assert (tmp_path / "version_0" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_the_papers_learning_rates(build_config):
+    with torch.device("meta"):
+        model, data, _ = build_config("motip_dancetrack")
+    rates = {group["name"]: group["lr"] for group in model.parameter_groups()}
+    assert rates == {"backbone": pytest.approx(1e-5), "points": pytest.approx(5e-6), "tracker": 1e-4}
+    assert model.optimizer.milestones == (6, 9)
+    assert (data.sampling.length(0), data.augmentation.short_sides[-1]) == (30, 800)
+
+
+def test_examples_shows_them():
+    shown = Path(__file__).parents[3] / "examples" / "configs"
+    assert {path.stem for path in shown.glob("*.yaml")} == set(NAMES)

@@ -225,7 +225,9 @@ class TrainingCLI(LightningCLI):
         elif config["logger"] is None:
             config["logger"] = False
         if self._command in ("test", "predict") and isinstance(self.model, Tracker):
-            callbacks.append(ResultsWriter(self.folder))
+            given = config["callbacks"] or []
+            if not any(isinstance(one, ResultsWriter) for one in (given if isinstance(given, list) else [given])):
+                callbacks.append(ResultsWriter(self.folder))
         return self._instantiate_trainer({**config, **kwargs}, callbacks)
 
     def _recipe(self) -> str:
