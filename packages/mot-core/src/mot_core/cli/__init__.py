@@ -20,7 +20,7 @@ TRAINING = {
 """Those of LightningCLI, which reads its own arguments."""
 
 COMMANDS = {
-    "track": "track objects through detections, with any installed tracker",
+    "track": "track objects through detections or images, with any installed tracker",
     "eval": "score results against ground truth: HOTA, CLEAR, Identity",
     "data": "check a data set before using it",
     **TRAINING,

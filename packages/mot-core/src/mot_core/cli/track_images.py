@@ -6,6 +6,7 @@ import argparse
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,16 +38,21 @@ class ImageJob(Job):
 
     def steps(self) -> Iterator[tuple[int, Callable[[], Tracks]]]:
         """Every frame; a video that ends early ends the sequence."""
-        for number in self.sequence.frame_numbers():
-            try:
-                batch = self.stream.batch(number, self.resize)
-            except EOFError as error:
-                if number == self.sequence.first_frame:
-                    raise ValueError(str(error)) from error
-                print(f"mot: note: {error}", file=sys.stderr)
-                self.sequence = self.sequence.window(self.sequence.first_frame, number - 1)
-                return
-            yield number, partial(self._track, batch)
+        numbers = self.sequence.frame_numbers()
+        with ThreadPoolExecutor(1) as reader:  # reads the next frame while this one is tracked
+            coming = reader.submit(self.stream.batch, numbers[0], self.resize)
+            for number in numbers:
+                try:
+                    batch = coming.result()
+                except EOFError as error:
+                    if number == numbers[0]:
+                        raise ValueError(str(error)) from error
+                    print(f"mot: note: {error}", file=sys.stderr)
+                    self.sequence = self.sequence.window(numbers[0], number - 1)
+                    return
+                if number != numbers[-1]:
+                    coming = reader.submit(self.stream.batch, number + 1, self.resize)
+                yield number, partial(self._track, batch)
 
     def _track(self, batch: Any) -> Tracks:
         tracks = self.tracker.track(batch.to(self.tracker.device)).numpy()
