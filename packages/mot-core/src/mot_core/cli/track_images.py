@@ -62,8 +62,10 @@ class ImageJob(Job):
         return tracks
 
     def parameters(self) -> dict[str, Any]:
-        """The arguments of the tracker."""
-        return dict(self.tracker.arguments)
+        """The arguments of the tracker, also those that nobody gave."""
+        signature = inspect.signature(type(self.tracker)).parameters.values()
+        defaults = {one.name: one.default for one in signature if one.default is not one.empty}
+        return {**defaults, **self.tracker.arguments}
 
     def inputs(self) -> list[Path]:
         """The ground truth."""
