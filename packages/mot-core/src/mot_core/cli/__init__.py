@@ -100,7 +100,12 @@ def _sentence(error: Exception) -> str:
     """The message of ``error``; those of the operating system start with a number that tells nothing."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error) or type(error).__name__
+    message = str(error) or type(error).__name__
+    if (
+        message.startswith("Caught ") and "DataLoader worker process" in message
+    ):  # a traceback with the error at its end
+        return message.strip().splitlines()[-1].partition(": ")[2]
+    return message
 
 
 def _complain(message: str, code: int) -> int:

@@ -1,0 +1,88 @@
+"""A few steps of training and a test on real frames, through the command, with pictures of the tracks."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from mot_core.cli import main
+from mot_core.io import read_mot
+
+DETECTOR = {
+    "backbone": "small", "num_queries": 20, "embed_dim": 32, "num_heads": 4, "ffn_dim": 32, "num_levels": 3,
+    "num_encoder_layers": 1, "num_decoder_layers": 2,
+}  # fmt: skip
+# Thresholds of trackers that have hardly learned.
+MODELS = {
+    "MOTIP": {"num_words": 30, "id_layers": 1, "groups": 1, "detection_threshold": 0.005, "newborn_threshold": 0.005},
+    "MOTR": {"birth_threshold": 0.005, "keep_threshold": 0.005, "report_threshold": 0.005},
+}
+SEQUENCES = {"MOTIP": ("MOT15/train/PETS09-S2L1", "MOT15"), "MOTR": ("flies/fly-clip", "generic")}
+FRAMES = 20
+
+
+def excerpt(source, folder):
+    """The first frames of a sequence, by links: results are written of whole sequences only."""
+    (folder / "img1").mkdir(parents=True)
+    (folder / "gt").mkdir()
+    for path in sorted((source / "img1").iterdir())[:FRAMES]:
+        (folder / "img1" / path.name).symlink_to(path)
+    rows = (source / "gt" / "gt.txt").read_text().splitlines(keepends=True)
+    (folder / "gt" / "gt.txt").write_text("".join(row for row in rows if int(row.split(",")[0]) <= FRAMES))
+    info = (source / "seqinfo.ini").read_text()
+    (folder / "seqinfo.ini").write_text(re.sub(r"(?m)^seqLength.*", f"seqLength={FRAMES}", info))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_fit_and_test_on_real_frames(mot_data, tmp_path, monkeypatch, capsys, model):
+    monkeypatch.chdir(tmp_path)
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):  # Lightning sets them
+        monkeypatch.setenv(name, "0")
+    folder, benchmark = SEQUENCES[model]
+    name = folder.split("/")[-1]
+    path = str(excerpt(mot_data / folder, tmp_path / "data" / name))
+    config = {
+        "model": {"class_path": model, "init_args": {"detector": DETECTOR, **MODELS[model]}},
+        "data": {
+            "class_path": "MOTDataModule",
+            "init_args": {
+                "train": path, "val": path, "test": path, "benchmark": benchmark, "clip_length": 3, "max_interval": 5,
+                "augmentation": {"short_sides": [96, 128], "max_long_side": 200, "flip": 0.5},
+                "resize": {"short_sides": [96], "max_long_side": 200},
+            },
+        },
+        "trainer": {
+            "accelerator": "cpu", "max_epochs": 1, "limit_train_batches": 4, "num_sanity_val_steps": 0,
+            "log_every_n_steps": 1,
+            "callbacks": [{"class_path": "TrackVideo", "init_args": {"kind": "sheet"}}],
+        },
+    }  # fmt: skip
+    (tmp_path / "real.yaml").write_text(yaml.safe_dump(config))
+    assert main(["fit", "--config", "real.yaml", "--output", "run"]) == 0, capsys.readouterr().err
+    run = tmp_path / "run" / "version_0"
+    (picture,) = (run / "tracks").iterdir()
+    with Image.open(picture) as image:
+        pixels = np.asarray(image)
+    assert picture.name == f"epoch-000-{name}.png"
+    assert min(pixels.shape[:2]) > 90
+    assert pixels.std() > 10, "a picture, not a blank sheet"
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    assert torch.load(checkpoint, weights_only=True)["global_step"] == 4
+    code = main(["test", "--config", "real.yaml", "--ckpt_path", str(checkpoint), "--output", "out"])
+    printed = capsys.readouterr()
+    assert code == 0, printed.err
+    assert "HOTA" in printed.out
+    table = read_mot(tmp_path / "out" / f"{name}.txt", kind="results")
+    assert set(np.unique(table.frames)) <= set(range(1, FRAMES + 1))
+    assert len(table) > FRAMES
+    with Image.open(mot_data / folder / "img1" / "000001.jpg") as image:
+        width, height = image.size
+    centers = (table.boxes_xyxy[:, :2] + table.boxes_xyxy[:, 2:]) / 2
+    assert (centers >= 0).all()
+    assert (centers <= [width, height]).all(), "in pixels of the files, not of the resized frames"
+    assert centers.max() > 200, "nor smaller than that"
