@@ -6,16 +6,20 @@ UniTrackLoss(window=3)
 """
 
 from unitrack_loss.clip import TrackClip
+from unitrack_loss.explanation import Edge, Explanation, explain
 from unitrack_loss.flow import Flow, flow
 from unitrack_loss.graph import GroundTruthGraph, ground_truth_graph
 from unitrack_loss.laplacian import laplacian_weights
 from unitrack_loss.loss import UniTrackLoss, UniTrackOutput, unitrack_loss
+from unitrack_loss.picture import plot
 from unitrack_loss.plugin import UniTrackPlugin
 from unitrack_loss.settings import Settings
 from unitrack_loss.track_clip import track_clip
 
 __version__ = "0.1.0"
 __all__ = [
+    "Edge",
+    "Explanation",
     "Flow",
     "GroundTruthGraph",
     "Settings",
@@ -24,9 +28,11 @@ __all__ = [
     "UniTrackOutput",
     "UniTrackPlugin",
     "__version__",
+    "explain",
     "flow",
     "ground_truth_graph",
     "laplacian_weights",
+    "plot",
     "track_clip",
     "unitrack_loss",
 ]

@@ -1,0 +1,154 @@
+"""What the loss of one clip is made of: edge by edge, and which switch of identities cost what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unitrack_loss._terms import marginals
+from unitrack_loss._windows import windows
+from unitrack_loss.clip import TrackClip
+from unitrack_loss.flow import flow
+from unitrack_loss.graph import ground_truth_graph
+from unitrack_loss.loss import UniTrackOutput, _per_window, unitrack_loss
+from unitrack_loss.settings import Settings
+
+VISIBLE = 0.01  # flow of a wrong edge that is worth a line
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Flow between two detections.
+
+    Attributes:
+        frame: index of the frame in which it begins; it ends in the next one.
+        start: row of the detection in this frame.
+        end: row of the detection in the next frame.
+        identity: of the start; -1 for a false positive.
+        end_identity: of the end.
+        flow: from 0 to 1.
+        right: both are detections of one object.
+        cost: what it adds to the loss through the flow term; 0 for edges that are not right.
+    """
+
+    frame: int
+    start: int
+    end: int
+    identity: int
+    end_identity: int
+    flow: float
+    right: bool
+    cost: float
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What the loss of one clip is made of; print it.
+
+    Attributes:
+        output: the loss and its terms.
+        edges: all right edges, and the others with a flow of at least 0.01.
+        switches: right edges with less flow than another edge of their row, dearest first, each with the edge that has
+            most.
+        residual: ``(T, N)`` outgoing less incoming flow of every detection, less what it should be.
+        clip: that was explained, one clip.
+    """
+
+    output: UniTrackOutput
+    edges: list[Edge]
+    switches: list[tuple[Edge, Edge]]
+    residual: Tensor
+    clip: TrackClip
+
+    def __str__(self) -> str:
+        numbers = ", ".join(
+            f"{name} {getattr(self.output, name).item():.3g}"
+            for name in ("flow", "spatial", "temporal", "conservation", "quality", "id_accuracy")
+        )
+        lines = [f"loss {self.output.total.item():.4g}: {numbers}"]
+        for right, taken in self.switches:
+            whom = "a false positive" if taken.end_identity < 0 else f"identity {taken.end_identity}"
+            lines.append(
+                f"frame {right.frame} to {right.frame + 1}: identity {right.identity} goes to {whom} "
+                f"({taken.flow:.2f}), not to itself ({right.flow:.2f}); cost {right.cost:.3g}"
+            )
+        return "\n".join(lines)
+
+
+@torch.no_grad()
+def explain(clip: TrackClip, row: int = 0, **settings: Any) -> Explanation:
+    """Look into the loss of one clip.
+
+    Args:
+        clip: a batch of clips.
+        row: the clip of it.
+        settings: those of :class:`Settings`.
+
+    Raises:
+        ValueError: there are less than two frames, or no detections.
+
+    >>> ids = torch.tensor([[[0, 1]] * 3])
+    >>> boxes = torch.tensor([[[[0.0, 0.0, 10.0, 20.0], [50.0, 0.0, 60.0, 20.0]]] * 3])
+    >>> logits, embed = torch.full((1, 3, 2), 9.0), torch.eye(2).expand(1, 3, 2, 2).clone()
+    >>> embed[0, 2] = embed[0, 2].flip(0)
+    >>> print(explain(TrackClip(boxes, logits, ids >= 0, ids, boxes, ids, torch.tensor([[480, 640]]), embed)))
+    loss 25.1: flow 10, spatial 1.1, temporal 1.43, conservation 0.000125, quality 1, id_accuracy 0.5
+    frame 1 to 2: identity 0 goes to identity 1 (0.99), not to itself (0.00); cost 11
+    frame 1 to 2: identity 1 goes to identity 0 (0.99), not to itself (0.00); cost 11
+    """
+    chosen = Settings(**settings)
+    values = {one.name: getattr(clip, one.name) for one in fields(clip)}
+    tensors: dict[str, Any] = {
+        name: None if value is None else value[row : row + 1].detach() for name, value in values.items()
+    }
+    clip = TrackClip(**tensors).clean()
+    if clip.valid.shape[1] < 2 or not clip.valid.shape[2]:
+        frames, slots = clip.valid.shape[1:]
+        raise ValueError(f"a clip must have two frames and a detection to be explained, got {frames} and {slots} slots")
+    links = flow(clip, chosen.tau, chosen.null, chosen.gate_confidence)
+    graph = ground_truth_graph(clip.det_gt, clip.valid)
+    price = _price_of_pairs(clip, chosen)
+
+    strength, right = links.flow[0], graph.edges[0]
+    loss = -links.log_flow[0] if chosen.flow_form == "log" else 1 - strength
+    shown = (right | (strength >= VISIBLE)) & clip.pairs[0]
+    ids = clip.det_gt[0].tolist()
+
+    def edge(t: int, i: int, j: int) -> Edge:
+        cost = price[t] * loss[t, i, j].item() if right[t, i, j] else 0.0
+        return Edge(t, i, j, ids[t][i], ids[t + 1][j], strength[t, i, j].item(), bool(right[t, i, j]), cost)
+
+    most = strength.argmax(2).tolist()
+    lost = [(edge(t, i, j), edge(t, i, most[t][i])) for t, i, j in right.nonzero().tolist() if most[t][i] != j]
+    sides = marginals(links)
+    residual = -graph.balance[0].to(strength.dtype)
+    residual[:-1] += sides.out[0]
+    residual[1:] -= sides.into[0]
+    return Explanation(
+        unitrack_loss(**tensors, **settings),
+        [edge(*place) for place in shown.nonzero().tolist()],
+        sorted(lost, key=lambda pair: -pair[0].cost),
+        residual.where(clip.valid[0], 0),
+        clip,
+    )
+
+
+def _price_of_pairs(clip: TrackClip, settings: Settings) -> list[float]:
+    """What one unit of the flow term of a right edge adds to the loss, for every pair of frames."""
+    links = flow(clip, settings.tau, settings.null, settings.gate_confidence)
+    graph = ground_truth_graph(clip.det_gt, clip.valid)
+    values, counted = _per_window(clip, links, graph, settings)
+    size = settings.window - 1
+    price = values["quality"][0] * settings.flow_weight * counted[0] / counted[0].sum().clamp(min=1)
+    if settings.log_norm:
+        price = price * values["log_edges"][0]
+    if settings.reference == "gt":  # means, not sums
+        price = price / windows(graph.edges.sum((2, 3)), size).sum(2)[0].clamp(min=1)
+    pairs = [0.0] * (clip.valid.shape[1] - 1)
+    for window, one in enumerate(price.tolist()):
+        for pair in range(window, min(window + size, len(pairs))):
+            pairs[pair] += one
+    return pairs

@@ -1,0 +1,92 @@
+"""A picture of the flow between detections over time."""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from mot_core.io.atomic import atomic_path
+from mot_core.visualization import identity_color
+from mot_core.visualization.extras import require
+from unitrack_loss.clip import TrackClip
+from unitrack_loss.explanation import Explanation, explain
+
+FORMATS = ("png", "pdf", "svg")
+RIGHT, WRONG, MISSING = "#2a9d4a", "#d62828", "#9a9a9a"
+
+
+def plot(what: Explanation | TrackClip, path: str | PathLike[str], axis: str = "x", **settings: Any) -> Path:
+    """Draw the detections of a clip over time, and the flow between them.
+
+    A detection is a dot in the colour of its identity, hollow for a false positive. Flow between detections of one
+    object is green, between others red, the stronger the wider; where less than half of the flow goes the right way, a
+    dashed line shows where it should go.
+
+    Args:
+        what: a clip, or its explanation.
+        path: file to write, ``.png``, ``.pdf`` or ``.svg``, replaced only once it is complete.
+        axis: of the image that is drawn upwards, "x" or "y".
+        settings: those of :class:`Settings`, if a clip is given.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: the file or the axis is of another kind.
+        ModuleNotFoundError: the extra ``[plot]`` is missing.
+
+    >>> import tempfile, torch
+    >>> ids = torch.tensor([[[0, 1]] * 3])
+    >>> boxes = torch.tensor([[[[0.0, 0.0, 10.0, 20.0], [50.0, 0.0, 60.0, 20.0]]] * 3])
+    >>> clip = TrackClip(boxes, torch.full((1, 3, 2), 9.0), ids >= 0, ids, boxes, ids, torch.tensor([[480, 640]]))
+    >>> plot(clip, tempfile.mkdtemp() + "/flow.png").stat().st_size > 1000
+    True
+    """
+    kind = Path(path).suffix[1:].lower()
+    if kind not in FORMATS:
+        raise ValueError(f"path must end in {', '.join('.' + one for one in FORMATS)}, got {Path(path).name!r}")
+    if axis not in ("x", "y"):
+        raise ValueError(f"axis must be 'x' or 'y', got {axis!r}")
+    require("plot")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if isinstance(what, TrackClip):
+        what = explain(what, **settings)
+    figure = Figure(figsize=(1.6 + 1.2 * what.clip.valid.shape[1], 4.2), dpi=160, layout="constrained")
+    FigureCanvasAgg(figure)
+    _draw(figure.add_subplot(), what, 0 if axis == "x" else 1)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format=kind)
+    return Path(path)
+
+
+def _draw(axes: Any, what: Explanation, axis: int) -> None:
+    boxes = what.clip.boxes_xyxy[0].double().cpu().numpy()
+    place = (boxes[..., axis] + boxes[..., axis + 2]) / 2
+    for edge in what.edges:
+        ends = [edge.frame, edge.frame + 1], [place[edge.frame, edge.start], place[edge.frame + 1, edge.end]]
+        if edge.right and edge.flow < 0.5:
+            axes.plot(*ends, color=MISSING, linestyle=(0, (2, 3)), linewidth=1.2, zorder=1)
+        color = RIGHT if edge.right else WRONG
+        axes.plot(*ends, color=color, linewidth=0.4 + 3 * edge.flow, alpha=0.15 + 0.75 * edge.flow, zorder=2)
+    confidence = what.clip.logits[0].sigmoid().cpu().numpy()
+    ids = what.clip.det_gt[0].tolist()
+    for frame, row in what.clip.valid[0].nonzero().tolist():
+        known = ids[frame][row] >= 0
+        fill = [channel / 255 for channel in identity_color(ids[frame][row])] if known else [1.0, 1.0, 1.0]
+        size = 25 + 60 * float(confidence[frame, row])
+        axes.scatter(frame, place[frame, row], s=size, color=[fill], edgecolors="black", linewidths=0.7, zorder=3)
+    for label, color in (("right flow", RIGHT), ("wrong flow", WRONG)):
+        axes.plot([], [], color=color, linewidth=3, label=label)
+    axes.plot([], [], color=MISSING, linestyle=(0, (2, 3)), label="where it should go")
+    axes.set_xticks(range(what.clip.valid.shape[1]))
+    axes.set_xlabel("frame of the clip")
+    axes.set_ylabel(f"{'xy'[axis]} of the centre (pixels)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+    axes.set_title(
+        f"loss {what.output.total.item():.3g}, {len(what.switches)} switches of {int(what.output.num_edges)} edges",
+        fontsize=9,
+    )
