@@ -20,6 +20,7 @@ WARNINGS = (
     r".*does not have many workers",
     r".*smaller than the logging interval",
     r".*The dirpath has changed",
+    r".*on epoch level in distributed setting",  # the scores are already those of all processes
     r".*LeafSpec.* is deprecated",
     r"(?s).*(JSONARGPARSE_DEPRECATION_WARNINGS|was deprecated in v4)",  # of jsonargparse: Lightning does it too
 )
@@ -50,6 +51,10 @@ def quiet_lightning() -> Iterator[None]:
                 f"{reason}; smaller images, shorter clips, a smaller batch or --model.checkpointing true need less"
             ) from error
         except RuntimeError as error:
+            if "within local rank has zero length" in str(error):
+                raise ValueError(
+                    "there are fewer sequences than processes, and each process takes whole ones: use fewer devices"
+                ) from error
             if not str(error).startswith("Error(s) in loading state_dict"):
                 raise
             raise ValueError(_misfit(str(error))) from error
