@@ -89,7 +89,7 @@ def read_tracker(
         raise ValueError(
             f"{path} has no tracker of ours in it; released weights of other projects are converted by `mot import`"
         )
-    classes = {one.__name__: one for one in _family(base)}
+    classes = {one.__name__: one for one in reversed(list(_family(base)))}  # of one name: the one nearest to base
     if record["class"] not in classes:
         known = ", ".join(name for name, one in classes.items() if not inspect.isabstract(one))
         raise ValueError(f"{path} holds a tracker of class {record['class']!r}; known here: {known}")
