@@ -1,0 +1,132 @@
+"""Seconds and memory of a training step of MOTIP and MOTR, small and in the size of the papers, on one CPU thread.
+
+    python benchmarks/trackers.py                      # the small sizes
+    python benchmarks/trackers.py "motr, 1 frame" ...  # others, by name; see PAPERS
+
+Every case runs in a process of its own: its largest resident memory is reported, and what that was before the first
+step. Writes ``results/trackers-<date>.json``, or its rows anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from statistics import median
+from typing import Any
+
+from provenance import ROOT, SOURCES, provenance
+
+# Frames in the clip, (height, width), and objects in a frame.
+SMALL, PAPER = {"frames": 4, "size": (96, 160), "objects": 5}, {"size": (800, 1440), "objects": 20}
+CASES: dict[str, dict[str, Any]] = {
+    f"{tracker}, small{', checkpointing' * checkpointing}": {
+        "tracker": tracker, "checkpointing": checkpointing, "steps": 20, **SMALL
+    }
+    for tracker in ("motip", "motr")
+    for checkpointing in (False, True)
+}  # fmt: skip
+PAPERS: dict[str, dict[str, Any]] = {
+    "motip, 30 frames, 4 with gradient, checkpointing": {
+        "tracker": "motip", "checkpointing": True, "steps": 1, "frames": 30, **PAPER
+    },
+    "motip, 8 frames, 4 with gradient, checkpointing": {
+        "tracker": "motip", "checkpointing": True, "steps": 1, "frames": 8, **PAPER
+    },
+    "motip, 1 frame": {"tracker": "motip", "checkpointing": False, "steps": 1, "frames": 1, **PAPER},
+    "motr, 5 frames, checkpointing": {"tracker": "motr", "checkpointing": True, "steps": 1, "frames": 5, **PAPER},
+    "motr, 2 frames, checkpointing": {"tracker": "motr", "checkpointing": True, "steps": 1, "frames": 2, **PAPER},
+    "motr, 1 frame": {"tracker": "motr", "checkpointing": False, "steps": 1, "frames": 1, **PAPER},
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cases", nargs="*", default=list(CASES), help="default: the small ones")
+    parser.add_argument("--limit", type=float, default=600, help="seconds after which a case is given up")
+    parser.add_argument("--here", action="store_true", help="measure the case in this process and print it")
+    arguments = parser.parse_args()
+    if arguments.here:
+        print(json.dumps(measure(**(CASES | PAPERS)[arguments.cases[0]])))
+        return
+    report = {**provenance(f"{SOURCES}/trackers", f"{SOURCES}/nn"), "threads": 1, "results": []}
+    path = ROOT / "benchmarks/results" / f"trackers-{report['date'][:10]}.json"
+    rows = {row["case"]: row for row in (json.loads(path.read_text())["results"] if path.is_file() else [])}
+    for case in arguments.cases:
+        rows[case] = in_a_process(case, arguments.limit)
+        report["results"] = list(rows.values())
+        path.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def in_a_process(case: str, limit: float) -> dict[str, Any]:
+    command = [sys.executable, "-W", "ignore", __file__, "--here", case]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=limit, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        )
+    except subprocess.TimeoutExpired:
+        row: dict[str, Any] = {"case": case, "failed": f"not done after {limit:.0f} s"}
+    else:
+        outcome = done.stderr.strip().splitlines()[-1:] or [f"ended with {done.returncode}"]
+        row = {"case": case, **(json.loads(done.stdout) if done.returncode == 0 else {"failed": outcome[0]})}
+    print(row, flush=True)
+    return row
+
+
+def measure(
+    tracker: str, checkpointing: bool, steps: int, frames: int, size: tuple[int, int], objects: int
+) -> dict[str, Any]:
+    """Median CPU and wall seconds of a step (losses, backward, optimiser), and the memory that it takes."""
+    import torch
+
+    from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
+    from mot_core.trackers import MOTIP, MOTR, DetectorSettings
+    from mot_core.trackers.memory import estimate_memory
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    settings = DetectorSettings()
+    if size == SMALL["size"]:
+        settings = DetectorSettings(
+            "small", num_queries=30, embed_dim=64, ffn_dim=128, num_levels=3, num_encoder_layers=1, num_decoder_layers=2
+        )
+    model = {"motip": MOTIP, "motr": MOTR}[tracker](settings, checkpointing=checkpointing)
+    videos = SyntheticVideo(num_videos=1, num_frames=frames, image_size=size, num_objects=(objects, objects))
+    batch = collate([ClipDataset(videos, ClipSampling(frames))[0]])
+    optimizer = torch.optim.AdamW(model.parameter_groups(), fused=True)
+    base = peak()
+    cpu: list[float] = []
+    wall: list[float] = []
+    for step in range(steps):
+        start = time.process_time(), time.perf_counter()
+        losses, _ = model.losses(batch, step=step)
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        cpu.append(time.process_time() - start[0])
+        wall.append(time.perf_counter() - start[1])
+    return {
+        "frames": frames,
+        "image_size": list(size),
+        "checkpointing": checkpointing,
+        "steps": steps,
+        "parameters_M": round(sum(one.numel() for one in model.parameters()) / 1e6, 2),
+        "cpu_s_per_step": round(median(cpu), 3),
+        "wall_s_per_step": round(median(wall), 3),
+        "peak_MB": round(peak() / 2**20),
+        "peak_before_MB": round(base / 2**20),
+        "estimate_MB": round(estimate_memory(model, size, frames).total / 2**20),
+    }
+
+
+def peak() -> int:
+    """Bytes of the largest resident memory so far (Linux counts in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main()
