@@ -11,7 +11,7 @@ from unitrack_loss import UniTrackLoss, flow, ground_truth_graph
 
 
 @pytest.mark.parametrize("affinity", ["embed", "assoc", "boxes"])
-@pytest.mark.parametrize("options", [{}, {"flow_form": "linear"}, {"window": 3}], ids=str)
+@pytest.mark.parametrize("options", [{"window": 3}, {"flow_form": "linear"}], ids=str)
 def test_finite_differences(affinity, options):
     """The weights of the terms and the confidences in two of them have no gradient: finite differences see neither."""
     clip, leaves = needing_gradient(noisy(frames=4, count=3, objects=3, affinity=affinity, seed=2, spread=0.4))
@@ -146,10 +146,9 @@ def test_compiles_as_one_graph():
     torch.testing.assert_close(torch.autograd.grad(fast.total, inputs), torch.autograd.grad(plain.total, inputs))
 
 
-@pytest.mark.parametrize(("affinity", "form"), [("assoc", "linear"), ("boxes", "log")])
-def test_every_affinity_is_one_graph(affinity, form):
+def test_the_linear_form_of_boxes_is_one_graph():
     torch.compiler.reset()
-    clip = noisy(frames=3, affinity=affinity, dtype=torch.float32)
-    loss = UniTrackLoss(flow_form=form)
+    clip = noisy(frames=3, affinity="boxes", dtype=torch.float32)
+    loss = UniTrackLoss(flow_form="linear", window=3)
     compiled = torch.compile(loss, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(clip).total, loss(clip).total)

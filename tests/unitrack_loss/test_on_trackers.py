@@ -98,7 +98,7 @@ def test_it_overfits_a_clip():
     optimizer = torch.optim.Adam(tracker.parameters(), lr=0.02)
     logged = {}
     first = None
-    for step in range(60):
+    for step in range(40):
         _, extra, _ = tracker(*make_batch(), step=step, log=logged.__setitem__)
         optimizer.zero_grad()
         extra["unitrack/loss"].backward()
@@ -138,7 +138,7 @@ def test_the_callback(name, tmp_path):
     }.items():
         losses, logged = Losses(), Logged()
         tracker = make(name)
-        trainer(tmp_path, *callbacks, losses, logged).fit(tracker, datamodule=synthetic())
+        trainer(tmp_path, *callbacks, losses, logged, max_epochs=1).fit(tracker, datamodule=synthetic())
         runs[kind] = losses.values, logged.names
         assert ("unitrack" in tracker.plugins) == bool(callbacks)
     assert runs["none"][0] == runs["without"][0] != runs["with"][0]
