@@ -33,7 +33,10 @@ def files(tmp_path, monkeypatch):
     detector = MOTR(DetectorSettings(**{**SMALL, "num_classes": 2})).detector
     state = {name: tensor for name, tensor in officially(detector.state_dict()).items() if "update_attn" not in name}
     torch.save({"model": {**state, "extra": torch.zeros(1)}, "epoch": 3}, "released.pth")
-    config = {"model": {"class_path": "MOTR", "init_args": {"detector": SMALL}}, "trainer": {"max_epochs": 1}}
+    config = {
+        "model": {"class_path": "MOTR", "init_args": {"detector": SMALL}},
+        "data": {"class_path": "MOTDataModule", "init_args": {"resize": {"short_sides": [64]}}},
+    }
     Path("small.yaml").write_text(yaml.safe_dump(config))
     return detector
 
@@ -44,6 +47,7 @@ def test_the_checkpoint_holds_weights_and_settings(mot, files):
     tracker = Tracker.from_checkpoint("ours.ckpt")
     assert isinstance(tracker, MOTR)
     assert tracker.arguments["detector"]["num_queries"] == 5
+    assert tracker.resize == {"short_sides": [64]}
     for name, tensor in files.state_dict().items():
         if "class_heads" not in name and "track_attn" not in name:
             assert torch.equal(tensor, tracker.detector.state_dict()[name]), name
@@ -67,7 +71,7 @@ def test_lightning_takes_it_too(mot, files):
     [
         (["no.pth", "a.ckpt", "--tracker", "motr"], 1, "checkpoint no.pth does not exist"),
         (["small.yaml", "a.ckpt", "--tracker", "motr"], 1, "small.yaml is not a checkpoint"),
-        (["released.pth", "a.ckpt", "--tracker", "sort"], 1, "unknown tracker 'sort'; weights can be imported for"),
+        (["released.pth", "a.ckpt", "--tracker", "sort"], 2, "invalid choice: 'sort'"),
         (["released.pth", "a.ckpt", "--tracker", "motr"], 1, "of this architecture: "),
         (["released.pth", "a.ckpt", "--config", "no"], 1, "there is no config no"),
         (["released.pth", "a.ckpt", "--config", "wrong.yaml"], 1, "wrong.yaml: model: MOTR has no argument 'detectr'"),

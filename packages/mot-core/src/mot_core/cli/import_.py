@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+CONFIGS = {"motip": "motip_dancetrack", "motr": "motr_mot17"}
 EPILOG = """\
 examples:
   mot import motip_dancetrack.pth motip.ckpt --tracker motip
   mot import motip_sportsmot.pth motip.ckpt --config motip_sportsmot
   mot import motr_final.pth motr.ckpt --tracker motr --report keys.txt
 
-Without --config the tracker is the one of the paper, with ResNet-50. The checkpoint holds the settings too: mot track,
-mot test and mot fit --init take it as it is. Code in SOURCE is never run.
+--tracker motip is --config motip_dancetrack, --tracker motr is --config motr_mot17. The checkpoint holds the settings
+too: mot track, mot test and mot fit --init take it as it is. Code in SOURCE is never run.
 """
 
 
@@ -24,8 +25,12 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("source", metavar="SOURCE", type=Path, help="released weights, a file of torch.save")
     parser.add_argument("output", metavar="OUT", type=Path, help="checkpoint to write")
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--tracker", metavar="NAME", help="class of the tracker, as motip or motr")
-    which.add_argument("--config", metavar="NAME", help="config, a file or one that comes with mot-core, for its model")
+    which.add_argument("--tracker", choices=sorted(CONFIGS), help="the tracker of the paper, with ResNet-50")
+    which.add_argument(
+        "--config",
+        metavar="NAME",
+        help="config, a file or one that comes with mot-core, for its model and how its data resize frames",
+    )
     parser.add_argument("--report", metavar="FILE", type=Path, help="write what became of every key")
     parser.set_defaults(run=run)
 
@@ -37,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mot_core.io import open_atomic
 
     state = read_state_dict(arguments.source)
-    tracker = _from_config(arguments.config) if arguments.config else _by_name(arguments.tracker)
+    tracker = _from_config(arguments.config or CONFIGS[arguments.tracker])
     report = tracker.import_weights(state)
     save(tracker, arguments.output)
     if arguments.report:
@@ -66,21 +71,8 @@ def save(tracker: Any, path: Path) -> None:
         torch.save(checkpoint, temporary)
 
 
-def _by_name(name: str) -> Any:
-    from mot_core import trackers
-
-    classes = {
-        one.__name__.lower(): one
-        for one in vars(trackers).values()
-        if isinstance(one, type) and issubclass(one, trackers.Tracker) and one is not trackers.Tracker
-    }
-    if name.lower() not in classes:
-        raise ValueError(f"unknown tracker {name!r}; weights can be imported for {', '.join(classes)}")
-    return classes[name.lower()]()
-
-
 def _from_config(name: str) -> Any:
-    """The model of a config."""
+    """The model of a config, which remembers how its data resize frames for tracking."""
     from jsonargparse import ArgumentError, ArgumentParser
     from yaml import safe_load
 
@@ -94,9 +86,12 @@ def _from_config(name: str) -> Any:
     path = find_config(name)
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(Tracker, "model", required=True)
+    config = safe_load(path.read_text(encoding="utf-8"))
     try:
-        settings = parser.parse_object({"model": safe_load(path.read_text(encoding="utf-8")).get("model")})
+        settings = parser.parse_object({"model": config.get("model")})
     except ArgumentError as error:
         raise ValueError(f"{path}: {in_one_sentence(str(error), ['model'], {'model': Tracker})}") from error
     with quiet_lightning():
-        return parser.instantiate_classes(settings).model
+        tracker = parser.instantiate_classes(settings).model
+    tracker.resize = config.get("data", {}).get("init_args", {}).get("resize")
+    return tracker

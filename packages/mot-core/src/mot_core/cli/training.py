@@ -16,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger
 
-from mot_core.callbacks import ResultsWriter
+from mot_core.callbacks import MemoryEstimate, ResultsWriter
 from mot_core.cli import TRAINING
 from mot_core.cli.complaints import first_reason, in_one_sentence
 from mot_core.cli.configs import find_configs
@@ -220,6 +220,8 @@ class TrainingCLI(LightningCLI):
                     ModelCheckpoint(checkpoints, save_last=True, save_top_k=0, save_on_train_epoch_end=True)
                 )
             callbacks.append(Interruption(self.folder / "checkpoints" / "last.ckpt"))
+            if isinstance(self.model, Tracker):
+                callbacks.append(MemoryEstimate())
             if not config["enable_progress_bar"]:
                 callbacks.append(EpochLines(self.folder))
         elif config["logger"] is None:
