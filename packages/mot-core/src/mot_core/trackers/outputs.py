@@ -19,6 +19,14 @@ def frame_output(output: DetectorOutput, batch: ClipBatch, frame: int, **more: A
         batch: the clips.
         frame: index of the frame.
         more: other fields of :class:`FrameOutput`.
+
+    >>> size = torch.tensor([[96, 160]])
+    >>> batch = ClipBatch(torch.zeros(1, 2, 3, 96, 160), torch.zeros(1, 96, 160).bool(), size, size,
+    ...                   torch.tensor([[7, 8]]), ("crossing",))
+    >>> layers = torch.zeros(2, 1, 5, 1), torch.rand(2, 1, 5, 4), torch.zeros(2, 1, 5, 32)
+    >>> frame = frame_output(DetectorOutput(*layers, []), batch, 1)
+    >>> frame.time, frame.embeddings.shape
+    (tensor([8]), torch.Size([1, 5, 32]))
     """
     boxes = output.boxes_cxcywh[-1]
     fields: dict[str, Any] = {
