@@ -1,3 +1,9 @@
 """Operations that a fused kernel can replace: one public function each, with a PyTorch reference."""
 
 from mot_core.ops.deformable_attention import deformable_attention as deformable_attention
+from mot_core.ops.kalman import FilterResult as FilterResult
+from mot_core.ops.kalman import SmootherResult as SmootherResult
+from mot_core.ops.kalman import kalman_filter as kalman_filter
+from mot_core.ops.kalman import observation_loglik as observation_loglik
+from mot_core.ops.kalman import rts_smoother as rts_smoother
+from mot_core.ops.sinkhorn import sinkhorn as sinkhorn

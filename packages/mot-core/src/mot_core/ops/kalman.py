@@ -1,0 +1,280 @@
+"""Batched Kalman filter and Rauch-Tung-Striebel smoother of many points, with soft associations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from mot_core.ops import joint_kalman
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+@dataclass(frozen=True, eq=False)
+class FilterResult:
+    """Moments of the states. All ``d`` coordinates share one covariance.
+
+    ``S`` is 2 for position and velocity, 1 for position alone. In the layout "decoupled" a covariance is
+    ``(B, T, K, S, S)``: objects do not see each other. In the layout "joint" it is ``(B, T, S * K, S * K)``: the
+    positions of all objects, then their velocities.
+
+    Attributes:
+        mean: ``(B, T, K, S, d)`` after the frame.
+        cov: covariance after the frame.
+        predicted_mean: ``(B, T, K, S, d)`` before the frame; of frame 0, the initial state.
+        predicted_cov: covariance before the frame.
+        dt: time between frames.
+    """
+
+    mean: Tensor
+    cov: Tensor
+    predicted_mean: Tensor
+    predicted_cov: Tensor
+    dt: float
+
+
+@dataclass(frozen=True, eq=False)
+class SmootherResult:
+    """Moments given all frames, of the shapes of :class:`FilterResult`.
+
+    Attributes:
+        mean: ``(B, T, K, S, d)``.
+        cov: covariance.
+    """
+
+    mean: Tensor
+    cov: Tensor
+
+
+def kalman_filter(
+    points: Tensor,
+    assoc: Tensor,
+    initial: Tensor,
+    *,
+    process_noise: Tensor,
+    measurement_noise: Tensor,
+    initial_variance: Tensor,
+    dt: float = 1.0,
+    layout: Literal["decoupled", "joint"] = "decoupled",
+    mask: Tensor | None = None,
+    first_update: bool = False,
+) -> FilterResult:
+    """Filters ``K`` objects that share the detections of every frame by soft associations.
+
+    With one-hot associations both layouts are ``K`` textbook filters of constant velocity, or of a random walk. With
+    soft ones they differ. "decoupled" lets a detection with share ``p`` count with the ``p``-th power of its
+    likelihood (mean field); it costs ``O(K N)`` per frame. "joint" observes the ``p``-weighted sum of the objects
+    (Burke and Ramamoorthy 2021), which correlates them; it costs ``O(K^3)``, and the shares of a detection must sum
+    to 1, or its place would depend on the origin.
+
+    Half precision is computed in float32. In float32 keep ``initial_variance / measurement_noise`` below 1e5.
+
+    Args:
+        points: ``(B, T, N, d)`` measured points.
+        assoc: ``(B, T, K, N)`` share of detection ``n`` in object ``k``.
+        initial: ``(B, K, d)`` positions before frame 0; velocities begin at 0.
+        process_noise: ``(B, K, S)`` variance that position (and velocity) gain per frame. ``S = 1`` is a random walk,
+            ``S = 2`` constant velocity.
+        measurement_noise: variance of a measured coordinate, more than 0: ``(B, K)`` by object in the layout
+            "decoupled", ``(B, T, N)`` by detection in the layout "joint".
+        initial_variance: ``(B, K, S)`` before frame 0.
+        dt: time between frames.
+        layout: "decoupled" or "joint".
+        mask: ``(B, T, N)`` bool, False for detections that do not exist.
+        first_update: use the points of frame 0; ``initial`` is often taken from them already.
+
+    Raises:
+        ValueError: a shape does not fit, or a covariance is not positive definite.
+
+    >>> one = torch.ones(1, 1)
+    >>> points = torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1)
+    >>> result = kalman_filter(points, torch.ones(1, 3, 1, 1), points[:, 0], measurement_noise=one,
+    ...     process_noise=torch.tensor([[[0.0, 0.01]]]), initial_variance=torch.ones(1, 1, 2))
+    >>> [round(value, 3) for value in result.mean[0, :, 0, 0, 0].tolist()]
+    [0.0, 0.667, 1.668]
+    """
+    _check(points, assoc, initial, process_noise, measurement_noise, initial_variance, layout, mask)
+    dtype = torch.promote_types(points.dtype, torch.float32)
+    points, assoc, initial = points.to(dtype), assoc.to(dtype), initial.to(dtype)
+    noise = process_noise.to(dtype), measurement_noise.to(dtype), initial_variance.to(dtype)
+    if mask is not None:
+        assoc = assoc.masked_fill(~mask[:, :, None], 0)
+        points = points.masked_fill(~mask[..., None], 0)
+    # Sums over many frames: not in the half precision of an outer autocast.
+    with torch.autocast(points.device.type, enabled=False):
+        if layout == "joint":
+            return FilterResult(*joint_kalman.run(points, assoc, initial, *noise, dt, mask, first_update), dt)
+        return FilterResult(*_run_decoupled(points, assoc, initial, *noise, dt, first_update), dt)
+
+
+def rts_smoother(result: FilterResult) -> SmootherResult:
+    """The states given all frames (Rauch, Tung and Striebel 1965).
+
+    >>> one = torch.ones(1, 1)
+    >>> points = torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1)
+    >>> result = kalman_filter(points, torch.ones(1, 3, 1, 1), points[:, 0], measurement_noise=one,
+    ...     process_noise=torch.tensor([[[0.0, 0.01]]]), initial_variance=torch.ones(1, 1, 2))
+    >>> [round(value, 3) for value in rts_smoother(result).mean[0, :, 0, 0, 0].tolist()]
+    [0.333, 0.999, 1.668]
+    """
+    batch, frames, objects, size, coordinates = result.mean.shape
+    joint = result.cov.ndim == 4
+    mean, predicted = result.mean, result.predicted_mean
+    if joint:  # one state: all positions, then all velocities
+        mean, predicted = (moment.transpose(2, 3).flatten(2, 3) for moment in (mean, predicted))
+    with torch.autocast(mean.device.type, enabled=False):
+        step = _transition(size, result.dt, mean)
+        if joint:
+            step = torch.kron(step, torch.eye(objects, dtype=mean.dtype, device=mean.device))
+        factor = joint_kalman.cholesky(result.predicted_cov[:, 1:])
+        gains = torch.cholesky_solve(step @ result.cov[:, :-1], factor).transpose(-1, -2)
+        means, covs = [mean[:, -1]], [result.cov[:, -1]]
+        for frame in range(frames - 2, -1, -1):
+            gain = gains[:, frame]
+            means.append(mean[:, frame] + gain @ (means[-1] - predicted[:, frame + 1]))
+            change = gain @ (covs[-1] - result.predicted_cov[:, frame + 1]) @ gain.transpose(-1, -2)
+            covs.append(result.cov[:, frame] + (change + change.transpose(-1, -2)) / 2)
+    smoothed = torch.stack(means[::-1], 1)
+    if joint:
+        smoothed = smoothed.view(batch, frames, size, objects, coordinates).transpose(2, 3)
+    return SmootherResult(smoothed, torch.stack(covs[::-1], 1))
+
+
+def observation_loglik(
+    points: Tensor,
+    assoc: Tensor,
+    mean: Tensor,
+    cov: Tensor,
+    measurement_noise: Tensor,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Log-density of the detections of every frame, given moments of the states.
+
+    With predicted moments, the sum over frames is the log marginal likelihood of a layout "joint" (prediction-error
+    decomposition). In the layout "decoupled" the log-density of a detection under every object is weighted with its
+    share; what has no share counts nothing.
+
+    Args:
+        points: ``(B, T, N, d)``.
+        assoc: ``(B, T, K, N)``.
+        mean: ``(B, T, K, S, d)`` of a :class:`FilterResult` or :class:`SmootherResult`.
+        cov: covariance of the same; its shape tells the layout.
+        measurement_noise: as in :func:`kalman_filter`.
+        mask: ``(B, T, N)`` bool, False for detections that do not exist.
+
+    Returns:
+        ``(B, T)`` in nats, summed over detections and coordinates.
+
+    >>> zero, one = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
+    >>> value = observation_loglik(zero, one, zero[..., None], zero[..., None], torch.ones(1, 1))
+    >>> round(value.item(), 4)  # of the standard normal at 0
+    -0.9189
+    """
+    dtype = mean.dtype
+    points, assoc, noise = points.to(dtype), assoc.to(dtype), measurement_noise.to(dtype)
+    if mask is not None:
+        assoc = assoc.masked_fill(~mask[:, :, None], 0)
+        points = points.masked_fill(~mask[..., None], 0)
+    coordinates, position = points.shape[-1], mean[..., 0, :]
+    with torch.autocast(mean.device.type, enabled=False):
+        if cov.ndim == 4:
+            noise = joint_kalman.measured_noise(noise, mask)
+            factor = joint_kalman.cholesky(joint_kalman.observe(assoc, cov, noise)[1])
+            residual = points - assoc.transpose(-1, -2) @ position
+            white = torch.linalg.solve_triangular(factor, residual, upper=False)
+            logdet = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+            count = points.shape[2] if mask is None else mask.sum(-1, dtype=dtype)
+            return -(white.square().sum((-1, -2)) + coordinates * (logdet + count * LOG_2PI)) / 2
+        variance = (cov[..., 0, 0] + noise[:, None])[..., None]
+        square = (points[:, :, None] - position[..., None, :]).square().sum(-1)
+        density = -(square / variance + coordinates * (variance.log() + LOG_2PI)) / 2
+        return (assoc * density).sum((-1, -2))
+
+
+def _transition(size: int, dt: float, like: Tensor) -> Tensor:
+    """How position and velocity move in a frame; a position alone does not."""
+    step = torch.eye(size, dtype=like.dtype, device=like.device)
+    if size == 2:
+        step[0, 1] = dt
+    return step
+
+
+def _run_decoupled(
+    points: Tensor,
+    assoc: Tensor,
+    initial: Tensor,
+    process_noise: Tensor,
+    measurement_noise: Tensor,
+    initial_variance: Tensor,
+    dt: float,
+    first_update: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One filter per object, with covariance ``[[a, b], [b, c]]`` in closed form."""
+    moving = process_noise.shape[-1] == 2
+    position, velocity, r = initial, torch.zeros_like(initial), measurement_noise
+    a, b, c = initial_variance[..., 0], torch.zeros_like(r), initial_variance[..., -1]
+    mass = assoc.sum(-1)
+    sums = assoc @ points
+    after, before = [], []
+    for frame in range(points.shape[1]):
+        if frame:
+            if moving:
+                position = position + dt * velocity
+                a, b, c = a + 2 * dt * b + dt * dt * c, b + dt * c, c + process_noise[..., 1]
+            a = a + process_noise[..., 0]
+        before.append((position, velocity, a, b, c))
+        if frame or first_update:
+            share = mass[:, frame]
+            scale = share * a + r
+            residual = sums[:, frame] - share[..., None] * position
+            position = position + (a / scale)[..., None] * residual
+            velocity = velocity + (b / scale)[..., None] * residual
+            # a r / (s a + r) is a - s a^2 / (s a + r) without a difference of near numbers.
+            a, b, c = a * r / scale, b * r / scale, c - share * b * b / scale
+        after.append((position, velocity, a, b, c))
+    return *_moments(after, moving), *_moments(before, moving)
+
+
+def _moments(states: Sequence[tuple[Tensor, ...]], moving: bool) -> tuple[Tensor, Tensor]:
+    position, velocity, a, b, c = (torch.stack(one, 1) for one in zip(*states, strict=True))
+    if not moving:
+        return position[..., None, :], a[..., None, None]
+    return torch.stack([position, velocity], 3), torch.stack([a, b, b, c], -1).view(*a.shape, 2, 2)
+
+
+def _check(
+    points: Tensor,
+    assoc: Tensor,
+    initial: Tensor,
+    process_noise: Tensor,
+    measurement_noise: Tensor,
+    initial_variance: Tensor,
+    layout: str,
+    mask: Tensor | None,
+) -> None:
+    if layout not in ("decoupled", "joint"):
+        raise ValueError(f"layout must be decoupled or joint, got {layout!r}")
+    if points.ndim != 4 or not points.shape[1]:
+        raise ValueError(f"points must have shape (B, T, N, d) with at least one frame, got {tuple(points.shape)}")
+    batch, frames, detections, coordinates = points.shape
+    if assoc.ndim != 4 or (batch, frames, detections) != (*assoc.shape[:2], assoc.shape[3]):
+        raise ValueError(f"assoc must have shape {(batch, frames, 'K', detections)}, got {tuple(assoc.shape)}")
+    objects = assoc.shape[2]
+    size = process_noise.shape[-1] if process_noise.ndim == 3 else 0
+    if size not in (1, 2):
+        raise ValueError(f"process_noise must have shape (B, K, 1 or 2), got {tuple(process_noise.shape)}")
+    by_layout = (batch, objects) if layout == "decoupled" else (batch, frames, detections)
+    for name, value, shape in (
+        ("initial", initial, (batch, objects, coordinates)),
+        ("process_noise", process_noise, (batch, objects, size)),
+        ("measurement_noise", measurement_noise, by_layout),
+        ("initial_variance", initial_variance, (batch, objects, size)),
+        ("mask", mask, (batch, frames, detections)),
+    ):
+        if value is not None and tuple(value.shape) != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {tuple(value.shape)}")
