@@ -43,7 +43,7 @@ def render(lines: Sequence[Line]) -> str:
 
 def _tracker(name: str, lines: Sequence[Line]) -> list[str]:
     first = lines[0]
-    seeds = ", ".join(str(line["seed"]) for line in lines)
+    seeds = f"seed{'s' if len(lines) > 1 else ''} {', '.join(str(line['seed']) for line in lines)}"
     tests = [line["test"] for line in lines]
     machine = first["machine"]
     commits = " and ".join(sorted({f"{line['date'][:10]} at commit {line['commit']}" for line in lines}))
@@ -53,7 +53,7 @@ def _tracker(name: str, lines: Sequence[Line]) -> list[str]:
         rows.append((tracker, *(_spread([score[key] for score in scores]) for key in METRICS)))
     return [
         f"### {name}",
-        f"{first['parameters'] / 1e6:.2f} million parameters, seeds {seeds}: {first['steps']:,} steps of one clip in "
+        f"{first['parameters'] / 1e6:.2f} million parameters, {seeds}: {first['steps']:,} steps in "
         f"{_spread([line['cpu_minutes'] for line in lines])} minutes on one core ({machine['cpu']}, "
         f"{machine['system']}; {commits}). Detections at IoU 0.5: recall {_spread([t['recall'] for t in tests])} %, "
         f"precision {_spread([t['precision'] for t in tests])} %.",

@@ -1,0 +1,133 @@
+import json
+
+import held_out
+import learning
+import learning_table
+import pytest
+import torch
+
+from mot_core.boxes import cxcywh_to_xyxy
+from mot_core.data import SyntheticDataModule
+from mot_core.nn import DetectorOutput
+from mot_core.structures import Tracks
+
+
+class Oracle:
+    """Detects what is there, with a weak detection beside it, and knows who is who; or takes all for new."""
+
+    def __init__(self, knows):
+        self.knows = knows
+        self.next_id = 0
+
+    def eval(self):
+        pass
+
+    def detect(self, batch):
+        truth = batch.targets[0]
+        boxes = truth.boxes_cxcywh[:, truth.valid[0]]
+        count = boxes.shape[1]
+        logits = torch.cat([torch.full((count,), 4.0), torch.full((count,), -4.0)]).view(1, 1, -1, 1)
+        both = torch.cat([boxes, boxes / 2], 1)[None]
+        return DetectorOutput(logits, both, both, []), None
+
+    def track(self, batch):
+        output, _ = self.detect(batch)
+        count = output.boxes_cxcywh.shape[2] // 2
+        height, width = batch.original_size[0].tolist()
+        boxes = cxcywh_to_xyxy(output.boxes_cxcywh[0, 0, :count]) * torch.tensor([width, height, width, height])
+        ids = batch.targets[0].ids[0][batch.targets[0].valid[0]]
+        if not self.knows:
+            ids = torch.arange(count) + self.next_id
+            self.next_id += count
+        return Tracks(ids, boxes, torch.ones(count))
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_detections_and_identities_are_scored_apart(knows):
+    data = SyntheticDataModule(num_val_videos=3, num_frames=15, frame_step=8, num_objects=(4, 6))
+    tracker = Oracle(knows)
+    result = held_out.evaluate(tracker, data.test_dataloader(), "oracle")
+    assert result["frames"] == 45
+    assert result["objects"] > 100
+    assert (result["recall"], result["precision"]) == (100, 100)
+    scores = result["trackers"]
+    assert list(scores) == ["oracle", "SORT", "ByteTrack", "OC-SORT"]
+    if knows:
+        assert scores["oracle"]["HOTA"] == pytest.approx(100)
+        # Motion alone is not enough in these videos: that is what they are for.
+        assert all(15 < scores[name]["IDF1"] < 90 for name in ("SORT", "ByteTrack", "OC-SORT"))
+    else:
+        assert scores["oracle"]["IDF1"] < 20
+    assert scores["oracle"]["DetA"] == pytest.approx(100)
+    assert "detect" not in vars(tracker) or tracker.detect.__func__ is Oracle.detect  # nobody listens any more
+
+
+def line(tracker, seed, hota, date="2026-11-21T10:00:00+00:00"):
+    scores = {"HOTA": hota, "DetA": 60.0, "AssA": 50.0, "IDF1": 70.04, "MOTA": 65.0, "IDSW": 12}
+    return {
+        "date": date,
+        "commit": "abc1234",
+        "machine": {"cpu": "A CPU", "cores": 2, "system": "Linux x86_64"},
+        "tracker": tracker,
+        "seed": seed,
+        "parameters": 846_076,
+        "steps": 6000,
+        "cpu_minutes": 7.5 + seed,
+        "test": {"recall": 85.0 + seed, "precision": 90.0, "trackers": {tracker: scores, "ByteTrack": scores}},
+    }
+
+
+def test_the_table_has_mean_and_spread_of_the_newest_runs(tmp_path):
+    results = tmp_path / "learning.jsonl"
+    lines = [line("MOTIP", 0, 1.0), line("MOTIP", 1, 50.0), line("MOTIP", 0, 40.0), line("MOTR", 0, 30.0)]
+    results.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    text = learning_table.render(learning_table.read(results))
+    assert "0.85 million parameters, seeds 0, 1: 6,000 steps" in text
+    assert "in 8.0 ± 0.7 minutes on one core (A CPU, Linux x86_64; 2026-11-21 at commit abc1234)" in text
+    assert "recall 85.5 ± 0.7 %, precision 90.0 ± 0.0 %" in text
+    assert "| MOTIP | 45.0 ± 7.1 | 60.0 ± 0.0 | 50.0 ± 0.0 | 70.0 ± 0.0 | 65.0 ± 0.0 | 12.0 ± 0.0 |" in text
+    assert "| MOTR | 30.0 | 60.0 |" in text
+
+
+def test_refresh_leaves_the_words_alone(tmp_path):
+    results, page = tmp_path / "learning.jsonl", tmp_path / "results.md"
+    results.write_text(json.dumps(line("MOTIP", 0, 40.0)) + "\n")
+    page.write_text(f"before\n\n{learning_table.BEGIN}\nold\n{learning_table.END}\n\nafter\n")
+    learning_table.refresh(results, page)
+    learning_table.refresh(results, page)
+    text = page.read_text()
+    assert text.startswith(f"before\n\n{learning_table.BEGIN}\n\n### MOTIP")
+    assert text.endswith(f"\n\n{learning_table.END}\n\nafter\n")
+    assert "old" not in text
+
+
+def test_the_page_shows_the_results():
+    text = learning_table.PAGE.read_text(encoding="utf-8")
+    assert learning_table.render(learning_table.read()) in text, "python benchmarks/learning.py --table"
+
+
+@pytest.mark.parametrize("tracker", ["motip", "motr"])
+def test_a_run_trains_goes_on_and_scores(tracker, tmp_path, capsys):
+    results = tmp_path / "learning.jsonl"
+    command = [
+        "--tracker",
+        tracker,
+        "--seed",
+        "3",
+        "--output",
+        str(tmp_path),
+        "--results",
+        str(results),
+        "--videos",
+        "1",
+    ]
+    short = ["--trainer.max_epochs", "-1", "--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "0"]
+    for steps in (2, 3):
+        learning.main([*command, "--", *short, "--trainer.max_steps", str(steps)])
+    first, second = (json.loads(one) for one in results.read_text().splitlines())
+    assert (first["steps"], second["steps"]) == (2, 3)
+    assert second["seed"] == 3
+    assert "--data.init_args.seed 3" in second["command"]
+    assert second["test"]["frames"] == second["scene"]["num_frames"]
+    assert 0 <= second["test"]["recall"] <= 100
+    assert second["tracker"] in second["test"]["trackers"]
