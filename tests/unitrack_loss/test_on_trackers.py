@@ -92,6 +92,30 @@ def test_the_share_of_the_gradient(checkpointing):
     assert 0 < shares[0] < shares[1] < 1
 
 
+@BOTH
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_the_share_counts_all_losses_of_the_tracker(name, checkpointing):
+    """Measured by hand at what goes into the last class head."""
+    tracker = make(name, plugin(weight=0.5, report_every=2), checkpointing=checkpointing)
+    batch, logged, inputs = batches()[0], {}, []
+    hook = tracker.detector.class_heads[-1].register_forward_pre_hook(lambda module, given: inputs.append(given[0]))
+    losses, _ = tracker.losses(batch)
+    hook.remove()
+    assert not tracker.detector.class_heads[-1]._forward_pre_hooks
+    inputs = [one for one in inputs if one.requires_grad]
+
+    def gradient(loss):
+        found = torch.autograd.grad(loss, inputs, retain_graph=True, allow_unused=True)
+        return torch.cat([(x * 0 if one is None else one).flatten() for x, one in zip(inputs, found, strict=True)])
+
+    ours, total = gradient(losses["unitrack/loss"]), gradient(sum(losses.values()))
+    assert gradient(losses["class"]).any()
+    sum(losses.values()).backward()
+    tracker.losses(batch, step=2, log=logged.__setitem__)
+    share = ours.norm() / (ours.norm() + (total - ours).norm())
+    assert logged["unitrack/gradient_share"].item() == pytest.approx(share.item(), rel=1e-4)
+
+
 def test_it_overfits_a_clip():
     torch.manual_seed(0)
     tracker = SmallTracker(plugin(weight=1.0), dropout=0.0)

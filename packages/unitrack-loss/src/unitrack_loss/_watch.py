@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mot_core.structures import ClipOutput
 from unitrack_loss.loss import UniTrackOutput
@@ -36,6 +36,26 @@ class Watch:
         self._weight: Tensor | None = None
         self._without_flow = 0
         self._warned: set[str] = set()
+        self._heard: list[Tensor] = []
+        self._stop: Callable[[], None] = lambda: None
+
+    def listen(self, head: object) -> None:
+        """Note what goes into the last class head of a tracker, until :meth:`tensors` is asked for.
+
+        All predictions of the last layer come from there. The embeddings that plug-ins get may be a copy of it, which
+        the tracker's own losses on boxes and classes do not pass.
+        """
+        self._stop()
+        self._heard = heard = []
+        if isinstance(head, nn.Module):
+            self._stop = head.register_forward_pre_hook(lambda module, inputs: heard.append(inputs[0])).remove
+
+    def tensors(self, clip: ClipOutput) -> list[Tensor]:
+        """Where to compare gradients: at what went into the class head; without one, at the outputs of the clip."""
+        self._stop()
+        heard, self._heard = self._heard, []
+        live = {id(one): one for one in heard if one.requires_grad}
+        return list(live.values()) or live_tensors(clip)
 
     @property
     def share(self) -> Tensor | None:
@@ -57,20 +77,20 @@ class Watch:
         if not tensors:
             return False
         gradients: tuple[Tensor | None, ...] = torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True)
-        self._ours = self._others = loss.new_zeros(())
         self._weight = None
 
-        def remember(weight: Tensor) -> None:
+        def begin(weight: Tensor) -> None:  # a backward reaches the loss before what it was computed from
             self._weight = weight.detach()
+            self._ours = self._others = torch.zeros_like(weight)
 
         def compare(ours: Tensor | None, total: Tensor) -> None:
-            if self._weight is None:  # this backward is not that of the training step
+            if self._weight is None:  # a backward of other losses alone
                 return
             ours = torch.zeros_like(total) if ours is None else self._weight * ours
             self._ours = self._ours + ours.square().sum()
             self._others = self._others + (total - ours).square().sum()
 
-        loss.register_hook(remember)  # type: ignore[no-untyped-call]
+        loss.register_hook(begin)  # type: ignore[no-untyped-call]
         for tensor, ours in zip(tensors, gradients, strict=True):
             tensor.register_hook(partial(compare, ours))  # type: ignore[no-untyped-call]
         return any(ours is not None and bool(ours.any()) for ours in gradients)
@@ -102,10 +122,13 @@ class Watch:
 
 
 def live_tensors(clip: ClipOutput) -> list[Tensor]:
-    """Where gradients are compared: at the embeddings, from which boxes and logits come; without them at those."""
+    """The embeddings, from which boxes and logits come; without them those.
+
+    Where a tracker cuts the slots of a frame out of a larger tensor, it is that one, which its own losses know.
+    """
     for names in (("embeddings",), ("boxes_cxcywh", "logits", "assoc")):
         found = [getattr(frame, name) for frame in clip.frames for name in names]
-        live = [tensor for tensor in found if tensor is not None and tensor.requires_grad]
+        live = [one if one._base is None else one._base for one in found if one is not None and one.requires_grad]
         if live:
-            return live
+            return list({id(one): one for one in live}.values())
     return []

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mot_core.plugins import Context, Plugin
 from mot_core.structures import ClipOutput
-from unitrack_loss._watch import Watch, live_tensors
+from unitrack_loss._watch import Watch
 from unitrack_loss.loss import UniTrackLoss, UniTrackOutput
 from unitrack_loss.track_clip import track_clip
 
@@ -20,8 +20,9 @@ class UniTrackPlugin(Plugin):
     """:func:`unitrack_loss` of the slots of a tracker.
 
     All that :class:`UniTrackOutput` has is logged. Every ``report_every`` steps it is also measured which share of the
-    gradient at the tracker's embeddings (without any, at its boxes and scores) is the loss's own: the logged
-    ``gradient_share`` should be 0.05 to 0.2. A warning says so when the loss teaches nothing.
+    gradient at the tracker's last layer is the loss's own (of a tracker that does not share its class head, at the
+    embeddings, or at boxes and scores): the logged ``gradient_share``, of the step measured before, should be 0.05 to
+    0.2. A warning says so when the loss teaches nothing.
 
     Args:
         weight: of the loss.
@@ -53,13 +54,21 @@ class UniTrackPlugin(Plugin):
         self.loss = UniTrackLoss(**settings)
         self._watch = Watch()
 
+    def on_clip_start(self, ctx: Context) -> None:
+        """Look at this step, or not."""
+        if self._looks(ctx):
+            self._watch.listen(ctx.spec.class_head)
+
     def on_clip_loss(self, clip: ClipOutput, ctx: Context) -> dict[str, Tensor]:
         """The loss of all clips."""
         output: UniTrackOutput = self.loss(track_clip(clip, self.min_score))
         for name in LOGGED:
             ctx.log(name, getattr(output, name).float())
-        if ctx.training and self.weight_at(ctx.step) and ctx.step % self.report_every == 0:
+        if self._looks(ctx):
             if (share := self._watch.share) is not None:
                 ctx.log("gradient_share", share)
-            self._watch.check(output, self._watch.look_at(output.total, live_tensors(clip)))
+            self._watch.check(output, self._watch.look_at(output.total, self._watch.tensors(clip)))
         return {"loss": output.total}
+
+    def _looks(self, ctx: Context) -> bool:
+        return ctx.training and self.weight_at(ctx.step) > 0 and ctx.step % self.report_every == 0
