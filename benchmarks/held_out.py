@@ -30,8 +30,9 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
     """Track frames in their order and score everything on them.
 
     Returns:
-        ``recall`` and ``precision`` of the detections at an IoU of 0.5 in percent, ``frames``, ``objects``, and under
-        ``trackers`` the metrics of ``name`` and of every baseline.
+        ``recall`` and ``precision`` of the detections at an IoU of 0.5 in percent, ``recall_alone`` of the detector on
+        every frame by itself (the same where tracks are no queries), ``frames``, ``objects``, and under ``trackers``
+        the metrics of ``name`` and of every baseline.
     """
     outputs: list[DetectorOutput] = []
     detect = tracker.detect
@@ -42,7 +43,7 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
         return result
 
     metrics = {one: TrackingMetrics() for one in (name, *BASELINES)}
-    detections, sequence, count = TrackingMetrics(), "", 0
+    detections, alone, sequence, count = TrackingMetrics(), TrackingMetrics(), "", 0
     baselines: dict[str, OnlineTracker] = {}
     tracker.eval()
     tracker.detect = listen  # what it detects is not reported
@@ -55,20 +56,24 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
             truth = _truth(batch)
             tracks = tracker.track(batch)
             metrics[name].update(*truth[0], tracks.ids, tracks.boxes_xyxy, **truth[1])
+            with torch.no_grad():
+                boxes, scores = _boxes(tracker.detector(batch.images[:, 0], batch.padding), batch)
+            _update(alone, boxes[scores > DETECTION], truth)
             boxes, scores = _boxes(outputs.pop(), batch)
-            strong = scores > DETECTION
-            detections.update(*truth[0], torch.arange(int(strong.sum())), boxes[strong], **truth[1])
+            _update(detections, boxes[scores > DETECTION], truth)
             for one, baseline in baselines.items():
                 tracks = baseline.update(boxes, scores)
                 metrics[one].update(*truth[0], tracks.ids, tracks.boxes_xyxy, **truth[1])
     finally:
         tracker.detect = detect
     found = Scores.combine(detections.per_sequence().values())
+    found_alone = Scores.combine(alone.per_sequence().values())
     return {
         "frames": count,
         "objects": found["GT_Dets"],
         "recall": found["CLR_Re"],
         "precision": found["CLR_Pr"],
+        "recall_alone": found_alone["CLR_Re"],
         "trackers": {
             one: {key: values[key].item() for key in METRICS}
             for one, values in ((one, metric.compute()) for one, metric in metrics.items())
@@ -79,6 +84,11 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
 def _boxes(output: DetectorOutput, batch: ClipBatch) -> tuple[Tensor, Tensor]:
     """``(N, 4)`` corners in pixels of the frame and ``(N,)`` scores."""
     return _pixels(output.boxes_cxcywh[-1, 0], batch), output.logits[-1, 0].sigmoid().amax(-1)
+
+
+def _update(metrics: TrackingMetrics, boxes: Tensor, truth: tuple[tuple[str, int], dict[str, Tensor]]) -> None:
+    """Count boxes without identities."""
+    metrics.update(*truth[0], torch.arange(len(boxes)), boxes, **truth[1])
 
 
 def _truth(batch: ClipBatch) -> tuple[tuple[str, int], dict[str, Tensor]]:
