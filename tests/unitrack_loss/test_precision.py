@@ -1,12 +1,15 @@
 """Half precision and autocast: the loss is computed in single precision whatever comes."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from unitrack_clips import needing_gradient, noisy, perfect, walking
 
-from unitrack_loss import UniTrackLoss, flow
+from mot_core.structures import ClipOutput, FrameOutput, FrameTargets
+from unitrack_loss import TrackClip, UniTrackLoss, flow, track_clip
+from unitrack_loss.converters import motr_frame
 
 
 def converted(clip, dtype):
@@ -67,3 +70,40 @@ def test_of_a_tracker_that_diverged_the_loss_is_nan():
     clip = noisy(dtype=torch.float32)
     boxes = clip.boxes_xyxy.masked_fill(clip.valid[..., None], torch.nan)
     assert UniTrackLoss()(replace(clip, boxes_xyxy=boxes)).total.isnan()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_frames_in_half_precision_keep_the_size_of_the_image(dtype):
+    frame = {
+        "boxes_xyxy": torch.zeros(1, 4, dtype=dtype),
+        "logits": torch.zeros(1, dtype=dtype),
+        "det_gt": torch.tensor([4097]),
+        "gt_boxes_xyxy": torch.zeros(1, 4),
+        "gt_ids": torch.tensor([4097]),
+    }
+    clip = TrackClip.from_frames([frame] * 2, (2161, 3841), frame_stride=1.1)
+    assert clip.image_size.tolist() == [[2161, 3841]]
+    assert clip.frame_stride.item() == pytest.approx(1.1, rel=1e-6)
+    assert UniTrackLoss()(clip).num_edges == 1
+
+
+def test_boxes_in_half_precision_become_pixels_in_single():
+    """0.3984375 is a number of bfloat16; its pixel, 765, is none, nor are the corners."""
+    box = torch.tensor([[[0.3984375, 0.5, 0.0078125, 0.25]]], dtype=torch.bfloat16)
+    ids = torch.tensor([[5]])
+    frame = FrameOutput(
+        box,
+        torch.zeros(1, 1, 1),
+        ids > 0,
+        torch.tensor([[1080, 1920]]),
+        torch.tensor([1]),
+        gt_index=torch.tensor([[0]]),
+    )
+    clip = track_clip(ClipOutput([frame], [FrameTargets(box, ids * 0, ids, ids > 0)]))
+    assert clip.boxes_xyxy.flatten().tolist() == [757.5, 405, 772.5, 675]
+    tracks = SimpleNamespace(
+        pred_boxes=box[0], pred_logits=torch.zeros(1, 1), output_embedding=torch.zeros(1, 2), obj_idxes=ids[0],
+        matched_gt_idxes=torch.tensor([0]),
+    )  # fmt: skip
+    found = motr_frame(tracks, SimpleNamespace(boxes=box[0], obj_ids=ids[0]), (1080, 1920))
+    assert found["boxes_xyxy"].flatten().tolist() == [757.5, 405, 772.5, 675]

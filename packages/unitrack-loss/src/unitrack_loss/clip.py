@@ -132,9 +132,10 @@ class TrackClip:
         return cls(
             **padded,
             valid=pad([torch.ones_like(frame["det_gt"], dtype=torch.bool) for frame in frames]),
-            image_size=logits.new_tensor([list(image_size)]),
+            # Not in half precision, in which there is no 2049.
+            image_size=torch.tensor([[float(side) for side in image_size]], device=logits.device),
             assoc_logits=None if assoc_logits is None else _pad_pairs(assoc_logits, logits)[None],
-            frame_stride=logits.new_tensor([frame_stride]),
+            frame_stride=torch.tensor([float(frame_stride)], device=logits.device),
         )
 
     def validate(self) -> TrackClip:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from unitrack_loss._terms import marginals
+from unitrack_loss._window_terms import window_terms
 from unitrack_loss._windows import windows
 from unitrack_loss.clip import TrackClip
-from unitrack_loss.flow import flow
-from unitrack_loss.graph import ground_truth_graph
-from unitrack_loss.loss import UniTrackOutput, _per_window, unitrack_loss
+from unitrack_loss.flow import Flow, flow
+from unitrack_loss.graph import GroundTruthGraph, ground_truth_graph
+from unitrack_loss.loss import UniTrackOutput, unitrack_loss
 from unitrack_loss.settings import Settings
 
 VISIBLE = 0.01  # flow of a wrong edge that is worth a line
@@ -110,7 +111,7 @@ def explain(clip: TrackClip, row: int = 0, **settings: Any) -> Explanation:
         raise ValueError(f"a clip must have two frames and a detection to be explained, got {frames} and {slots} slots")
     links = flow(clip, chosen.tau, chosen.null, chosen.gate_confidence)
     graph = ground_truth_graph(clip.det_gt, clip.valid)
-    price = _price_of_pairs(clip, chosen)
+    price = _price_of_pairs(clip, links, graph, chosen)
 
     strength, right = links.flow[0], graph.edges[0]
     loss = -links.log_flow[0] if chosen.flow_form == "log" else 1 - strength
@@ -136,11 +137,9 @@ def explain(clip: TrackClip, row: int = 0, **settings: Any) -> Explanation:
     )
 
 
-def _price_of_pairs(clip: TrackClip, settings: Settings) -> list[float]:
+def _price_of_pairs(clip: TrackClip, links: Flow, graph: GroundTruthGraph, settings: Settings) -> list[float]:
     """What one unit of the flow term of a right edge adds to the loss, for every pair of frames."""
-    links = flow(clip, settings.tau, settings.null, settings.gate_confidence)
-    graph = ground_truth_graph(clip.det_gt, clip.valid)
-    values, counted = _per_window(clip, links, graph, settings)
+    values, counted = window_terms(clip, links, graph, settings)
     size = settings.window - 1
     price = values["quality"][0] * settings.flow_weight * counted[0] / counted[0].sum().clamp(min=1)
     if settings.log_norm:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mot_core.boxes import cxcywh_to_xyxy
-from mot_core.slots import boxes_xyxy, pad_stack, slot_ids, take
+from mot_core.slots import pad_stack, slot_ids, take
 from mot_core.structures import ClipOutput
 from unitrack_loss.clip import TrackClip
 
@@ -49,16 +49,15 @@ def track_clip(clip: ClipOutput, min_score: float = 0.1) -> TrackClip:
     order = (~keep).to(torch.uint8).argsort(dim=-1, stable=True)[..., :count]
 
     known = pad_stack([truth.valid for truth in targets])
-    gt_boxes = cxcywh_to_xyxy(pad_stack([truth.boxes_cxcywh for truth in targets]))
     embeddings = [frame.embeddings for frame in frames if frame.embeddings is not None]
     times = torch.stack([frame.time for frame in frames], 1)
     assoc = _assoc(clip, order, logits.shape[2])
     return TrackClip(
-        boxes_xyxy=_rows(pad_stack([boxes_xyxy(frame) for frame in frames]), order),
+        boxes_xyxy=_pixels(_rows(pad_stack([frame.boxes_cxcywh for frame in frames]), order), size),
         logits=_rows(logits, order),
         valid=_rows(keep, order),
         det_gt=_rows(det_gt, order),
-        gt_boxes_xyxy=gt_boxes * size.to(gt_boxes)[:, None, None, [1, 0, 1, 0]],
+        gt_boxes_xyxy=_pixels(pad_stack([truth.boxes_cxcywh for truth in targets]), size),
         gt_ids=pad_stack([truth.ids for truth in targets]).where(known, -1),
         image_size=size,
         embed=_rows(pad_stack(embeddings), order) if assoc is None and len(embeddings) == len(frames) else None,
@@ -75,6 +74,12 @@ def _assoc(clip: ClipOutput, order: Tensor, slots: int) -> Tensor | None:
     padded = [F.pad(one, (0, slots - one.shape[2], 0, slots - one.shape[1])) for one in given]
     rows = _rows(torch.stack(padded, 1), order[:, :-1])
     return _rows(rows.transpose(2, 3), order[:, 1:]).transpose(2, 3)
+
+
+def _pixels(boxes_cxcywh: Tensor, image_size: Tensor) -> Tensor:
+    """Corners in pixels of ``(B, T, N, 4)``, in single precision: in half, a large image has no odd pixels."""
+    corners = cxcywh_to_xyxy(boxes_cxcywh.to(torch.promote_types(boxes_cxcywh.dtype, torch.float32)))
+    return corners * image_size.to(corners)[:, None, None, [1, 0, 1, 0]]
 
 
 def _rows(values: Tensor, order: Tensor) -> Tensor:

@@ -115,7 +115,9 @@ def ids_at(ids: Tensor, index: Tensor) -> Tensor:
 def to_pixels(boxes_cxcywh: Tensor, image_size: Sequence[float]) -> Tensor:
     """Corners in pixels of boxes in [0, 1]; ``image_size`` is height and width."""
     height, width = (float(side) for side in image_size)
-    return cxcywh_to_xyxy(boxes_cxcywh) * boxes_cxcywh.new_tensor([width, height, width, height])
+    # In half precision, a large image has no odd pixels.
+    corners = cxcywh_to_xyxy(boxes_cxcywh.to(torch.promote_types(boxes_cxcywh.dtype, torch.float32)))
+    return corners * corners.new_tensor([width, height, width, height])
 
 
 def integers(name: str, ids: Tensor) -> Tensor:
