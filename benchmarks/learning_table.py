@@ -51,16 +51,15 @@ def _tracker(name: str, lines: Sequence[Line]) -> list[str]:
     for tracker in tests[0]["trackers"]:
         scores = [test["trackers"][tracker] for test in tests]
         rows.append((tracker, *(_spread([score[key] for score in scores]) for key in METRICS)))
-    alone = [test.get("recall_alone", test["recall"]) for test in tests]
-    alone_too = (
-        f" ({_spread(alone)} % by its detector on every frame alone)" if alone != [t["recall"] for t in tests] else ""
-    )
+    recall = f"{_spread([test['recall'] for test in tests])} %"
+    if all("recall_alone" in test and test["recall_alone"] != test["recall"] for test in tests):
+        recall += f" ({_spread([test['recall_alone'] for test in tests])} % without the queries of tracks)"
     return [
         f"### {name}",
         f"{first['parameters'] / 1e6:.2f} million parameters, {seeds}: {first['steps']:,} steps in "
         f"{_spread([line['cpu_minutes'] for line in lines])} minutes on one core ({machine['cpu']}, "
         f"{machine['system']}; {commits}). The videos show every {first['scene']['frame_step']}th frame. Detections at "
-        f"IoU 0.5: recall {recall}, precision {_spread([t['precision'] for t in tests])} %.",
+        f"IoU 0.5: recall {recall}, precision {_spread([test['precision'] for test in tests])} %.",
         _markdown(("on its detections", *METRICS), rows),
     ]
 
