@@ -323,3 +323,14 @@ def test_torchvision(network):
         torch.testing.assert_close(frames[-1]["logits"].sigmoid(), probability)
     assert frames[0]["det_gt"].tolist() == [4001, 12]
     assert_teaches(TrackClip.from_frames(frames, SIZE), network)
+
+
+def test_half_precision_of_the_host_does_not_spoil_pixels(network):
+    """Corners are computed in single precision from what the host has."""
+    maps, batch = fairmot_maps(network)
+    clip = fairmot_clip({name: value.half() for name, value in maps.items()}, batch)
+    assert clip.boxes_xyxy.dtype == torch.float32
+    torch.testing.assert_close(clip.boxes_xyxy[0, 0, :2], clip.gt_boxes_xyxy[0, 0, :2], atol=0.1, rtol=0)
+    outputs = torch.tensor([[1024.0, 500, 33, 41, 2, 2]]).half()
+    frame = yolox_frame(outputs, torch.ones(1), torch.zeros(1), outputs[:, :4], torch.tensor([4001]))
+    assert frame["boxes_xyxy"].tolist() == [[1007.5, 479.5, 1040.5, 520.5]]

@@ -57,7 +57,7 @@ def make_frame(
         "boxes_xyxy": boxes_xyxy,
         "logits": logits,
         "det_gt": det_gt,
-        "gt_boxes_xyxy": gt_boxes_xyxy[known].to(boxes_xyxy),
+        "gt_boxes_xyxy": gt_boxes_xyxy[known].to(boxes_xyxy.device),
         "gt_ids": gt_ids[known],
     }
     return frame if embed is None else {**frame, "embed": embed}
@@ -115,9 +115,13 @@ def ids_at(ids: Tensor, index: Tensor) -> Tensor:
 def to_pixels(boxes_cxcywh: Tensor, image_size: Sequence[float]) -> Tensor:
     """Corners in pixels of boxes in [0, 1]; ``image_size`` is height and width."""
     height, width = (float(side) for side in image_size)
-    # In half precision, a large image has no odd pixels.
-    corners = cxcywh_to_xyxy(boxes_cxcywh.to(torch.promote_types(boxes_cxcywh.dtype, torch.float32)))
+    corners = cxcywh_to_xyxy(precise(boxes_cxcywh))
     return corners * corners.new_tensor([width, height, width, height])
+
+
+def precise(values: Tensor) -> Tensor:
+    """At least in single precision: in half, a large image has no odd pixels."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def integers(name: str, ids: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unitrack_loss.clip import TrackClip
+from unitrack_loss.converters._common import precise
 
 
 def fairmot_clip(output: Mapping[str, Tensor], batch: Mapping[str, Tensor], stride: int = 4) -> TrackClip:
@@ -41,18 +42,18 @@ def fairmot_clip(output: Mapping[str, Tensor], batch: Mapping[str, Tensor], stri
     height, width = heat.shape[-2:]
     index = batch["ind"].long()
     known = (batch["reg_mask"] > 0) & (batch["ids"] >= 0)  # people without identity are not false positives
-    cells = torch.stack([index % width, index // width], -1).to(output["wh"])
-    centers = cells + _gather(output["reg"], index)
-    sides = _gather(output["wh"], index)
+    cells = torch.stack([index % width, index // width], -1)
+    centers = cells + precise(_gather(output["reg"], index))
+    sides = precise(_gather(output["wh"], index))
     ids = batch["ids"].long().where(known, -1)
     return TrackClip(
         boxes_xyxy=(torch.cat([centers - sides[..., :2], centers + sides[..., 2:]], -1) * stride)[None],
         logits=_gather(heat, index).max(-1).values[None],
         valid=known[None],
         det_gt=ids[None],
-        gt_boxes_xyxy=(batch["bbox"] * stride)[None].to(output["wh"]),
+        gt_boxes_xyxy=(precise(batch["bbox"]) * stride)[None],
         gt_ids=ids[None],
-        image_size=heat.new_tensor([[height * stride, width * stride]]),
+        image_size=torch.tensor([[height * stride, width * stride]], device=heat.device),
         embed=_gather(output["id"], index)[None],
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from mot_core.boxes import cxcywh_to_xyxy
-from unitrack_loss.converters._common import Frame, best_per_object, integers, make_frame, product_logit
+from unitrack_loss.converters._common import Frame, best_per_object, integers, make_frame, precise, product_logit
 
 
 def yolox_frame(
@@ -34,8 +34,8 @@ def yolox_frame(
     >>> yolox_frame(outputs, fg_mask, matched, box, torch.tensor([2051]))["boxes_xyxy"]
     tensor([[43., 30., 63., 70.]])
     """
-    gt_boxes = cxcywh_to_xyxy(gt_boxes_cxcywh)
-    positives = outputs[fg_mask.bool()]
+    gt_boxes = cxcywh_to_xyxy(precise(gt_boxes_cxcywh))
+    positives = precise(outputs[fg_mask.bool()])
     boxes = cxcywh_to_xyxy(positives[:, :4])
     logits = product_logit(positives[:, 4], positives[:, 5:].max(-1).values)
     ids = integers("track_ids", track_ids)
