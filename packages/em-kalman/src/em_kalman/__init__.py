@@ -1,0 +1,34 @@
+"""Association of detections learned without labels, by a neural Kalman filter.
+
+>>> from em_kalman import MotionModel
+>>> MotionModel().kind
+'constant_velocity'
+"""
+
+from em_kalman.chain import compose_chain
+from em_kalman.distill import distill_loss
+from em_kalman.features import pairwise_box_features
+from em_kalman.loss import EMKalmanLoss
+from em_kalman.model import NeuralKalmanFilter, NKFOutput
+from em_kalman.motion import MotionModel
+from em_kalman.network import AssociationNetwork
+from em_kalman.objectives import frame_loglik
+from em_kalman.sampler import DetectionSequence, WindowSampler
+from em_kalman.window import WindowBatch
+
+__version__ = "0.1.0"
+__all__ = [
+    "AssociationNetwork",
+    "DetectionSequence",
+    "EMKalmanLoss",
+    "MotionModel",
+    "NKFOutput",
+    "NeuralKalmanFilter",
+    "WindowBatch",
+    "WindowSampler",
+    "__version__",
+    "compose_chain",
+    "distill_loss",
+    "frame_loglik",
+    "pairwise_box_features",
+]

@@ -1,0 +1,49 @@
+"""What the network sees of a pair of boxes: five numbers without a unit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+SMALLEST_SIDE = 1e-3  # pixels
+
+
+def pairwise_box_features(earlier_xyxy: Tensor, later_xyxy: Tensor, *, inclusive: bool = True) -> Tensor:
+    """Features of all pairs of two frames (specification 2.1).
+
+    Differences of bottom and left by the mean height, logarithms of the ratios of heights and widths, and the IoU.
+    Sides below 0.001 pixels count as that.
+
+    Args:
+        earlier_xyxy: ``(..., N, 4)`` boxes of the earlier frame, or of tracks, in pixels.
+        later_xyxy: ``(..., M, 4)`` boxes of the later frame.
+        inclusive: IoU of boxes whose last pixel belongs to them, as in the authors' code; it depends a little on the
+            resolution.
+
+    Returns:
+        ``(..., N, M, 5)``.
+
+    >>> boxes = torch.tensor([[0.0, 0.0, 10.0, 20.0]])
+    >>> pairwise_box_features(boxes, boxes + torch.tensor([0.0, 10.0, 0.0, 10.0]))
+    tensor([[[-0.5000,  0.0000,  0.0000,  0.0000,  0.3548]]])
+    """
+    one, two = earlier_xyxy[..., :, None, :], later_xyxy[..., None, :, :]
+    width1, height1 = _sides(one)
+    width2, height2 = _sides(two)
+    scale = 2 / (height1 + height2)
+    features = [
+        scale * (one[..., 3] - two[..., 3]),
+        scale * (one[..., 0] - two[..., 0]),
+        (height1 / height2).log(),
+        (width1 / width2).log(),
+    ]
+    extra = 1.0 if inclusive else 0.0
+    low, high = torch.maximum(one[..., :2], two[..., :2]), torch.minimum(one[..., 2:], two[..., 2:])
+    overlap = (high - low + extra).clamp(min=0).prod(-1)
+    area1, area2 = (width1 + extra) * (height1 + extra), (width2 + extra) * (height2 + extra)
+    return torch.stack([*features, overlap / (area1 + area2 - overlap)], -1)
+
+
+def _sides(boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
+    sides = (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]).clamp(min=SMALLEST_SIDE)
+    return sides[..., 0], sides[..., 1]

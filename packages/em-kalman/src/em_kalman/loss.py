@@ -1,0 +1,89 @@
+"""The loss without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from em_kalman.model import NKFOutput
+from em_kalman.objectives import OBJECTIVES, Objective, frame_loglik
+from em_kalman.window import WindowBatch
+
+
+class EMKalmanLoss(nn.Module):
+    """Negative log-likelihood of the detections (specification 1.5, 1.7d).
+
+    What no object explains counts as clutter, which is anywhere in the image with the same density.
+
+    Args:
+        objective: see :func:`em_kalman.frame_loglik`.
+        clutter_logdensity: logarithm of the density of clutter per square pixel; by default of one over the image.
+        normalise: divide by the number of detections. Otherwise the loss is of a window, on average: the sum over its
+            frames for "predictive" and "em", their mean for the other objectives.
+
+    >>> from em_kalman import NeuralKalmanFilter
+    >>> boxes = torch.tensor([[0.0, 0.0, 10.0, 20.0]]).expand(1, 3, 1, 4)
+    >>> batch = WindowBatch(boxes, torch.ones(1, 3, 1).bool(), torch.tensor([[9, 9]]), torch.arange(3)[None])
+    >>> round(EMKalmanLoss()(NeuralKalmanFilter(dustbin=False)(batch), batch)["loss"].item(), 2)
+    3.5
+    """
+
+    def __init__(
+        self,
+        objective: Objective = "predictive",
+        clutter_logdensity: float | None = None,
+        normalise: bool = True,
+    ) -> None:
+        super().__init__()
+        if objective not in OBJECTIVES:
+            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
+        self.objective, self.clutter_logdensity, self.normalise = objective, clutter_logdensity, normalise
+
+    # Typed for the caller: nn.Module would return Any.
+    __call__: Callable[..., dict[str, Tensor]]
+
+    def forward(self, output: NKFOutput, batch: WindowBatch, *, clutter_shift: float = 0.0) -> dict[str, Tensor]:
+        """The loss and what to watch.
+
+        Args:
+            output: of :class:`em_kalman.NeuralKalmanFilter` for ``batch``.
+            batch: the windows.
+            clutter_shift: is added to the log-density of clutter.
+
+        Returns:
+            ``loss``, and detached: ``nll_per_det`` in nats, ``unexplained`` (share of the detections of frame 1 that no
+            object explains), ``assoc_entropy`` (of the origin of a detection, in nats).
+
+        >>> import em_kalman
+        >>> batch = WindowBatch(torch.zeros(1, 2, 0, 4), torch.ones(1, 2, 0).bool(), torch.ones(1, 2), torch.ones(1, 2))
+        >>> EMKalmanLoss()(em_kalman.NeuralKalmanFilter()(batch), batch)["unexplained"].item()  # nothing there
+        0.0
+        """
+        valid, first = batch.valid, self.objective in ("predictive", "em")
+        value = frame_loglik(output, valid, self.objective)
+        density = self.clutter_logdensity
+        area = batch.image_size.to(value.dtype).prod(-1)
+        clutter = -area.log() if density is None else torch.full_like(area, density)
+        value = value + output.unexplained.sum(-1) * (clutter + clutter_shift)[:, None]
+        used = valid[:, 1:] if first else valid
+        count = used.sum().clamp(min=1)
+        total = -value.sum()
+        frames = 1 if first else value.shape[1]
+        loss = total / count if self.normalise else total / max(len(value), 1) / frames
+        unexplained = output.unexplained[:, 1].sum() / valid[:, 1].sum().clamp(min=1)
+        return {
+            "loss": loss,
+            "nll_per_det": (total / count).detach(),
+            "unexplained": unexplained.detach(),
+            "assoc_entropy": _entropy(output, valid).detach(),
+        }
+
+
+def _entropy(output: NKFOutput, valid: Tensor) -> Tensor:
+    """Of the columns of later detections, dustbin included."""
+    log_plan = output.log_plan[..., : valid.shape[2]]
+    entropy = -(log_plan.exp() * log_plan).sum(-2)
+    later = valid[:, 1:]
+    return entropy.where(later, 0).sum() / later.sum().clamp(min=1)

@@ -1,0 +1,187 @@
+"""The network, the chain and the filter in one module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from em_kalman.chain import compose_chain
+from em_kalman.features import SMALLEST_SIDE, pairwise_box_features
+from em_kalman.motion import MotionModel
+from em_kalman.network import AssociationNetwork
+from em_kalman.window import WindowBatch
+from mot_core.ops import FilterResult, kalman_filter, sinkhorn
+
+NOISE_FLOOR = 0.01  # of the r one begins with
+
+
+@dataclass(frozen=True, eq=False)
+class NKFOutput:
+    """What :class:`NeuralKalmanFilter` finds in ``B`` windows; objects are the detections of frame 0.
+
+    Attributes:
+        logits: ``(B, T - 1, N, N)`` of neighbouring frames, rows = earlier detections.
+        log_plan: ``(B, T - 1, N, N)`` logarithm of the associations, with a dustbin ``(B, T - 1, N + 1, N + 1)``.
+        assoc: ``(B, T, K, N)`` share of every detection in every object.
+        unexplained: ``(B, T, N)`` share of every detection in no object; 0 where padded.
+        points: ``(B, T, N, 2)`` centres of the boxes in pixels, from ``origin``.
+        origin: ``(B, 1, 1, 2)`` in pixels.
+        filter: moments of the objects, from ``origin``.
+        measurement_noise: ``(B, K)`` or, in the layout "joint", ``(B, T, N)``, in square pixels.
+    """
+
+    logits: Tensor
+    log_plan: Tensor
+    assoc: Tensor
+    unexplained: Tensor
+    points: Tensor
+    origin: Tensor
+    filter: FilterResult
+    measurement_noise: Tensor
+
+
+class NeuralKalmanFilter(nn.Module):
+    """Associates the detections of a window and filters the objects (specification 1).
+
+    Args:
+        motion: motion model; ``MotionModel()`` by default.
+        hidden: hidden units of the network.
+        dustbin: lets detections come and go. Without, all frames of a window need as many detections.
+        layout: of the Kalman filter, see :func:`mot_core.ops.kalman_filter`. "joint" is the published one; it takes no
+            dustbin, as the shares of a detection must sum to 1.
+        last: what the Sinkhorn normalisation scales last; in the authors' code the earlier detections ("row").
+        num_iters: Sinkhorn iterations.
+        inclusive: as in :func:`em_kalman.pairwise_box_features`.
+        embeddings: also use the cosine of the embeddings of a pair.
+        learn_noise: learn ``q`` and ``r`` too; only with the objective "predictive" or "em".
+
+    >>> batch = WindowBatch(torch.rand(1, 3, 4, 4).cumsum(-1), torch.ones(1, 3, 4).bool(), torch.tensor([[9, 9]]),
+    ...     torch.arange(3)[None])
+    >>> NeuralKalmanFilter()(batch).assoc.shape
+    torch.Size([1, 3, 4, 4])
+    """
+
+    def __init__(
+        self,
+        motion: MotionModel | None = None,
+        *,
+        hidden: int = 16,
+        dustbin: bool = True,
+        layout: Literal["decoupled", "joint"] = "decoupled",
+        last: Literal["row", "column"] = "column",
+        num_iters: int = 20,
+        inclusive: bool = True,
+        embeddings: bool = False,
+        learn_noise: bool = False,
+    ) -> None:
+        super().__init__()
+        if dustbin and layout == "joint":
+            raise ValueError("layout='joint' needs dustbin=False: the shares of every detection must sum to 1")
+        self.motion = MotionModel() if motion is None else motion
+        self.layout, self.last, self.num_iters, self.inclusive = layout, last, num_iters, inclusive
+        self.embeddings = embeddings
+        self.network = AssociationNetwork(5 + embeddings, hidden)
+        self.dustbin = nn.Parameter(torch.zeros(())) if dustbin else None
+        noise = torch.tensor([self.motion.q, self.motion.r]).log()
+        self.log_noise = nn.Parameter(noise) if learn_noise else None
+
+    def learned_motion(self) -> MotionModel:
+        """The motion model with the present ``q`` and ``r``.
+
+        >>> round(NeuralKalmanFilter().learned_motion().q, 6)
+        0.0004
+        """
+        q, r = self._noise(None)
+        return self.motion if q is None or r is None else replace(self.motion, q=q.item(), r=r.item())
+
+    def features(self, batch: WindowBatch) -> Tensor:
+        """Features ``(B, T - 1, N, N, 5 or 6)`` of neighbouring frames; 0 where padded."""
+        boxes = batch.boxes_xyxy.float() if batch.boxes_xyxy.dtype.itemsize < 4 else batch.boxes_xyxy
+        boxes = boxes.masked_fill(~batch.valid[..., None], 0)
+        features = pairwise_box_features(boxes[:, :-1], boxes[:, 1:], inclusive=self.inclusive)
+        if self.embeddings:
+            if batch.embeddings is None:
+                raise ValueError("this model uses embeddings, but WindowBatch.embeddings is None")
+            unit = F.normalize(batch.embeddings.masked_fill(~batch.valid[..., None], 0), dim=-1)
+            cosine = unit[:, :-1] @ unit[:, 1:].transpose(-1, -2)
+            features = torch.cat([features, cosine[..., None].to(features.dtype)], -1)
+        pairs = batch.valid[:, :-1, :, None] & batch.valid[:, 1:, None, :]
+        return features.masked_fill(~pairs[..., None], 0)
+
+    def forward(
+        self, batch: WindowBatch, *, motion: MotionModel | None = None, dustbin: Tensor | None = None
+    ) -> NKFOutput:
+        """Associate and filter.
+
+        Args:
+            batch: the windows.
+            motion: replaces the motion model, with its noise.
+            dustbin: replaces the logit of having no partner.
+
+        Raises:
+            ValueError: frames of a window have different numbers of detections and there is no dustbin; or the logits
+                are not finite.
+        """
+        valid = batch.valid
+        if self.dustbin is None:
+            _check_counts(batch)
+        logits = self.network(self.features(batch))
+        if not logits.isfinite().all():
+            raise ValueError("the logits of the association network are not finite: look for boxes that are not")
+        plan = sinkhorn(
+            logits,
+            num_iters=self.num_iters,
+            dustbin=None if self.dustbin is None else self.dustbin if dustbin is None else dustbin,
+            row_mask=valid[:, :-1],
+            column_mask=valid[:, 1:],
+            last=self.last,
+        )
+        size = valid.shape[2]
+        assoc = compose_chain(plan[..., :size, :size].exp(), valid[:, 0])
+        unexplained = (1 - assoc.sum(2)).clamp(min=0) * valid
+        dtype = assoc.dtype
+        boxes = batch.boxes_xyxy.to(dtype).masked_fill(~valid[..., None], 0)
+        centres = (boxes[..., :2] + boxes[..., 2:]) / 2
+        # Near 0, where float32 is exact.
+        count = valid.sum((1, 2)).clamp(min=1)[:, None]
+        origin = (centres.detach().sum((1, 2)) / count)[:, None, None]
+        points = (centres - origin).masked_fill(~valid[..., None], 0)
+        heights = (boxes[..., 3] - boxes[..., 1]).clamp(min=SMALLEST_SIDE).masked_fill(~valid, 1)
+        used, (q, r) = self.motion if motion is None else motion, self._noise(motion)
+        noise = used.measurement_noise(heights if self.layout == "joint" else heights[:, 0], r)
+        result = kalman_filter(
+            points,
+            assoc,
+            points[:, 0],
+            process_noise=used.process_noise(heights[:, 0], q),
+            measurement_noise=noise,
+            initial_variance=used.initial_variance(heights[:, 0]),
+            dt=used.dt,
+            layout=self.layout,
+            mask=valid,
+        )
+        return NKFOutput(logits, plan, assoc, unexplained, points, origin, result, noise)
+
+    def _noise(self, motion: MotionModel | None) -> tuple[Tensor | None, Tensor | None]:
+        """Learned ``q`` and ``r``. The latter has a floor, without which a perfect fit would have no bound."""
+        if self.log_noise is None or motion is not None:
+            return None, None
+        q, r = self.log_noise.exp()
+        return q, r + self.motion.r * NOISE_FLOOR
+
+
+def _check_counts(batch: WindowBatch) -> None:
+    """Refuse windows whose frames have different numbers of detections."""
+    counts = batch.valid.sum(2)
+    differ = counts != counts[:, :1]
+    if differ.any():
+        window, frame = (int(position) for position in differ.nonzero()[0])
+        raise ValueError(
+            f"without a dustbin all frames of a window need as many detections: frame "
+            f"{int(batch.frames[window, frame])} has {int(counts[window, frame])}, the first one of its window "
+            f"{int(counts[window, 0])}; use dustbin=True, or windows of policy constant_count"
+        )

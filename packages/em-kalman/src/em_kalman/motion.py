@@ -1,0 +1,87 @@
+"""How objects are believed to move, and how exactly they are measured."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class MotionModel:
+    """Variances of a linear Gaussian motion model, for each coordinate.
+
+    Attributes:
+        kind: "constant_velocity" or "random_walk".
+        dt: time between frames.
+        q: variance that the velocity gains per frame, in a random walk the position.
+        r: variance of a measured coordinate.
+        p0: variance of the position in the first frame of a window.
+        v0: variance of the velocity in the first frame; unused in a random walk.
+        scale: "height": lengths are shares of the height of the object's box; "pixel": they are pixels.
+
+    Raises:
+        ValueError: a number is out of range.
+
+    >>> MotionModel().r, MotionModel.published().scale
+    (0.0025000000000000005, 'pixel')
+    """
+
+    kind: Literal["random_walk", "constant_velocity"] = "constant_velocity"
+    dt: float = 1.0
+    q: float = 0.02**2
+    r: float = 0.05**2
+    p0: float = 0.05**2
+    v0: float = 0.1**2
+    scale: Literal["pixel", "height"] = "height"
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("random_walk", "constant_velocity"):
+            raise ValueError(f"kind must be random_walk or constant_velocity, got {self.kind!r}")
+        if self.scale not in ("pixel", "height"):
+            raise ValueError(f"scale must be pixel or height, got {self.scale!r}")
+        numbers = {field.name: getattr(self, field.name) for field in fields(self) if field.name in "dt q r p0 v0"}
+        for name, value in numbers.items():
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} must be a positive finite number, got {value}")
+
+    @classmethod
+    def published(cls) -> MotionModel:
+        """The constants of the authors' code: nearly standing objects, in pixels.
+
+        >>> MotionModel.published().dt
+        0.01
+        """
+        return cls(dt=0.01, q=math.exp(5), r=5.0, p0=300.0, v0=300.0, scale="pixel")
+
+    def process_noise(self, heights: Tensor, q: Tensor | None = None) -> Tensor:
+        """``(B, K, S)`` for objects with these box heights; ``q`` replaces the own one.
+
+        >>> MotionModel().process_noise(torch.full((1, 1), 100.0)).round(decimals=3).tolist()
+        [[[0.0, 4.0]]]
+        """
+        added = self._unit(heights) * (self.q if q is None else q)
+        return added[..., None] if self.kind == "random_walk" else torch.stack([torch.zeros_like(added), added], -1)
+
+    def measurement_noise(self, heights: Tensor, r: Tensor | None = None) -> Tensor:
+        """Of boxes with these heights, in their shape; ``r`` replaces the own one.
+
+        >>> round(MotionModel().measurement_noise(torch.tensor(100.0)).item(), 3)
+        25.0
+        """
+        return self._unit(heights) * (self.r if r is None else r)
+
+    def initial_variance(self, heights: Tensor) -> Tensor:
+        """``(B, K, S)`` in the first frame, for objects with these box heights.
+
+        >>> MotionModel().initial_variance(torch.full((1, 1), 100.0)).round(decimals=3).tolist()
+        [[[25.0, 100.0]]]
+        """
+        variances = [self.p0] if self.kind == "random_walk" else [self.p0, self.v0]
+        return torch.stack([self._unit(heights) * variance for variance in variances], -1)
+
+    def _unit(self, heights: Tensor) -> Tensor:
+        return heights.square() if self.scale == "height" else torch.ones_like(heights)
