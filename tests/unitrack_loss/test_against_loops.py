@@ -34,6 +34,13 @@ def test_any_clip(window, **shape):
     assert_equals_loops(noisy(**shape), window=window)
 
 
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(**{**SHAPES, "affinity": st.sampled_from(["embed", "boxes"])}, longest=st.integers(2, 5))
+def test_edges_over_gaps(longest, **shape):
+    assert_equals_loops(noisy(**shape), window=longest + 1, max_gap=longest)
+    assert_equals_loops(noisy(**shape), window=6, max_gap=longest, flow_form="linear")
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -106,6 +106,8 @@ def test_from_frames_says_what_is_missing():
         ({"tau": 0}, "tau must be more than 0, got 0"),
         ({"alpha": float("nan")}, "alpha must be 0 or more, got nan"),
         ({"flow_form": "square"}, "flow_form must be one of log, linear, got 'square'"),
+        ({"max_gap": 0}, "max_gap must be from 1 to 4, less than window, got 0"),
+        ({"max_gap": 3, "window": 3}, "max_gap must be from 1 to 2, less than window, got 3"),
         ({"max_laplacian_nodes": 1}, "max_laplacian_nodes must be at least 2, got 1"),
     ],
 )

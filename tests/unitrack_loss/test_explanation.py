@@ -23,6 +23,12 @@ def test_the_costs_of_edges_add_up_to_the_flow_term(affinity, form, window):
     assert found[1].output.total.item() + found[0].output.total.item() == pytest.approx(2 * total)
 
 
+def test_edges_over_gaps_share_the_price():
+    clip = noisy(frames=6, count=5, objects=5, seed=8)
+    single, longer = explain(clip), explain(clip, max_gap=3)
+    assert sum(edge.cost for edge in longer.edges) < sum(edge.cost for edge in single.edges)
+
+
 def test_switches_are_named():
     right = perfect(walking(), affinity="embed")
     assert not explain(right).switches

@@ -7,7 +7,7 @@ import pytest
 import torch
 from unitrack_clips import perfect, switched, walking
 
-from unitrack_loss import UniTrackLoss, flow, ground_truth_graph
+from unitrack_loss import UniTrackLoss, edges_over, flow, ground_truth_graph
 
 T = torch.arange(5.0)[:, None]
 
@@ -138,3 +138,30 @@ def test_a_longer_step_of_time_counts_less():
     near = UniTrackLoss()(wrong).temporal
     far = UniTrackLoss()(replace(wrong, frame_stride=torch.tensor([3.0]))).temporal
     assert 0 < far < near / 3
+
+
+def test_a_switch_behind_an_occlusion_costs_only_with_longer_edges():
+    """No two consecutive frames show it: before and after the gap, everything is right."""
+    ids = IDS.clone()
+    ids[2, :2] = -1
+    right = perfect(walking(), ids, affinity="embed")
+    wrong = switched(right, 3)
+
+    def extra(**settings):
+        loss = UniTrackLoss(**settings)
+        return (loss(wrong).flow - loss(right).flow).item()
+
+    assert extra() == pytest.approx(0, abs=1e-6)
+    assert extra(max_gap=2) > 1
+    assert UniTrackLoss(max_gap=2)(right).total < 0.2
+    with pytest.raises(ValueError, match="assoc_logits are of consecutive frames, got a gap of 2; set max_gap=1"):
+        UniTrackLoss(max_gap=2)(perfect(walking()))
+
+
+def test_edges_over_gaps():
+    ids = torch.tensor([[[1, 2], [1, -1], [2, 1], [3, 2]]])
+    valid = torch.ones(1, 4, 2, dtype=torch.bool)
+    assert edges_over(ids, valid, 2).nonzero().tolist() == [[0, 0, 1, 0]]  # 2 from frame 0 to 2; 1 was seen in between
+    assert not edges_over(ids, valid, 3).any()
+    valid[0, 2, 0] = False
+    assert edges_over(ids, valid, 3).nonzero().tolist() == [[0, 0, 1, 1]]

@@ -16,6 +16,7 @@ DEFAULTS = {
     "spatial_sigma": 0.1,
     "confidence_threshold": 0.5,
     "log_norm": True,
+    "max_gap": 1,
     "gate_confidence": True,
     "flow_weight": 1.0,
     "spatial_weight": 1.0,
@@ -103,9 +104,9 @@ def log_softmax(values, index):
     return values[index] - top - math.log(sum(math.exp(value - top) for value in values))
 
 
-def flow_between(one, t, settings):
-    """``log F[i, j]`` of frames ``t`` and ``t + 1``."""
-    before, after = one["frames"][t]["detections"], one["frames"][t + 1]["detections"]
+def flow_between(one, t, settings, gap=1):
+    """``log F[i, j]`` of frames ``t`` and ``t + gap``."""
+    before, after = one["frames"][t]["detections"], one["frames"][t + gap]["detections"]
     table = [[affinity(one, t, a, b, settings["tau"]) for b in after] for a in before]
     flows = {}
     for i, j in itertools.product(range(len(before)), range(len(after))):
@@ -145,11 +146,20 @@ def window(one, start, settings):
         missed += sum(identity not in [one["id"] for one in confident] for identity in objects[t])
     quality = math.exp(-settings["alpha"] * (false / max(predicted, 1) + missed / max(total_objects, 1)))
 
+    right = [log_flows[t][i, j] for t, i, j in edges]
+    for t, gap in itertools.product(range(count), range(2, settings["max_gap"] + 1)):
+        if t + gap >= count:
+            continue
+        longer = flow_between(one, start + t, settings, gap)
+        for (i, a), (j, b) in itertools.product(enumerate(detections[t]), enumerate(detections[t + gap])):
+            between = [other["id"] for step in range(1, gap) for other in detections[t + step]]
+            if a["id"] == b["id"] >= 0 and a["id"] not in between:
+                right.append(longer[i, j])
     if settings["flow_form"] == "log":
-        along = [-log_flows[t][i, j] for t, i, j in edges]
+        along = [-value for value in right]
         flow_term = 1 - quality + quality * (sum(along) / len(along) if along else 0)
     else:
-        along = [flows[t][i, j] for t, i, j in edges]
+        along = [math.exp(value) for value in right]
         flow_term = 1 - quality * (sum(along) / len(along) if along else 1)
 
     residuals, spatial, temporal = [], [], []

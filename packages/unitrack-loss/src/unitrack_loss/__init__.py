@@ -8,7 +8,7 @@ UniTrackLoss(window=3)
 from unitrack_loss.clip import TrackClip
 from unitrack_loss.explanation import Edge, Explanation, explain
 from unitrack_loss.flow import Flow, flow
-from unitrack_loss.graph import GroundTruthGraph, ground_truth_graph
+from unitrack_loss.graph import GroundTruthGraph, edges_over, ground_truth_graph
 from unitrack_loss.laplacian import laplacian_weights
 from unitrack_loss.loss import UniTrackLoss, UniTrackOutput, unitrack_loss
 from unitrack_loss.picture import plot
@@ -28,6 +28,7 @@ __all__ = [
     "UniTrackOutput",
     "UniTrackPlugin",
     "__version__",
+    "edges_over",
     "explain",
     "flow",
     "ground_truth_graph",

@@ -23,10 +23,10 @@ class Sums:
     count: Tensor
 
 
-def flow_sums(flow: Flow, graph: GroundTruthGraph, form: str) -> Sums:
+def flow_sums(flow: Flow, edges: Tensor, form: str) -> Sums:
     """Per pair of frames: ``-log F`` (or ``F``, for the linear form) of the right edges."""
     value = -flow.log_flow if form == "log" else flow.flow
-    return Sums(value.where(graph.edges, 0).sum((2, 3)), graph.edges.sum((2, 3)))
+    return Sums(value.where(edges, 0).sum((2, 3)), edges.sum((2, 3)))
 
 
 @dataclass(frozen=True, eq=False)

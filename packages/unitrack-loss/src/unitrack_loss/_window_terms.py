@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -19,8 +17,8 @@ from unitrack_loss._terms import (
 )
 from unitrack_loss._windows import mean, windows
 from unitrack_loss.clip import TrackClip
-from unitrack_loss.flow import Flow
-from unitrack_loss.graph import GroundTruthGraph
+from unitrack_loss.flow import Flow, flow
+from unitrack_loss.graph import GroundTruthGraph, edges_over
 from unitrack_loss.laplacian import laplacian_weights
 from unitrack_loss.settings import Settings
 
@@ -40,12 +38,11 @@ def window_terms(
     detections = clip.valid.sum(2)
 
     def over(sums: Sums, size: int) -> Tensor:
-        total = windows(sums.total, size).sum(2)
-        return total if settings.reference == "paper" else mean(total, windows(sums.count, size).sum(2))
+        return _taken(_summed(sums, size), settings)
 
     counts = detection_counts(clip, settings.confidence_threshold)
     quality = _quality(counts, frames, settings.alpha)
-    flow_term = _flow_term(flow_sums(links, graph, settings.flow_form), quality, over, settings)
+    flow_term = _flow_term(right_flow(clip, links, graph, settings), quality, settings)
     # A wrong place must not lower the confidence of a detection.
     strength = (links.log_links + (links.log_flow - links.log_links).detach()).exp()
     spatial = over(spatial_sums(clip, strength, graph, settings.reference), pairs)
@@ -95,12 +92,32 @@ def _quality(counts: Counts, frames: int, alpha: float) -> Tensor:
     return (-alpha * (false / predicted.clamp(min=1) + missed / objects.clamp(min=1))).exp()
 
 
-def _flow_term(right: Sums, quality: Tensor, over: Callable[[Sums, int], Tensor], settings: Settings) -> Tensor:
+def right_flow(clip: TrackClip, links: Flow, graph: GroundTruthGraph, settings: Settings) -> Sums:
+    """The flow of right edges of every window, ``(B, W)``: ``-log F``, or ``F`` for the linear form."""
+    right = _summed(flow_sums(links, graph.edges, settings.flow_form), settings.window - 1)
+    for gap in range(2, min(settings.max_gap, clip.valid.shape[1] - 1) + 1):
+        longer = flow(clip, settings.tau, settings.null, settings.gate_confidence, gap)
+        edges = edges_over(clip.det_gt, clip.valid, gap)
+        more = _summed(flow_sums(longer, edges, settings.flow_form), settings.window - gap)
+        right = Sums(right.total + more.total, right.count + more.count)
+    return right
+
+
+def _flow_term(right: Sums, quality: Tensor, settings: Settings) -> Tensor:
     """The flow term of every window."""
-    pairs, logarithm = settings.window - 1, settings.flow_form == "log"
-    along = over(right, pairs)
+    along, logarithm = _taken(right, settings), settings.flow_form == "log"
     if settings.reference == "paper":
         return quality * along if logarithm else -quality * along
     if logarithm:
         return (1 - quality) + quality * along
-    return 1 - quality * along.where(windows(right.count, pairs).sum(2) > 0, 1)
+    return 1 - quality * along.where(right.count > 0, 1)
+
+
+def _summed(sums: Sums, size: int) -> Sums:
+    """Over windows of ``size`` entries."""
+    return Sums(windows(sums.total, size).sum(2), windows(sums.count, size).sum(2))
+
+
+def _taken(sums: Sums, settings: Settings) -> Tensor:
+    """The mean; the paper takes the sum."""
+    return sums.total if settings.reference == "paper" else mean(sums.total, sums.count)

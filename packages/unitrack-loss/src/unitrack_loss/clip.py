@@ -193,13 +193,12 @@ class TrackClip:
             det_gt=self.det_gt.where(self.valid, -1),
             gt_boxes_xyxy=mend(self.gt_boxes_xyxy, self.gt_ids >= 0),
             embed=mend(self.embed, self.valid),
-            assoc_logits=mend(self.assoc_logits, self.pairs),
+            assoc_logits=mend(self.assoc_logits, self.pairs()),
         )
 
-    @property
-    def pairs(self) -> Tensor:
-        """``(B, T - 1, N, N)`` bool, both ends are detections."""
-        return self.valid[:, :-1, :, None] & self.valid[:, 1:, None, :]
+    def pairs(self, gap: int = 1) -> Tensor:
+        """``(B, T - gap, N, N)`` bool, both ends are detections; the ends are ``gap`` frames apart."""
+        return self.valid[:, :-gap, :, None] & self.valid[:, gap:, None, :]
 
 
 def _check_shape(name: str, value: Tensor, expected: list[str], sizes: dict[str, int]) -> None:

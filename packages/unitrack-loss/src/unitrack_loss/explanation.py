@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from unitrack_loss._terms import marginals
-from unitrack_loss._window_terms import window_terms
-from unitrack_loss._windows import windows
+from unitrack_loss._window_terms import right_flow, window_terms
 from unitrack_loss.clip import TrackClip
 from unitrack_loss.flow import Flow, flow
 from unitrack_loss.graph import GroundTruthGraph, ground_truth_graph
@@ -51,7 +50,7 @@ class Explanation:
 
     Attributes:
         output: the loss and its terms.
-        edges: all right edges, and the others with a flow of at least 0.01.
+        edges: between consecutive frames, all right edges, and the others with a flow of at least 0.01.
         switches: right edges with less flow than another edge of their row, dearest first, each with the edge that has
             most.
         residual: ``(T, N)`` outgoing less incoming flow of every detection, less what it should be.
@@ -115,7 +114,7 @@ def explain(clip: TrackClip, row: int = 0, **settings: Any) -> Explanation:
 
     strength, right = links.flow[0], graph.edges[0]
     loss = -links.log_flow[0] if chosen.flow_form == "log" else 1 - strength
-    shown = (right | (strength >= VISIBLE)) & clip.pairs[0]
+    shown = (right | (strength >= VISIBLE)) & clip.pairs()[0]
     ids = clip.det_gt[0].tolist()
 
     def edge(t: int, i: int, j: int) -> Edge:
@@ -145,7 +144,7 @@ def _price_of_pairs(clip: TrackClip, links: Flow, graph: GroundTruthGraph, setti
     if settings.log_norm:
         price = price * values["log_edges"][0]
     if settings.reference == "gt":  # means, not sums
-        price = price / windows(graph.edges.sum((2, 3)), size).sum(2)[0].clamp(min=1)
+        price = price / right_flow(clip, links, graph, settings).count[0].clamp(min=1)
     pairs = [0.0] * (clip.valid.shape[1] - 1)
     for window, one in enumerate(price.tolist()):
         for pair in range(window, min(window + size, len(pairs))):

@@ -35,7 +35,9 @@ class Flow:
         return self.log_flow.exp()
 
 
-def flow(clip: TrackClip, tau: float = 0.1, null: float | None = None, gate_confidence: bool = True) -> Flow:
+def flow(
+    clip: TrackClip, tau: float = 0.1, null: float | None = None, gate_confidence: bool = True, gap: int = 1
+) -> Flow:
     """Association of consecutive frames: a softmax over the next frame times one over the frame before.
 
     Each has a place for "nobody", of a fixed affinity. The affinity of two detections is that of the tracker
@@ -46,6 +48,10 @@ def flow(clip: TrackClip, tau: float = 0.1, null: float | None = None, gate_conf
         tau: temperature of cosines.
         null: affinity of "nobody"; None: 0 for the tracker's logits, ``0.5 / tau`` for cosines, -4 for boxes.
         gate_confidence: multiply with the confidence of both ends, so that logits get a gradient.
+        gap: frames from one end to the other; tensors of the result have ``T - gap`` in place of ``T - 1``.
+
+    Raises:
+        ValueError: there is a gap and the affinities are the tracker's, which are of consecutive frames.
 
     >>> identity = torch.zeros(1, 2, 1, dtype=torch.int64)
     >>> boxes = torch.tensor([[[[0.0, 0.0, 10.0, 20.0]]] * 2])
@@ -56,30 +62,34 @@ def flow(clip: TrackClip, tau: float = 0.1, null: float | None = None, gate_conf
     """
     with torch.autocast(clip.logits.device.type, enabled=False):
         clip = clip.clean()
-        affinity, nobody = _affinity(clip, tau)
-        affinity = affinity.where(clip.pairs, IMPOSSIBLE)
+        affinity, nobody = _affinity(clip, tau, gap)
+        affinity = affinity.where(clip.pairs(gap), IMPOSSIBLE)
         nobody = nobody if null is None else null
         links = _log_softmax(affinity, 3, nobody) + _log_softmax(affinity, 2, nobody)
     if not gate_confidence:
         return Flow(links, links)
     confidence = F.logsigmoid(clip.logits)
-    return Flow(links + confidence[:, :-1, :, None] + confidence[:, 1:, None, :], links)
+    return Flow(links + confidence[:, :-gap, :, None] + confidence[:, gap:, None, :], links)
 
 
-def _affinity(clip: TrackClip, tau: float) -> tuple[Tensor, float]:
-    """``(B, T - 1, N, N)`` and the affinity of "nobody" that fits it."""
+def _affinity(clip: TrackClip, tau: float, gap: int) -> tuple[Tensor, float]:
+    """``(B, T - gap, N, N)`` and the affinity of "nobody" that fits it."""
     if clip.assoc_logits is not None:
+        if gap > 1:
+            raise ValueError(
+                f"assoc_logits are of consecutive frames, got a gap of {gap}; set max_gap=1, or give embed"
+            )
         return clip.assoc_logits, 0.0
     if clip.embed is not None:
         directions = F.normalize(clip.embed, dim=-1, eps=1e-6)
-        return directions[:, :-1] @ directions[:, 1:].transpose(2, 3) / tau, 0.5 / tau
+        return directions[:, :-gap] @ directions[:, gap:].transpose(2, 3) / tau, 0.5 / tau
     smallest = SMALLEST * clip.image_size.to(clip.boxes_xyxy).norm(dim=-1)[:, None, None]
     centers = (clip.boxes_xyxy[..., :2] + clip.boxes_xyxy[..., 2:]) / 2
     sides = (clip.boxes_xyxy[..., 2:] - clip.boxes_xyxy[..., :2]).maximum(smallest[..., None])
     diagonal, log_height = sides.norm(dim=-1), sides[..., 1].log()
-    squares = (centers[:, :-1, :, None] - centers[:, 1:, None, :]).square().sum(-1)
-    near = squares / (diagonal[:, :-1, :, None] * diagonal[:, 1:, None, :])
-    alike = (log_height[:, :-1, :, None] - log_height[:, 1:, None, :]).square()
+    squares = (centers[:, :-gap, :, None] - centers[:, gap:, None, :]).square().sum(-1)
+    near = squares / (diagonal[:, :-gap, :, None] * diagonal[:, gap:, None, :])
+    alike = (log_height[:, :-gap, :, None] - log_height[:, gap:, None, :]).square()
     return -(near + alike) / (2 * GEOMETRIC_SIGMA**2), -4.0
 
 

@@ -39,9 +39,28 @@ def ground_truth_graph(det_gt: Tensor, valid: Tensor) -> GroundTruthGraph:
              [ 0,  0],
              [-1,  0]]))
     """
-    ids = det_gt.where(valid, -1)
-    before, after = ids[:, :-1, :, None], ids[:, 1:, None, :]
-    edges = (before == after) & (before >= 0)
-    outgoing, incoming = torch.zeros_like(ids), torch.zeros_like(ids)
+    edges = edges_over(det_gt, valid, 1)
+    outgoing, incoming = torch.zeros_like(det_gt), torch.zeros_like(det_gt)
     outgoing[:, :-1], incoming[:, 1:] = edges.sum(3), edges.sum(2)
     return GroundTruthGraph(edges, outgoing, incoming, outgoing - incoming)
+
+
+def edges_over(det_gt: Tensor, valid: Tensor, gap: int) -> Tensor:
+    """Which detections are of one object that is not detected in between, ``(B, T - gap, N, N)`` bool.
+
+    Args:
+        det_gt: ``(B, T, N)`` int64 identities, -1 for none.
+        valid: ``(B, T, N)`` bool.
+        gap: frames from one to the other.
+
+    >>> edges_over(torch.tensor([[[7, 8], [8, -1], [8, 7]]]), torch.ones(1, 3, 2).bool(), gap=2)[0, 0].int()
+    tensor([[0, 1],
+            [0, 0]], dtype=torch.int32)
+    """
+    ids = det_gt.where(valid, -1)
+    before, after = ids[:, :-gap, :, None], ids[:, gap:, None, :]
+    edges = (before == after) & (before >= 0)
+    for step in range(1, gap):  # a handful
+        between = ids[:, step : step - gap, None, :]
+        edges = edges & ~(before == between).any(3, keepdim=True)
+    return edges

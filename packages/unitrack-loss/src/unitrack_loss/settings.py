@@ -32,6 +32,8 @@ class Settings:
         confidence_threshold: a detection above it counts as predicted.
         log_norm: multiply with ``log(1 + number of candidate edges)``.
         gate_confidence: let the confidence of detections limit the flow, so that logits get a gradient.
+        max_gap: frames that an edge may span, less than ``window``. Above 1, the flow term also has edges over frames
+            in which the object was not detected: an occlusion. Not with ``assoc_logits``.
         max_laplacian_nodes: detections of a frame, the most confident ones, in the spatial graph.
 
     >>> Settings(window=1)
@@ -55,11 +57,14 @@ class Settings:
     confidence_threshold: float = 0.5
     log_norm: bool = True
     gate_confidence: bool = True
+    max_gap: int = 1
     max_laplacian_nodes: int = 64
 
     def __post_init__(self) -> None:
         if self.window < 2:
             raise ValueError(f"window must be at least 2 frames, got {self.window}")
+        if not 1 <= self.max_gap < self.window:
+            raise ValueError(f"max_gap must be from 1 to {self.window - 1}, less than window, got {self.max_gap}")
         if self.max_laplacian_nodes < 2:
             raise ValueError(f"max_laplacian_nodes must be at least 2, got {self.max_laplacian_nodes}")
         for name in ("tau", "eps_lambda", "spatial_sigma"):
