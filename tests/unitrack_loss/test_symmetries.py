@@ -98,11 +98,6 @@ def test_function_and_module_are_one():
     assert unitrack_loss(**tensors, window=3, tau=0.2).total == UniTrackLoss(window=3, tau=0.2)(clip).total
 
 
-def nothing(**shape):
-    clip = noisy(**shape)
-    return clip
-
-
 EMPTY = {
     "no clips": lambda: noisy(clips=0),
     "no detections": lambda: noisy(count=0),
