@@ -1,0 +1,157 @@
+"""What the UniTrack loss and its switches do for the transformer of ``examples/unitrack_association``.
+
+    python benchmarks/unitrack_association.py --data FOLDER      what is not in the results yet, most important first
+    python benchmarks/unitrack_association.py --table            print the tables
+
+Every run appends one line to ``results/unitrack_association.jsonl``: a configuration, a seed, the same budget, tested
+on sequences that neither training nor validation has. A run takes about 40 seconds of one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from provenance import ROOT, provenance
+
+sys.path.insert(0, str(ROOT / "examples"))
+from unitrack_association.recording import Recording, record
+from unitrack_association.scoring import METRICS, choose, score
+from unitrack_association.train import Config, train
+from unitrack_association.videos import Video, load
+
+RESULTS = Path(__file__).with_name("results") / "unitrack_association.jsonl"
+MEASURED = ("examples/unitrack_association", "packages/unitrack-loss/src", "packages/mot-core/src/mot_core/association")
+FULL = Config(weight=0.1)
+MAIN = {"cross-entropy": Config(), "UniTrack": FULL, "cross-entropy both ways": Config(columns=True)}
+ABLATION = {
+    "weights fixed": replace(FULL, settings={"weights": "fixed"}),
+    "weights none": replace(FULL, settings={"weights": "none"}),
+    "without flow term": replace(FULL, settings={"flow_weight": 0.0}),
+    "without spatial term": replace(FULL, settings={"spatial_weight": 0.0}),
+    "without temporal term": replace(FULL, settings={"temporal_weight": 0.0}),
+    "without conservation": replace(FULL, settings={"conservation_weight": 0.0}),
+    "linear flow term": replace(FULL, settings={"flow_form": "linear"}),
+    "window 2": replace(FULL, settings={"window": 2}),
+    "window 3": replace(FULL, settings={"window": 3}),
+    "window 4": replace(FULL, settings={"window": 4}),
+    "window 6": replace(FULL, settings={"window": 6}),
+    "window 8": replace(FULL, settings={"window": 8}),
+    "flow of embeddings": replace(FULL, flow="embedding"),
+    "flow of boxes": replace(FULL, flow="boxes"),
+    "weight 0.03": replace(FULL, weight=0.03),
+    "weight 0.3": replace(FULL, weight=0.3),
+}
+SEEDS = (0, 1, 2)
+LONGEST = {"train": 300, "val": 150, "test": 150}  # frames of a video, after leaving out
+STRIDES = {"train": (1, 3, 5), "val": (3, 5), "test": (1, 3, 5)}
+IOU = "IoU (ByteTrack)"
+
+Line = Mapping[str, Any]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Do what the flags say."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, default=os.environ.get("MOT_DATA"), help="the data pack; default: $MOT_DATA"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file that gets a line for each run")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="start no run after this time")
+    parser.add_argument("--table", action="store_true", help="only print the tables")
+    options = parser.parse_args(arguments)
+    if not options.table:
+        if options.data is None:
+            parser.error("--data is needed, or the environment variable MOT_DATA: the folder of the data pack")
+        measure(Path(options.data), options.results, options.seconds)
+    print(render(read(options.results)))
+
+
+def plan() -> Iterator[tuple[str, Config, int]]:
+    """All runs: the question first, with every seed, then the switches, seed by seed."""
+    yield from ((name, config, seed) for seed in SEEDS for name, config in MAIN.items())
+    yield from ((name, config, seed) for seed in SEEDS for name, config in ABLATION.items())
+
+
+def measure(data: Path, results: Path, seconds: float) -> None:
+    """Run what is not in ``results``."""
+    torch.set_num_threads(1)
+    begin = time.monotonic()
+    done = {(line["name"], line["seed"]) for line in read(results)}
+    videos = {split: load(data, split, STRIDES[split], LONGEST[split]) for split in LONGEST}
+    if (IOU, 0) not in done:
+        append(results, {**provenance(*MEASURED), "name": IOU, "seed": 0, "test": score(videos["test"], None)})
+    recordings = [record(video) for video in videos["train"]]
+    for name, config, seed in plan():
+        if (name, seed) not in done and time.monotonic() - begin < seconds:
+            append(results, {**provenance(*MEASURED), "name": name, **run(recordings, videos, config, seed)})
+            print(name, seed, flush=True)
+
+
+def run(
+    recordings: Sequence[Recording], videos: Mapping[str, Sequence[Video]], config: Config, seed: int
+) -> dict[str, Any]:
+    """One training, the choice of its thresholds on the validation videos, and its test."""
+    start = time.process_time()
+    model, log = train(recordings, config, seed)
+    trained = time.process_time()
+    use, quality = choose(videos["val"], model)
+    return {
+        "seed": seed,
+        "config": asdict(config),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "training": {name: round(value, 4) for name, value in log.items()},
+        "use": asdict(use),
+        "val": round(quality, 2),
+        "test": score(videos["test"], model, use),
+        "cpu_seconds": {"train": round(trained - start, 1), "all": round(time.process_time() - start, 1)},
+    }
+
+
+def append(results: Path, line: Line) -> None:
+    """A line at the end."""
+    with results.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def read(results: Path) -> list[Line]:
+    """All lines; none where there is no file yet."""
+    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
+
+
+def render(lines: Sequence[Line]) -> str:
+    """Per stride, means over the data sets; then the main configurations per data set and stride. Mean ± deviation."""
+    groups = list(lines[0]["test"]) if lines else []
+    parts = [_table(group, lines) for group in groups if group.startswith("mean/")]
+    told = [line for line in lines if line["name"] in (IOU, *MAIN)]
+    return "\n\n".join(parts + [_table(group, told) for group in groups if not group.startswith("mean/")])
+
+
+def _table(group: str, lines: Sequence[Line]) -> str:
+    data, stride = group.split("/")
+    where = "mean over the data sets" if data == "mean" else data
+    rows = [f"**{where}, {'every frame' if stride == '1' else f'every {stride}. frame'}**", ""]
+    rows += [f"| cost | seeds | {' | '.join(METRICS)} |", f"| --- | ---: |{' ---: |' * len(METRICS)}"]
+    for name in dict.fromkeys([IOU, *MAIN, *ABLATION]):
+        tests = [line["test"][group] for line in lines if line["name"] == name]
+        if tests:
+            spread = (_spread([test[metric] for test in tests]) for metric in METRICS)
+            rows.append(f"| {name} | {len(tests)} | {' | '.join(spread)} |")
+    return "\n".join(rows)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+
+
+if __name__ == "__main__":
+    main()
