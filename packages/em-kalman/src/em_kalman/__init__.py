@@ -6,6 +6,7 @@
 """
 
 from em_kalman.chain import compose_chain
+from em_kalman.checkpoint import load_model, save_model
 from em_kalman.distill import distill_loss
 from em_kalman.features import pairwise_box_features
 from em_kalman.loss import EMKalmanLoss
@@ -14,21 +15,29 @@ from em_kalman.motion import MotionModel
 from em_kalman.network import AssociationNetwork
 from em_kalman.objectives import frame_loglik
 from em_kalman.sampler import DetectionSequence, WindowSampler
+from em_kalman.tracker import OnlineAssociator
+from em_kalman.training import AssociationCollapse, Schedule, fit
 from em_kalman.window import WindowBatch
 
 __version__ = "0.1.0"
 __all__ = [
+    "AssociationCollapse",
     "AssociationNetwork",
     "DetectionSequence",
     "EMKalmanLoss",
     "MotionModel",
     "NKFOutput",
     "NeuralKalmanFilter",
+    "OnlineAssociator",
+    "Schedule",
     "WindowBatch",
     "WindowSampler",
     "__version__",
     "compose_chain",
     "distill_loss",
+    "fit",
     "frame_loglik",
+    "load_model",
     "pairwise_box_features",
+    "save_model",
 ]

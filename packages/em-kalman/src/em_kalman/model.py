@@ -82,6 +82,17 @@ class NeuralKalmanFilter(nn.Module):
         if dustbin and layout == "joint":
             raise ValueError("layout='joint' needs dustbin=False: the shares of every detection must sum to 1")
         self.motion = MotionModel() if motion is None else motion
+        # What a checkpoint needs to build the model again, beside the motion model.
+        self.settings = {
+            "hidden": hidden,
+            "dustbin": dustbin,
+            "layout": layout,
+            "last": last,
+            "num_iters": num_iters,
+            "inclusive": inclusive,
+            "embeddings": embeddings,
+            "learn_noise": learn_noise,
+        }
         self.layout, self.last, self.num_iters, self.inclusive = layout, last, num_iters, inclusive
         self.embeddings = embeddings
         self.network = AssociationNetwork(5 + embeddings, hidden)

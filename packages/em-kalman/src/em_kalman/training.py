@@ -1,0 +1,199 @@
+"""Learning from detections: a warm-up without dustbin, then all of it (specification 2.4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sized
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from em_kalman.loss import EMKalmanLoss
+from em_kalman.model import NeuralKalmanFilter
+from em_kalman.objectives import Objective
+from em_kalman.window import WindowBatch
+
+MATCHED = 2 * math.log(9)  # above the dustbin, a logit alone gets a share of 0.9: p / (1 - p) = exp(MATCHED / 2)
+
+
+class AssociationCollapse(RuntimeError):
+    """The model came to explain nothing: every detection is clutter to it."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Two stages, as from random weights the next best is to call everything clutter.
+
+    In the warm-up the dustbin is shut, windows have two frames and the noise is wide. Then the dustbin is put below
+    most sure pairs, and everything is learned.
+
+    Attributes:
+        warmup_epochs: of the first stage.
+        epochs: of the second stage.
+        min_steps: of either stage; with few windows the epochs become more.
+        warmup_lr: learning rate of Adam in the first stage.
+        lr: learning rate in the second stage.
+        batch_size: windows per step.
+        shut: logit of the dustbin in the first stage.
+        clutter_shift: added to the log-density of clutter in the first stage.
+        wider: factor of the measurement variance in the first stage.
+        quantile: share of the sure pairs that are left to the dustbin after the first stage.
+        clip: largest norm of a gradient.
+        collapse_above: share of unexplained detections, over an epoch of the second stage, that is an error.
+
+    >>> Schedule().warmup_epochs
+    5
+    """
+
+    warmup_epochs: int = 5
+    epochs: int = 5
+    min_steps: int = 150
+    warmup_lr: float = 3e-2
+    lr: float = 1e-2
+    batch_size: int = 8
+    shut: float = -8.0
+    clutter_shift: float = -30.0
+    wider: float = 36.0
+    quantile: float = 0.05
+    clip: float = 10.0
+    collapse_above: float = 0.7
+
+
+def fit(
+    model: NeuralKalmanFilter,
+    windows: Dataset[WindowBatch],
+    schedule: Schedule | None = None,
+    *,
+    objective: Objective = "predictive",
+    seed: int = 0,
+    report: Callable[[dict[str, float]], None] | None = None,
+) -> list[dict[str, float]]:
+    """Train a model on detections alone, on the device it is on.
+
+    Args:
+        model: is changed.
+        windows: such as :class:`em_kalman.WindowSampler`.
+        schedule: ``Schedule()`` by default.
+        objective: see :func:`em_kalman.frame_loglik`.
+        seed: of the order of the windows.
+        report: is called after every epoch with what is returned of it.
+
+    Returns:
+        One dict per epoch: ``stage`` (1 or 2), ``epoch``, ``nll_per_det``, ``unexplained``, ``assoc_entropy`` and, with
+        a dustbin, ``dustbin``.
+
+    Raises:
+        AssociationCollapse: the model came to explain nothing.
+        ValueError: there are no windows, or the noise is to be learned with an objective that is no likelihood.
+
+    >>> from em_kalman import DetectionSequence, WindowSampler
+    >>> from mot_core.io import make_scene
+    >>> scene = make_scene(num_objects=6, num_frames=20)
+    >>> street = DetectionSequence("street", scene.detections, range(1, 21), scene.image_size)
+    >>> history = fit(NeuralKalmanFilter(), WindowSampler([street]), Schedule(warmup_epochs=2, epochs=0, min_steps=0))
+    >>> [line["stage"] for line in history]
+    [1, 1]
+    """
+    schedule = Schedule() if schedule is None else schedule
+    if model.log_noise is not None and objective not in ("predictive", "em"):
+        raise ValueError(
+            f"learn_noise=True needs the objective predictive or em; {objective} would let the noise vanish"
+        )
+    if isinstance(windows, Sized) and not len(windows):
+        raise ValueError("there are no windows to learn from: the sequences may be shorter than num_frames")
+    loader = DataLoader(
+        windows,
+        batch_size=schedule.batch_size,
+        shuffle=True,
+        collate_fn=WindowBatch.stack,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    loss, history = EMKalmanLoss(objective), []
+    device = next(model.parameters()).device
+    for stage, epochs, lr in ((1, schedule.warmup_epochs, schedule.warmup_lr), (2, schedule.epochs, schedule.lr)):
+        if stage == 2 and schedule.warmup_epochs:
+            calibrate_dustbin(model, (batch.to(device) for batch in loader), schedule.quantile)
+        optimizer = torch.optim.Adam(model.parameters(), lr)
+        epochs = epochs and max(epochs, math.ceil(schedule.min_steps / len(loader)))
+        for epoch in range(epochs):
+            totals: dict[str, float] = {}
+            for batch in loader:
+                values = step_values(model, loss, batch.to(device), stage, schedule)
+                optimizer.zero_grad()
+                torch.autograd.backward(values["loss"])
+                torch.nn.utils.clip_grad_norm_(model.parameters(), schedule.clip)
+                optimizer.step()
+                for name, value in values.items():
+                    totals[name] = totals.get(name, 0.0) + value.item() / len(loader)
+            del totals["loss"]
+            if model.dustbin is not None:
+                totals["dustbin"] = model.dustbin.item()
+            history.append({"stage": stage, "epoch": epoch, **totals})
+            if report is not None:
+                report(history[-1])
+            if stage == 2:
+                check_collapse(totals["unexplained"], schedule)
+    return history
+
+
+def step_values(
+    model: NeuralKalmanFilter, loss: EMKalmanLoss, batch: WindowBatch, stage: int, schedule: Schedule
+) -> dict[str, Tensor]:
+    """The loss and what to watch, of one batch in a stage (1 or 2).
+
+    >>> batch = WindowBatch(torch.rand(1, 5, 3, 4).cumsum(-1), torch.ones(1, 5, 3).bool(), torch.ones(1, 2) * 9,
+    ...     torch.arange(5)[None])
+    >>> sorted(step_values(NeuralKalmanFilter(), EMKalmanLoss(), batch, 1, Schedule()))
+    ['assoc_entropy', 'loss', 'nll_per_det', 'unexplained']
+    """
+    if stage == 2:
+        return loss(model(batch), batch)
+    batch = batch.first_frames(2)
+    motion = replace(model.motion, r=model.motion.r * schedule.wider)
+    shut = None if model.dustbin is None else torch.full_like(model.dustbin, schedule.shut)
+    return loss(model(batch, motion=motion, dustbin=shut), batch, clutter_shift=schedule.clutter_shift)
+
+
+@torch.no_grad()
+def calibrate_dustbin(model: NeuralKalmanFilter, batches: Iterable[WindowBatch], quantile: float = 0.05) -> None:
+    """Puts the dustbin where all but this share of the sure pairs are matched; of those, each is the other's best.
+
+    The pair at the quantile gets a share of 0.9, were it alone.
+
+    >>> batch = WindowBatch(torch.rand(1, 5, 3, 4).cumsum(-1), torch.ones(1, 5, 3).bool(), torch.ones(1, 2) * 9,
+    ...     torch.arange(5)[None])
+    >>> model = NeuralKalmanFilter()
+    >>> calibrate_dustbin(model, [batch])
+    >>> model.dustbin.item() != 0
+    True
+    """
+    if model.dustbin is None:
+        return
+    found = []
+    for batch in batches:
+        pairs = batch.valid[:, :-1, :, None] & batch.valid[:, 1:, None, :]
+        logits = model.network(model.features(batch)).masked_fill(~pairs, float("-inf"))
+        best = pairs & (logits == logits.amax(-1, keepdim=True)) & (logits == logits.amax(-2, keepdim=True))
+        found.append(logits[best])
+    scores = torch.cat(found) if found else torch.zeros(0)
+    if not len(scores):
+        raise ValueError("no window has detections in two neighbouring frames: there is nothing to learn from")
+    rank = min(len(scores) - 1, int(quantile * len(scores)))
+    model.dustbin.copy_(scores.sort().values[rank] - MATCHED)
+
+
+def check_collapse(unexplained: float, schedule: Schedule) -> None:
+    """Raises when an epoch explained nothing.
+
+    Raises:
+        AssociationCollapse: the share of unexplained detections is too high.
+
+    >>> check_collapse(0.05, Schedule())
+    """
+    if not unexplained <= schedule.collapse_above:
+        raise AssociationCollapse(
+            f"{unexplained:.0%} of the detections belong to no object of the frame before: the model takes everything "
+            "for clutter. Train with another seed, more warmup_epochs, or more hidden units"
+        )

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import torch
+
+from em_kalman import MotionModel, NeuralKalmanFilter, OnlineAssociator, load_model, save_model
+from mot_core.cli import main
+from mot_core.io import make_scene, read_mot
+
+
+def near_is_same(dustbin=-4.0):
+    """A network by hand: the logit falls with the distance in heights."""
+    model = NeuralKalmanFilter(hidden=4)
+    with torch.no_grad():
+        model.network.layers[0].weight.copy_(torch.eye(2, 5).repeat(2, 1) * torch.tensor([[1.0], [1], [-1], [-1]]))
+        model.network.layers[0].bias.zero_()
+        model.network.layers[2].weight.fill_(-40.0)
+        model.network.layers[2].bias.zero_()
+        model.dustbin.fill_(dustbin)
+    return model.eval()
+
+
+def boxes(*lefts):
+    return np.array([[left, 0.0, left + 40, 100.0] for left in lefts]).reshape(-1, 4)
+
+
+def test_births_gaps_deaths_and_identities():
+    tracker = OnlineAssociator(model=near_is_same(), max_age=2)
+    assert tracker.update(boxes(0, 300), np.ones(2)).ids.tolist() == [1, 2]
+    assert tracker.update(boxes(302, 3), np.ones(2)).ids.tolist() == [1, 2]
+    tracks = tracker.update(boxes(304), np.ones(1))
+    assert (tracks.ids.tolist(), tracks.detection_index.tolist()) == ([2], [0])
+    assert tracks.boxes_xyxy.tolist() == boxes(304).tolist()  # boxes are those detected
+    assert tracker.update(boxes(6, 306), np.ones(2)).ids.tolist() == [1, 2]  # back after a gap
+    for _ in range(3):
+        assert len(tracker.update(boxes(), np.ones(0))) == 0
+    assert tracker.update(boxes(6), np.ones(1)).ids.tolist() == [3]
+    tracker.reset()
+    assert tracker.update(boxes(6), np.ones(1)).ids.tolist() == [1]
+
+
+def test_a_far_detection_is_a_new_track():
+    tracker = OnlineAssociator(model=near_is_same())
+    tracker.update(boxes(0), np.ones(1))
+    assert tracker.update(boxes(30), np.ones(1)).ids.tolist() == [2]
+
+
+def test_velocity_carries_over_gaps():
+    tracker = OnlineAssociator(model=near_is_same(-2.0), max_age=9)
+    for left in range(0, 40, 4):
+        assert tracker.update(boxes(left), np.ones(1)).ids.tolist() == [1]
+    for _ in range(4):
+        tracker.update(boxes(), np.ones(0))
+    assert tracker.update(boxes(56), np.ones(1)).ids.tolist() == [1]
+
+
+def test_classes_never_mix_and_weak_detections_are_ignored():
+    tracker = OnlineAssociator(model=near_is_same(), min_score=0.3)
+    tracker.update(boxes(0), [0.9], [0])
+    assert tracker.update(boxes(1), [0.9], [1]).ids.tolist() == [2]
+    assert len(tracker.update(boxes(500), [0.2])) == 0
+
+
+def test_state_continues_and_streams_are_independent():
+    one, other = (OnlineAssociator(model=near_is_same()) for _ in range(2))
+    for left in (0, 5, 10):
+        one.update(boxes(left), np.ones(1))
+    other.load_state_dict(one.state_dict())
+    assert other.update(boxes(15), np.ones(1)).ids.tolist() == one.update(boxes(15), np.ones(1)).ids.tolist() == [1]
+    assert isinstance(one.update(torch.tensor(boxes(20)), torch.ones(1)).ids, torch.Tensor)
+
+
+def test_order_of_detections_does_not_matter():
+    rng = np.random.default_rng(0)
+    one, other = (OnlineAssociator(model=near_is_same()) for _ in range(2))
+    place = rng.uniform(0, 2000, 12)
+    for frame in range(20):
+        place = place + rng.normal(0, 1, 12)
+        order = rng.permutation(12) if frame else np.arange(12)
+        here = one.update(boxes(*place), np.ones(12))
+        there = other.update(boxes(*place[order]), np.ones(12))
+        by_box = [dict(zip(t.boxes_xyxy[:, 0].tolist(), t.ids.tolist(), strict=True)) for t in (here, there)]
+        assert by_box[0] == by_box[1]
+    assert max(by_box[0].values()) < 16
+
+
+def test_model_in_a_file(tmp_path):
+    torch.manual_seed(0)
+    model = NeuralKalmanFilter(MotionModel(q=0.3), hidden=3, learn_noise=True, num_iters=9)
+    save_model(model, tmp_path / "new" / "model.pt")
+    loaded = load_model(tmp_path / "new" / "model.pt")
+    assert loaded.settings == model.settings
+    assert loaded.motion == model.motion
+    assert all(
+        torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), model.state_dict().values(), strict=True)
+    )
+
+
+def test_mot_track_finds_it(tmp_path, capsys):
+    make_scene(num_objects=5, num_frames=20).save(tmp_path / "data")
+    save_model(near_is_same(), tmp_path / "model.pt")
+    arguments = ["track", str(tmp_path / "data"), "--tracker", "em_kalman", "--benchmark", "generic", "--output"]
+    flags = ["--checkpoint", str(tmp_path / "model.pt"), "--max-age", "9"]
+    assert main([*arguments, str(tmp_path / "out"), *flags]) == 0
+    results = read_mot(tmp_path / "out" / "synthetic.txt", kind="results")
+    assert len(results) > 50
+    assert results.ids.min() == 1
+    assert main([*arguments, str(tmp_path / "none")]) != 0
+    assert "--checkpoint FILE" in capsys.readouterr().err
+
+
+def test_user_errors(tmp_path):
+    with pytest.raises(ValueError, match="needs a trained model"):
+        OnlineAssociator()
+    with pytest.raises(ValueError, match="with a dustbin"):
+        OnlineAssociator(model=NeuralKalmanFilter(dustbin=False))
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        load_model(tmp_path / "none.pt")
+    (tmp_path / "text.pt").write_text("not a model")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_model(tmp_path / "text.pt")
+    torch.save({"state_dict": {}}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="another checkpoint"):
+        load_model(tmp_path / "other.pt")
+    torch.save({"format": "em_kalman", "version": 7}, tmp_path / "newer.pt")
+    with pytest.raises(ValueError, match="is of version 7"):
+        load_model(tmp_path / "newer.pt")
+    with pytest.raises(ValueError, match="max_age must be 0 or more"):
+        OnlineAssociator(model=near_is_same(), max_age=-1)
