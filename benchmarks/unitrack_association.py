@@ -32,8 +32,14 @@ from unitrack_association.videos import Video, load
 RESULTS = Path(__file__).with_name("results") / "unitrack_association.jsonl"
 MEASURED = ("examples/unitrack_association", "packages/unitrack-loss/src", "packages/mot-core/src/mot_core/association")
 FULL = Config(weight=0.1)
-MAIN = {"cross-entropy": Config(), "UniTrack": FULL, "cross-entropy both ways": Config(columns=True)}
+MAIN = {
+    "cross-entropy": Config(),
+    "UniTrack": FULL,
+    "cross-entropy both ways": Config(columns=True),
+    "both ways and UniTrack": replace(FULL, columns=True),
+}
 ABLATION = {
+    "weight 0.03": replace(FULL, weight=0.03),
     "weights fixed": replace(FULL, settings={"weights": "fixed"}),
     "weights none": replace(FULL, settings={"weights": "none"}),
     "without flow term": replace(FULL, settings={"flow_weight": 0.0}),
@@ -48,7 +54,6 @@ ABLATION = {
     "window 8": replace(FULL, settings={"window": 8}),
     "flow of embeddings": replace(FULL, flow="embedding"),
     "flow of boxes": replace(FULL, flow="boxes"),
-    "weight 0.03": replace(FULL, weight=0.03),
     "weight 0.3": replace(FULL, weight=0.3),
 }
 SEEDS = (0, 1, 2)
