@@ -16,7 +16,7 @@ def reports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     command = [sys.executable, str(HERE / "two_process_training.py"), str(folder)]
     done = subprocess.run(
-        command, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+        command, timeout=600, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-3000:]
     names = {"one": "1-0", "first": "2-0", "second": "2-1"}

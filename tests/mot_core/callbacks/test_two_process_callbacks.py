@@ -14,7 +14,7 @@ def test_two_processes_write_what_one_writes(make_trainer, make_tracker, make_da
     script, two = Path(__file__).with_name("two_process_callbacks.py"), tmp_path / "two"
     command = [sys.executable, str(script), str(two)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, check=True, timeout=240, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, timeout=600, env=environment, capture_output=True, text=True)
     assert sorted(path.relative_to(two).as_posix() for path in two.rglob("*.*")) == [
         *(f"results/synthetic-test-0-{number}.txt" for number in range(3)),
         "similarity/epoch-000.json",

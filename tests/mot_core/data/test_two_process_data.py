@@ -13,7 +13,7 @@ def test_two_processes_train_as_one_on_the_same_global_batches(tmp_path):
     script = Path(__file__).with_name("two_process_data.py")
     for processes, batch in ((1, 4), (2, 2)):
         command = [sys.executable, str(script), str(processes), str(batch), str(tmp_path)]
-        subprocess.run(command, check=True, timeout=120, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True)
+        subprocess.run(command, check=True, timeout=600, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True)
     one, *two = (json.loads((tmp_path / name).read_text()) for name in ("1-0.json", "2-0.json", "2-1.json"))
     assert len(one["train"]) == 4
     for whole, first, second in zip(one["train"], two[0]["train"], two[1]["train"], strict=True):

@@ -273,7 +273,7 @@ def test_two_processes_equal_one(root, tmp_path):
     frames = list(frames_of(root))
     (tmp_path / "frames.pickle").write_bytes(pickle.dumps(frames))
     script = Path(__file__).with_name("two_processes.py")
-    subprocess.run([sys.executable, script, tmp_path], check=True, timeout=120)
+    subprocess.run([sys.executable, script, tmp_path], check=True, timeout=600)
     expected = {"combined": numbers(filled(frames)), "HOTA": None}
     expected["HOTA"] = {name: one["HOTA"] for name, one in filled(frames).per_sequence().items()}
     for rank in range(2):
