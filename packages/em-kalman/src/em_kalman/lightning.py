@@ -1,0 +1,113 @@
+"""The two-stage training as a LightningModule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from em_kalman.loss import EMKalmanLoss
+from em_kalman.model import NeuralKalmanFilter
+from em_kalman.motion import MotionModel
+from em_kalman.objectives import Objective
+from em_kalman.training import Schedule, calibrate_dustbin, check_collapse, step_values
+from em_kalman.window import WindowBatch
+
+try:
+    from lightning import LightningModule
+except ModuleNotFoundError as error:
+    if error.name != "lightning":
+        raise
+    raise ImportError("EMKalmanModule needs lightning: pip install './packages/em-kalman[train]'") from error
+
+
+class EMKalmanModule(LightningModule):
+    """Learns as :func:`em_kalman.fit` does, under a Trainer. Batches are :class:`em_kalman.WindowBatch`.
+
+    Logs the loss, ``nll_per_det``, ``unexplained``, ``assoc_entropy`` and ``dustbin`` under ``train/`` and ``val/``.
+    Set ``max_epochs`` of the Trainer to both stages together; gradients are clipped by the Trainer.
+
+    Args:
+        warmup_epochs: epochs of the first stage.
+        warmup_lr: learning rate of Adam in the first stage.
+        lr: learning rate in the second stage.
+        objective: see :func:`em_kalman.frame_loglik`.
+        hidden: hidden units of the network.
+        q: variance that the velocity gains per frame, in square box heights.
+        r: variance of a measured coordinate, in square box heights.
+        learn_noise: learn ``q`` and ``r`` too.
+        embeddings: also use the cosine of the embeddings of a pair.
+
+    >>> EMKalmanModule(hidden=5).model.network.layers[0].out_features
+    5
+    """
+
+    def __init__(
+        self,
+        warmup_epochs: int = 5,
+        warmup_lr: float = 3e-2,
+        lr: float = 1e-2,
+        objective: Objective = "predictive",
+        hidden: int = 16,
+        q: float = 0.02**2,
+        r: float = 0.05**2,
+        learn_noise: bool = False,
+        embeddings: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.schedule = Schedule(warmup_epochs=warmup_epochs, warmup_lr=warmup_lr, lr=lr)
+        motion = MotionModel(q=q, r=r)
+        self.model = NeuralKalmanFilter(motion, hidden=hidden, learn_noise=learn_noise, embeddings=embeddings)
+        self.loss = EMKalmanLoss(objective)
+        self._unexplained: list[Tensor] = []
+
+    @property
+    def stage(self) -> int:
+        """1 in the warm-up, then 2."""
+        return 1 if self.current_epoch < self.schedule.warmup_epochs else 2
+
+    def on_train_epoch_start(self) -> None:
+        """Between the stages: places the dustbin, and begins anew with another learning rate."""
+        self._unexplained.clear()
+        if self.current_epoch != self.schedule.warmup_epochs or not self.current_epoch:
+            return
+        loader = self.trainer.train_dataloader
+        assert loader is not None
+        calibrate_dustbin(self.model, (batch.to(self.device) for batch in loader), self.schedule.quantile)
+        for optimizer in self.trainer.optimizers:
+            optimizer.state.clear()
+            for group in optimizer.param_groups:
+                group["lr"] = self.schedule.lr
+
+    def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
+        """The loss of a batch."""
+        values = step_values(self.model, self.loss, batch, self.stage, self.schedule)
+        self._log_all("train", values, batch)
+        self._unexplained.append(values["unexplained"])
+        return values["loss"]
+
+    def on_train_epoch_end(self) -> None:
+        """Raises where everything became clutter.
+
+        Raises:
+            AssociationCollapse: an epoch after the warm-up explained nothing.
+        """
+        if self.stage == 2 and self._unexplained:
+            check_collapse(torch.stack(self._unexplained).mean().item(), self.schedule)
+
+    def validation_step(self, batch: WindowBatch, batch_idx: int) -> None:
+        """The likelihood of held-out detections."""
+        self._log_all("val", self.loss(self.model(batch), batch), batch)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Adam."""
+        lr = self.schedule.warmup_lr if self.schedule.warmup_epochs else self.schedule.lr
+        return torch.optim.Adam(self.parameters(), lr)
+
+    def _log_all(self, prefix: str, values: dict[str, Tensor], batch: WindowBatch) -> None:
+        named: dict[str, Any] = {f"{prefix}/{name}": value.detach() for name, value in values.items()}
+        if prefix == "train" and self.model.dustbin is not None:
+            named["train/dustbin"] = self.model.dustbin.detach()
+        self.log_dict(named, batch_size=len(batch.valid))
