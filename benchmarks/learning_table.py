@@ -51,9 +51,10 @@ def _tracker(name: str, lines: Sequence[Line]) -> list[str]:
     for tracker in tests[0]["trackers"]:
         scores = [test["trackers"][tracker] for test in tests]
         rows.append((tracker, *(_spread([score[key] for score in scores]) for key in METRICS)))
-    recall = f"{_spread([test['recall'] for test in tests])} %"
+    each = ", ".join(f"{test['recall']:.1f}" for test in tests)
+    recall = f"{_spread([test['recall'] for test in tests])} % (one by one: {each})"
     if all("recall_alone" in test and test["recall_alone"] != test["recall"] for test in tests):
-        recall += f" ({_spread([test['recall_alone'] for test in tests])} % without the queries of tracks)"
+        recall += f" and without the queries of tracks {_spread([test['recall_alone'] for test in tests])} %"
     return [
         f"### {name}",
         f"{first['parameters'] / 1e6:.2f} million parameters, {seeds}: {first['steps']:,} steps in "
