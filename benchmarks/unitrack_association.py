@@ -3,8 +3,9 @@
     python benchmarks/unitrack_association.py --data FOLDER      what is not in the results yet, most important first
     python benchmarks/unitrack_association.py --table            print the tables
 
-Every run appends one line to ``results/unitrack_association.jsonl``: a configuration, a seed, the same budget, tested
-on sequences that neither training nor validation has. A run takes about 40 seconds of one core.
+Every run appends lines to ``results/unitrack_association.jsonl``: a configuration, a seed, the same budget, tested
+on sequences that neither training nor validation has, once per way of use: the one that validation chooses (main
+configurations only), and both forms of the association with fixed thresholds. A run takes about 40 seconds of one core.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from provenance import ROOT, provenance
 
 sys.path.insert(0, str(ROOT / "examples"))
 from unitrack_association.recording import Recording, record
-from unitrack_association.scoring import METRICS, choose, score
+from unitrack_association.scoring import METRICS, Use, choose, score
 from unitrack_association.train import Config, train
 from unitrack_association.videos import Video, load
 
@@ -60,6 +61,8 @@ SEEDS = (0, 1, 2)
 LONGEST = {"train": 300, "val": 150, "test": 150}  # frames of a video, after leaving out
 STRIDES = {"train": (1, 3, 5), "val": (3, 5), "test": (1, 3, 5)}
 IOU = "IoU (ByteTrack)"
+CHOSEN = "chosen on validation"
+FIXED = {form: Use(form, 0.95, 0.7, 0.9) for form in ("sigmoid", "softmax")}
 
 Line = Mapping[str, Any]
 
@@ -91,35 +94,47 @@ def measure(data: Path, results: Path, seconds: float) -> None:
     """Run what is not in ``results``."""
     torch.set_num_threads(1)
     begin = time.monotonic()
-    done = {(line["name"], line["seed"]) for line in read(results)}
+    done = {(line["name"], line["seed"], line["form"]) for line in read(results)}
     videos = {split: load(data, split, STRIDES[split], LONGEST[split]) for split in LONGEST}
-    if (IOU, 0) not in done:
-        append(results, {**provenance(*MEASURED), "name": IOU, "seed": 0, "test": score(videos["test"], None)})
+    if (IOU, 0, "") not in done:
+        append(
+            results, {**provenance(*MEASURED), "name": IOU, "seed": 0, "form": "", "test": score(videos["test"], None)}
+        )
     recordings = [record(video) for video in videos["train"]]
     for name, config, seed in plan():
-        if (name, seed) not in done and time.monotonic() - begin < seconds:
-            append(results, {**provenance(*MEASURED), "name": name, **run(recordings, videos, config, seed)})
+        wanted = [CHOSEN, *FIXED] if name in MAIN else FIXED
+        missing = [form for form in wanted if (name, seed, form) not in done]
+        if missing and time.monotonic() - begin < seconds:
+            about = provenance(*MEASURED)
+            for line in run(recordings, videos, config, seed, missing):
+                append(results, {**about, "name": name, **line})
             print(name, seed, flush=True)
 
 
 def run(
-    recordings: Sequence[Recording], videos: Mapping[str, Sequence[Video]], config: Config, seed: int
-) -> dict[str, Any]:
-    """One training, the choice of its thresholds on the validation videos, and its test."""
+    recordings: Sequence[Recording],
+    videos: Mapping[str, Sequence[Video]],
+    config: Config,
+    seed: int,
+    forms: Sequence[str],
+) -> Iterator[dict[str, Any]]:
+    """One training, and its test in every way of use that is wanted."""
     start = time.process_time()
     model, log = train(recordings, config, seed)
-    trained = time.process_time()
-    use, quality = choose(videos["val"], model)
-    return {
-        "seed": seed,
-        "config": asdict(config),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "training": {name: round(value, 4) for name, value in log.items()},
-        "use": asdict(use),
-        "val": round(quality, 2),
-        "test": score(videos["test"], model, use),
-        "cpu_seconds": {"train": round(trained - start, 1), "all": round(time.process_time() - start, 1)},
-    }
+    seconds = time.process_time() - start
+    for form in forms:
+        use, quality = choose(videos["val"], model) if form == CHOSEN else (FIXED[form], None)
+        yield {
+            "seed": seed,
+            "form": form,
+            "config": asdict(config),
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "training": {name: round(value, 4) for name, value in log.items()},
+            "use": asdict(use),
+            "val": quality if quality is None else round(quality, 2),
+            "test": score(videos["test"], model, use),
+            "train_cpu_seconds": round(seconds, 1),
+        }
 
 
 def append(results: Path, line: Line) -> None:
@@ -134,17 +149,20 @@ def read(results: Path) -> list[Line]:
 
 
 def render(lines: Sequence[Line]) -> str:
-    """Per stride, means over the data sets; then the main configurations per data set and stride. Mean ± deviation."""
-    groups = list(lines[0]["test"]) if lines else []
-    parts = [_table(group, lines) for group in groups if group.startswith("mean/")]
-    told = [line for line in lines if line["name"] in (IOU, *MAIN)]
-    return "\n\n".join(parts + [_table(group, told) for group in groups if not group.startswith("mean/")])
+    """Per way of use and stride, means over the data sets; then the main configurations per data set."""
+    parts = []
+    for form in [*FIXED, CHOSEN]:
+        used = [line for line in lines if line["form"] in ("", form)]
+        main = [line for line in used if line["name"] in (IOU, *MAIN)]
+        for group in lines[0]["test"] if lines else ():
+            parts.append(_table(group, form, used if group.startswith("mean/") and form in FIXED else main))
+    return "\n\n".join(sorted(parts, key=lambda part: "mean" not in part.splitlines()[0]))
 
 
-def _table(group: str, lines: Sequence[Line]) -> str:
+def _table(group: str, form: str, lines: Sequence[Line]) -> str:
     data, stride = group.split("/")
     where = "mean over the data sets" if data == "mean" else data
-    rows = [f"**{where}, {'every frame' if stride == '1' else f'every {stride}. frame'}**", ""]
+    rows = [f"**{form}: {where}, {'every frame' if stride == '1' else f'every {stride}th frame'}**", ""]
     rows += [f"| cost | seeds | {' | '.join(METRICS)} |", f"| --- | ---: |{' ---: |' * len(METRICS)}"]
     for name in dict.fromkeys([IOU, *MAIN, *ABLATION]):
         tests = [line["test"][group] for line in lines if line["name"] == name]
