@@ -150,13 +150,13 @@ def read(results: Path) -> list[Line]:
 
 def render(lines: Sequence[Line]) -> str:
     """Per way of use and stride, means over the data sets; then the main configurations per data set."""
-    parts = []
-    for form in [*FIXED, CHOSEN]:
-        used = [line for line in lines if line["form"] in ("", form)]
-        main = [line for line in used if line["name"] in (IOU, *MAIN)]
-        for group in lines[0]["test"] if lines else ():
-            parts.append(_table(group, form, used if group.startswith("mean/") and form in FIXED else main))
-    return "\n\n".join(sorted(parts, key=lambda part: "mean" not in part.splitlines()[0]))
+    groups = list(lines[0]["test"]) if lines else []
+    means = [group for group in groups if group.startswith("mean/")]
+    main = [line for line in lines if line["name"] in (IOU, *MAIN)]
+    parts = [_table(group, form, lines) for form in FIXED for group in means]
+    parts += [_table(group, CHOSEN, main) for group in means]
+    parts += [_table(group, form, main) for form in FIXED for group in groups if group not in means]
+    return "\n\n".join(parts)
 
 
 def _table(group: str, form: str, lines: Sequence[Line]) -> str:
@@ -165,7 +165,7 @@ def _table(group: str, form: str, lines: Sequence[Line]) -> str:
     rows = [f"**{form}: {where}, {'every frame' if stride == '1' else f'every {stride}th frame'}**", ""]
     rows += [f"| cost | seeds | {' | '.join(METRICS)} |", f"| --- | ---: |{' ---: |' * len(METRICS)}"]
     for name in dict.fromkeys([IOU, *MAIN, *ABLATION]):
-        tests = [line["test"][group] for line in lines if line["name"] == name]
+        tests = [line["test"][group] for line in lines if line["name"] == name and line["form"] in ("", form)]
         if tests:
             spread = (_spread([test[metric] for test in tests]) for metric in METRICS)
             rows.append(f"| {name} | {len(tests)} | {' | '.join(spread)} |")

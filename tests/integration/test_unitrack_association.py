@@ -1,11 +1,13 @@
 """The association transformer of the examples, and its benchmark, tiny and on made-up scenes."""
 
+import importlib
 import json
 import runpy
 import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,17 +15,20 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ROOT / "examples", ROOT / "benchmarks"
+MODULES = "model", "recording", "scoring", "train", "videos"
 
 
 @pytest.fixture(scope="module")
 def example():
     """The modules of the example; the benchmark has the name of its package, so both leave no trace."""
+    before = list(sys.path)
     sys.path[:0] = [str(folder) for folder in FOLDERS]
-    namespace = {}
-    exec("from unitrack_association import model, recording, scoring, train, videos, __main__ as command", namespace)
-    yield type("Example", (), namespace)
-    for folder in FOLDERS:
-        sys.path.remove(str(folder))
+    parts = {
+        name: importlib.import_module(f"unitrack_association.{module}")
+        for name, module in [*((one, one) for one in MODULES), ("command", "__main__")]
+    }
+    yield SimpleNamespace(**parts)
+    sys.path[:] = before
     for name in [one for one in sys.modules if one.split(".")[0] == "unitrack_association"]:
         del sys.modules[name]
 
@@ -173,11 +178,14 @@ def test_the_benchmark_goes_on_where_it_stopped(example, tmp_path, monkeypatch, 
     arguments = ["--data", str(tmp_path), "--results", str(results)]
     own["main"](arguments)
     lines = [json.loads(line) for line in results.read_text().splitlines()]
-    assert [(line["name"], line["seed"]) for line in lines[1:]] == [
-        (n, s) for n in ("UniTrack", "window 2") for s in (0, 1)
-    ]
+    forms = ["sigmoid", "softmax"]
+    expected = [("UniTrack", seed, form) for seed in (0, 1) for form in ("chosen on validation", *forms)]
+    expected += [("window 2", seed, form) for seed in (0, 1) for form in forms]
+    assert [(line["name"], line["seed"], line["form"]) for line in lines[1:]] == expected
     assert lines[0]["name"] == "IoU (ByteTrack)"
     assert set(lines[1]["test"]["generic/3"]) == {"HOTA", "AssA", "IDF1", "MOTA", "IDSW"}
+    chosen, same = lines[1], next(line for line in lines[2:] if line["form"] == lines[1]["use"]["form"])
+    assert chosen["use"] != same["use"] or chosen["test"] == same["test"]
     assert "| window 2 | 2 |" in capsys.readouterr().out
     results.write_text("".join(json.dumps(line) + "\n" for line in lines[:-1]))
     own["main"](arguments)
