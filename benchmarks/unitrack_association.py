@@ -162,7 +162,7 @@ def render(lines: Sequence[Line]) -> str:
 def _table(group: str, form: str, lines: Sequence[Line]) -> str:
     data, stride = group.split("/")
     where = "mean over the data sets" if data == "mean" else data
-    rows = [f"**{form}: {where}, {'every frame' if stride == '1' else f'every {stride}th frame'}**", ""]
+    rows = [f"**{form}: {where}, {'every frame' if stride == '1' else f'one frame in {stride}'}**", ""]
     rows += [f"| cost | seeds | {' | '.join(METRICS)} |", f"| --- | ---: |{' ---: |' * len(METRICS)}"]
     for name in dict.fromkeys([IOU, *MAIN, *ABLATION]):
         tests = [line["test"][group] for line in lines if line["name"] == name and line["form"] in ("", form)]
