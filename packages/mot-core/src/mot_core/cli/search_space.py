@@ -66,7 +66,7 @@ class Dimension:
             return list(range(int(self.low), int(self.high) + 1))
         if self.kind == "q_uniform":
             count = floor((self.high - self.low) / self.step + 1e-9)
-            return [self.low + self.step * number for number in range(count + 1)]
+            return [float(self.low + self.step * number) for number in range(count + 1)]
         raise ValueError(f"parameters.{self.name}: method grid needs 'values', got distribution {self.kind}")
 
 
