@@ -68,9 +68,7 @@ def main() -> None:
 def in_a_process(case: str, limit: float) -> dict[str, Any]:
     command = [sys.executable, "-W", "ignore", __file__, "--here", case]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=limit, env=os.environ | ENVIRONMENT
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=os.environ | ENVIRONMENT)
     except subprocess.TimeoutExpired:
         row: dict[str, Any] = {"case": case, "failed": f"not done after {limit:.0f} s"}
     else:
