@@ -6,7 +6,13 @@ import sys
 import time
 from pathlib import Path
 
-from lightning import Callback, LightningModule, Trainer
+try:
+    from lightning import Callback, LightningModule, Trainer
+except ModuleNotFoundError as error:
+    if error.name != "lightning":
+        raise
+    raise ImportError("training needs lightning: pip install './packages/mot-core[train]'") from error
+
 
 SHOWN = ("train/loss", "val/HOTA", "val/IDF1", "val/MOTA")
 

@@ -9,7 +9,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from lightning import Callback, LightningModule, Trainer
+try:
+    from lightning import Callback, LightningModule, Trainer
+except ModuleNotFoundError as error:
+    if error.name != "lightning":
+        raise
+    raise ImportError("training needs lightning: pip install './packages/mot-core[train]'") from error
+
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

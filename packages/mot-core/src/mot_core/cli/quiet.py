@@ -9,7 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+try:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+except ModuleNotFoundError as error:
+    if error.name != "lightning":
+        raise
+    raise ImportError("training needs lightning: pip install './packages/mot-core[train]'") from error
 
 LOGGERS = (
     "lightning.pytorch.utilities.rank_zero",

@@ -6,9 +6,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from lightning import Callback, LightningModule, Trainer
-
 from mot_core.io import open_atomic
+
+try:
+    from lightning import Callback, LightningModule, Trainer
+except ModuleNotFoundError as error:
+    if error.name != "lightning":
+        raise
+    raise ImportError("training needs lightning: pip install './packages/mot-core[train]'") from error
 
 
 def next_version(output: Path) -> Path:

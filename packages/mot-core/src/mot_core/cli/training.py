@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import DefaultHelpFormatter
-from lightning import Callback, LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger
+try:
+    from jsonargparse import DefaultHelpFormatter
+except ModuleNotFoundError as error:
+    if error.name != "jsonargparse":
+        raise
+    raise ImportError("training needs jsonargparse: pip install './packages/mot-core[train]'") from error
 
 from mot_core.callbacks import MemoryEstimate, ResultsWriter
 from mot_core.cli import TRAINING
@@ -28,6 +29,16 @@ from mot_core.cli.registered import import_registered
 from mot_core.cli.run_folder import WriteFirst, newest_checkpoint, next_version
 from mot_core.cli.weights import load_weights, short_report
 from mot_core.trackers import Tracker
+
+try:
+    from lightning import Callback, LightningDataModule, LightningModule, Trainer
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+    from lightning.pytorch.loggers import CSVLogger, Logger
+except ModuleNotFoundError as error:
+    if error.name != "lightning":
+        raise
+    raise ImportError("training needs lightning: pip install './packages/mot-core[train]'") from error
 
 BASES: dict[str, type] = {
     "model": LightningModule,

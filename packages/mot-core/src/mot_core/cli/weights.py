@@ -6,11 +6,16 @@ from collections import Counter
 from collections.abc import Iterable
 from os import PathLike
 
-from lightning import LightningModule
-
 from mot_core.checkpoints import ImportReport, load_renamed, read_state_dict
 from mot_core.trackers import Tracker
 from mot_core.trackers.record import read_checkpoint
+
+try:
+    from lightning import LightningModule
+except ModuleNotFoundError as error:
+    if error.name != "lightning":
+        raise
+    raise ImportError("training needs lightning: pip install './packages/mot-core[train]'") from error
 
 CLASS_HEADS = r"detector\.class_heads\..*"
 
