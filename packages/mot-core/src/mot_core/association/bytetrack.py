@@ -20,8 +20,9 @@ from mot_core.association.base import (
 )
 from mot_core.association.costs import overlap_matrix, pixel_iou_cost
 from mot_core.association.frame import Floats, Frame, Integers
-from mot_core.association.kalman import BYTETRACK_NOISE, FILTER_ROWS, MotionNoise, P, V
+from mot_core.association.kalman import BYTETRACK_NOISE, FILTER_ROWS, BatchedKalman, MotionNoise, P, V
 from mot_core.association.layouts import CentreAspectHeight, Layout
+from mot_core.association.motion import read_motion
 
 START = FIRST_FREE_VALUE
 STATE, EXPIRED = FIRST_FREE_LABEL, FIRST_FREE_LABEL + 1
@@ -50,6 +51,7 @@ class ByteTrack(OnlineTracker):
         min_area: tracks whose box is not larger than this (square pixels) are not reported.
         max_aspect: tracks whose width / height is larger than this are not reported.
         cost: association cost of tracks and detections.
+        motion: file with learned noise of centre and velocity, which replaces that part of ``noise``.
         noise: standard deviations of the Kalman filter.
 
     >>> tracker = ByteTrack()
@@ -81,6 +83,7 @@ class ByteTrack(OnlineTracker):
     fuse_score: bool = True
     duplicate_iou: float = 0.85
     official_quirks: bool = False
+    motion: str = ""
     noise: MotionNoise = BYTETRACK_NOISE
 
     def __post_init__(self) -> None:
@@ -91,6 +94,8 @@ class ByteTrack(OnlineTracker):
         self._refuse_unless(self.low_threshold <= self.track_threshold, "low_threshold", "at most track_threshold")
         self._refuse_unless(self.max_age >= 0, "max_age", "0 or more frames")
         self._refuse_unless(0 < self.duplicate_iou <= 1, "duplicate_iou", "above 0 and at most 1")
+        if self.motion:
+            self._kalman = BatchedKalman(read_motion(self.motion).noise(self.noise))
 
     def _step(self, table: TrackTable, frame: Frame, dt: float) -> tuple[Integers, Floats]:
         frame, index, confident = self._sort_detections(frame)

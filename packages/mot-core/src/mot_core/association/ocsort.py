@@ -47,6 +47,7 @@ class OCSort(Sort):
         min_area: tracks whose box is not larger than this (square pixels) are not reported.
         max_aspect: tracks whose width / height is larger than this are not reported.
         cost: association cost of tracks and detections.
+        motion: file with learned noise of centre and velocity, which replaces that part of ``noise``.
         noise: standard deviations of the Kalman filter.
 
     >>> tracker = OCSort()

@@ -18,8 +18,9 @@ from mot_core.association.base import (
     TrackTable,
 )
 from mot_core.association.frame import Floats, Frame, Integers
-from mot_core.association.kalman import FILTER_ROWS, SORT_NOISE, MotionNoise, P, V
+from mot_core.association.kalman import FILTER_ROWS, SORT_NOISE, BatchedKalman, MotionNoise, P, V
 from mot_core.association.layouts import CentreAreaAspect, Layout
+from mot_core.association.motion import read_motion
 
 STREAK, CONFIRMED = FIRST_FREE_LABEL, FIRST_FREE_LABEL + 1
 AREA, AREA_VELOCITY = P.start + 2, V.start + 2
@@ -40,6 +41,7 @@ class Sort(OnlineTracker):
         min_area: tracks whose box is not larger than this (square pixels) are not reported.
         max_aspect: tracks whose width / height is larger than this are not reported.
         cost: association cost of tracks and detections.
+        motion: file with learned noise of centre and velocity, which replaces that part of ``noise``.
         noise: standard deviations of the Kalman filter.
 
     >>> tracker = Sort()
@@ -63,6 +65,7 @@ class Sort(OnlineTracker):
     max_age: float = 30
     min_hits: int = 3
     official_quirks: bool = False
+    motion: str = ""
     noise: MotionNoise = SORT_NOISE
 
     def __post_init__(self) -> None:
@@ -70,6 +73,8 @@ class Sort(OnlineTracker):
         self._refuse_unless(0 < self.iou_threshold <= 1, "iou_threshold", "above 0 and at most 1")
         self._refuse_unless(self.max_age >= 0, "max_age", "0 or more frames")
         self._refuse_unless(self.min_hits >= 0, "min_hits", "0 or more detections")
+        if self.motion:
+            self._kalman = BatchedKalman(read_motion(self.motion).noise(self.noise))
 
     def _step(self, table: TrackTable, frame: Frame, dt: float) -> tuple[Integers, Floats]:
         frame, index, confident = self._sort_detections(frame)

@@ -1,0 +1,123 @@
+"""Motion noise that was learned, in a file that the trackers read."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from mot_core.association.kalman import MotionNoise
+from mot_core.io.atomic import open_atomic
+
+FORMAT, VERSION, SCALE = "mot_motion", 1, "height"
+NUMBERS = ("dt", "q", "r", "p0", "v0")
+
+
+@dataclass(frozen=True)
+class LearnedMotion:
+    """Variances of the centre of a box and of its velocity, in square box heights.
+
+    The centre moves by ``dt`` times its velocity per frame, and only the velocity is disturbed. The filters of our
+    trackers measure velocity per frame, which is ``dt`` times this one; so its variances are ``dt^2`` times these.
+
+    Attributes:
+        q: variance that the velocity gains per frame.
+        r: variance of a detected centre.
+        p0: variance of the centre of a new track.
+        v0: variance of the velocity of a new track.
+        dt: time between frames.
+        trained_on: what it was learned from, for people.
+
+    Raises:
+        ValueError: a number is not positive and finite.
+
+    >>> LearnedMotion(q=1e-4, r=4e-4, p0=4e-4, v0=1e-2).r
+    0.0004
+    """
+
+    q: float
+    r: float
+    p0: float
+    v0: float
+    dt: float = 1.0
+    trained_on: str = ""
+
+    def __post_init__(self) -> None:
+        for name in NUMBERS:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ValueError(f"{name} must be a positive finite number, got {value!r}")
+
+    def noise(self, base: MotionNoise) -> MotionNoise:
+        """``base`` with this noise of centre and velocity; the two coordinates of the size stay.
+
+        >>> from mot_core.association.kalman import SORT_NOISE
+        >>> noise = LearnedMotion(q=1e-4, r=4e-4, p0=4e-4, v0=1e-2, dt=0.5).noise(SORT_NOISE)
+        >>> noise.measurement[0], noise.process_velocity[0], noise.measurement[2] == SORT_NOISE.measurement[2]
+        ((0.02, 0.0), (0.005, 0.0), True)
+        """
+        variances = {
+            "process": 0.0,
+            "process_velocity": self.dt**2 * self.q,
+            "measurement": self.r,
+            "initial": self.p0,
+            "initial_velocity": self.dt**2 * self.v0,
+        }
+        changes: dict[str, Any] = {
+            name: ((math.sqrt(variance), 0.0),) * 2 + tuple(getattr(base, name)[2:])
+            for name, variance in variances.items()
+        }
+        return replace(base, **changes)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write it as JSON.
+
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "motion.json"
+        >>> LearnedMotion(q=1e-4, r=4e-4, p0=4e-4, v0=1e-2, trained_on="our street").save(path)
+        >>> read_motion(path).trained_on
+        'our street'
+        """
+        numbers = {name: getattr(self, name) for name in NUMBERS}
+        content = {"format": FORMAT, "version": VERSION, "scale": SCALE, **numbers, "trained_on": self.trained_on}
+        with open_atomic(path) as file:
+            file.write(json.dumps(content, indent=2) + "\n")
+
+
+def read_motion(path: str | PathLike[str]) -> LearnedMotion:
+    """Read what :meth:`LearnedMotion.save` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not such a file; with the line or the field at fault.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "motion.json"
+    >>> LearnedMotion(q=1e-4, r=4e-4, p0=4e-4, v0=1e-2).save(path)
+    >>> read_motion(path).v0
+    0.01
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file; python -m em_kalman.learn_motion writes one from detections")
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}:{error.lineno}: this is not JSON: {error.msg}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected a JSON file in UTF-8, got other bytes ({error.reason})") from error
+    fixed = {"format": FORMAT, "version": VERSION, "scale": SCALE}
+    for name, wanted in fixed.items():
+        found = content.get(name) if isinstance(content, dict) else None
+        if found != wanted:
+            raise ValueError(f"{path}: expected {json.dumps(name)}: {json.dumps(wanted)}, got {json.dumps(found)}")
+    missing = [name for name in NUMBERS if name not in content]
+    if missing:
+        raise ValueError(f"{path}: {missing[0]} is missing; a motion file has {', '.join(NUMBERS)}")
+    try:
+        numbers = {name: content[name] for name in NUMBERS}
+        return LearnedMotion(**numbers, trained_on=str(content.get("trained_on", "")))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
