@@ -1,9 +1,10 @@
-"""Scenes with misses and clutter, and IDF1 by its definition."""
+"""Scenes with misses and clutter, a model by hand, and IDF1 by its definition."""
 
 import numpy as np
+import torch
 from scipy.optimize import linear_sum_assignment
 
-from em_kalman import DetectionSequence
+from em_kalman import DetectionSequence, NeuralKalmanFilter
 from mot_core.association.costs import overlap_matrix
 from mot_core.io import BoxTable
 
@@ -28,6 +29,18 @@ def make_scene(seed, speed, frames=120, objects=8, size=(1080, 1920)):
         outside = (place < half) | (place > np.array(size[::-1]) - half)
         step = np.where(outside, -step, step)
     return table(truth), DetectionSequence(f"scene {seed}", table(found), range(1, frames + 1), size)
+
+
+def near_is_same(dustbin=-4.0):
+    """A network by hand: the logit falls with the distance in heights."""
+    model = NeuralKalmanFilter(hidden=4)
+    with torch.no_grad():
+        model.network.layers[0].weight.copy_(torch.eye(2, 5).repeat(2, 1) * torch.tensor([[1.0], [1], [-1], [-1]]))
+        model.network.layers[0].bias.zero_()
+        model.network.layers[2].weight.fill_(-40.0)
+        model.network.layers[2].bias.zero_()
+        model.dustbin.fill_(dustbin)
+    return model.eval()
 
 
 def table(rows):

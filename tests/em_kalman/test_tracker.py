@@ -1,22 +1,11 @@
 import numpy as np
 import pytest
 import torch
+from em_kalman_scenes import near_is_same
 
 from em_kalman import MotionModel, NeuralKalmanFilter, OnlineAssociator, load_model, save_model
 from mot_core.cli import main
 from mot_core.io import make_scene, read_mot
-
-
-def near_is_same(dustbin=-4.0):
-    """A network by hand: the logit falls with the distance in heights."""
-    model = NeuralKalmanFilter(hidden=4)
-    with torch.no_grad():
-        model.network.layers[0].weight.copy_(torch.eye(2, 5).repeat(2, 1) * torch.tensor([[1.0], [1], [-1], [-1]]))
-        model.network.layers[0].bias.zero_()
-        model.network.layers[2].weight.fill_(-40.0)
-        model.network.layers[2].bias.zero_()
-        model.dustbin.fill_(dustbin)
-    return model.eval()
 
 
 def boxes(*lefts):

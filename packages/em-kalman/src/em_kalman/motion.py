@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mot_core.association import LearnedMotion
+
 
 @dataclass(frozen=True)
 class MotionModel:
@@ -82,6 +84,26 @@ class MotionModel:
         """
         variances = [self.p0] if self.kind == "random_walk" else [self.p0, self.v0]
         return torch.stack([self._unit(heights) * variance for variance in variances], -1)
+
+    def for_trackers(self, trained_on: str = "") -> LearnedMotion:
+        """For the filters of :mod:`mot_core.association`, or a file: ``for_trackers().save("motion.json")``.
+
+        Args:
+            trained_on: what it was learned from, for people.
+
+        Raises:
+            ValueError: the model is in pixels or a random walk.
+
+        >>> from mot_core.association.kalman import BYTETRACK_NOISE
+        >>> round(MotionModel().for_trackers("our street").noise(BYTETRACK_NOISE).measurement[0][0], 3)  # of the height
+        0.05
+        """
+        if self.kind != "constant_velocity" or self.scale != "height":
+            raise ValueError(
+                f"trackers take a motion model with kind='constant_velocity' and scale='height', got {self.kind!r} and "
+                f"{self.scale!r}"
+            )
+        return LearnedMotion(self.q, self.r, self.p0, self.v0, self.dt, trained_on)
 
     def _unit(self, heights: Tensor) -> Tensor:
         return heights.square() if self.scale == "height" else torch.ones_like(heights)
