@@ -9,6 +9,7 @@ import signal
 import pytest
 import torch
 import yaml
+from lightning import Trainer
 
 from mot_core.cli.interruption import Interruption
 from mot_core.data import SyntheticVideo
@@ -231,3 +232,13 @@ def test_the_config_can_be_printed(mot):
     assert printed["model"]["init_args"]["detector"]["num_queries"] == 33
     assert printed["model"]["class_path"] == "mot_core.trackers.MOTIP"
     assert printed["data"]["class_path"] == "mot_core.data.SyntheticDataModule"
+
+
+def test_a_whole_number_of_batches_stays_one_whatever_was_imported_before(build_config, monkeypatch):
+    """Of two `Optional[Union]` with the same types typing may keep the first; Lightning has float first in another."""
+    for name in ("limit_train_batches", "limit_val_batches"):
+        monkeypatch.setitem(Trainer.__init__.__annotations__, name, float | int | None)
+    limits = ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches=0.5"]
+    _, _, trainer = build_config("small.yaml", *limits)
+    assert (trainer.limit_train_batches, trainer.limit_val_batches) == (1, 0.5)
+    assert isinstance(trainer.limit_train_batches, int)  # 1.0 would be all of them

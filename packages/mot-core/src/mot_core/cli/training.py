@@ -46,6 +46,7 @@ BASES: dict[str, type] = {
     "trainer.callbacks": Callback,
     "trainer.logger": Logger,
 }
+NUMBER = int | float | None
 STRICT = {"exit_on_error": False, "allow_abbrev": False}
 EXAMPLES = {
     "fit": """\
@@ -137,6 +138,10 @@ class TrainingCLI(LightningCLI):
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Trainer, model and data; the model may come from the checkpoint."""
         parser.add_lightning_class_args(Trainer, "trainer")
+        # typing keeps one of all equal unions, maybe one with float first: limit_train_batches 1 would be 1.0, all.
+        for action in parser._actions:
+            if getattr(action, "_typehint", None) == NUMBER:
+                action._typehint = NUMBER  # type: ignore[attr-defined]
         parser.add_lightning_class_args(LightningModule, "model", subclass_mode=True, required=False)
         parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True, required=False)
 
