@@ -19,20 +19,15 @@ SMALLEST = 1e-4  # side of a box, in diagonals of the image
 class Flow:
     """How strongly detections of consecutive frames are associated, ``(B, T - 1, N, N)`` each.
 
-    Rows and columns of ``exp(log_flow)`` sum to at most 1; what is missing went to birth and exit.
-
     Attributes:
-        log_flow: logarithm, with the confidences of both ends in it; very small where an end is padded.
+        flow: between 0 and 1; rows and columns sum to at most 1, what is missing went to birth and exit.
+        log_flow: its logarithm, with the confidences of both ends in it; very small where an end is padded.
         log_links: the same without confidences.
     """
 
+    flow: Tensor
     log_flow: Tensor
     log_links: Tensor
-
-    @property
-    def flow(self) -> Tensor:
-        """Between 0 and 1."""
-        return self.log_flow.exp()
 
 
 def flow(
@@ -66,10 +61,11 @@ def flow(
         affinity = affinity.where(clip.pairs(gap), IMPOSSIBLE)
         nobody = nobody if null is None else null
         links = _log_softmax(affinity, 3, nobody) + _log_softmax(affinity, 2, nobody)
-    if not gate_confidence:
-        return Flow(links, links)
-    confidence = F.logsigmoid(clip.logits)
-    return Flow(links + confidence[:, :-gap, :, None] + confidence[:, gap:, None, :], links)
+        gated = links
+        if gate_confidence:
+            confidence = F.logsigmoid(clip.logits)
+            gated = links + confidence[:, :-gap, :, None] + confidence[:, gap:, None, :]
+        return Flow(gated.exp(), gated, links)
 
 
 def _affinity(clip: TrackClip, tau: float, gap: int) -> tuple[Tensor, float]:
