@@ -33,7 +33,7 @@ FLOORS = [
 ONLY_IN = {
     "torchvision": r"(?!)",  # a build for CUDA beside a CPU torch breaks whatever imports it
     "timm": r"mot_core\.nn\..*",
-    "lightning": r"mot_core\.(cli|callbacks|data|trackers)(\..*)?|\w+\.lightning",
+    "lightning": r"mot_core\.(cli|callbacks|data|trackers)(\..*)?|\w+\.lightning(\..*)?",
     "pytorch_lightning": r"(?!)",  # the old name
     "trackeval": r"mot_core\.evaluation\..*",
     "triton": r"\w+\.ops\..*",

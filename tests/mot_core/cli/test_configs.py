@@ -10,7 +10,7 @@ import yaml
 
 from mot_core.cli.configs import FOLDER, find_config, shipped_configs
 
-NAMES = sorted(shipped_configs())
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def test_the_issue_names_them():
@@ -76,4 +76,17 @@ def test_the_papers_learning_rates(build_config):
 
 def test_examples_shows_them():
     shown = Path(__file__).parents[3] / "examples" / "configs"
-    assert {path.stem for path in shown.glob("*.yaml")} == set(NAMES)
+    shipped = shipped_configs()
+    assert {path.stem: path.resolve() for path in shown.glob("*.yaml")} == shipped
+    assert set(NAMES) <= set(shipped)
+
+
+def test_those_of_plugins_are_found_without_an_import(tmp_path, monkeypatch):
+    folder = tmp_path / "my_method" / "configs"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").write_text("raise AssertionError('imported')")
+    (folder / "my_config.yaml").write_text("trainer: {max_epochs: 1}\n")
+    (tmp_path / "single.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("MOT_CORE_PLUGINS", "my_method.plugin:Mine,single:Other,not_installed:Third,some/file.py:Fourth")
+    assert find_config("my_config") == folder / "my_config.yaml"

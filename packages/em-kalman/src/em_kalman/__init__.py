@@ -7,6 +7,7 @@
 
 from em_kalman.chain import compose_chain
 from em_kalman.checkpoint import load_model, save_model
+from em_kalman.cost import EMKalmanCost
 from em_kalman.distill import distill_loss
 from em_kalman.features import pairwise_box_features
 from em_kalman.loss import EMKalmanLoss
@@ -14,7 +15,9 @@ from em_kalman.model import NeuralKalmanFilter, NKFOutput
 from em_kalman.motion import MotionModel
 from em_kalman.network import AssociationNetwork
 from em_kalman.objectives import frame_loglik
-from em_kalman.sampler import DetectionSequence, WindowSampler
+from em_kalman.plugin import EMKalmanPlugin
+from em_kalman.sampler import WindowSampler
+from em_kalman.sequences import DetectionSequence, read_detections
 from em_kalman.tracker import OnlineAssociator
 from em_kalman.training import AssociationCollapse, Schedule, fit
 from em_kalman.window import WindowBatch
@@ -24,7 +27,9 @@ __all__ = [
     "AssociationCollapse",
     "AssociationNetwork",
     "DetectionSequence",
+    "EMKalmanCost",
     "EMKalmanLoss",
+    "EMKalmanPlugin",
     "MotionModel",
     "NKFOutput",
     "NeuralKalmanFilter",
@@ -39,5 +44,6 @@ __all__ = [
     "frame_loglik",
     "load_model",
     "pairwise_box_features",
+    "read_detections",
     "save_model",
 ]

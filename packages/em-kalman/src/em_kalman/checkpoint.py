@@ -6,6 +6,7 @@ import pickle
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,6 +15,7 @@ from em_kalman.motion import MotionModel
 from mot_core.io.atomic import atomic_path
 
 FORMAT, VERSION = "em_kalman", 1
+PREFIX = "model."  # of the weights in a checkpoint of EMKalmanModule
 
 
 def save_model(model: NeuralKalmanFilter, path: str | PathLike[str]) -> None:
@@ -25,14 +27,23 @@ def save_model(model: NeuralKalmanFilter, path: str | PathLike[str]) -> None:
     >>> load_model(path).network.layers[0].out_features
     7
     """
-    settings = model.settings | {"motion": asdict(model.motion)}
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     with atomic_path(path) as temporary:
-        torch.save({"format": FORMAT, "version": VERSION, "settings": settings, "state_dict": state}, temporary)
+        torch.save(record(model) | {"state_dict": state}, temporary)
+
+
+def record(model: NeuralKalmanFilter) -> dict[str, Any]:
+    """What a file needs to build the model again, beside its weights: numbers and strings.
+
+    >>> record(NeuralKalmanFilter(hidden=7))["settings"]["hidden"]
+    7
+    """
+    settings = model.settings | {"motion": asdict(model.motion)}
+    return {"format": FORMAT, "version": VERSION, "settings": settings}
 
 
 def load_model(path: str | PathLike[str]) -> NeuralKalmanFilter:
-    """Read a model that :func:`save_model` wrote.
+    """Read a model that :func:`save_model` or ``mot fit`` wrote.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -45,13 +56,16 @@ def load_model(path: str | PathLike[str]) -> NeuralKalmanFilter:
     0.5
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file; train a model and write it with em_kalman.save_model")
+        raise FileNotFoundError(f"{path}: no such file; train a model with mot fit --config em_kalman_mot17")
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f"{path}: expected a model written by em_kalman.save_model, but it cannot be read") from error
+        raise ValueError(f"{path}: expected a model of em_kalman (save_model, mot fit), it cannot be read") from error
+    if isinstance(saved, dict) and FORMAT in saved:  # a checkpoint of EMKalmanModule
+        state = saved["state_dict"]
+        saved = saved[FORMAT] | {"state_dict": {name.removeprefix(PREFIX): state[name] for name in state}}
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
-        raise ValueError(f"{path}: expected a model written by em_kalman.save_model, got another checkpoint")
+        raise ValueError(f"{path}: expected a model of em_kalman (save_model, mot fit), got another checkpoint")
     if saved["version"] != VERSION:
         raise ValueError(
             f"{path}: is of version {saved['version']}, this em_kalman reads {VERSION}; install another one"

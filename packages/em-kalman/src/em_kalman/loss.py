@@ -11,6 +11,8 @@ from em_kalman.model import NKFOutput
 from em_kalman.objectives import OBJECTIVES, Objective, frame_loglik
 from em_kalman.window import WindowBatch
 
+GATE = 9.21  # 99% of chi square with two degrees of freedom
+
 
 class EMKalmanLoss(nn.Module):
     """Negative log-likelihood of the detections (specification 1.5, 1.7d).
@@ -54,7 +56,8 @@ class EMKalmanLoss(nn.Module):
 
         Returns:
             ``loss``, and detached: ``nll_per_det`` in nats, ``unexplained`` (share of the detections of frame 1 that no
-            object explains), ``assoc_entropy`` (of the origin of a detection, in nats).
+            object explains), ``assoc_entropy`` (of the origin of a detection, in nats), ``gate_violations`` (share of
+            the associations that the prediction finds improbable: outside of 99% of its probability).
 
         >>> import em_kalman
         >>> batch = WindowBatch(torch.zeros(1, 2, 0, 4), torch.ones(1, 2, 0).bool(), torch.ones(1, 2), torch.ones(1, 2))
@@ -78,6 +81,7 @@ class EMKalmanLoss(nn.Module):
             "nll_per_det": (total / count).detach(),
             "unexplained": unexplained.detach(),
             "assoc_entropy": _entropy(output, valid).detach(),
+            "gate_violations": _gate_violations(output),
         }
 
 
@@ -87,3 +91,18 @@ def _entropy(output: NKFOutput, valid: Tensor) -> Tensor:
     entropy = -(log_plan.exp() * log_plan).sum(-2)
     later = valid[:, 1:]
     return entropy.where(later, 0).sum() / later.sum().clamp(min=1)
+
+
+@torch.no_grad()
+def _gate_violations(output: NKFOutput) -> Tensor:
+    """Of the associations with objects after frame 0."""
+    result, noise, assoc = output.filter, output.measurement_noise, output.assoc[:, 1:]
+    objects = assoc.shape[2]
+    cov = result.predicted_cov[:, 1:]
+    joint = cov.ndim == 4
+    variance = cov.diagonal(dim1=-2, dim2=-1)[..., :objects] if joint else cov[..., 0, 0]
+    noise = noise[:, 1:, None] if joint else noise[:, None, :, None]
+    position = result.predicted_mean[:, 1:, :, 0]
+    square = (output.points[:, 1:, None] - position[..., None, :]).square().sum(-1)
+    outside = square > GATE * (variance[..., None] + noise)
+    return (assoc * outside).sum() / assoc.sum().clamp(min=1e-9)

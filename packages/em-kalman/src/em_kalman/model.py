@@ -57,7 +57,7 @@ class NeuralKalmanFilter(nn.Module):
         num_iters: Sinkhorn iterations.
         inclusive: as in :func:`em_kalman.pairwise_box_features`.
         embeddings: also use the cosine of the embeddings of a pair.
-        learn_noise: learn ``q`` and ``r`` too; only with the objective "predictive" or "em".
+        learn_noise: learn ``q`` and ``r`` too; only with the objective "predictive".
 
     >>> batch = WindowBatch(torch.rand(1, 3, 4, 4).cumsum(-1), torch.ones(1, 3, 4).bool(), torch.tensor([[9, 9]]),
     ...     torch.arange(3)[None])
@@ -124,7 +124,12 @@ class NeuralKalmanFilter(nn.Module):
         return features.masked_fill(~pairs[..., None], 0)
 
     def forward(
-        self, batch: WindowBatch, *, motion: MotionModel | None = None, dustbin: Tensor | None = None
+        self,
+        batch: WindowBatch,
+        *,
+        motion: MotionModel | None = None,
+        dustbin: Tensor | None = None,
+        extra_logits: Tensor | None = None,
     ) -> NKFOutput:
         """Associate and filter.
 
@@ -132,6 +137,7 @@ class NeuralKalmanFilter(nn.Module):
             batch: the windows.
             motion: replaces the motion model, with its noise.
             dustbin: replaces the logit of having no partner.
+            extra_logits: ``(B, T - 1, N, N)`` added to those of the network; what another model says of the pairs.
 
         Raises:
             ValueError: frames of a window have different numbers of detections and there is no dustbin; or the logits
@@ -141,6 +147,8 @@ class NeuralKalmanFilter(nn.Module):
         if self.dustbin is None:
             _check_counts(batch)
         logits = self.network(self.features(batch))
+        if extra_logits is not None:
+            logits = logits + extra_logits
         if not logits.isfinite().all():
             raise ValueError("the logits of the association network are not finite: look for boxes that are not")
         plan = sinkhorn(

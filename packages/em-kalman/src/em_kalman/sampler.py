@@ -1,9 +1,8 @@
-"""Windows from files of detections; ground truth is not opened."""
+"""Windows of detections to learn from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from os import PathLike
 from typing import Literal
 
@@ -12,31 +11,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from em_kalman.features import SMALLEST_SIDE
+from em_kalman.sequences import DetectionSequence, read_detections
 from em_kalman.window import WindowBatch
-from mot_core.io import BoxTable, find_sequences
+from mot_core.io import BoxTable
 
 FLAT_SHARE = 0.01  # of boxes without area: above, the file is read wrongly
-
-
-@dataclass(frozen=True, eq=False)
-class DetectionSequence:
-    """The detections of one sequence.
-
-    Attributes:
-        name: of the sequence.
-        table: the detections; its identities are not read.
-        frames: numbers of all frames.
-        image_size: (height, width).
-
-    >>> table = BoxTable([1, 2], [-1, -1], [[0, 0, 4, 2], [1, 0, 5, 2]])
-    >>> DetectionSequence("street", table, range(1, 3), (480, 640)).image_size
-    (480, 640)
-    """
-
-    name: str
-    table: BoxTable
-    frames: range
-    image_size: tuple[int, int]
 
 
 class WindowSampler(Dataset[WindowBatch]):
@@ -111,7 +90,7 @@ class WindowSampler(Dataset[WindowBatch]):
         policy: Literal["dustbin", "constant_count"] = "dustbin",
         seed: int = 0,
     ) -> WindowSampler:
-        """Windows from a folder of sequences, of which only descriptions and detections are opened.
+        """Windows from a folder of sequences, see :func:`em_kalman.read_detections`.
 
         Args:
             root: a sequence, or a folder of sequences.
@@ -134,16 +113,7 @@ class WindowSampler(Dataset[WindowBatch]):
         >>> len(WindowSampler.from_folder(root, benchmark="generic"))
         2
         """
-        found = []
-        for sequence in find_sequences(root, benchmark=benchmark):
-            table = sequence.detections(detections)
-            if sequence.image_size is None:
-                raise ValueError(
-                    f"{sequence.path} does not tell the size of its images, which is the density of clutter: give it a "
-                    "seqinfo.ini with imWidth and imHeight"
-                )
-            table = table.select(table.scores >= min_score)
-            found.append(DetectionSequence(sequence.name, table, sequence.frame_numbers(), sequence.image_size))
+        found = read_detections(root, detections, benchmark=benchmark, min_score=min_score)
         return cls(found, num_frames=num_frames, stride=stride, frame_step=frame_step, policy=policy, seed=seed)
 
     def __len__(self) -> int:

@@ -18,7 +18,7 @@ from em_kalman.window import WindowBatch
 MATCHED = 2 * math.log(9)  # above the dustbin, a logit alone gets a share of 0.9: p / (1 - p) = exp(MATCHED / 2)
 
 
-class AssociationCollapse(RuntimeError):
+class AssociationCollapse(ValueError):
     """The model came to explain nothing: every detection is clutter to it."""
 
 
@@ -81,8 +81,8 @@ def fit(
         report: is called after every epoch with what is returned of it.
 
     Returns:
-        One dict per epoch: ``stage`` (1 or 2), ``epoch``, ``nll_per_det``, ``unexplained``, ``assoc_entropy`` and, with
-        a dustbin, ``dustbin``.
+        One dict per epoch: ``stage`` (1 or 2), ``epoch``, ``nll_per_det``, ``unexplained``, ``assoc_entropy``,
+        ``gate_violations`` and, with a dustbin, ``dustbin``.
 
     Raises:
         AssociationCollapse: the model came to explain nothing.
@@ -97,10 +97,7 @@ def fit(
     [1, 1]
     """
     schedule = Schedule() if schedule is None else schedule
-    if model.log_noise is not None and objective not in ("predictive", "em"):
-        raise ValueError(
-            f"learn_noise=True needs the objective predictive or em; {objective} would let the noise vanish"
-        )
+    check_objective(model, objective)
     if isinstance(windows, Sized) and not len(windows):
         raise ValueError("there are no windows to learn from: the sequences may be shorter than num_frames")
     loader = DataLoader(
@@ -146,7 +143,7 @@ def step_values(
     >>> batch = WindowBatch(torch.rand(1, 5, 3, 4).cumsum(-1), torch.ones(1, 5, 3).bool(), torch.ones(1, 2) * 9,
     ...     torch.arange(5)[None])
     >>> sorted(step_values(NeuralKalmanFilter(), EMKalmanLoss(), batch, 1, Schedule()))
-    ['assoc_entropy', 'loss', 'nll_per_det', 'unexplained']
+    ['assoc_entropy', 'gate_violations', 'loss', 'nll_per_det', 'unexplained']
     """
     if stage == 2:
         return loss(model(batch), batch)
@@ -182,6 +179,21 @@ def calibrate_dustbin(model: NeuralKalmanFilter, batches: Iterable[WindowBatch],
         raise ValueError("no window has detections in two neighbouring frames: there is nothing to learn from")
     rank = min(len(scores) - 1, int(quantile * len(scores)))
     model.dustbin.copy_(scores.sort().values[rank] - MATCHED)
+
+
+def check_objective(model: NeuralKalmanFilter, objective: Objective) -> None:
+    """Refuses to learn the noise where it would vanish.
+
+    Raises:
+        ValueError: the noise is to be learned with an objective that is no likelihood.
+
+    >>> check_objective(NeuralKalmanFilter(), "smoothed")
+    """
+    if model.log_noise is not None and objective != "predictive":
+        raise ValueError(
+            f"learn_noise=True needs the objective predictive, got {objective}, which tells nothing of the motion or "
+            "would let the noise vanish"
+        )
 
 
 def check_collapse(unexplained: float, schedule: Schedule) -> None:

@@ -1,28 +1,35 @@
-"""Configs that come with mot-core: ``--config motip_dancetrack`` finds them by name."""
+"""Configs that come with mot-core and installed plug-ins: ``--config motip_dancetrack`` finds them by name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
+
+from mot_core.plugins import installed_plugins
 
 FOLDER = Path(__file__).parents[1] / "configs"
 FLAGS = ("--config", "-c")
 
 
 def shipped_configs() -> dict[str, Path]:
-    """The configs that come with mot-core, by name.
+    """The configs that come with mot-core and with installed plug-ins, by name.
+
+    Those of a plug-in are in the folder ``configs`` of its package. Of one name, that of mot-core goes first.
 
     >>> "motip_dancetrack" in shipped_configs()
     True
     """
-    return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+    folders = [*_folders_of_plugins(), FOLDER]
+    found = {path.stem: path for folder in folders for path in folder.glob("*.yaml")}
+    return dict(sorted(found.items()))
 
 
 def find_config(name: str) -> Path:
-    """The config file ``name``: a path, or else one that comes with mot-core, with or without ".yaml".
+    """The config file ``name``: a path, or else one that is installed, with or without ".yaml".
 
     Raises:
         FileNotFoundError: there is none.
@@ -39,8 +46,8 @@ def find_config(name: str) -> Path:
     if stem in shipped:
         return shipped[stem]
     close = get_close_matches(stem, shipped)
-    hint = f"did you mean {close[0]}?" if close else f"with mot-core come {', '.join(shipped)}"
-    raise FileNotFoundError(f"there is no config {name}, neither as a file nor with mot-core; {hint}")
+    hint = f"did you mean {close[0]}?" if close else f"installed are {', '.join(shipped)}"
+    raise FileNotFoundError(f"there is no config {name}, neither as a file nor installed; {hint}")
 
 
 def find_configs(arguments: Sequence[str]) -> list[str]:
@@ -60,6 +67,14 @@ def find_configs(arguments: Sequence[str]) -> list[str]:
         else:
             found.append(argument)
     return found
+
+
+def _folders_of_plugins() -> list[Path]:
+    """Nothing of the packages is imported."""
+    # A plug-in under development may be a file instead of a module.
+    modules = {plugin.target.partition(":")[0] for plugin in installed_plugins() if ".py:" not in plugin.target}
+    specs = [find_spec(package) for package in sorted({module.partition(".")[0] for module in modules})]
+    return [Path(place) / "configs" for spec in specs if spec for place in spec.submodule_search_locations or ()]
 
 
 def _check_yaml(path: Path) -> None:

@@ -35,8 +35,9 @@ class EpochLines(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say how far it is."""
+        names = dict.fromkeys([*SHOWN, *trainer.progress_bar_metrics])
         numbers = [
-            f"{name} {float(trainer.callback_metrics[name]):.4g}" for name in SHOWN if name in trainer.callback_metrics
+            f"{name} {float(trainer.callback_metrics[name]):.4g}" for name in names if name in trainer.callback_metrics
         ]
         seconds = time.monotonic() - self._start
         self._print(

@@ -12,8 +12,8 @@ OURS = ("mot_core.trackers", "mot_core.data", "mot_core.callbacks")
 def import_registered() -> None:
     """Import our trackers, data and callbacks, and those of installed plug-ins.
 
-    A plug-in's callbacks are in the module ``lightning`` of its package. What is broken is named on stderr and left
-    out: it may not be needed.
+    What a plug-in has for Lightning is in the module ``lightning`` of its package. What is broken is named on stderr
+    and left out: it may not be needed.
     """
     from mot_core.plugins import installed_plugins
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from torch.utils.data import DataLoader, Dataset
 
-from mot_core.batch import ClipBatch
-from mot_core.data.clips import ClipDataset
 from mot_core.data.collate import collate
 from mot_core.data.sampling import ClipSampler
 
@@ -23,27 +21,35 @@ class ClipLoader(DataLoader[Any]):
         sampler: gives the order.
         batch_size: clips.
         num_workers: processes that make the clips; 0: this one.
+        collate_fn: makes a batch of clips.
 
-    >>> from mot_core.data import ClipSampling, SyntheticVideo
+    >>> from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo
     >>> dataset = ClipDataset(SyntheticVideo(num_videos=2, num_frames=5), ClipSampling(3))
     >>> loader = ClipLoader(dataset, ClipSampler(dataset), batch_size=2)
     >>> [batch.times[:, 0].tolist() for batch in loader]
     [[1, 3], [3, 2], [1, 2]]
     """
 
-    def __init__(self, dataset: ClipDataset, sampler: ClipSampler, batch_size: int = 1, num_workers: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: Dataset[Any],
+        sampler: ClipSampler,
+        batch_size: int = 1,
+        num_workers: int = 0,
+        collate_fn: Callable[[Any], Any] = collate,
+    ) -> None:
         self.given = 0
         self.clip_sampler = sampler
         super().__init__(
-            cast("Dataset[Any]", dataset),
+            dataset,
             sampler=sampler,
             batch_size=batch_size,
             num_workers=num_workers,
-            collate_fn=collate,
+            collate_fn=collate_fn,
             persistent_workers=num_workers > 0,
         )
 
-    def __iter__(self) -> Iterator[ClipBatch]:  # type: ignore[override]  # wraps torch's iterator
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # wraps torch's iterator
         self.given = self.clip_sampler.begin // cast(int, self.batch_size)
         batches: Any = super().__iter__()
         for batch in batches:

@@ -18,7 +18,11 @@ KITTI_FRAME_RATE = 10.0
 
 
 def find_sequences(
-    source: str | PathLike[str], *, benchmark: str = "auto", image_size: tuple[int, int] | None = None
+    source: str | PathLike[str],
+    *,
+    benchmark: str = "auto",
+    image_size: tuple[int, int] | None = None,
+    open_truth: bool = True,
 ) -> list[Sequence]:
     """The sequences in a folder.
 
@@ -27,6 +31,7 @@ def find_sequences(
             or a KITTI folder with ``label_02`` (or its parent).
         benchmark: a name of ``BENCHMARKS``, or ``"auto"`` to tell it from the names.
         image_size: (height, width) for sequences that do not tell theirs.
+        open_truth: False: open no ground truth, which may tell the length.
 
     Without ``seqinfo.ini`` the length and the size come from the images; without images, the length is the last
     frame in ``gt`` and ``det``.
@@ -47,14 +52,14 @@ def find_sequences(
     if kitti is not None:
         if benchmark not in ("auto", "KITTI"):
             raise ValueError(f"{kitti} is in the layout of KITTI, but the benchmark is {benchmark}; choose KITTI")
-        return [open_kitti_sequence(kitti, name, image_size) for name in kitti_names(kitti)]
+        return [open_kitti_sequence(kitti, name, image_size, open_truth) for name in kitti_names(kitti)]
     folders = sequence_folders(root)
     name = guess_benchmark(map(Path.absolute, folders)) if benchmark == "auto" else get_benchmark(benchmark).name
     if get_benchmark(name).layout == "kitti":
         raise ValueError(
             f"{root} is not in the layout of KITTI (no folder {LABELS} or image_02); choose another benchmark"
         )
-    return [open_sequence(folder, name, image_size) for folder in folders]
+    return [open_sequence(folder, name, image_size, open_truth=open_truth) for folder in folders]
 
 
 def sequence_folders(root: Path) -> list[Path]:
@@ -75,7 +80,12 @@ def sequence_folders(root: Path) -> list[Path]:
 
 
 def open_sequence(
-    folder: Path, benchmark: str, image_size: tuple[int, int] | None = None, *, use_seqinfo: bool = True
+    folder: Path,
+    benchmark: str,
+    image_size: tuple[int, int] | None = None,
+    *,
+    use_seqinfo: bool = True,
+    open_truth: bool = True,
 ) -> Sequence:
     """The sequence in one folder of the MOTChallenge layout."""
     ini = folder / "seqinfo.ini"
@@ -89,7 +99,7 @@ def open_sequence(
         name=folder.name,
         path=folder,
         benchmark=benchmark,
-        length=info.length or (images.numbers[-1] if images else _last_frame(folder)),
+        length=info.length or (images.numbers[-1] if images else _last_frame(folder, open_truth)),
         frame_rate=info.frame_rate,
         image_size=size or image_size,
         image_dir=image_dir if images else None,
@@ -115,7 +125,9 @@ def kitti_names(root: Path) -> list[str]:
     return sorted(names)
 
 
-def open_kitti_sequence(root: Path, name: str, image_size: tuple[int, int] | None = None) -> Sequence:
+def open_kitti_sequence(
+    root: Path, name: str, image_size: tuple[int, int] | None = None, open_truth: bool = True
+) -> Sequence:
     """One sequence of a KITTI folder."""
     image_dir = root / "image_02" / name
     images = list_images(image_dir)
@@ -123,7 +135,7 @@ def open_kitti_sequence(root: Path, name: str, image_size: tuple[int, int] | Non
     if length is None and images:
         length = images.numbers[-1] + 1
     if length is None:
-        files = root.glob(f"*/{name}.txt")
+        files = [path for path in root.glob(f"*/{name}.txt") if open_truth or path.parent.name != LABELS]
         tables = [scan_kitti(path, "detections")[0] for path in files]
         length = 1 + max((int(table.frames[-1]) for table in tables if len(table)), default=-1)
     if length < 1:
@@ -145,10 +157,10 @@ def open_kitti_sequence(root: Path, name: str, image_size: tuple[int, int] | Non
     )
 
 
-def _last_frame(folder: Path) -> int:
+def _last_frame(folder: Path, open_truth: bool) -> int:
     # Faulty lines are told when the files are read, not here.
     truth = folder / "gt" / "gt.txt"
-    tables = [scan_mot(truth, "ground_truth")[0]] if truth.is_file() else []
+    tables = [scan_mot(truth, "ground_truth")[0]] if open_truth and truth.is_file() else []
     tables += [scan_mot(path, "detections")[0] for path in folder.glob("det/*.txt")]
     last = max((int(table.frames[-1]) for table in tables if len(table)), default=0)
     if last < 1:

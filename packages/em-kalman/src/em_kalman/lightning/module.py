@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
+from em_kalman.checkpoint import FORMAT, record
 from em_kalman.loss import EMKalmanLoss
 from em_kalman.model import NeuralKalmanFilter
 from em_kalman.motion import MotionModel
 from em_kalman.objectives import Objective
-from em_kalman.training import Schedule, calibrate_dustbin, check_collapse, step_values
+from em_kalman.training import Schedule, calibrate_dustbin, check_collapse, check_objective, step_values
 from em_kalman.window import WindowBatch
 
 try:
@@ -25,8 +27,9 @@ except ModuleNotFoundError as error:
 class EMKalmanModule(LightningModule):
     """Learns as :func:`em_kalman.fit` does, under a Trainer. Batches are :class:`em_kalman.WindowBatch`.
 
-    Logs the loss, ``nll_per_det``, ``unexplained``, ``assoc_entropy`` and ``dustbin`` under ``train/`` and ``val/``.
-    Set ``max_epochs`` of the Trainer to both stages together; gradients are clipped by the Trainer.
+    Logs the loss, ``nll_per_det``, ``unexplained``, ``assoc_entropy``, ``gate_violations`` and ``dustbin`` under
+    ``train/`` and ``val/``. Set ``max_epochs`` of the Trainer to both stages together; gradients are clipped by the
+    Trainer. Its checkpoints are models for :func:`em_kalman.load_model` and ``mot track``.
 
     Args:
         warmup_epochs: epochs of the first stage.
@@ -60,26 +63,20 @@ class EMKalmanModule(LightningModule):
         self.schedule = Schedule(warmup_epochs=warmup_epochs, warmup_lr=warmup_lr, lr=lr)
         motion = MotionModel(q=q, r=r)
         self.model = NeuralKalmanFilter(motion, hidden=hidden, learn_noise=learn_noise, embeddings=embeddings)
+        check_objective(self.model, objective)
         self.loss = EMKalmanLoss(objective)
         self._unexplained: list[Tensor] = []
+        self._warm = not warmup_epochs
 
     @property
     def stage(self) -> int:
         """1 in the warm-up, then 2."""
         return 1 if self.current_epoch < self.schedule.warmup_epochs else 2
 
-    def on_train_epoch_start(self) -> None:
-        """Between the stages: places the dustbin, and begins anew with another learning rate."""
-        self._unexplained.clear()
-        if self.current_epoch != self.schedule.warmup_epochs or not self.current_epoch:
-            return
-        loader = self.trainer.train_dataloader
-        assert loader is not None
-        calibrate_dustbin(self.model, (batch.to(self.device) for batch in loader), self.schedule.quantile)
-        for optimizer in self.trainer.optimizers:
-            optimizer.state.clear()
-            for group in optimizer.param_groups:
-                group["lr"] = self.schedule.lr
+    def on_train_batch_start(self, batch: WindowBatch, batch_idx: int) -> None:
+        """Begin the second stage, where a training was interrupted just before."""
+        if self.stage == 2:
+            self._begin_second_stage()
 
     def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
         """The loss of a batch."""
@@ -89,13 +86,18 @@ class EMKalmanModule(LightningModule):
         return values["loss"]
 
     def on_train_epoch_end(self) -> None:
-        """Raises where everything became clutter.
+        """After the warm-up places the dustbin, and begins anew with another learning rate; then watches.
 
         Raises:
             AssociationCollapse: an epoch after the warm-up explained nothing.
         """
         if self.stage == 2 and self._unexplained:
-            check_collapse(torch.stack(self._unexplained).mean().item(), self.schedule)
+            # The same on all processes, so that all of them stop.
+            found = self.all_gather(torch.stack(self._unexplained).mean())
+            check_collapse(torch.as_tensor(found).mean().item(), self.schedule)
+        elif self.current_epoch + 1 == self.schedule.warmup_epochs:
+            self._begin_second_stage()
+        self._unexplained.clear()
 
     def validation_step(self, batch: WindowBatch, batch_idx: int) -> None:
         """The likelihood of held-out detections."""
@@ -106,8 +108,34 @@ class EMKalmanModule(LightningModule):
         lr = self.schedule.warmup_lr if self.schedule.warmup_epochs else self.schedule.lr
         return torch.optim.Adam(self.parameters(), lr)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is needed to build the model again."""
+        checkpoint[FORMAT] = record(self.model) | {"warm": self._warm}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Know whether the dustbin is in its place."""
+        self._warm = checkpoint[FORMAT]["warm"]
+
+    def _begin_second_stage(self) -> None:
+        """Place the dustbin, and begin anew with another learning rate; once."""
+        if self._warm:
+            return
+        self._warm = True
+        loader = self.trainer.train_dataloader
+        assert loader is not None
+        # All windows, in an order and in batches of its own: those of the loader are in use.
+        batches = DataLoader(loader.dataset, self.schedule.batch_size, collate_fn=WindowBatch.stack)
+        calibrate_dustbin(self.model, (batch.to(self.device) for batch in batches), self.schedule.quantile)
+        for optimizer in self.trainer.optimizers:
+            optimizer.state.clear()
+            for group in optimizer.param_groups:
+                group["lr"] = self.schedule.lr
+
     def _log_all(self, prefix: str, values: dict[str, Tensor], batch: WindowBatch) -> None:
         named: dict[str, Any] = {f"{prefix}/{name}": value.detach() for name, value in values.items()}
         if prefix == "train" and self.model.dustbin is not None:
             named["train/dustbin"] = self.model.dustbin.detach()
-        self.log_dict(named, batch_size=len(batch.valid))
+        shown = f"{prefix}/unexplained", "train/loss", "val/nll_per_det"
+        for name, value in named.items():
+            of_all = prefix == "val"
+            self.log(name, value, batch_size=len(batch.valid), prog_bar=name in shown, sync_dist=of_all)

@@ -1,0 +1,121 @@
+"""The loss as a plug-in: appearance learned from motion, on the detections of a tracker."""
+
+from __future__ import annotations
+
+from os import PathLike
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from em_kalman.checkpoint import load_model
+from em_kalman.loss import EMKalmanLoss
+from em_kalman.model import NeuralKalmanFilter
+from em_kalman.window import WindowBatch
+from mot_core.plugins import Context, Plugin
+from mot_core.slots import boxes_xyxy, detections, pad_stack
+from mot_core.structures import ClipOutput
+
+
+class EMKalmanPlugin(Plugin):
+    """The likelihood of a tracker's own detections, which trains its embeddings without any identity.
+
+    The logit of a pair is that of a trained association network, which stays as it is, and ``appearance``, which is
+    learned, times the cosine of their embeddings. Where boxes alone do not tell, embeddings are drawn together and
+    apart so that the objects move as objects do.
+
+    All that :class:`EMKalmanLoss` tells is logged, and the number of detections.
+
+    Args:
+        checkpoint: file of ``mot fit --config em_kalman_mot17`` or :func:`em_kalman.save_model`.
+        weight: of the loss.
+        warmup_steps: steps over which the weight rises from 0.
+        min_score: slots from this score are detections.
+        detach_boxes: let no gradient reach the boxes, which their own losses train.
+        model: a trained model, in place of ``checkpoint``.
+
+    Raises:
+        ValueError: there is no model, or one without a dustbin or with embeddings.
+
+    >>> EMKalmanPlugin(model=NeuralKalmanFilter()).weight_at(step=250)
+    0.05
+    """
+
+    name = "em_kalman"
+    requires = ("embeddings",)
+
+    def __init__(
+        self,
+        checkpoint: str | PathLike[str] = "",
+        weight: float = 0.1,
+        warmup_steps: int = 500,
+        min_score: float = 0.5,
+        detach_boxes: bool = True,
+        model: NeuralKalmanFilter | None = None,
+    ) -> None:
+        super().__init__(weight, warmup_steps)
+        if not 0 <= min_score <= 1:
+            raise ValueError(f"min_score must be from 0 to 1, got {min_score}")
+        if model is None:
+            if not checkpoint:
+                raise ValueError(
+                    "EMKalmanPlugin needs a trained association: give checkpoint, a file of mot fit --config "
+                    "em_kalman_synthetic, or model"
+                )
+            model = load_model(checkpoint)
+        if model.dustbin is None or model.embeddings:
+            raise ValueError("EMKalmanPlugin needs a model with a dustbin and without embeddings, which it adds itself")
+        self.min_score = min_score
+        self.detach_boxes = detach_boxes
+        self.model = model.requires_grad_(False)
+        self.appearance = nn.Parameter(torch.ones(()))
+        self.loss = EMKalmanLoss()
+
+    def on_clip_loss(self, clip: ClipOutput, ctx: Context) -> dict[str, Tensor]:
+        """The loss of all clips."""
+        batch = window_batch(clip, self.min_score, self.detach_boxes)
+        assert batch.embeddings is not None
+        with torch.autocast(batch.boxes_xyxy.device.type, enabled=False):
+            unit = F.normalize(batch.embeddings, dim=-1)
+            cosine = unit[:, :-1] @ unit[:, 1:].transpose(-1, -2)
+            values = self.loss(self.model(batch, extra_logits=self.appearance * cosine), batch)
+        for name, value in values.items():
+            if name != "loss":
+                ctx.log(name, value)
+        ctx.log("num_detections", batch.valid.sum().float())
+        # Without detections the loss is a 0 that has a gradient all the same.
+        return {"loss": values["loss"] + 0 * (self.appearance + sum(_sums(clip)))}
+
+
+def window_batch(clip: ClipOutput, min_score: float = 0.5, detach_boxes: bool = True) -> WindowBatch:
+    """The detections in the slots of a tracker: boxes in pixels and embeddings, but no identity.
+
+    Args:
+        clip: all frames; targets are not read.
+        min_score: slots from this score are detections.
+        detach_boxes: let no gradient reach the boxes.
+
+    >>> from mot_core.structures import FrameOutput
+    >>> logits, size = torch.tensor([[[2.0], [-2.0]]]), torch.tensor([[480, 640]])
+    >>> frames = [FrameOutput(torch.rand(1, 2, 4), logits, logits[..., 0] < 9, size, torch.tensor([time]),
+    ...     embeddings=torch.rand(1, 2, 8)) for time in (1, 2, 3)]
+    >>> window_batch(ClipOutput(frames)).valid.shape
+    torch.Size([1, 3, 1])
+    """
+    frames = [detections(frame, min_score) for frame in clip.frames]
+    embeddings = [frame.embeddings.float() for frame in frames if frame.embeddings is not None]
+    boxes = pad_stack([boxes_xyxy(frame).float() for frame in frames])
+    return WindowBatch(
+        boxes.detach() if detach_boxes else boxes,
+        pad_stack([frame.valid for frame in frames]),
+        frames[0].image_size,
+        torch.stack([frame.time for frame in frames], 1),
+        pad_stack(embeddings) if len(embeddings) == len(frames) else None,
+    )
+
+
+def _sums(clip: ClipOutput) -> list[Tensor]:
+    """One number per frame, in the graph; slots that are padded may hold anything."""
+    return [
+        frame.embeddings.where(frame.valid[..., None], 0).sum() for frame in clip.frames if frame.embeddings is not None
+    ]

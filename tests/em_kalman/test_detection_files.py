@@ -1,0 +1,98 @@
+"""Detections from folders and files: which are read, and that ground truth is never opened."""
+
+import shutil
+import sys
+from contextlib import contextmanager
+
+import pytest
+
+from em_kalman import DetectionSequence, WindowSampler, read_detections
+from mot_core.io import BoxTable, make_scene
+
+OPENED = None  # a list while somebody listens
+
+
+def _listen(event, arguments):
+    if OPENED is not None and event == "open":
+        OPENED.append(str(arguments[0]))
+
+
+sys.addaudithook(_listen)  # it cannot be taken away
+
+
+@contextmanager
+def opened():
+    """The paths that are opened in the block, by whatever part of Python."""
+    global OPENED
+    OPENED = found = []
+    try:
+        yield found
+    finally:
+        OPENED = None
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    root = tmp_path_factory.mktemp("train")
+    for seed, name in enumerate(("MOT17-02-FRCNN", "MOT17-02-DPM", "MOT17-04-FRCNN")):
+        make_scene(seed, 4, 40, (480, 640)).save(root, name)
+    return root
+
+
+@pytest.fixture
+def train(clean, tmp_path):
+    """Three sequences that a test may spoil."""
+    return shutil.copytree(clean, tmp_path / "train")
+
+
+def test_ground_truth_is_never_opened(train):
+    """Also where it would tell the length of a sequence."""
+    bare = train / "MOT17-02-DPM"
+    (bare / "seqinfo.ini").unlink()
+    with opened() as paths:
+        found = read_detections(train, image_size=(480, 640))
+    assert [one.name for one in found] == ["MOT17-02-DPM", "MOT17-02-FRCNN", "MOT17-04-FRCNN"]
+    assert sum("det.txt" in path for path in paths) >= 3
+    assert not [path for path in paths if "gt" in path.replace("\\", "/").split("/")]
+    with opened() as paths:
+        (bare / "gt" / "gt.txt").read_text()
+    assert paths == [str(bare / "gt" / "gt.txt")]  # the test can fail
+
+
+def test_sequences_by_name_and_files_of_detections(train):
+    assert [one.name for one in read_detections(train, names=["*-FRCNN"])] == ["MOT17-02-FRCNN", "MOT17-04-FRCNN"]
+    file = train / "MOT17-04-FRCNN" / "det" / "det.txt"
+    one, other = read_detections([file, train / "MOT17-04-FRCNN"], image_size=(480, 640))
+    assert (one.name, one.frames, one.image_size) == ("det", range(1, 41), (480, 640))
+    assert one.table.boxes_xyxy.tolist() == other.table.boxes_xyxy.tolist()
+    sure = read_detections(file, image_size=(480, 640), min_score=0.7)[0].table
+    assert 0 < len(sure) < len(one.table)
+    assert sure.scores.min() >= 0.7
+
+
+def test_the_second_choice_of_detections(train):
+    folder = train / "MOT17-02-DPM"
+    (folder / "det" / "det.txt").rename(folder / "det" / "own.txt")
+    assert len(read_detections(train, "own,det")) == 3
+    with pytest.raises(FileNotFoundError, match="MOT17-02-DPM has no detections 'det'"):
+        read_detections(train)
+
+
+def test_a_result_file_will_do(tmp_path):
+    (tmp_path / "out.txt").write_text("1,7,0,0,10,20,0.9,-1,-1,-1\n3,7,2,0,10,20,0.9,-1,-1,-1\n")
+    (found,) = read_detections(tmp_path / "out.txt", image_size=(48, 64))
+    assert (len(found.table), found.frames) == (2, range(1, 4))
+
+
+def test_user_errors(train, tmp_path):
+    with pytest.raises(ValueError, match="there are no detections in nowhere: give a folder or a file as root"):
+        read_detections(())
+    with pytest.raises(ValueError, match=r"there are no detections of \['\*-SDP'\] in .*train"):
+        read_detections(train, names=["*-SDP"])
+    with pytest.raises(ValueError, match=r"det.txt is a file, which does not tell the size of its images: give image"):
+        read_detections(train / "MOT17-02-DPM" / "det" / "det.txt")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        read_detections(tmp_path / "nowhere")
+    flat = BoxTable([1, 1, 2], [-1] * 3, [[0, 0, 0, 20], [0, 0, 10, 20], [0, 0, 10, 20]])
+    with pytest.raises(ValueError, match=r"street: 1 of 3 detections have no area.*left, top, width, height\?"):
+        WindowSampler([DetectionSequence("street", flat, range(1, 3), (48, 64))], num_frames=2)
