@@ -1,9 +1,12 @@
-"""Fixtures for all tests: where the real data and the golden numbers are."""
+"""For all tests: one thread, and where the real data and the golden numbers are."""
 
 import os
 from pathlib import Path
 
 import pytest
+
+# Before anything imports torch: most tensors are tiny, and threads would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _folder(variable: str) -> Path:

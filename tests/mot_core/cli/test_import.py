@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from official_names import officially
 
 from mot_core.trackers import MOTR, DetectorSettings, Tracker
-
-sys.path.append(str(Path(__file__).parents[1] / "checkpoints"))
-from official_names import officially
 
 SMALL = {
     "backbone": "small",

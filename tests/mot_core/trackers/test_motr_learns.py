@@ -33,8 +33,6 @@ def test_one_clip_is_learned_with_its_identities():
 
 
 def learn(seed):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     torch.manual_seed(seed)
     # So early, scores are lower than in the paper.
     thresholds = {"birth_threshold": 0.5, "keep_threshold": 0.4, "report_threshold": 0.5}
@@ -53,7 +51,6 @@ def learn(seed):
         optimizer.step()
         schedule.step()
         history.append(loss.item())
-    torch.set_num_threads(threads)
     assert sum(history[-5:]) < 0.1 * sum(history[:5])
     found = identities(tracker, batch)
     assert (found >= 0).all(), "every object is found in every frame"
