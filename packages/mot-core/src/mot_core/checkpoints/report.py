@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +50,22 @@ class ImportReport:
         return "\n".join(lines)
 
 
+def read_file(path: str | PathLike[str]) -> Any:
+    """All that a file of ``torch.save`` holds, without running any code in it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"checkpoint {path} does not exist or is not a file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a broken or foreign file makes torch raise
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{path} is not a checkpoint that can be read with weights_only=True: {reason}") from error
+
+
 def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
     """Reads the weights of a checkpoint file, without running any code that it may hold.
 
@@ -66,14 +83,7 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
     ...     read_state_dict(f"{folder}/x.pth")
     {'a': tensor([1.])}
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"checkpoint {path} does not exist or is not a file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a broken or foreign file makes torch raise
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{path} is not a checkpoint that can be read with weights_only=True: {reason}") from error
+    content = read_file(path)
     for key in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

@@ -6,12 +6,10 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from os import PathLike
-from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
-import torch
-
+from mot_core.checkpoints.report import read_file
 from mot_core.plugins import Plugin
 
 if TYPE_CHECKING:
@@ -134,19 +132,13 @@ def build(cls: type[Tracker], arguments: Mapping[str, Any]) -> Tracker:
 
 
 def read_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
-    """All that a file of ``torch.save`` holds, without running any code in it.
+    """All that a checkpoint of Lightning holds, without running any code in it.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be read.
+        ValueError: it cannot be read, or holds something else.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"checkpoint {path} does not exist or is not a file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a broken or foreign file makes torch raise
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{path} is not a checkpoint that can be read with weights_only=True: {reason}") from error
+    content = read_file(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a checkpoint, got {type(content).__name__}")
     return content
