@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mot_core.plugins import Context, Plugin
 from mot_core.structures import ClipOutput
+from unitrack_loss._processes import share_of_clips
 from unitrack_loss._watch import Watch
 from unitrack_loss.loss import UniTrackLoss, UniTrackOutput
 from unitrack_loss.track_clip import track_clip
@@ -60,15 +61,17 @@ class UniTrackPlugin(Plugin):
             self._watch.listen(ctx.spec.class_head)
 
     def on_clip_loss(self, clip: ClipOutput, ctx: Context) -> dict[str, Tensor]:
-        """The loss of all clips."""
-        output: UniTrackOutput = self.loss(track_clip(clip, self.min_score))
+        """The loss of all clips; of several processes, of the clips of all of them."""
+        tracks = track_clip(clip, self.min_score)
+        output: UniTrackOutput = self.loss(tracks)
+        loss = output.total * share_of_clips(tracks) if ctx.training else output.total
         for name in LOGGED:
             ctx.log(name, getattr(output, name).float())
         if self._looks(ctx):
             if (share := self._watch.share) is not None:
                 ctx.log("gradient_share", share)
-            self._watch.check(output, self._watch.look_at(output.total, self._watch.tensors(clip)))
-        return {"loss": output.total}
+            self._watch.check(output, self._watch.look_at(loss, self._watch.tensors(clip)))
+        return {"loss": loss}
 
     def _looks(self, ctx: Context) -> bool:
         return ctx.training and self.weight_at(ctx.step) > 0 and ctx.step % self.report_every == 0

@@ -1,0 +1,35 @@
+"""Two processes, of which one has nothing to associate: none waits for the other, and both learn what one would."""
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from two_process_unitrack import Embedder, clips_of, gradient_of_tracker, gradients_of_embedder, save_gradients
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    mp.spawn(save_gradients, (str(folder),), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.slow
+def test_an_empty_clip_keeps_up_with_the_others(reports):
+    """Under DDP, every parameter gets its gradient in every step: the mean of the processes, one of which has 0."""
+    first, second = (gradients_of_embedder(Embedder(), clips_of(rank)) for rank in range(2))
+    for step, both in enumerate(zip(*(report["embedder"] for report in reports), first, second, strict=True)):
+        for one, other, a, b in zip(*both, strict=True):
+            assert torch.equal(one, other)
+            torch.testing.assert_close(one, (a + b) / 2)
+            assert a.any()
+            assert b.any() == (step == 2)
+
+
+@pytest.mark.slow
+def test_the_plug_in_takes_the_mean_over_the_clips_of_all_processes(reports):
+    one, (first, second) = gradient_of_tracker([0, 1, 2]), (report["tracker"] for report in reports)
+    assert any(gradient.any() for gradient in one.values())
+    assert not any(gradient.any() for gradient in second.values())
+    for name, gradient in one.items():
+        mean = (first[name] + second.get(name, torch.zeros(()))) / 2  # as DDP takes it
+        torch.testing.assert_close(mean, gradient, rtol=1e-3, atol=1e-6 * max(1, gradient.abs().max()), msg=name)
