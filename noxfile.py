@@ -115,8 +115,26 @@ def wheels(session: nox.Session, package: str, extra: str) -> None:
 @nox.session(reuse_venv=True)
 def tests_timm(session: nox.Session) -> None:
     """Test the backbones of timm, in an environment of its own: timm needs torchvision, and that a guard on CPUs."""
-    _install(session, "-e", "packages/mot-core[train,timm]", "torchvision", "tools/torchvision-op-guard", "pytest")
+    packages = ("-e", "packages/mot-core[train,timm]", "-e", "packages/em-kalman")
+    _install(session, *packages, "torchvision", "tools/torchvision-op-guard", "pytest")
     session.run("pytest", "tests/timm", *session.posargs, env=QUIET | {"MOT_TIMM": "1"})
+
+
+@nox.session(reuse_venv=True)
+def kernels(session: nox.Session) -> None:
+    """Test the GPU kernels without a GPU: in Triton's interpreter, and compiled ahead of time for three GPUs.
+
+    `nox -s kernels -- record` writes tests/kernels/resources.json anew. Where there is a GPU, run the tests on it:
+    `MOT_CORE_KERNELS=triton pytest tests/kernels`.
+    """
+    _install(session, "-e", "packages/mot-core[triton]", "pytest")
+    env = QUIET | {"MOT_CORE_KERNELS": "triton", "TRITON_CACHE_DIR": session.create_tmp()}
+    if session.posargs == ["record"]:
+        session.run("python", "tests/kernels/test_ahead_of_time.py", env=env)
+        return
+    # Two processes: a kernel is either interpreted or compiled, decided when it is imported.
+    session.run("pytest", "tests/kernels", *session.posargs, env=env | {"TRITON_INTERPRET": "1"})
+    session.run("pytest", "tests/kernels/test_ahead_of_time.py", env=env | {"CUDA_VISIBLE_DEVICES": ""})
 
 
 @nox.session(reuse_venv=True)

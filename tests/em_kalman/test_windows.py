@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,16 @@ def test_order_is_shuffled_the_same_way_every_time():
     assert not any(torch.equal(ranks[0], rank) for rank in ranks[1:])
     other = WindowSampler([sequence([8] * 10)], num_frames=10, stride=1, seed=1)[0].boxes_xyxy[0, :, :, 0]
     assert not torch.equal(first, other)
+
+
+def test_embeddings_stay_with_their_detections():
+    street = sequence([2, 3, 1, 4])
+    marks = torch.as_tensor(street.table.boxes_xyxy[:, :2], dtype=torch.float32) * torch.tensor([1.0, -2.0])
+    windows = WindowSampler([replace(street, embeddings=marks)], num_frames=2, stride=2)
+    (batch,) = DataLoader(windows, batch_size=8, collate_fn=WindowBatch.stack)
+    assert torch.equal(batch.embeddings, batch.boxes_xyxy[..., :2] * torch.tensor([1.0, -2.0]))
+    with pytest.raises(ValueError, match=r"street: embeddings must have shape \(10, 'E'\), .* got \(9, 2\)"):
+        replace(street, embeddings=marks[1:])
 
 
 def test_a_loader_stacks_windows():

@@ -122,14 +122,19 @@ class WindowSampler(Dataset[WindowBatch]):
     def __getitem__(self, index: int) -> WindowBatch:
         sequence, frames = self._windows[index]
         rng = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
-        boxes = [_shuffled(sequence.table, frame, rng) for frame in frames]
-        size = max(len(one) for one in boxes)
-        padded = torch.zeros(1, len(boxes), size, 4)
-        valid = torch.zeros(1, len(boxes), size, dtype=torch.bool)
-        for position, one in enumerate(boxes):
-            padded[0, position, : len(one)] = one
+        rows = [_shuffled(sequence.table, frame, rng) for frame in frames]
+        valid = torch.zeros(1, len(rows), max(map(len, rows)), dtype=torch.bool)
+        for position, one in enumerate(rows):
             valid[0, position, : len(one)] = True
-        return WindowBatch(padded, valid, torch.tensor([sequence.image_size]), torch.tensor([list(frames)]))
+        order, embeddings = torch.cat(rows), sequence.embeddings
+        boxes = torch.zeros(*valid.shape, 4)
+        boxes[valid] = torch.as_tensor(sequence.table.boxes_xyxy[order], dtype=torch.float32)
+        size, numbers = torch.tensor([sequence.image_size]), torch.tensor([list(frames)])
+        if embeddings is None:
+            return WindowBatch(boxes, valid, size, numbers)
+        padded = embeddings.new_zeros(*valid.shape, embeddings.shape[1])
+        padded[valid] = embeddings[order]
+        return WindowBatch(boxes, valid, size, numbers, padded)
 
 
 def _count(table: BoxTable, frame: int) -> int:
@@ -138,8 +143,9 @@ def _count(table: BoxTable, frame: int) -> int:
 
 
 def _shuffled(table: BoxTable, frame: int, rng: torch.Generator) -> Tensor:
-    boxes = torch.as_tensor(table.boxes_xyxy[table.frame(frame)], dtype=torch.float32)
-    return boxes[torch.randperm(len(boxes), generator=rng)]
+    """Rows of the table."""
+    rows = table.frame(frame)
+    return rows.start + torch.randperm(rows.stop - rows.start, generator=rng)
 
 
 def _check_boxes(sequence: DetectionSequence) -> None:

@@ -9,6 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeAlias
 
+from torch import Tensor
+
 from mot_core.io import BoxTable, find_sequences, read_mot
 
 Paths: TypeAlias = str | PathLike[str] | Sequence[str | PathLike[str]]
@@ -24,6 +26,11 @@ class DetectionSequence:
         table: the detections; its identities are not read.
         frames: numbers of all frames.
         image_size: (height, width).
+        embeddings: ``(rows of the table, E)`` appearance, such as of :func:`em_kalman.appearance.embed_detections`, or
+            None.
+
+    Raises:
+        ValueError: there are not as many embeddings as detections.
 
     >>> table = BoxTable([1, 2], [-1, -1], [[0, 0, 4, 2], [1, 0, 5, 2]])
     >>> DetectionSequence("street", table, range(1, 3), (480, 640)).image_size
@@ -34,6 +41,15 @@ class DetectionSequence:
     table: BoxTable
     frames: range
     image_size: tuple[int, int]
+    embeddings: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        found = self.embeddings
+        if found is not None and (found.ndim != 2 or len(found) != len(self.table)):
+            raise ValueError(
+                f"{self.name}: embeddings must have shape {(len(self.table), 'E')}, one row per detection, got "
+                f"{tuple(found.shape)}"
+            )
 
 
 def read_detections(
@@ -64,7 +80,7 @@ def read_detections(
     >>> from mot_core.io import make_scene
     >>> folder = make_scene(num_objects=4, num_frames=45).save(tempfile.mkdtemp(), "street")
     >>> len(read_detections(folder, benchmark="generic")[0].table)
-    156
+    189
     >>> read_detections(folder / "det" / "det.txt", image_size=(1080, 1920))[0].frames
     range(1, 46)
     """

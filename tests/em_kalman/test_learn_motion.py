@@ -1,0 +1,24 @@
+"""The command that learns how objects move."""
+
+import json
+
+from em_kalman_scenes import near_is_same
+
+from em_kalman import save_model
+from em_kalman.learn_motion import main
+from mot_core.io import make_scene
+
+
+def test_the_command_writes_a_file_and_prints_held_out_likelihoods(tmp_path, capsys):
+    make_scene(num_objects=6, num_frames=100).save(tmp_path / "data", "street")
+    save_model(near_is_same(-8.0), tmp_path / "model.pt")
+    command = [str(tmp_path / "data"), "--benchmark", "generic", "--output", str(tmp_path / "motion.json")]
+    assert main([*command, "--checkpoint", str(tmp_path / "model.pt")]) == 0
+    content = json.loads((tmp_path / "motion.json").read_text())
+    assert content["trained_on"] == "street (det)"
+    lines = {line[2:30].strip(): line[30:] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")}
+    values = [float(lines[name]) for name in ("learned", "constants of bytetrack", "constants of sort and ocsort")]
+    assert values[0] == max(values)
+    assert main([*command, "--checkpoint", str(tmp_path / "none.pt")]) == 1
+    assert "none.pt: no such file" in capsys.readouterr().err
+    assert main(["--help"]) == 0
