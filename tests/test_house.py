@@ -27,7 +27,7 @@ FLOORS = [
     {"slots"},
     {"structures", "boxes", "batch"},
     {"clip"},
-    {"ops"},
+    {"ops", "_extras"},
 ]
 # Libraries that only some modules may import, at the top or inside a function: patterns of module names.
 ONLY_IN = {

@@ -5,12 +5,10 @@
 'runs/results'
 """
 
-try:
+from mot_core._extras import needs
+
+with needs("lightning", "train", "a callback"):
     import lightning as _lightning  # noqa: F401  # what all of them need
-except ModuleNotFoundError as error:
-    if error.name != "lightning":
-        raise
-    raise ImportError("callbacks need lightning: pip install './packages/mot-core[train]'") from error
 
 from mot_core.callbacks.memory import MemoryEstimate
 from mot_core.callbacks.results_writer import ResultsWriter

@@ -6,12 +6,10 @@ import sys
 import time
 from pathlib import Path
 
-try:
+from mot_core._extras import needs
+
+with needs("lightning", "train", "training"):
     from lightning import Callback, LightningModule, Trainer
-except ModuleNotFoundError as error:
-    if error.name != "lightning":
-        raise
-    raise ImportError("training needs lightning: pip install './packages/mot-core[train]'") from error
 
 
 SHOWN = ("train/loss", "val/HOTA", "val/IDF1", "val/MOTA")

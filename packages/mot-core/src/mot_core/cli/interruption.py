@@ -9,12 +9,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-try:
+from mot_core._extras import needs
+
+with needs("lightning", "train", "training"):
     from lightning import Callback, LightningModule, Trainer
-except ModuleNotFoundError as error:
-    if error.name != "lightning":
-        raise
-    raise ImportError("training needs lightning: pip install './packages/mot-core[train]'") from error
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -10,12 +10,10 @@ from contextlib import contextmanager
 
 import torch
 
-try:
+from mot_core._extras import needs
+
+with needs("lightning", "train", "training"):
     from lightning.fabric.utilities.exceptions import MisconfigurationException
-except ModuleNotFoundError as error:
-    if error.name != "lightning":
-        raise
-    raise ImportError("training needs lightning: pip install './packages/mot-core[train]'") from error
 
 LOGGERS = (
     "lightning.pytorch.utilities.rank_zero",

@@ -6,14 +6,11 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from mot_core._extras import needs
 from mot_core.io import open_atomic
 
-try:
+with needs("lightning", "train", "training"):
     from lightning import Callback, LightningModule, Trainer
-except ModuleNotFoundError as error:
-    if error.name != "lightning":
-        raise
-    raise ImportError("training needs lightning: pip install './packages/mot-core[train]'") from error
 
 
 def next_version(output: Path) -> Path:

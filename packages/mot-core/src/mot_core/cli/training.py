@@ -10,13 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-try:
-    from jsonargparse import DefaultHelpFormatter
-except ModuleNotFoundError as error:
-    if error.name != "jsonargparse":
-        raise
-    raise ImportError("training needs jsonargparse: pip install './packages/mot-core[train]'") from error
-
+from mot_core._extras import needs
 from mot_core.callbacks import MemoryEstimate, ResultsWriter
 from mot_core.cli import TRAINING
 from mot_core.cli.complaints import first_reason, in_one_sentence
@@ -30,15 +24,12 @@ from mot_core.cli.run_folder import WriteFirst, newest_checkpoint, next_version
 from mot_core.cli.weights import load_weights, short_report
 from mot_core.trackers import Tracker
 
-try:
+with needs("jsonargparse", "train", "training"), needs("lightning", "train", "training"):
+    from jsonargparse import DefaultHelpFormatter
     from lightning import Callback, LightningDataModule, LightningModule, Trainer
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from lightning.pytorch.loggers import CSVLogger, Logger
-except ModuleNotFoundError as error:
-    if error.name != "lightning":
-        raise
-    raise ImportError("training needs lightning: pip install './packages/mot-core[train]'") from error
 
 BASES: dict[str, type] = {
     "model": LightningModule,

@@ -6,12 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-try:
+from mot_core._extras import needs
+
+with needs("lightning", "train", "mot sweep trains, which"):
     from lightning import Callback, LightningModule, Trainer
-except ModuleNotFoundError as error:
-    if error.name != "lightning":
-        raise
-    raise ImportError("mot sweep trains, which needs lightning: pip install './packages/mot-core[train]'") from error
 
 
 class ReportTrial(Callback):

@@ -6,16 +6,13 @@ from collections import Counter
 from collections.abc import Iterable
 from os import PathLike
 
+from mot_core._extras import needs
 from mot_core.checkpoints import ImportReport, load_renamed, read_state_dict
 from mot_core.trackers import Tracker
 from mot_core.trackers.record import read_checkpoint
 
-try:
+with needs("lightning", "train", "training"):
     from lightning import LightningModule
-except ModuleNotFoundError as error:
-    if error.name != "lightning":
-        raise
-    raise ImportError("training needs lightning: pip install './packages/mot-core[train]'") from error
 
 CLASS_HEADS = r"detector\.class_heads\..*"
 

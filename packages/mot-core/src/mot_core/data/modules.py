@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 from torch.utils.data import DataLoader, Dataset
 
+from mot_core._extras import needs
 from mot_core.data.augmentation import Augmentation
 from mot_core.data.clips import ClipDataset, FrameDataset
 from mot_core.data.coco import read_coco
@@ -23,12 +24,8 @@ from mot_core.data.synthetic_video import SyntheticVideo
 from mot_core.io import Sequence as VideoSequence
 from mot_core.io import find_sequences
 
-try:
+with needs("lightning", "train", "training"):
     from lightning import LightningDataModule
-except ModuleNotFoundError as error:
-    if error.name != "lightning":
-        raise
-    raise ImportError("training needs lightning: pip install './packages/mot-core[train]'") from error
 
 Stage = Literal["train", "val", "test", "predict"]
 Folders = str | Path | Sequence[str | Path]

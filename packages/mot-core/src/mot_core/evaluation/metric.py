@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from mot_core._extras import needs
 from mot_core.evaluation._inputs import frame_table, ignore_boxes
 from mot_core.evaluation._record import Key, Record, Words, key_of, pack, split, unpack
 from mot_core.evaluation._trackeval import FAMILIES
@@ -17,12 +18,8 @@ from mot_core.evaluation.sequence import check_classes, nothing_counts, prepare_
 from mot_core.io.benchmarks import Benchmark, get_benchmark
 from mot_core.structures import Array
 
-try:
+with needs("torchmetrics", "eval", "scoring while training"):
     from torchmetrics import Metric
-except ModuleNotFoundError as error:
-    if error.name != "torchmetrics":
-        raise
-    raise ImportError("scoring while training needs torchmetrics: pip install './packages/mot-core[eval]'") from error
 
 
 class TrackingMetrics(Metric):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.checkpoint import checkpoint
 
+from mot_core._extras import needs
 from mot_core.batch import ClipBatch
 from mot_core.boxes import cxcywh_to_xyxy
 from mot_core.checkpoints import ImportReport
@@ -24,12 +25,8 @@ from mot_core.structures import ClipOutput, FeaturePyramid, TrackerSpec, Tracks,
 from mot_core.trackers.record import describe, plain, read_tracker
 from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
 
-try:
+with needs("lightning", "train", "a tracker that is trained"):
     from lightning import LightningModule
-except ModuleNotFoundError as error:
-    if error.name != "lightning":
-        raise
-    raise ImportError("trackers that are trained need lightning: pip install './packages/mot-core[train]'") from error
 
 
 class Tracker(LightningModule, ABC):
