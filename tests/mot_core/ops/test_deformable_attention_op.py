@@ -77,6 +77,13 @@ def test_padded_queries_are_zero_and_harmless():
     assert torch.equal(result[:, 3:], torch.zeros_like(result[:, 3:]))
 
 
+def test_softmax_normalises_over_levels_and_points():
+    value, shapes, locations, logits = make(*SHAPES["weird"])
+    weights = logits.exp() / logits.exp().sum((3, 4), keepdim=True)
+    found = deformable_attention(value, shapes, locations, logits, softmax=True)
+    torch.testing.assert_close(found, loop(value, shapes, locations, weights), rtol=1e-12, atol=1e-12)
+
+
 def test_gradients():
     value, shapes, locations, weights = make(2, 2, 2, 2, [(3, 2), (1, 2)], 2)
     inputs = [tensor.requires_grad_() for tensor in (value, locations, weights)]

@@ -88,8 +88,7 @@ class DeformableAttention(nn.Module):
         if padding_mask is not None:
             value = value.masked_fill(padding_mask[..., None], 0)
         offsets = self.sampling_offsets(queries).view(batch, num_queries, self.num_heads, *samples, 2)
-        logits = self.attention_weights(queries).view(batch, num_queries, self.num_heads, math.prod(samples))
-        weights = logits.softmax(-1, torch.promote_types(logits.dtype, torch.float32))
+        logits = self.attention_weights(queries).view(batch, num_queries, self.num_heads, *samples)
 
         references = references.to(torch.promote_types(references.dtype, torch.float32))[:, :, None, :, None]
         if references.shape[-1] == 2:
@@ -101,6 +100,7 @@ class DeformableAttention(nn.Module):
             value.view(batch, value.shape[1], self.num_heads, self.head_dim),
             spatial_shapes,
             locations,
-            weights.view(batch, num_queries, self.num_heads, *samples),
+            logits,
+            softmax=True,
         )
         return self.output_proj(result)

@@ -8,12 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mot_core.ops.choice import use_kernels
+from mot_core.ops.fused import deformable_attention as fused
+
 
 def deformable_attention(
     value: Tensor,
     spatial_shapes: Sequence[tuple[int, int]],
     sampling_locations: Tensor,
     attention_weights: Tensor,
+    *,
+    softmax: bool = False,
 ) -> Tensor:
     """Sums weighted bilinear samples of a feature pyramid, per query and head.
 
@@ -28,6 +33,7 @@ def deformable_attention(
         spatial_shapes: (height, width) of every level in cells; their areas add up to ``S``.
         sampling_locations: ``(B, Q, H, L, P, 2)``, x and y as fractions of the map; ``P`` points on each level.
         attention_weights: ``(B, Q, H, L, P)``; normalised by the caller (a row of zeros gives zeros).
+        softmax: ``attention_weights`` are logits, normalised here over all levels and points.
 
     Returns:
         ``(B, Q, H * D)``, heads in order.
@@ -41,6 +47,33 @@ def deformable_attention(
     2.0
     """
     _check(value, spatial_shapes, sampling_locations, attention_weights)
+    samples = attention_weights.shape[3] * attention_weights.shape[4]
+    if (
+        use_kernels(value)
+        and 0 not in (value.numel(), attention_weights.numel())
+        and fused.fits(value.shape[3], samples)
+        # Atomic additions have no order: the reference knows what to say then.
+        and not torch.are_deterministic_algorithms_enabled()
+    ):
+        shapes = [side for shape in spatial_shapes for side in shape]
+        return fused.forward(value, shapes, sampling_locations, attention_weights, softmax)
+    return reference(value, spatial_shapes, sampling_locations, attention_weights, softmax=softmax)
+
+
+def reference(
+    value: Tensor,
+    spatial_shapes: Sequence[tuple[int, int]],
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    *,
+    softmax: bool = False,
+) -> Tensor:
+    """:func:`deformable_attention` in PyTorch, for valid arguments.
+
+    >>> centre, one = torch.full((1, 1, 1, 1, 1, 2), 0.5), torch.ones(1, 1, 1, 1, 1)
+    >>> reference(torch.tensor([[1.0], [3.0]]).reshape(1, 2, 1, 1), [(1, 2)], centre, one).item()
+    2.0
+    """
     batch, _, heads, channels = value.shape
     queries, points = sampling_locations.shape[1], sampling_locations.shape[4]
     if 0 in (batch, queries, heads, channels, points):  # grid_sample refuses empty tensors; keep the graph alive
@@ -50,6 +83,8 @@ def deformable_attention(
     dtype = torch.promote_types(value.dtype, torch.float32)
     grid = 2 * sampling_locations.to(dtype) - 1
     weights = attention_weights.to(dtype)
+    if softmax:
+        weights = weights.flatten(3).softmax(-1).view(weights.shape)
     result = value.new_zeros((batch * heads, channels, queries), dtype=dtype)
     # Level by level, so that no tensor holds the samples of all levels.
     start = 0

@@ -1,0 +1,36 @@
+"""Launches of every kernel in every variant that trackers use, for the compilation ahead of time."""
+
+from functools import partial
+
+import torch
+
+from mot_core.ops.fused import deformable_attention
+
+PAPER = [(100, 180), (50, 90), (25, 45), (13, 23)]
+SMALL = [(12, 20), (6, 10), (3, 5)]
+HALF, BRAIN, SINGLE, DOUBLE = torch.float16, torch.bfloat16, torch.float32, torch.float64
+NAMES = {HALF: "float16", BRAIN: "bfloat16", SINGLE: "float32", DOUBLE: "float64"}
+
+
+def attend(dtype, shapes, channels, queries, softmax):
+    value = torch.empty(1, sum(h * w for h, w in shapes), 8, channels, dtype=dtype)
+    precise = torch.promote_types(dtype, SINGLE)
+    locations = torch.empty(1, queries, 8, len(shapes), 4, 2, dtype=precise)
+    inputs = value, [side for shape in shapes for side in shape], locations, locations[..., 0].to(dtype), softmax
+    deformable_attention.backward(deformable_attention.forward(*inputs), *inputs)
+
+
+VARIANTS = {
+    f"deformable_attention {NAMES[dtype]} {levels} levels x {channels} channels{' softmax' * softmax}": partial(
+        attend, dtype, shapes, channels, queries, softmax
+    )
+    for dtype, shapes, levels, channels, queries, softmax in [
+        (SINGLE, PAPER, 4, 32, 360, True),
+        (SINGLE, PAPER, 4, 32, 360, False),
+        (BRAIN, PAPER, 4, 32, 360, True),
+        (HALF, PAPER, 4, 32, 360, True),
+        (DOUBLE, PAPER, 4, 32, 360, True),
+        (SINGLE, SMALL, 3, 8, 30, True),
+        (SINGLE, PAPER, 4, 36, 360, True),
+    ]
+}
