@@ -67,8 +67,9 @@ class EMKalmanPlugin(Plugin):
             raise ValueError("EMKalmanPlugin needs a model with a dustbin and without embeddings, which it adds itself")
         self.min_score = min_score
         self.detach_boxes = detach_boxes
-        self.model = model.requires_grad_(False)
-        self.appearance = nn.Parameter(torch.ones(()))
+        self.model = model.requires_grad_(False).train()  # Lightning warns of modules in eval mode
+        # Without a weight it is not trained: one more gradient, even of 0, changes the last bit of the norm of all.
+        self.appearance = nn.Parameter(torch.ones(()), requires_grad=weight > 0)
         self.loss = EMKalmanLoss()
 
     def on_clip_loss(self, clip: ClipOutput, ctx: Context) -> dict[str, Tensor]:
