@@ -3,7 +3,8 @@
     python -I tools/check_installed.py DISTRIBUTION [EXTRA]
 
 `nox -s wheels` runs this for every package, bare and with each of its extras. The rule: every module imports and every
-doctest holds, unless a sentence names the pip command for an extra, and that extra is not installed.
+doctest and the examples of the README hold, unless a sentence names the pip command for an extra, and that extra is
+not installed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from types import ModuleType
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS  # as pytest has them in pyproject.toml
 SENTENCE = re.compile(r"^[^\n]*pip install '?\./packages/[\w-]+\[(?P<extras>[\w,-]+)\]'?[^\n]*$")
 
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+ONLY_BY_EXTRAS = {"lightning"}
+INSTALLERS = {"pip", "setuptools", "wheel"}
+
 
 class Failed(Exception):
     """What is wrong with the package, in a sentence."""
@@ -40,7 +45,9 @@ def main() -> None:
             raise Failed(f"{root}/py.typed is not in the wheel: users' type checkers would ignore our annotations")
 
     modules, waiting = import_all(roots, extras)
+    check_environment(distribution.name, extras)
     check_origins(distribution.name, extras)
+    blocks = run_readme(distribution.metadata["Description"] or "", extras)
     examples, skipped = run_doctests(modules, extras)
     for entry in distribution.entry_points:
         if entry.group == "console_scripts":
@@ -53,7 +60,8 @@ def main() -> None:
     if "mot" in distribution.entry_points.names:
         track_and_score(extras)
     print(
-        f"{'+'.join([distribution.name, *extras])}: {len(modules)} modules, {examples} doctests;",
+        f"{'+'.join([distribution.name, *extras])}: {len(modules)} modules, {examples} doctests,",
+        f"{blocks} examples of the README;",
         f"for want of an extra: modules {waiting or 'none'}, doctests {skipped or 'none'}",
     )
 
@@ -85,8 +93,29 @@ def import_all(roots: list[str], extras: set[str]) -> tuple[list[ModuleType], li
     return modules, waiting
 
 
+def check_environment(package: str, extras: set[str]) -> None:
+    """The environment must hold the package and what it declares, nothing else, and without extras nothing heavy."""
+    allowed = declared_by(package, extras)
+    heavy = ONLY_BY_EXTRAS & allowed
+    if heavy and not extras:
+        raise Failed(f"{package} pulls in {', '.join(sorted(heavy))} without being asked for an extra")
+    installed = {canonical(one.name) for one in metadata.distributions()}
+    if strangers := installed - allowed - INSTALLERS:
+        raise Failed(f"the environment holds {', '.join(sorted(strangers))}, which {package} does not declare")
+
+
 def check_origins(package: str, extras: set[str]) -> None:
     """Everything that is imported by now must come from the package or from what it declares, at any remove."""
+    allowed = declared_by(package, extras)
+    owners = metadata.packages_distributions()
+    for name in list(sys.modules):
+        origins = {canonical(owner) for owner in owners.get(name.partition(".")[0], [])}
+        if origins and not origins & allowed:
+            raise Failed(f"{package} imported {name} of {', '.join(origins)}, which it does not declare")
+
+
+def declared_by(package: str, extras: set[str]) -> set[str]:
+    """The package and what it declares, at any remove, as names of distributions."""
     declared, queue = set(), [(package, frozenset(extras))]
     while queue:
         name, wanted = queue.pop()
@@ -104,12 +133,7 @@ def check_origins(package: str, extras: set[str]) -> None:
                 parts = re.match(r"([\w.-]+)\s*(?:\[([\w,\s-]+)\])?", what.strip())
                 assert parts is not None
                 queue.append((canonical(parts[1]), frozenset(re.findall(r"[\w-]+", parts[2] or ""))))
-    allowed = {canonical(name) for name, _ in declared}
-    owners = metadata.packages_distributions()
-    for name in list(sys.modules):
-        origins = {canonical(owner) for owner in owners.get(name.partition(".")[0], [])}
-        if origins and not origins & allowed:
-            raise Failed(f"{package} imported {name} of {', '.join(origins)}, which it does not declare")
+    return {canonical(name) for name, _ in declared}
 
 
 def canonical(name: str) -> str:
@@ -119,6 +143,18 @@ def canonical(name: str) -> str:
     'types-pyyaml'
     """
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def run_readme(text: str, extras: set[str]) -> int:
+    """Run the Python blocks of the README that the wheel carries, one after the other: how many there were."""
+    namespace: dict[str, object] = {"__name__": "__readme__"}
+    blocks = BLOCK.findall(text)
+    for code in blocks:
+        try:
+            exec(compile(code, "<README>", "exec"), namespace)
+        except ImportError as error:
+            excuse(error, extras)
+    return len(blocks)
 
 
 def run_doctests(modules: list[ModuleType], extras: set[str]) -> tuple[int, list[str]]:

@@ -80,3 +80,23 @@ def test_an_undeclared_import_fails(tool):
     assert "pytest" in sys.modules
     with pytest.raises(tool.Failed, match="which it does not declare"):
         tool.check_origins("einops", set())
+
+
+def test_what_nobody_declared_is_a_stranger(tool):
+    with pytest.raises(tool.Failed, match=r"the environment holds .*pytest.*, which einops does not declare"):
+        tool.check_environment("einops", set())
+
+
+def test_lightning_comes_by_an_extra_alone(tool):
+    assert "lightning" in tool.declared_by("unitrack-loss", {"train"})
+    assert "lightning" not in tool.declared_by("unitrack-loss", set())
+    with pytest.raises(tool.Failed, match="lightning pulls in lightning without being asked for an extra"):
+        tool.check_environment("lightning", set())
+
+
+def test_the_examples_of_the_readme_run_in_one_namespace(tool):
+    assert tool.run_readme("# Title\n\n```python\nx = 1\n```\n\n```python\nassert x == 1\n```\n", set()) == 2
+    with pytest.raises(AssertionError):
+        tool.run_readme("```python\nassert False\n```\n", set())
+    with pytest.raises(ImportError, match="no_such_library"):
+        tool.run_readme("```python\nimport no_such_library\n```\n", set())
