@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 from unitrack_clips import needing_gradient, noisy, perfect, switched, walking
 
 from unitrack_loss import UniTrackLoss, flow, ground_truth_graph
@@ -144,6 +145,20 @@ def test_compiles_as_one_graph():
         torch.testing.assert_close(getattr(fast, name), value, msg=name)
     inputs = [*leaves.values()]
     torch.testing.assert_close(torch.autograd.grad(fast.total, inputs), torch.autograd.grad(plain.total, inputs))
+
+
+@pytest.mark.slow
+def test_the_graph_is_for_any_number_of_detections():
+    """The second size makes it a variable; after that nothing is compiled again."""
+    torch.compiler.reset()
+    graphs, loss = CompileCounter(), UniTrackLoss(window=3)
+    fast = torch.compile(loss, fullgraph=True, backend=graphs)
+    made = []
+    for count, objects in ((4, 3), (7, 8), (12, 5), (30, 9)):
+        clip = noisy(frames=4, count=count, objects=objects, dtype=torch.float32)
+        torch.testing.assert_close(fast(clip).total, loss(clip).total)
+        made.append(graphs.frame_count)
+    assert made == [1, 2, 2, 2]
 
 
 def test_the_linear_form_of_boxes_is_one_graph():
