@@ -1,7 +1,7 @@
 """What the UniTrack loss and its switches do for the transformer of ``examples/unitrack_association``.
 
     python benchmarks/unitrack_association.py --data FOLDER      what is not in the results yet, most important first
-    python benchmarks/unitrack_association.py --table            print the tables
+    python benchmarks/unitrack_association.py --table            print all tables
 
 Every run appends lines to ``results/unitrack_association.jsonl``: a configuration, a seed, the same budget, tested
 on sequences that neither training nor validation has, once per way of use: the one that validation chooses (main
@@ -29,8 +29,9 @@ from unitrack_association.recording import Recording, record
 from unitrack_association.scoring import METRICS, Use, choose, score
 from unitrack_association.train import Config, train
 from unitrack_association.videos import Video, load
+from unitrack_tables import ASSOCIATION as RESULTS
+from unitrack_tables import IOU, read, refresh
 
-RESULTS = Path(__file__).with_name("results") / "unitrack_association.jsonl"
 MEASURED = ("examples/unitrack_association", "packages/unitrack-loss/src", "packages/mot-core/src/mot_core/association")
 FULL = Config(weight=0.1)
 MAIN = {
@@ -55,12 +56,12 @@ ABLATION = {
     "window 8": replace(FULL, settings={"window": 8}),
     "flow of embeddings": replace(FULL, flow="embedding"),
     "flow of boxes": replace(FULL, flow="boxes"),
+    "conservation x 5": replace(FULL, settings={"conservation_weight": 5.0}),
     "weight 0.3": replace(FULL, weight=0.3),
 }
 SEEDS = (0, 1, 2)
 LONGEST = {"train": 300, "val": 150, "test": 150}  # frames of a video, after leaving out
 STRIDES = {"train": (1, 3, 5), "val": (3, 5), "test": (1, 3, 5)}
-IOU = "IoU (ByteTrack)"
 CHOSEN = "chosen on validation"
 FIXED = {form: Use(form, 0.95, 0.7, 0.9) for form in ("sigmoid", "softmax")}
 
@@ -81,6 +82,8 @@ def main(arguments: list[str] | None = None) -> None:
         if options.data is None:
             parser.error("--data is needed, or the environment variable MOT_DATA: the folder of the data pack")
         measure(Path(options.data), options.results, options.seconds)
+    if options.results == RESULTS:
+        refresh()
     print(render(read(options.results)))
 
 
@@ -141,11 +144,6 @@ def append(results: Path, line: Line) -> None:
     """A line at the end."""
     with results.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
-
-
-def read(results: Path) -> list[Line]:
-    """All lines; none where there is no file yet."""
-    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
 
 
 def render(lines: Sequence[Line]) -> str:

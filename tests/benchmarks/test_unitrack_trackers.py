@@ -1,0 +1,120 @@
+import json
+
+import pytest
+import unitrack_tables
+import unitrack_trackers
+
+
+@pytest.fixture
+def command(tmp_path):
+    folders = {"results": "results.jsonl", "output": "runs", "alone": "alone", "learned": "learned.jsonl"}
+    return ["--seed=3", *(f"--{name}={tmp_path / file}" for name, file in folders.items())]
+
+
+def lines(tmp_path):
+    return [json.loads(one) for one in (tmp_path / "results.jsonl").read_text().splitlines()]
+
+
+def test_a_run_with_the_loss(command, tmp_path, capsys):
+    command += ["--tracker=motip", "--variant=UniTrack", "--videos=1", "--", "--trainer.max_steps=2"]
+    command += ["--trainer.max_epochs=-1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=0"]
+    unitrack_trackers.main(command)
+    (line,) = lines(tmp_path)
+    assert unitrack_trackers.CALLBACK in line["command"]
+    assert line["steps"] == 2
+    assert {"edge_flow", "id_accuracy", "same"} <= line["links"].keys() <= unitrack_tables.LINKS.keys()
+    assert all(-1 <= value <= 1 for value in line["links"].values())
+
+
+def test_the_callback_is_all_that_differs_and_nothing_is_done_twice(command, tmp_path, monkeypatch, capsys):
+    ran = []
+    known = {"tracker": "MOTIP", "seed": 3, "scene": {}, "steps": 3000}
+    (tmp_path / "learned.jsonl").write_text(json.dumps(known) + "\n")
+
+    def run(tracker, seed, folder, videos, more):
+        ran.append((tracker, seed, folder.name, tuple(more)))
+        return {"tracker": tracker.upper(), "seed": seed, "scene": {}, "steps": 1}
+
+    monkeypatch.setattr(unitrack_trackers, "run", run)
+    monkeypatch.setattr(unitrack_trackers, "checkpoint", lambda folder: folder)
+    monkeypatch.setattr(unitrack_trackers, "links", lambda tracker, scene, videos: {"same": 1.0})
+    monkeypatch.setattr(unitrack_trackers.Tracker, "from_checkpoint", lambda path: path)
+    for _ in range(2):
+        unitrack_trackers.main(command)
+    with_loss = {name: more for name, more in unitrack_trackers.VARIANTS.items() if more}
+    expected = [("motip", 3, f"motip-{name}-seed3".replace(" ", "_"), more) for name, more in with_loss.items()]
+    expected += [("motr", 3, "motr-seed3", ())]  # learning.py has run the other
+    expected += [("motr", 3, f"motr-{name}-seed3".replace(" ", "_"), more) for name, more in with_loss.items()]
+    assert ran == expected
+    done = lines(tmp_path)
+    assert [line["tracker"] for line in done] == ["MOTIP"] * (1 + len(with_loss)) + ["MOTR"] * (1 + len(with_loss))
+    assert done[0] == {"variant": "alone", **known, "links": {"same": 1.0}}
+
+
+def run(variant, seed, hota, minutes=5.0):
+    scores = dict.fromkeys(unitrack_tables.METRICS, 50.0) | {"HOTA": hota}
+    return {
+        "variant": variant,
+        "tracker": "MOTIP",
+        "seed": seed,
+        "cpu_minutes": minutes,
+        "links": dict.fromkeys(unitrack_tables.LINKS, 0.5),
+        "test": {"recall": 90.0, "trackers": {"MOTIP": scores, "SORT": scores}},
+    }
+
+
+def test_differences_are_taken_seed_by_seed():
+    lines = [run("alone", 0, 40.0), run("alone", 1, 60.0), run("alone", 2, 80.0)]
+    lines += [run("with", 1, 61.1), run("with", 0, 41.0), run("with", 2, 80.9)]
+    text = unitrack_tables.render_trackers(lines)
+    assert "| alone | 3 | 60.0 ± 20.0 | 50.0 ± 0.0 |" in text
+    assert "| *with - alone* | 3 | **+1.0 ± 0.1** | +0.0 ± 0.0 |" in text
+    assert "| with | 3 | 50.0 ± 0.0 |" in text  # of the second table: embeddings
+
+
+@pytest.mark.parametrize(("values", "text"), [([1.0, -1.0, 2.0], "+0.7 ± 1.5"), ([-2.0, -2.1], "**-2.0 ± 0.1**")])
+def test_bold_is_what_is_hardly_chance(values, text):
+    assert unitrack_tables._signed(values) == text
+
+
+def association(name, seed, form, hota):
+    test = {f"{data}/{stride}": {"HOTA": hota, "IDSW": 7.0} for data in ("MOT17", "mean") for stride in (1, 3, 5)}
+    test["mean/1"] = {"HOTA": 0.0, "IDSW": 0.0}  # where every frame is seen, nothing is hard
+    return {"name": name, "seed": seed, "form": form, "test": test}
+
+
+def test_the_ablation_is_against_the_loss_as_it_is():
+    lines = [association("IoU (ByteTrack)", 0, "", 30.0)]
+    for seed in (0, 1):
+        for form, more in (("sigmoid", 0), ("softmax", 2)):
+            lines.append(association("cross-entropy", seed, form, 40.0 + seed + more))
+            lines.append(association("UniTrack", seed, form, 45.0 + seed + more))
+            lines.append(association("window 2", seed, form, 44.0 + 2 * seed + more))
+    lines.append(association("window 3", 0, "sigmoid", 45.0))  # not finished
+    tables = unitrack_tables.tables([], lines)
+    assert "| UniTrack as it is | 2 | 46.5 ± 0.7 | 7.0 ± 0.0 |" in tables["ablation"]
+    assert "| *cross-entropy* | 2 | **-5.0 ± 0.0** |" in tables["ablation"]
+    assert "| *window 2* | 2 | -0.5 ± 0.7 |" in tables["ablation"]
+    assert "window 3" not in tables["ablation"]
+    assert "| *UniTrack - cross-entropy* | 2 | **+5.0 ± 0.0** |" in tables["association"]
+    assert "| *MOT17, one in 3* | 2 | **+5.0 ± 0.0** |" in tables["data sets"]
+
+
+def test_the_page_shows_the_results():
+    text = unitrack_tables.PAGE.read_text(encoding="utf-8")
+    shown = unitrack_tables.tables(
+        unitrack_tables.read(unitrack_tables.TRACKERS), unitrack_tables.read(unitrack_tables.ASSOCIATION)
+    )
+    for name, table in shown.items():
+        assert table in text, f"{name}: python benchmarks/unitrack_trackers.py --table"
+
+
+def test_refresh_leaves_the_words_alone(tmp_path):
+    page, results = tmp_path / "page.md", tmp_path / "none.jsonl"
+    names = list(unitrack_tables.tables([], []))
+    page.write_text("".join(f"about {one}\n<!-- {one}: begin -->\nold\n<!-- {one}: end -->\n" for one in names) + "end")
+    for _ in range(2):
+        unitrack_tables.refresh(page, results, results)
+    text = page.read_text()
+    assert "old" not in text
+    assert [one in text for one in ("about trackers", "about ablation", "end")] == [True] * 3
