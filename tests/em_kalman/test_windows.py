@@ -94,3 +94,5 @@ def test_user_errors(tmp_path):
         WindowBatch(torch.zeros(1, 2, 3, 4), torch.ones(1, 2, 4).bool(), torch.ones(1, 2), torch.ones(1, 2))
     with pytest.raises(ValueError, match="at least one window"):
         WindowBatch.stack([])
+    with pytest.raises(ValueError, match="image_size is missing"):
+        WindowBatch(torch.zeros(1, 2, 3, 4), torch.ones(1, 2, 3).bool(), None, torch.ones(1, 2))

@@ -26,7 +26,7 @@ class WindowBatch:
         gt_ids: ``(B, T, N)`` int64 identities, -1 for none, or None. For metrics only: no loss reads them.
 
     Raises:
-        ValueError: a shape does not fit, or there are fewer than two frames.
+        ValueError: a shape does not fit, the image size is missing, or there are fewer than two frames.
 
     >>> batch = WindowBatch(torch.zeros(1, 3, 5, 4), torch.ones(1, 3, 5).bool(), torch.tensor([[480, 640]]),
     ...     torch.arange(3)[None])
@@ -45,6 +45,8 @@ class WindowBatch:
         boxes = self.boxes_xyxy
         if boxes.ndim != 4 or boxes.shape[-1] != 4:
             raise ValueError(f"boxes_xyxy must have shape (B, T, N, 4), got {tuple(boxes.shape)}")
+        if self.image_size is None:
+            raise ValueError("image_size is missing, which tells the density of clutter: give (B, 2) height and width")
         batch, frames, detections = boxes.shape[:3]
         if frames < 2:
             raise ValueError(f"a window needs at least 2 frames to learn from, got {frames}")
