@@ -1,0 +1,327 @@
+"""Time and memory of the UniTrack loss: alone, beside a plain loop and NT-Xent, and in a training step of MOTR.
+
+    python benchmarks/unitrack_cost.py              # all parts
+    python benchmarks/unitrack_cost.py growth motr  # some of them
+
+CPU seconds of forward and backward on one thread. Each part runs in processes of its own. Writes
+``results/unitrack_cost-<date>.json``, or its parts anew. The loop is the reference of the tests, NT-Xent that of
+pytorch-metric-learning, in an environment of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from math import log
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from environments import PEERS, install, python_of
+from provenance import ROOT, SOURCES, provenance
+
+LOSS = "packages/unitrack-loss/src/unitrack_loss"
+PEER = "metric_learning"
+CHANNELS, RUNS = 256, 7
+# (detections per frame, frames); everything is an object, no slot is empty.
+BY_DETECTIONS = [(10, 5), (30, 5), (100, 5), (300, 5), (1000, 5)]
+BY_FRAMES = [(300, frames) for frames in (2, 3, 4, 5, 6, 8)]
+LOOPED = [(10, 5), (30, 5), (100, 5)]  # more take minutes
+CONTRASTED = [(10, 5), (30, 5), (100, 5), (300, 5)]  # of 1,000, NT-Xent compares 10^9 pairs of pairs
+COMPILED = [(30, 5), (100, 5), (300, 5)]
+# Height and width are a quarter of the paper's: a sixteenth of its pixels, and the same 300 queries.
+MOTR = {
+    "paper, a sixteenth of the pixels": {"size": (200, 360), "objects": 20, "frames": 5, "steps": 2, "small": False},
+    "small": {"size": (96, 160), "objects": 5, "frames": 5, "steps": 20, "small": True},
+}
+# Freed memory goes back to the system at once: else the peak tells of the allocator, not of what was needed.
+EXACT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
+    parser.add_argument("--here", help="measure it in this process and print it; for the script itself")
+    arguments = parser.parse_args()
+    if arguments.here:
+        name, *rest = json.loads(arguments.here)
+        print(json.dumps(MEASURES[name](*rest)))
+        return
+    report: dict[str, Any] = {**provenance(LOSS, f"{SOURCES}/trackers"), "threads": 1, "parts": {}}
+    path = ROOT / "benchmarks/results" / f"unitrack_cost-{report['date'][:10]}.json"
+    if path.is_file():
+        report["parts"] = json.loads(path.read_text())["parts"]
+    for part in arguments.parts:
+        report["parts"][part] = PARTS[part]()
+        print(part, json.dumps(report["parts"][part], indent=1), flush=True)
+        path.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def in_a_process(*what: Any, exact_memory: bool = False, limit: float = 1200) -> Any:
+    """What the measure of this name finds in a fresh process."""
+    command = [sys.executable, "-W", "ignore", __file__, "--here", json.dumps(what)]
+    env = os.environ | {"OMP_NUM_THREADS": "1"} | (EXACT_MEMORY if exact_memory else {})
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=limit)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip())
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def growth() -> dict[str, Any]:
+    """Seconds and memory by detections and by frames, and the exponents with which they grow."""
+    cases = list(dict.fromkeys([*BY_DETECTIONS, *BY_FRAMES]))
+    rows = in_a_process("seconds", cases)
+    memory = in_a_process("memory", cases, exact_memory=True)
+    for row, megabytes in zip(rows, memory, strict=True):
+        row["peak_MB"] = megabytes
+    by_case = {(row["detections"], row["frames"]): row for row in rows}
+
+    def steps(series: Sequence[tuple[int, int]], axis: int, key: str) -> dict[str, float]:
+        return {
+            f"{a[axis]} to {b[axis]}": round(log(by_case[b][key] / by_case[a][key]) / log(b[axis] / a[axis]), 2)
+            for a, b in pairwise(series)
+        }
+
+    ends = [BY_FRAMES[0], BY_FRAMES[-1]]
+    return {
+        "rows": rows,
+        "exponent_of_seconds_in_detections": steps(BY_DETECTIONS, 0, "forward_backward_s"),
+        "exponent_of_memory_in_detections": steps(BY_DETECTIONS[2:], 0, "peak_MB"),
+        "exponent_of_seconds_in_frames": steps(ends, 1, "forward_backward_s"),
+        "exponent_of_memory_in_frames": steps(ends, 1, "peak_MB"),
+    }
+
+
+def loops() -> list[dict[str, Any]]:
+    """The loss beside the loop that the tests compare it with, which has no backward."""
+    return in_a_process("loops", LOOPED)
+
+
+def contrastive() -> dict[str, Any]:
+    """NT-Xent of the same embeddings, between consecutive frames; the loss in turn with it."""
+    failure = install(PEER)
+    if failure is not None:
+        return {"unavailable": failure.splitlines()[-1]}
+    rows = []
+    for detections, frames in CONTRASTED:
+        ours = in_a_process("seconds", [(detections, frames)])[0]["forward_backward_s"]
+        command = [str(python_of(PEER)), str(PEERS / f"{PEER}.py"), str(detections), str(frames), str(CHANNELS)]
+        found = {}
+        for env in ({}, EXACT_MEMORY):  # which makes it slower: seconds are of the first
+            env = os.environ | {"OMP_NUM_THREADS": "1"} | env
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+            found = json.loads(done.stdout.splitlines()[-1]) | {k: v for k, v in found.items() if k == "ntxent_s"}
+        rows.append({"unitrack_s": ours, **found})
+    return {"rows": rows}
+
+
+def motr() -> list[dict[str, Any]]:
+    """A training step of MOTR without and with the loss, and the loss alone on what MOTR found."""
+    rows = []
+    for case in MOTR:
+        without, with_it = (in_a_process("step", case, loss, exact_memory=True) for loss in (False, True))
+        alone = with_it.pop("loss")
+        rows.append({
+            "case": case, **MOTR[case], "without": without, "with": with_it, "loss": alone,
+            "share_of_seconds": round(alone["seconds"] / without["seconds"], 5),
+        })  # fmt: skip
+    for path in sorted((ROOT / "benchmarks/results").glob("trackers-*.json")):
+        recorded = {row["case"]: row for row in json.loads(path.read_text())["results"]}
+        if paper := recorded.get("motr, 5 frames, checkpointing"):
+            rows.append({
+                "case": f"paper, as recorded in {path.name}", "without": {"seconds": paper["cpu_s_per_step"]},
+                "share_of_seconds": round(rows[0]["loss"]["seconds"] / paper["cpu_s_per_step"], 6),
+            })  # fmt: skip
+    return rows
+
+
+def compiled() -> dict[str, Any]:
+    """The loss as one compiled graph, for any number of detections."""
+    return in_a_process("compiled", COMPILED)
+
+
+def measure_seconds(cases: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+    rows = []
+    for detections, frames in cases:
+        step, forward = make_step(detections, frames)
+        step()
+        row = {"detections": detections, "frames": frames, "channels": CHANNELS}
+        rows.append(row | {"forward_s": timed(forward), "forward_backward_s": timed(step)})
+    return rows
+
+
+def measure_memory(cases: Sequence[tuple[int, int]]) -> list[float]:
+    make_step(4, 3)[0]()  # what is loaded on first use
+    return [added_megabytes(make_step(detections, frames)[0]) for detections, frames in cases]
+
+
+def measure_loops(cases: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+    sys.path.insert(0, str(ROOT / "tests/unitrack_loss"))
+    from unitrack_reference import reference
+
+    rows = []
+    for detections, frames in cases:
+        clip = make_clip(detections, frames)
+        step, forward = make_step(detections, frames)
+        step()
+        loop, ours = timed(lambda clip=clip: reference(clip), 1), timed(forward)
+        rows.append({
+            "detections": detections, "frames": frames, "loop_forward_s": loop, "forward_s": ours,
+            "forward_backward_s": timed(step), "speed_up_of_forward": round(loop / ours),
+            "loop_forward_MB": added_megabytes(lambda clip=clip: reference(clip)),
+            "forward_backward_MB": added_megabytes(step),
+        })  # fmt: skip
+    return rows
+
+
+def measure_compiled(cases: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    import torch
+
+    start = time.process_time()
+    rows = []
+    for number, (detections, frames) in enumerate(cases):
+        plain, fast = make_step(detections, frames)[0], make_step(detections, frames, compile_it=True)[0]
+        plain(), fast()
+        if number == 1:  # the second size makes the number of detections a variable; no other compiles again
+            compile_s = round(time.process_time() - start, 1)
+            torch._dynamo.config.error_on_recompile = True
+        rows.append({
+            "detections": detections, "frames": frames, "forward_backward_s": timed(plain), "compiled_s": timed(fast)
+        })  # fmt: skip
+    return {"compile_s": compile_s, "rows": rows}
+
+
+def measure_step(case: str, with_loss: bool) -> dict[str, Any]:
+    """Median CPU seconds of a training step, and the memory that it adds."""
+    import torch
+
+    from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
+    from mot_core.trackers import MOTR as Tracker
+    from mot_core.trackers import DetectorSettings
+    from unitrack_loss import UniTrackLoss, UniTrackPlugin, track_clip
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    plan = MOTR[case]
+    settings = DetectorSettings()
+    if plan["small"]:
+        settings = DetectorSettings(
+            "small", num_queries=30, embed_dim=64, ffn_dim=128, num_levels=3, num_encoder_layers=1, num_decoder_layers=2
+        )
+    model = Tracker(settings, checkpointing=not plan["small"])
+    if with_loss:  # every query is a detection
+        model.attach(UniTrackPlugin(warmup_steps=0, min_score=0.0, report_every=10**6))
+    objects = plan["objects"]
+    video = SyntheticVideo(1, plan["frames"], plan["size"], num_objects=(objects, objects))
+    batch = collate([ClipDataset(video, ClipSampling(plan["frames"]))[0]])
+    optimizer = torch.optim.AdamW(model.parameter_groups(), fused=True)
+
+    def step(number: int) -> None:
+        losses, _ = model.losses(batch, step=number)
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    cpu: list[float] = []
+
+    def steps() -> None:
+        for number in range(plan["steps"]):
+            start = time.process_time()
+            step(number + 1)  # not 0, in which the plug-in looks at gradients
+            cpu.append(time.process_time() - start)
+
+    added = added_megabytes(steps)
+    row: dict[str, Any] = {"seconds": round(median(cpu), 4), "all_seconds": [round(one, 3) for one in cpu]}
+    row["added_MB"] = added
+    if with_loss:
+        _, output = model.losses(batch)
+        found = track_clip(output, min_score=0.0)
+        names = ("boxes_xyxy", "logits", "embed")
+        leaves = {name: getattr(found, name).detach().requires_grad_() for name in names}
+        clip, loss = replace(found, **leaves), UniTrackLoss()
+
+        def alone() -> None:
+            track_clip(output, min_score=0.0)
+            torch.autograd.grad(loss(clip).total, [*leaves.values()])
+
+        alone()
+        row["loss"] = {"seconds": timed(alone), "detections": clip.valid.shape[2], "added_MB": added_megabytes(alone)}
+    return row
+
+
+def make_clip(detections: int, frames: int) -> Any:
+    """Random boxes, identities and embeddings, every slot filled."""
+    sys.path.insert(0, str(ROOT / "tests/unitrack_loss"))
+    import torch
+    from unitrack_clips import noisy
+
+    torch.set_num_threads(1)
+    clip = noisy(1, frames, detections, detections, "boxes", dtype=torch.float32)
+    # The peer draws the same numbers.
+    embed = torch.randn(1, frames, detections, CHANNELS, generator=torch.Generator().manual_seed(0))
+    return replace(clip, embed=embed, valid=torch.ones_like(clip.valid))
+
+
+def make_step(detections: int, frames: int, compile_it: bool = False) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """Forward and backward, and forward alone."""
+    import torch
+
+    from unitrack_loss import UniTrackLoss
+
+    clip = make_clip(detections, frames)
+    leaves = [one.requires_grad_() for one in (clip.boxes_xyxy, clip.logits, clip.embed)]
+    loss = UniTrackLoss()
+    call = torch.compile(loss, fullgraph=True) if compile_it else loss
+    return lambda: torch.autograd.grad(call(clip).total, leaves), lambda: call(clip)
+
+
+def timed(call: Callable[[], object], runs: int = RUNS) -> float:
+    """Median CPU seconds."""
+    seconds = []
+    for _ in range(runs):
+        start = time.process_time()
+        call()
+        seconds.append(time.process_time() - start)
+    return round(median(seconds), 5)
+
+
+def added_megabytes(call: Callable[[], object]) -> float:
+    """How far the resident memory of this process rises above what it is, at most (Linux)."""
+    before = memory("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    call()
+    return round((memory("VmHWM") - before) / 1024, 1)
+
+
+def memory(field: str) -> int:
+    """KiB."""
+    found = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1])
+
+
+PARTS: dict[str, Callable[[], Any]] = {
+    "growth": growth,
+    "loops": loops,
+    "contrastive": contrastive,
+    "motr": motr,
+    "compiled": compiled,
+}
+MEASURES: dict[str, Callable[..., Any]] = {
+    "seconds": measure_seconds,
+    "memory": measure_memory,
+    "loops": measure_loops,
+    "compiled": measure_compiled,
+    "step": measure_step,
+}
+
+if __name__ == "__main__":
+    main()
