@@ -1,7 +1,11 @@
 """``mot fit`` from detections alone: the checkpoint tracks, a training resumes exactly, and mistakes are told."""
 
+import os
 import shutil
+import subprocess
+import sys
 from contextlib import suppress
+from pathlib import Path
 
 import lightning
 import pytest
@@ -178,6 +182,21 @@ def test_workers_and_processes_change_no_window():
     assert not torch.equal(next(iter(first)).boxes_xyxy[0, 0], batches(one)[0][0, 0])
     singles = [window.frames[0, 0].item() for window in SyntheticDetectionDataModule(**options).val_dataloader()]
     assert singles == []  # 6 frames are no window
+
+
+@pytest.mark.slow
+def test_two_processes_learn_the_same(tmp_path):
+    """Each from its half of the windows; what one of them leaves unused stops neither."""
+    script = Path(__file__).with_name("two_process_detections.py")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), str(tmp_path)]
+    done = subprocess.run(command, timeout=600, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert first["windows"] != second["windows"]
+    assert_same(first["weights"], second["weights"])
+    assert first["metrics"] == second["metrics"]
+    assert first["metrics"]["val/nll_per_det"] > 0
 
 
 def test_validation_is_on_the_last_frames(clean):

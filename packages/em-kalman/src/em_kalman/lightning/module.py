@@ -83,7 +83,8 @@ class EMKalmanModule(LightningModule):
         values = step_values(self.model, self.loss, batch, self.stage, self.schedule)
         self._log_all("train", values, batch)
         self._unexplained.append(values["unexplained"])
-        return values["loss"]
+        # The first stage leaves the dustbin out, but distributed training wants a gradient of everything.
+        return values["loss"] + 0 * sum(parameter.sum() for parameter in self.model.parameters())
 
     def on_train_epoch_end(self) -> None:
         """After the warm-up places the dustbin, and begins anew with another learning rate; then watches.
