@@ -126,7 +126,8 @@ def test_dustbin_leaves_a_share_of_nine_tenths_to_the_pair_at_the_quantile():
 
 def test_user_errors():
     model = NeuralKalmanFilter(learn_noise=True)
-    with pytest.raises(ValueError, match="smoothed would let the noise vanish"):
-        fit(model, few_windows(), objective="smoothed")
+    for objective in ("smoothed", "em"):
+        with pytest.raises(ValueError, match=f"needs the objective predictive, got {objective}"):
+            fit(model, few_windows(), objective=objective)
     with pytest.raises(ValueError, match="no windows"):
         fit(NeuralKalmanFilter(), WindowSampler([]))
