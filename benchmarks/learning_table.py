@@ -46,7 +46,8 @@ def _tracker(name: str, lines: Sequence[Line]) -> list[str]:
     seeds = f"seed{'s' if len(lines) > 1 else ''} {', '.join(str(line['seed']) for line in lines)}"
     tests = [line["test"] for line in lines]
     machine = first["machine"]
-    commits = " and ".join(sorted({f"{line['date'][:10]} at commit {line['commit']}" for line in lines}))
+    dates = " and ".join(sorted({line["date"][:10] for line in lines}))
+    commits = ", ".join(sorted({line["commit"] for line in lines}))
     rows = []
     for tracker in tests[0]["trackers"]:
         scores = [test["trackers"][tracker] for test in tests]
@@ -59,7 +60,7 @@ def _tracker(name: str, lines: Sequence[Line]) -> list[str]:
         f"### {name}",
         f"{first['parameters'] / 1e6:.2f} million parameters, {seeds}: {first['steps']:,} steps in "
         f"{_spread([line['cpu_minutes'] for line in lines])} minutes on one core ({machine['cpu']}, "
-        f"{machine['system']}; {commits}). The videos show every {first['scene']['frame_step']}th frame. Detections at "
+        f"{machine['system']}; {dates} at {commits}). The videos show every {first['scene']['frame_step']}th frame. Detections at "
         f"IoU 0.5: recall {recall}, precision {_spread([test['precision'] for test in tests])} %.",
         _markdown(("on its detections", *METRICS), rows),
     ]
