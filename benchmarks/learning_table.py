@@ -60,8 +60,9 @@ def _tracker(name: str, lines: Sequence[Line]) -> list[str]:
         f"### {name}",
         f"{first['parameters'] / 1e6:.2f} million parameters, {seeds}: {first['steps']:,} steps in "
         f"{_spread([line['cpu_minutes'] for line in lines])} minutes on one core ({machine['cpu']}, "
-        f"{machine['system']}; {dates} at {commits}). The videos show every {first['scene']['frame_step']}th frame. Detections at "
-        f"IoU 0.5: recall {recall}, precision {_spread([test['precision'] for test in tests])} %.",
+        f"{machine['system']}; {dates} at commit {commits}). The videos show every "
+        f"{first['scene']['frame_step']}th frame. Detections at IoU 0.5: recall {recall}, "
+        f"precision {_spread([test['precision'] for test in tests])} %.",
         _markdown(("on its detections", *METRICS), rows),
     ]
 
