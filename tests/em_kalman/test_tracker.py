@@ -3,9 +3,19 @@ import pytest
 import torch
 from em_kalman_scenes import near_is_same
 
-from em_kalman import MotionModel, NeuralKalmanFilter, OnlineAssociator, load_model, save_model
+from em_kalman import (
+    MotionModel,
+    NeuralKalmanFilter,
+    OnlineAssociator,
+    load_model,
+    pairwise_box_features,
+    save_model,
+)
+from em_kalman.matching import FrameAssociation
+from mot_core.association.assignment import assign
 from mot_core.cli import main
 from mot_core.io import make_scene, read_mot
+from mot_core.ops import sinkhorn
 
 
 def boxes(*lefts):
@@ -18,18 +28,30 @@ def test_births_gaps_deaths_and_identities():
     assert tracker.update(boxes(302, 3), np.ones(2)).ids.tolist() == [1, 2]
     tracks = tracker.update(boxes(304), np.ones(1))
     assert (tracks.ids.tolist(), tracks.detection_index.tolist()) == ([2], [0])
-    assert tracks.boxes_xyxy.tolist() == boxes(304).tolist()  # boxes are those detected
+    assert 303 < tracks.boxes_xyxy[0, 0] < 304  # filtered: it went on by less than 2 pixels so far
     assert tracker.update(boxes(6, 306), np.ones(2)).ids.tolist() == [1, 2]  # back after a gap
     for _ in range(3):
         assert len(tracker.update(boxes(), np.ones(0))) == 0
-    assert tracker.update(boxes(6), np.ones(1)).ids.tolist() == [3]
+    assert len(tracker.update(boxes(6), np.ones(1))) == 0  # new: it needs a second detection
+    assert tracker.update(boxes(7), np.ones(1)).ids.tolist() == [3]
     tracker.reset()
     assert tracker.update(boxes(6), np.ones(1)).ids.tolist() == [1]
+
+
+def test_a_new_track_that_misses_a_detection_is_dropped():
+    for min_hits, ids in ((0, [2]), (1, []), (2, [])):
+        tracker = OnlineAssociator(model=near_is_same(), min_hits=min_hits)
+        tracker.update(boxes(0), np.ones(1))
+        assert tracker.update(boxes(0, 300), np.ones(2)).ids.tolist() == [1, *ids]
+        assert tracker.update(boxes(0), np.ones(1)).ids.tolist() == [1]
+        seen = [tracker.update(boxes(0, 300), np.ones(2)).ids.tolist()[1:] for _ in range(3)]
+        assert seen == [[[2]] * 3, [[], [3], [3]], [[], [], [3]]][min_hits]
 
 
 def test_a_far_detection_is_a_new_track():
     tracker = OnlineAssociator(model=near_is_same())
     tracker.update(boxes(0), np.ones(1))
+    assert len(tracker.update(boxes(30), np.ones(1))) == 0
     assert tracker.update(boxes(30), np.ones(1)).ids.tolist() == [2]
 
 
@@ -42,8 +64,53 @@ def test_velocity_carries_over_gaps():
     assert tracker.update(boxes(56), np.ones(1)).ids.tolist() == [1]
 
 
+def test_the_longer_the_time_the_farther_an_object_may_be():
+    def found(seconds, distance):
+        tracker = OnlineAssociator(model=near_is_same())
+        for frame in range(8):  # it stands
+            tracker.update(boxes(0), np.ones(1), timestamp=frame / 30)
+        return len(tracker.update(boxes(distance), np.ones(1), timestamp=7 / 30 + seconds)) == 1
+
+    assert [found(1 / 30, distance) for distance in (0, 9, 11, 12)] == [True, True, False, False]
+    assert [found(1 / 3, distance) for distance in (0, 9, 11, 12)] == [True, True, True, True]
+    assert not found(1 / 3, 300)
+
+
+def test_a_sure_track_takes_the_detection_from_an_unsure_one():
+    """At the same distance, as one place of few is likelier than one of many."""
+    tracker = OnlineAssociator(model=near_is_same())
+    for frame in range(9):
+        tracker.update(boxes(0, 10) if frame < 4 else boxes(10), np.ones(2 if frame < 4 else 1))
+    assert tracker.update(boxes(5), np.ones(1)).ids.tolist() == [2]
+
+
+def test_scores_are_those_of_the_network():
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    for inclusive in (True, False):
+        model = NeuralKalmanFilter(inclusive=inclusive)
+        corner = rng.uniform(0, 100, (2, 7))
+        given = np.concatenate([corner, corner + rng.uniform(1, 60, (2, 7))])
+        earlier, later = given[:, :4], given[:, 4:]
+        found = FrameAssociation(model).scores(earlier[:, :, None], later[:, None])
+        first, second = torch.tensor(earlier.T).float(), torch.tensor(later.T).float()
+        expected = model.network(pairwise_box_features(first, second, inclusive=inclusive))
+        np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-5)
+
+
+def test_the_matching_is_the_limit_of_the_plan():
+    """Sinkhorn with the dustbin of the model, at a temperature near 0."""
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        scores, dustbin = rng.normal(size=(5, 4)), torch.tensor(0.3)
+        plan = sinkhorn(torch.tensor(scores), dustbin=dustbin, temperature=0.005, num_iters=1000)[:-1, :-1].exp()
+        best = assign(-scores, -dustbin.item())
+        gain = scores - dustbin.item()
+        assert (plan.numpy() * gain).sum() == pytest.approx(gain[best].sum(), abs=0.01)
+
+
 def test_classes_never_mix_and_weak_detections_are_ignored():
-    tracker = OnlineAssociator(model=near_is_same(), min_score=0.3)
+    tracker = OnlineAssociator(model=near_is_same(), min_score=0.3, min_hits=0)
     tracker.update(boxes(0), [0.9], [0])
     assert tracker.update(boxes(1), [0.9], [1]).ids.tolist() == [2]
     assert len(tracker.update(boxes(500), [0.2])) == 0
@@ -113,5 +180,9 @@ def test_user_errors(tmp_path):
     torch.save({"format": "em_kalman", "version": 7}, tmp_path / "newer.pt")
     with pytest.raises(ValueError, match="is of version 7"):
         load_model(tmp_path / "newer.pt")
+    with pytest.raises(ValueError, match="without embeddings"):
+        OnlineAssociator(model=NeuralKalmanFilter(embeddings=True))
     with pytest.raises(ValueError, match="max_age must be 0 or more"):
         OnlineAssociator(model=near_is_same(), max_age=-1)
+    with pytest.raises(ValueError, match="min_hits must be 0 or more"):
+        OnlineAssociator(model=near_is_same(), min_hits=-1)
