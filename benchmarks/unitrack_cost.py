@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime, timezone
 from itertools import pairwise
 from math import log
 from pathlib import Path
@@ -55,13 +56,12 @@ def main() -> None:
         name, *rest = json.loads(arguments.here)
         print(json.dumps(MEASURES[name](*rest)))
         return
-    report: dict[str, Any] = {**provenance(LOSS, f"{SOURCES}/trackers"), "threads": 1, "parts": {}}
-    path = ROOT / "benchmarks/results" / f"unitrack_cost-{report['date'][:10]}.json"
-    if path.is_file():
-        report["parts"] = json.loads(path.read_text())["parts"]
+    path = ROOT / "benchmarks/results" / f"unitrack_cost-{datetime.now(timezone.utc):%Y-%m-%d}.json"
+    report: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"threads": 1, "runs": RUNS}
     for part in arguments.parts:
-        report["parts"][part] = PARTS[part]()
-        print(part, json.dumps(report["parts"][part], indent=1), flush=True)
+        where = provenance(LOSS, f"{SOURCES}/trackers")
+        report[part] = {**where, "found": PARTS[part]()}
+        print(part, json.dumps(report[part], indent=1), flush=True)
         path.write_text(json.dumps(report, indent=1) + "\n")
 
 
