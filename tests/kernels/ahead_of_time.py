@@ -18,7 +18,7 @@ TYPES = {
     torch.bfloat16: "*bf16",
     torch.float32: "*fp32",
     torch.float64: "*fp64",
-    torch.bool: "*i1",
+    torch.uint8: "*u8",
     torch.int64: "*i64",
 }
 

@@ -4,7 +4,7 @@ from functools import partial
 
 import torch
 
-from mot_core.ops.fused import deformable_attention
+from mot_core.ops.fused import deformable_attention, sinkhorn
 
 PAPER = [(100, 180), (50, 90), (25, 45), (13, 23)]
 SMALL = [(12, 20), (6, 10), (3, 5)]
@@ -20,6 +20,15 @@ def attend(dtype, shapes, channels, queries, softmax):
     deformable_attention.backward(deformable_attention.forward(*inputs), *inputs)
 
 
+def normalise(dtype, size, dustbin, masks):
+    logits = torch.empty(32, size, size, dtype=dtype)
+    place = torch.empty(32, dtype=torch.promote_types(dtype, SINGLE)) if dustbin else None
+    mask = torch.empty(32, size, dtype=torch.bool) if masks else None
+    inputs = logits, place, mask, mask, 20
+    plan, *potentials = sinkhorn.forward(*inputs)
+    sinkhorn.backward(plan, *potentials, *inputs)
+
+
 VARIANTS = {
     f"deformable_attention {NAMES[dtype]} {levels} levels x {channels} channels{' softmax' * softmax}": partial(
         attend, dtype, shapes, channels, queries, softmax
@@ -32,5 +41,16 @@ VARIANTS = {
         (DOUBLE, PAPER, 4, 32, 360, True),
         (SINGLE, SMALL, 3, 8, 30, True),
         (SINGLE, PAPER, 4, 36, 360, True),
+    ]
+} | {
+    f"sinkhorn {NAMES[dtype]} {size}{' dustbin' * dustbin}{' masks' * masks}": partial(
+        normalise, dtype, size, dustbin, masks
+    )
+    for dtype, size, dustbin, masks in [
+        (SINGLE, 100, False, False),
+        (SINGLE, 100, True, True),
+        (SINGLE, 16, True, True),
+        (BRAIN, 100, True, False),
+        (DOUBLE, 64, False, True),
     ]
 }

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mot_core.ops.choice import use_kernels
+from mot_core.ops.fused import sinkhorn as fused
+
 NOTHING = -1e9  # a logit; -inf in a whole row would make the gradient NaN
 
 
@@ -61,6 +64,32 @@ def sinkhorn(
         raise ValueError(f"last must be row or column, backward unrolled or implicit, got {last!r} and {backward!r}")
     if logits.ndim < 2:
         raise ValueError(f"logits must have shape (..., M, N), got {tuple(logits.shape)}")
+    _check(logits, dustbin, row_mask, column_mask)
+    size = [length + (dustbin is not None) for length in logits.shape[-2:]]
+    fitting = backward == "unrolled" and tolerance is None and fused.fits(*size)
+    if use_kernels(logits) and logits.numel() and fitting:
+        return _fused(logits, num_iters, temperature, dustbin, row_mask, column_mask, last)
+    options = (num_iters, last, tolerance)
+    return reference(logits, temperature, dustbin, row_mask, column_mask, *options, backward=backward)
+
+
+def reference(
+    logits: Tensor,
+    temperature: float,
+    dustbin: Tensor | None,
+    row_mask: Tensor | None,
+    column_mask: Tensor | None,
+    num_iters: int,
+    last: str,
+    tolerance: float | None = None,
+    backward: str = "unrolled",
+) -> Tensor:
+    """:func:`sinkhorn` in PyTorch, for valid arguments.
+
+    >>> reference(torch.zeros(2, 2), 1.0, None, None, None, 1, "row").exp()
+    tensor([[0.5000, 0.5000],
+            [0.5000, 0.5000]])
+    """
     scores, log_rows, log_columns = _problem(logits, temperature, dustbin, row_mask, column_mask)
     if not scores.numel():
         return scores
@@ -73,21 +102,48 @@ def sinkhorn(
     return result.masked_fill(~live, NOTHING)
 
 
+def _check(logits: Tensor, dustbin: Tensor | None, row_mask: Tensor | None, column_mask: Tensor | None) -> None:
+    *batch, rows, columns = logits.shape
+    for name, mask, size in (("row_mask", row_mask, rows), ("column_mask", column_mask, columns)):
+        if mask is not None and tuple(mask.shape) != (*batch, size):
+            raise ValueError(f"{name} must have shape {(*batch, size)}, got {tuple(mask.shape)}")
+    if dustbin is not None and dustbin.numel() != 1:
+        raise ValueError(f"dustbin must be a tensor with one number, got shape {tuple(dustbin.shape)}")
+
+
+def _fused(
+    logits: Tensor,
+    num_iters: int,
+    temperature: float,
+    dustbin: Tensor | None,
+    row_mask: Tensor | None,
+    column_mask: Tensor | None,
+    last: str,
+) -> Tensor:
+    """All iterations in one kernel, which knows one batch dimension and scales columns last."""
+    scores = logits if temperature == 1 else logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+    if last == "row":
+        scores, row_mask, column_mask = scores.transpose(-1, -2), column_mask, row_mask
+    scores = scores.reshape(-1, *scores.shape[-2:])
+    masks = (None if mask is None else mask.bool().reshape(-1, mask.shape[-1]) for mask in (row_mask, column_mask))
+    if dustbin is not None:
+        dtype = torch.promote_types(scores.dtype, torch.float32)
+        dustbin = dustbin.to(scores.device, dtype).reshape(1).expand(len(scores)) / temperature
+    plan: Tensor = fused.forward(scores, dustbin, *masks, num_iters)[0]
+    plan = plan if last == "column" else plan.transpose(-1, -2)
+    return plan.reshape(*logits.shape[:-2], *plan.shape[-2:])
+
+
 def _problem(
     logits: Tensor, temperature: float, dustbin: Tensor | None, row_mask: Tensor | None, column_mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Logits with dustbin and masks, and the logarithms of the wanted sums of rows and columns."""
     scores = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
     *batch, rows, columns = scores.shape
-    for name, mask, size in (("row_mask", row_mask, rows), ("column_mask", column_mask, columns)):
-        if mask is not None and tuple(mask.shape) != (*batch, size):
-            raise ValueError(f"{name} must have shape {(*batch, size)}, got {tuple(mask.shape)}")
     row_mask = scores.new_ones((*batch, rows), dtype=torch.bool) if row_mask is None else row_mask.bool()
     column_mask = scores.new_ones((*batch, columns), dtype=torch.bool) if column_mask is None else column_mask.bool()
     row_sums, column_sums = row_mask.to(scores.dtype), column_mask.to(scores.dtype)
     if dustbin is not None:
-        if dustbin.numel() != 1:
-            raise ValueError(f"dustbin must be a tensor with one number, got shape {tuple(dustbin.shape)}")
         bin_score = dustbin.to(scores.dtype).reshape(()) / temperature
         scores = torch.cat([scores, bin_score.expand(*batch, rows, 1)], -1)
         scores = torch.cat([scores, bin_score.expand(*batch, 1, columns + 1)], -2)
