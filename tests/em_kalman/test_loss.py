@@ -8,6 +8,7 @@ import torch
 from em_kalman_windows import F64, make_window, output_for, true_assoc
 
 from em_kalman import EMKalmanLoss, MotionModel, NeuralKalmanFilter, WindowBatch, frame_loglik
+from mot_core.ops import rts_smoother
 
 OBJECTIVES = ("predictive", "smoothed", "filtered", "published", "em")
 
@@ -131,6 +132,24 @@ def test_gradcheck(objective, dustbin):
     batch = make_window(frames=3, objects=2, speed=1)
     network = model(dustbin=True, learn_noise=True) if dustbin else square(learn_noise=True)
     loss = EMKalmanLoss(objective)
+
+    def value(features, log_noise):
+        network.features = lambda _: features
+        network._parameters["log_noise"] = log_noise
+        return loss(network(batch), batch)["loss"]
+
+    features = network.features(batch).requires_grad_()
+    log_noise = network.log_noise.detach().clone().requires_grad_()
+    assert torch.autograd.gradcheck(value, (features, log_noise), atol=1e-4)
+
+
+@pytest.mark.parametrize("dustbin", [False, True])
+def test_gradcheck_of_em_with_its_moments_held(dustbin, monkeypatch):
+    batch = make_window(frames=3, objects=2, speed=1)
+    network = model(learn_noise=True) if dustbin else square(learn_noise=True)
+    held = rts_smoother(network(batch).filter)
+    monkeypatch.setattr("em_kalman.objectives.rts_smoother", lambda result: held)
+    loss = EMKalmanLoss("em")
 
     def value(features, log_noise):
         network.features = lambda _: features

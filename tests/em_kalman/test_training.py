@@ -33,26 +33,34 @@ def learn(seed, speed, q):
     history = fit(model, windows, seed=seed)
     assert history[-1]["unexplained"] < 0.25  # with 10% misses and half a false box per frame
     after = track(lambda: OnlineAssociator(model=model), test)
-    sort = track(lambda: Sort(score_threshold=0.5, max_age=5, min_hits=0), test)
+    sort = track(lambda: Sort(score_threshold=0.5, max_age=5, min_hits=1), test)
     return before, after, sort
 
 
 def test_learns_to_track_without_labels():
-    before, after, sort = learn(seed=1, speed=6, q=0.02**2)  # 0.8 -> 90.1 (seeds 0 to 3), SORT 88.8
+    """Of the detections 10% are missing; who gives all others their identity and drops false boxes has 94.7."""
+    before, after, sort = learn(seed=1, speed=6, q=0.02**2)  # 94.4, SORT 91.4
     assert before < 5
-    assert after > 88
+    assert after > 92
     assert after > sort
 
 
 def test_learns_fast_objects_where_overlap_fails():
-    before, after, sort = learn(seed=1, speed=15, q=0.1**2)  # 0.8 -> 84, SORT 60
+    before, after, sort = learn(seed=1, speed=15, q=0.1**2)  # 91 to 94, SORT 67
     assert before < 5
-    assert after > 80
-    assert after > sort + 10
+    assert after > 88
+    assert after > sort + 15
 
 
 def few_windows():
     return WindowSampler([make_scene(0, 6)[1]], stride=10)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_seed_collapses(seed):
+    torch.manual_seed(seed)
+    history = fit(NeuralKalmanFilter(), few_windows(), Schedule(min_steps=40), seed=seed)
+    assert history[-1]["unexplained"] < 0.3  # raises above 0.7
 
 
 def test_a_collapse_is_told():

@@ -144,12 +144,13 @@ class NeuralKalmanFilter(nn.Module):
                 are not finite.
         """
         valid = batch.valid
-        if self.dustbin is None:
+        if self.dustbin is None and not torch.compiler.is_compiling():
             _check_counts(batch)
         logits = self.network(self.features(batch))
         if extra_logits is not None:
             logits = logits + extra_logits
-        if not logits.isfinite().all():
+        # A compiled graph cannot look at values.
+        if not torch.compiler.is_compiling() and not logits.isfinite().all():
             raise ValueError("the logits of the association network are not finite: look for boxes that are not")
         plan = sinkhorn(
             logits,
