@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from mot_core.ops import joint_kalman
+from mot_core.ops.choice import use_kernels
+from mot_core.ops.fused import kalman as fused
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -102,6 +104,9 @@ def kalman_filter(
     dtype = torch.promote_types(points.dtype, torch.float32)
     points, assoc, initial = points.to(dtype), assoc.to(dtype), initial.to(dtype)
     noise = process_noise.to(dtype), measurement_noise.to(dtype), initial_variance.to(dtype)
+    fits = layout == "decoupled" and assoc.numel() and 0 < points.shape[-1] <= fused.COORDINATES
+    if use_kernels(points) and fits:
+        return FilterResult(*fused.forward(points, assoc, mask, initial, *noise, float(dt), first_update), dt)
     if mask is not None:
         assoc = assoc.masked_fill(~mask[:, :, None], 0)
         points = points.masked_fill(~mask[..., None], 0)
@@ -133,16 +138,23 @@ def rts_smoother(result: FilterResult) -> SmootherResult:
             step = torch.kron(step, torch.eye(objects, dtype=mean.dtype, device=mean.device))
         factor = joint_kalman.cholesky(result.predicted_cov[:, 1:])
         gains = torch.cholesky_solve(step @ result.cov[:, :-1], factor).transpose(-1, -2)
-        means, covs = [mean[:, -1]], [result.cov[:, -1]]
+        # Mean and covariance side by side: fewer and larger operations, which small windows spend their time on.
+        after, before = (torch.cat(pair, -1) for pair in ((mean, result.cov), (predicted, result.predicted_cov)))
+        states, begun, steps = after.unbind(1), before.unbind(1), gains.unbind(1)
+        last = states[-1]
+        found = [last]
         for frame in range(frames - 2, -1, -1):
-            gain = gains[:, frame]
-            means.append(mean[:, frame] + gain @ (means[-1] - predicted[:, frame + 1]))
-            change = gain @ (covs[-1] - result.predicted_cov[:, frame + 1]) @ gain.transpose(-1, -2)
-            covs.append(result.cov[:, frame] + (change + change.transpose(-1, -2)) / 2)
-    smoothed = torch.stack(means[::-1], 1)
+            gain = steps[frame]
+            change = gain @ (last - begun[frame + 1])
+            spread = change[..., coordinates:] @ gain.transpose(-1, -2)
+            last = states[frame] + torch.cat([change[..., :coordinates], spread], -1)
+            found.append(last)
+        both = torch.stack(found[::-1], 1)
+        smoothed, cov = both[..., :coordinates], both[..., coordinates:]
+        cov = (cov + cov.transpose(-1, -2)) / 2
     if joint:
         smoothed = smoothed.view(batch, frames, size, objects, coordinates).transpose(2, 3)
-    return SmootherResult(smoothed, torch.stack(covs[::-1], 1))
+    return SmootherResult(smoothed, cov)
 
 
 def observation_loglik(
@@ -218,24 +230,25 @@ def _run_decoupled(
     moving = process_noise.shape[-1] == 2
     position, velocity, r = initial, torch.zeros_like(initial), measurement_noise
     a, b, c = initial_variance[..., 0], torch.zeros_like(r), initial_variance[..., -1]
-    mass = assoc.sum(-1)
-    sums = assoc @ points
+    masses, sums = assoc.sum(-1).unbind(1), (assoc @ points).unbind(1)
+    noise = process_noise.unbind(-1)
     after, before = [], []
-    for frame in range(points.shape[1]):
+    for frame, (share, total) in enumerate(zip(masses, sums, strict=True)):
         if frame:
             if moving:
                 position = position + dt * velocity
-                a, b, c = a + 2 * dt * b + dt * dt * c, b + dt * c, c + process_noise[..., 1]
-            a = a + process_noise[..., 0]
+                moved = b + dt * c
+                a, b, c = a + dt * (b + moved), moved, c + noise[1]
+            a = a + noise[0]
         before.append((position, velocity, a, b, c))
         if frame or first_update:
-            share = mass[:, frame]
             scale = share * a + r
-            residual = sums[:, frame] - share[..., None] * position
-            position = position + (a / scale)[..., None] * residual
-            velocity = velocity + (b / scale)[..., None] * residual
+            residual = total - share[..., None] * position
+            near, far = a / scale, b / scale
+            position = position + near[..., None] * residual
+            velocity = velocity + far[..., None] * residual
             # a r / (s a + r) is a - s a^2 / (s a + r) without a difference of near numbers.
-            a, b, c = a * r / scale, b * r / scale, c - share * b * b / scale
+            a, b, c = near * r, far * r, c - share * b * far
         after.append((position, velocity, a, b, c))
     return *_moments(after, moving), *_moments(before, moving)
 
