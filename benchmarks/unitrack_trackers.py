@@ -5,10 +5,9 @@
     python benchmarks/unitrack_trackers.py --table                        write the tables of docs/unitrack_results.md
     python benchmarks/unitrack_trackers.py --pictures docs/images         draw the flow of one clip, with and without
 
-Each run is the command of ``learning.py`` with the same seed, and ``--trainer.callbacks+=UniTrackCallback`` is all that
-is added to it. The runs without the loss are those of ``results/learning.jsonl``, whose checkpoints must be in
-``--alone``, or are made here. Beside the tracks, every network is asked how alike its embeddings of one object are.
-A run that was interrupted goes on where it stopped.
+Each run is the command of ``learning.py`` with the same seed (MOTR for five epochs, not seven), and
+``--trainer.callbacks+=UniTrackCallback`` is all that is added to it. Beside the tracks, every network is asked how
+alike its embeddings of one object are. A run that was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ from typing import Any
 
 import torch
 from learning import SCENE, TEST, TRACKERS, checkpoint, run
-from learning_table import RESULTS as LEARNED
 from learning_table import read as read_learned
 from provenance import ROOT
 from unitrack_tables import LINKS, read, refresh
@@ -40,6 +38,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "UniTrack": (*GATED, "--trainer.callbacks.gate_confidence=false"),
     "UniTrack gated": GATED,
 }
+MORE = {"motip": (), "motr": ("--trainer.max_epochs=5", "--model.init_args.optimizer.milestones=[4]")}
 SEEDS = (0, 1, 2)
 CLIP = 6  # frames in which links are looked at
 DRAWN = 0  # the clip of the pictures
@@ -51,9 +50,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tracker", choices=TRACKERS, help="which; default: all")
     parser.add_argument("--seed", type=int, help="of weights and videos; default: 0, 1 and 2")
     parser.add_argument("--variant", choices=VARIANTS, help="which; default: all")
-    parser.add_argument("--alone", type=Path, default=ROOT / "runs" / "learning", help="checkpoints of learning.py")
+    parser.add_argument(
+        "--alone", type=Path, default=ROOT / "runs" / "learning", help="with --learned: its checkpoints"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "unitrack", help="folder for checkpoints")
-    parser.add_argument("--learned", type=Path, default=LEARNED, help="results of learning.py, for the runs without")
+    parser.add_argument("--learned", type=Path, help="results of learning.py: its runs are not made again")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file that gets a line for each run")
     parser.add_argument("--videos", type=int, default=TEST["num_val_videos"], help="to test on")
     parser.add_argument("--table", action="store_true", help="only write the tables anew")
@@ -74,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def where(tracker: str, seed: int, variant: str, options: argparse.Namespace) -> Path:
     """The folder of a run."""
-    if variant == "alone":
+    if variant == "alone" and options.learned is not None:
         return Path(options.alone, f"{tracker}-seed{seed}")
     return Path(options.output, f"{tracker}-{variant}-seed{seed}".replace(" ", "_"))
 
@@ -85,11 +86,11 @@ def measure(tracker: str, seed: int, variant: str, options: argparse.Namespace) 
     if (TRACKERS[tracker], seed, variant) in done:
         return
     folder, line = where(tracker, seed, variant, options), None
-    if variant == "alone":
-        before = read_learned(options.learned) if options.learned.exists() else []
+    if variant == "alone" and options.learned is not None:
+        before = read_learned(options.learned)
         line = next((dict(one) for one in before if (one["tracker"], one["seed"]) == (TRACKERS[tracker], seed)), None)
     if line is None or checkpoint(folder) is None:
-        line = run(tracker, seed, folder, options.videos, [*VARIANTS[variant], *options.more])
+        line = run(tracker, seed, folder, options.videos, [*MORE[tracker], *VARIANTS[variant], *options.more])
     last = checkpoint(folder)
     assert last is not None, "a training leaves a checkpoint"
     line = {"variant": variant, **line, "links": links(Tracker.from_checkpoint(last), line["scene"], options.videos)}
