@@ -34,16 +34,19 @@ class Source:
         detections: names of the files.
         half: only the second half of every sequence.
         sure: score from which a detection counts; None where scores are no probabilities and all count.
+        benchmark: name of the rules; "auto" tells it from the names of the sequences.
     """
 
     folder: str
     detections: str
     half: bool = False
     sure: float | None = None
+    benchmark: str = "auto"
 
     def sequences(self, data: Path) -> list[Sequence]:
         """All but the videos that stand in two data sets."""
-        found = [one for one in find_sequences(data / self.folder) if one.name not in SAME_VIDEO]
+        found = find_sequences(data / self.folder, benchmark=self.benchmark)
+        found = [one for one in found if one.name not in SAME_VIDEO]
         return [one.half_val() for one in found] if self.half else found
 
     def unlabelled(self, data: Path) -> list[DetectionSequence]:

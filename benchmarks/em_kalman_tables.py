@@ -65,7 +65,9 @@ def _generalisation(ours: Sequence[Line]) -> str:
     rows = []
     for train in SOURCES:
         mine = [line for line in ours if line["train"] == train]
-        cells = [[line["test"][f"{test}, {RATES[0]}"]["IDF1"] for line in mine if line["test"]] for test in SOURCES]
+        tests = [line["test"] for line in mine]
+        keys = [f"{test}, {RATES[0]}" for test in SOURCES]
+        cells = [[one[key]["IDF1"] for one in tests if key in one] for key in keys]
         rows.append((f"from {train}", *(_spread(cell) for cell in cells)))
     return _markdown(("IDF1, every frame", *(f"on {test}" for test in SOURCES)), rows)
 
