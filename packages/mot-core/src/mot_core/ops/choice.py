@@ -32,5 +32,7 @@ def use_kernels(tensor: Tensor) -> bool:
     if CHOICE == "reference" or not (tensor.is_cuda or (INTERPRETED and CHOICE == "triton")):
         return False
     if CHOICE == "triton" and not HAS_TRITON:
-        raise ImportError("MOT_CORE_KERNELS=triton needs triton: pip install 'mot-core[triton]', or unset the variable")
+        raise ImportError(
+            "MOT_CORE_KERNELS=triton needs triton: pip install './packages/mot-core[triton]', or unset the variable"
+        )
     return HAS_TRITON
