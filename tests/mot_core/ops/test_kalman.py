@@ -205,14 +205,15 @@ def test_float32_covariances_stay_positive(layout):
     assert torch.linalg.eigvalsh(result.cov.double()).min() > 0
 
 
-def test_float32_holds_for_ten_thousand_frames():
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_float32_holds_for_ten_thousand_frames(layout):
     arguments = problem(frames=10_000, objects=2, batch=1, dtype=torch.float32)
     arguments["points"] = arguments["points"] % 1000
-    found, _ = run(arguments, "decoupled")
+    found, _ = run(arguments, layout)
     assert torch.linalg.eigvalsh(found.cov).min() > 0
     end = {name: arguments[name][:, -300:].double() for name in ("points", "assoc")}
     rest = {name: arguments[name].double() for name in ("initial", "process_noise", "initial_variance")}
-    wanted, _ = run(end | rest | {"dt": 0.5}, "decoupled")  # the start is forgotten by then
+    wanted, _ = run(end | rest | {"dt": 0.5}, layout)  # the start is forgotten by then
     torch.testing.assert_close(found.cov[:, -1].double(), wanted.cov[:, -1], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.mean[:, -1].double(), wanted.mean[:, -1], rtol=1e-4, atol=1e-2)
 

@@ -1,0 +1,19 @@
+"""The demo on short scenes."""
+
+import runpy
+from pathlib import Path
+
+DEMO = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "demo.py"))
+
+
+def test_every_tracker_has_a_row_and_association_is_learned(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    DEMO["main"](["--output", str(tmp_path), "--frames", "60"])
+    shown = capsys.readouterr().out
+    rows = {line.split()[1]: line.split("│")[2:-1] for line in shown.splitlines() if line.startswith("│")}
+    assert list(rows) == ["sort", "bytetrack", "ocsort", "untrained", "em_kalman"]
+    idf1 = {name: float(row[3]) for name, row in rows.items()}
+    assert idf1["untrained"] < 20
+    assert idf1["em_kalman"] > 60
+    for name in ("sort.png", "em_kalman.png", "bytetrack.mp4"):
+        assert (tmp_path / name).stat().st_size > 1000
