@@ -82,15 +82,15 @@ def crop_boxes(image: Any, boxes_xyxy: Any) -> Tensor:
     pixels = torch.tensor(np.asarray(image))  # a copy: a decoded image may be read-only
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"image must have shape (H, W, 3), got {tuple(pixels.shape)}")
-    pixels = pixels.permute(2, 0, 1).float() / 255
-    pixels = (pixels - pixels.new_tensor(MEAN)[:, None, None]) / pixels.new_tensor(STD)[:, None, None]
-    height, width = pixels.shape[1:]
-    crops = pixels.new_zeros(len(boxes_xyxy), 3, *CROP_SIZE)
+    height, width = pixels.shape[:2]
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    crops = torch.zeros(len(boxes_xyxy), 3, *CROP_SIZE)
     for crop, box in zip(crops, np.asarray(boxes_xyxy).tolist(), strict=True):
         x1, y1, x2, y2 = (round(value) for value in box)
-        part = pixels[:, max(y1, 0) : min(max(y2, y1 + 1), height), max(x1, 0) : min(max(x2, x1 + 1), width)]
+        part = pixels[max(y1, 0) : min(max(y2, y1 + 1), height), max(x1, 0) : min(max(x2, x1 + 1), width)]
         if part.numel():
-            crop.copy_(F.interpolate(part[None], CROP_SIZE, mode="bilinear", antialias=True)[0])
+            resized = F.interpolate(part.permute(2, 0, 1)[None] / 255, CROP_SIZE, mode="bilinear", antialias=True)
+            crop.copy_((resized[0] - mean) / std)
     return crops
 
 
