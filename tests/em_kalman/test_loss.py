@@ -280,6 +280,27 @@ def test_windows_with_nothing_are_finite(empty, objective):
         torch.testing.assert_close(output.filter.mean[0, 2], output.filter.predicted_mean[0, 2])
 
 
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("options", [{}, {"dustbin": False, "layout": "joint"}])
+@pytest.mark.parametrize("case", ["one object", "duplicates", "no area"])
+def test_odd_boxes_are_finite_in_float32(case, options, objective):
+    batch = make_window(dtype=torch.float32)
+    if case == "one object":
+        batch = WindowBatch(batch.boxes_xyxy[:, :, :1], batch.valid[:, :, :1], batch.image_size, batch.frames)
+    elif case == "duplicates":
+        batch = replace(batch, boxes_xyxy=batch.boxes_xyxy[:, :, :1].expand(-1, -1, 5, -1))
+    else:
+        flat = batch.boxes_xyxy.clone()
+        flat[:, :, 0, 2:] = flat[:, :, 0, :2]
+        batch = replace(batch, boxes_xyxy=flat)
+    torch.manual_seed(0)
+    network = NeuralKalmanFilter(**options)
+    loss = EMKalmanLoss(objective)(network(batch), batch)["loss"]
+    loss.backward()
+    assert loss.isfinite()
+    assert all(one.grad.isfinite().all() for one in network.parameters() if one.grad is not None)
+
+
 def test_duplicate_boxes_and_half_precision():
     batch = make_window(dtype=torch.float32)
     batch = replace(batch, boxes_xyxy=batch.boxes_xyxy[:, :, :1].expand(-1, -1, 5, -1))
