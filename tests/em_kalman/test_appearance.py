@@ -9,7 +9,7 @@ from em_kalman_scenes import near_is_same
 from PIL import Image
 
 from em_kalman import DetectionSequence, NeuralKalmanFilter, Schedule, WindowBatch, WindowSampler, fit
-from em_kalman.appearance import AppearanceNetwork, crop_boxes, distill, embed_detections, window_loss
+from em_kalman.appearance import AppearanceNetwork, _window_loss, crop_boxes, distill, embed_detections
 from mot_core.association.costs import overlap_matrix
 from mot_core.data.decode import read_image
 from mot_core.io import BoxTable, find_sequences
@@ -81,7 +81,7 @@ def test_loss_of_a_window_equals_a_loop():
                     p = assoc[0, t, k, n].item()
                     total += p * (math.log(p) - logits[k] + norm)
                 count += 1
-    assert window_loss(student, assoc, batch, pictures.__getitem__).item() == pytest.approx(total / count, rel=1e-4)
+    assert _window_loss(student, assoc, batch, pictures.__getitem__).item() == pytest.approx(total / count, rel=1e-4)
 
 
 def test_learns_colours_from_boxes():

@@ -94,7 +94,7 @@ def crop_boxes(image: Any, boxes_xyxy: Any) -> Tensor:
     return crops
 
 
-def window_embeddings(student: AppearanceNetwork, batch: WindowBatch, images: Images) -> Tensor:
+def _window_embeddings(student: AppearanceNetwork, batch: WindowBatch, images: Images) -> Tensor:
     """Embeddings ``(1, T, N, C)`` of the detections of one window; 0 where padded."""
     device = next(student.parameters()).device
     frames = zip(batch.frames[0].tolist(), batch.boxes_xyxy[0], batch.valid[0], strict=True)
@@ -105,7 +105,7 @@ def window_embeddings(student: AppearanceNetwork, batch: WindowBatch, images: Im
     return values
 
 
-def window_loss(student: AppearanceNetwork, assoc: Tensor, batch: WindowBatch, images: Images) -> Tensor:
+def _window_loss(student: AppearanceNetwork, assoc: Tensor, batch: WindowBatch, images: Images) -> Tensor:
     """What the student does not yet know of one window.
 
     Args:
@@ -117,7 +117,7 @@ def window_loss(student: AppearanceNetwork, assoc: Tensor, batch: WindowBatch, i
     Returns:
         The mean divergence of a detection, in nats.
     """
-    embeddings = window_embeddings(student, batch, images)
+    embeddings = _window_embeddings(student, batch, images)
     logits = embeddings[:, :1] @ embeddings[:, 1:].transpose(-1, -2) / 0.1
     logits = logits.masked_fill(~batch.valid[:, :1, :, None], FORBIDDEN)
     return distill_loss(logits, assoc[:, 1:], batch.valid[:, 1:])
@@ -178,7 +178,7 @@ def distill(
         total = 0.0
         for index in torch.randperm(len(windows), generator=rng).tolist():
             window, images = windows[index]
-            loss = window_loss(student, lessons[index], window.to(device), images)
+            loss = _window_loss(student, lessons[index], window.to(device), images)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()

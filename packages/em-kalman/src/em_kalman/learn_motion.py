@@ -33,7 +33,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command line; by default those of this process.
 
     Returns:
-        The exit code.
+        The exit code: 0 done, 1 a problem with the input, 2 wrong usage.
+
+    >>> import contextlib, io
+    >>> with contextlib.redirect_stdout(io.StringIO()):
+    ...     code = main(["--help"])
+    >>> code
+    0
     """
     parser = argparse.ArgumentParser(
         prog="python -m em_kalman.learn_motion",
