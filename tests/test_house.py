@@ -18,7 +18,7 @@ FLOORS = [
     {"cli"},
     {"callbacks", "data"},
     {"trackers"},
-    {"evaluation", "visualization"},
+    {"evaluation", "visualization", "bench"},
     {"association"},
     {"io"},
     {"checkpoints"},
@@ -36,7 +36,7 @@ ONLY_IN = {
     "lightning": r"mot_core\.(cli|callbacks|data|trackers)(\..*)?|\w+\.lightning(\..*)?",
     "pytorch_lightning": r"(?!)",  # the old name
     "trackeval": r"mot_core\.evaluation\..*",
-    "triton": r"\w+\.ops\..*",
+    "triton": r"\w+\.(ops|bench)\..*",
 }
 # `mot --help` and tracking start at once.
 QUICK = ["mot_core", "mot_core.structures", "mot_core.boxes", "mot_core.io", "mot_core.association", "mot_core.cli"]

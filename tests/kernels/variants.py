@@ -4,7 +4,7 @@ from functools import partial
 
 import torch
 
-from mot_core.ops.fused import deformable_attention, sinkhorn
+from mot_core.ops.fused import deformable_attention, kalman, sinkhorn
 
 PAPER = [(100, 180), (50, 90), (25, 45), (13, 23)]
 SMALL = [(12, 20), (6, 10), (3, 5)]
@@ -29,28 +29,51 @@ def normalise(dtype, size, dustbin, masks):
     sinkhorn.backward(plan, *potentials, *inputs)
 
 
-VARIANTS = {
-    f"deformable_attention {NAMES[dtype]} {levels} levels x {channels} channels{' softmax' * softmax}": partial(
-        attend, dtype, shapes, channels, queries, softmax
-    )
-    for dtype, shapes, levels, channels, queries, softmax in [
-        (SINGLE, PAPER, 4, 32, 360, True),
-        (SINGLE, PAPER, 4, 32, 360, False),
-        (BRAIN, PAPER, 4, 32, 360, True),
-        (HALF, PAPER, 4, 32, 360, True),
-        (DOUBLE, PAPER, 4, 32, 360, True),
-        (SINGLE, SMALL, 3, 8, 30, True),
-        (SINGLE, PAPER, 4, 36, 360, True),
-    ]
-} | {
-    f"sinkhorn {NAMES[dtype]} {size}{' dustbin' * dustbin}{' masks' * masks}": partial(
-        normalise, dtype, size, dustbin, masks
-    )
-    for dtype, size, dustbin, masks in [
-        (SINGLE, 100, False, False),
-        (SINGLE, 100, True, True),
-        (SINGLE, 16, True, True),
-        (BRAIN, 100, True, False),
-        (DOUBLE, 64, False, True),
-    ]
-}
+def track(dtype, objects, size, masked):
+    points, assoc = torch.empty(64, 10, objects, 2, dtype=dtype), torch.empty(64, 10, objects, objects, dtype=dtype)
+    mask = torch.empty(64, 10, objects, dtype=torch.bool) if masked else None
+    noise, variance = torch.empty(64, objects, dtype=dtype), torch.empty(64, objects, size, dtype=dtype)
+    inputs = points, assoc, mask, points[:, 0], variance, noise, variance
+    moments = kalman.forward(*inputs, 1.0, False)
+    kalman.backward(*moments, *inputs[:3], variance, noise, *moments[2:], 1.0, False)
+
+
+VARIANTS = (
+    {
+        f"deformable_attention {NAMES[dtype]} {levels} levels x {channels} channels{' softmax' * softmax}": partial(
+            attend, dtype, shapes, channels, queries, softmax
+        )
+        for dtype, shapes, levels, channels, queries, softmax in [
+            (SINGLE, PAPER, 4, 32, 360, True),
+            (SINGLE, PAPER, 4, 32, 360, False),
+            (BRAIN, PAPER, 4, 32, 360, True),
+            (HALF, PAPER, 4, 32, 360, True),
+            (DOUBLE, PAPER, 4, 32, 360, True),
+            (SINGLE, SMALL, 3, 8, 30, True),
+            (SINGLE, PAPER, 4, 36, 360, True),
+        ]
+    }
+    | {
+        f"sinkhorn {NAMES[dtype]} {size}{' dustbin' * dustbin}{' masks' * masks}": partial(
+            normalise, dtype, size, dustbin, masks
+        )
+        for dtype, size, dustbin, masks in [
+            (SINGLE, 100, False, False),
+            (SINGLE, 100, True, True),
+            (SINGLE, 16, True, True),
+            (BRAIN, 100, True, False),
+            (DOUBLE, 64, False, True),
+        ]
+    }
+    | {
+        f"kalman_filter {NAMES[dtype]} {objects} objects x {size}{' masks' * masked}": partial(
+            track, dtype, objects, size, masked
+        )
+        for dtype, objects, size, masked in [
+            (SINGLE, 32, 2, True),
+            (SINGLE, 100, 2, False),
+            (SINGLE, 8, 1, False),
+            (DOUBLE, 32, 2, False),
+        ]
+    }
+)

@@ -26,6 +26,7 @@ COMMANDS = {
     **TRAINING,
     "import": "convert released weights of other projects into a checkpoint",
     "sweep": "search settings of a training: the file of a W&B sweep, without an account",
+    "bench": "measure the GPU kernels on this machine",
     "plugins": "list what can be attached to a tracker, and where it comes from",
 }
 """Subcommands, each a module of this package with ``configure(parser, arguments)``, and what they do."""

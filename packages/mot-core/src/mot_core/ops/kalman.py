@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from mot_core.ops import joint_kalman
+from mot_core.ops.choice import use_kernels
+from mot_core.ops.fused import kalman as fused
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -102,6 +104,10 @@ def kalman_filter(
     dtype = torch.promote_types(points.dtype, torch.float32)
     points, assoc, initial = points.to(dtype), assoc.to(dtype), initial.to(dtype)
     noise = process_noise.to(dtype), measurement_noise.to(dtype), initial_variance.to(dtype)
+    fits = layout == "decoupled" and assoc.numel() and 0 < points.shape[-1] <= fused.COORDINATES
+    if use_kernels(points) and fits:
+        moments: fused.Four = fused.forward(points, assoc, mask, initial, *noise, float(dt), first_update)
+        return FilterResult(*moments, dt)
     if mask is not None:
         assoc = assoc.masked_fill(~mask[:, :, None], 0)
         points = points.masked_fill(~mask[..., None], 0)

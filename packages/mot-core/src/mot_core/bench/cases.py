@@ -1,0 +1,89 @@
+"""What the benchmark of the kernels computes: shapes of trackers in practice, and the bytes that they must move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mot_core.ops import deformable_attention, kalman_filter, sinkhorn
+
+LEVELS = [(100, 180), (50, 90), (25, 45), (13, 23)]  # of an image of 800 x 1440
+CELLS = sum(height * width for height, width in LEVELS)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One operation on one size.
+
+    Attributes:
+        name: what it is, for the table.
+        call: the public function of the tensors that need a gradient.
+        inputs: makes them on a device.
+        target: how many times faster than eager PyTorch forward and backward should be.
+        bytes_read: the fewest bytes that the forward pass must read; None for all of the inputs.
+    """
+
+    name: str
+    call: Callable[..., Tensor]
+    inputs: Callable[[str], list[Tensor]]
+    target: float
+    bytes_read: int | None = None
+
+
+def _attention(queries: int, dtype: torch.dtype) -> Case:
+    def inputs(device: str) -> list[Tensor]:
+        value = torch.randn(1, CELLS, 8, 32, device=device, dtype=dtype)
+        # Near a reference point, as trained offsets are: a few cells of every level.
+        points = torch.rand(1, queries, 1, 1, 1, 2, device=device)
+        cells = torch.tensor([(width, height) for height, width in LEVELS], device=device)
+        locations = points + 3 * torch.randn(1, queries, 8, 4, 4, 2, device=device) / cells[:, None]
+        return [value, locations, torch.randn(1, queries, 8, 4, 4, device=device, dtype=dtype)]
+
+    def call(value: Tensor, locations: Tensor, logits: Tensor) -> Tensor:
+        return deformable_attention(value, LEVELS, locations, logits, softmax=True)
+
+    size = dtype.itemsize
+    samples = queries * 8 * 16
+    value_bytes = min(CELLS * 256, samples * 4 * 32) * size  # few queries do not look at every cell
+    name = f"deformable attention, {queries:,} queries, {str(dtype)[6:]}"
+    return Case(name, call, inputs, 5.0, value_bytes + samples * (8 + size))
+
+
+def _sinkhorn(with_dustbin: bool) -> Case:
+    def inputs(device: str) -> list[Tensor]:
+        return [3 * torch.randn(32, 100, 100, device=device)]
+
+    def call(logits: Tensor) -> Tensor:
+        dustbin = logits.new_zeros(()) if with_dustbin else None
+        return sinkhorn(logits, num_iters=20, dustbin=dustbin)
+
+    return Case(f"sinkhorn, 32 x 100 x 100 x 20{', dustbin' * with_dustbin}", call, inputs, 10.0)
+
+
+def _kalman() -> Case:
+    def inputs(device: str) -> list[Tensor]:
+        points = torch.randn(1024, 10, 32, 2, device=device)
+        assoc = torch.randn(1024, 10, 32, 32, device=device).softmax(-1)
+        ones = torch.ones(1024, 32, 2, device=device)
+        return [points, assoc, points[:, 0].clone(), 0.1 * ones, ones[..., 0].clone(), ones]
+
+    def call(
+        points: Tensor, assoc: Tensor, initial: Tensor, process: Tensor, noise: Tensor, variance: Tensor
+    ) -> Tensor:
+        result = kalman_filter(
+            points, assoc, initial, process_noise=process, measurement_noise=noise, initial_variance=variance
+        )
+        return torch.cat([result.predicted_mean.flatten(2), result.predicted_cov.flatten(2)], 2)
+
+    return Case("kalman_filter, 1,024 windows x 32 objects x 10 frames", call, inputs, 10.0)
+
+
+CASES = [
+    *(_attention(queries, dtype) for dtype in (torch.float32, torch.bfloat16) for queries in (360, CELLS)),
+    _sinkhorn(False),
+    _sinkhorn(True),
+    _kalman(),
+]

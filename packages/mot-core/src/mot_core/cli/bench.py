@@ -1,0 +1,27 @@
+"""``mot bench``: measure on this machine."""
+
+from __future__ import annotations
+
+import argparse
+
+EPILOG = """\
+examples:
+  mot bench kernels
+  mot bench kernels --only sinkhorn --json kernels.json
+
+The exit code is 2 where there is no GPU. `python -m mot_core.bench kernels` does the same with fewer packages.
+"""
+
+
+def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Declare ``mot bench kernels``; PyTorch is imported only when it is called."""
+    parser.epilog = EPILOG
+    commands = parser.add_subparsers(title="benchmarks", metavar="BENCHMARK", required=True)
+    summary = "speed, memory and share of the roofline of the GPU kernels, beside PyTorch"
+    kernels = commands.add_parser(
+        "kernels", help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=EPILOG
+    )
+    from mot_core.bench.kernels import add_arguments, run
+
+    add_arguments(kernels)
+    kernels.set_defaults(run=run)
