@@ -43,5 +43,5 @@ def test_unknown_choice_is_refused(monkeypatch):
 def test_asking_for_triton_without_it_is_refused(monkeypatch):
     monkeypatch.setattr(choice, "CHOICE", "triton")
     monkeypatch.setattr(choice, "HAS_TRITON", False)
-    with pytest.raises(ImportError, match=r"pip install 'mot-core\[triton\]'"):
+    with pytest.raises(ImportError, match=r"pip install './packages/mot-core\[triton\]'"):
         choice.use_kernels(OnGPU())

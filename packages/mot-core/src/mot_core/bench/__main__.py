@@ -1,11 +1,14 @@
 """``python -m mot_core.bench kernels``: needs torch, triton, numpy, scipy and einops only."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 
 from mot_core.bench.kernels import add_arguments, run
 
-parser = argparse.ArgumentParser(prog="python -m mot_core.bench", description=__doc__)
-kernels = parser.add_subparsers(metavar="BENCHMARK", required=True).add_parser("kernels", help="the GPU kernels")
-add_arguments(kernels)
-sys.exit(run(parser.parse_args()))
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m mot_core.bench", description=__doc__)
+    commands = parser.add_subparsers(metavar="BENCHMARK", required=True)
+    add_arguments(commands.add_parser("kernels", help="the GPU kernels"))
+    sys.exit(run(parser.parse_args()))

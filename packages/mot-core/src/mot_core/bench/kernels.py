@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("bench kernels: no GPU that PyTorch can use was found, so there is nothing to measure", file=sys.stderr)
         return 2
     if not choice.HAS_TRITON:
-        print("bench kernels: triton is not installed: pip install 'mot-core[triton]'", file=sys.stderr)
+        print("bench kernels: triton is not installed: pip install './packages/mot-core[triton]'", file=sys.stderr)
         return 2
     cases = [case for case in CASES if arguments.only in case.name]
     report = report_on(cases, compiled=not arguments.no_compile)
