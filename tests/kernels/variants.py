@@ -4,7 +4,7 @@ from functools import partial
 
 import torch
 
-from mot_core.ops.fused import deformable_attention, kalman, sinkhorn
+from mot_core.ops.fused import deformable_attention, kalman, sinkhorn, smoother
 
 PAPER = [(100, 180), (50, 90), (25, 45), (13, 23)]
 SMALL = [(12, 20), (6, 10), (3, 5)]
@@ -36,6 +36,8 @@ def track(dtype, objects, size, masked):
     inputs = points, assoc, mask, points[:, 0], variance, noise, variance
     moments = kalman.forward(*inputs, 1.0, False)
     kalman.backward(*moments, *inputs[:3], variance, noise, *moments[2:], 1.0, False)
+    results = smoother.forward(*moments, 1.0)
+    smoother.backward(*results, *moments, *results, 1.0)
 
 
 VARIANTS = (

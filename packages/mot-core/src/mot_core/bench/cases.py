@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mot_core.ops import deformable_attention, kalman_filter, sinkhorn
+from mot_core.ops import deformable_attention, kalman_filter, rts_smoother, sinkhorn
 
 LEVELS = [(100, 180), (50, 90), (25, 45), (13, 23)]  # of an image of 800 x 1440
 CELLS = sum(height * width for height, width in LEVELS)
@@ -63,7 +63,7 @@ def _sinkhorn(with_dustbin: bool) -> Case:
     return Case(f"sinkhorn, 32 x 100 x 100 x 20{', dustbin' * with_dustbin}", call, inputs, 10.0)
 
 
-def _kalman() -> Case:
+def _kalman(smooth: bool) -> Case:
     def inputs(device: str) -> list[Tensor]:
         points = torch.randn(1024, 10, 32, 2, device=device)
         assoc = torch.randn(1024, 10, 32, 32, device=device).softmax(-1)
@@ -76,14 +76,20 @@ def _kalman() -> Case:
         result = kalman_filter(
             points, assoc, initial, process_noise=process, measurement_noise=noise, initial_variance=variance
         )
-        return torch.cat([result.predicted_mean.flatten(2), result.predicted_cov.flatten(2)], 2)
+        mean, cov = result.predicted_mean, result.predicted_cov
+        if smooth:
+            smoothed = rts_smoother(result)
+            mean, cov = smoothed.mean, smoothed.cov
+        return torch.cat([mean.flatten(2), cov.flatten(2)], 2)
 
-    return Case("kalman_filter, 1,024 windows x 32 objects x 10 frames", call, inputs, 10.0)
+    name = f"kalman_filter{' and rts_smoother' * smooth}, 1,024 windows x 32 objects x 10 frames"
+    return Case(name, call, inputs, 10.0)
 
 
 CASES = [
     *(_attention(queries, dtype) for dtype in (torch.float32, torch.bfloat16) for queries in (360, CELLS)),
     _sinkhorn(False),
     _sinkhorn(True),
-    _kalman(),
+    _kalman(False),
+    _kalman(True),
 ]

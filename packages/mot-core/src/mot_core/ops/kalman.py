@@ -13,6 +13,7 @@ from torch import Tensor
 from mot_core.ops import joint_kalman
 from mot_core.ops.choice import use_kernels
 from mot_core.ops.fused import kalman as fused
+from mot_core.ops.fused import smoother as fused_smoother
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -130,6 +131,9 @@ def rts_smoother(result: FilterResult) -> SmootherResult:
     """
     batch, frames, objects, size, coordinates = result.mean.shape
     joint = result.cov.ndim == 4
+    if use_kernels(result.mean) and not joint and result.mean.numel() and coordinates <= fused.COORDINATES:
+        moments = result.mean, result.cov, result.predicted_mean, result.predicted_cov
+        return SmootherResult(*fused_smoother.forward(*moments, float(result.dt)))
     mean, predicted = result.mean, result.predicted_mean
     if joint:  # one state: all positions, then all velocities
         mean, predicted = (moment.transpose(2, 3).flatten(2, 3) for moment in (mean, predicted))

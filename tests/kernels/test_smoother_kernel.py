@@ -1,0 +1,78 @@
+"""The kernels of the smoother against the reference in float64: values and every gradient."""
+
+import pytest
+import torch
+from comparison import assert_close, with_gradients
+from test_kalman_kernel import CASES, make
+
+from mot_core.ops import FilterResult, choice, kalman_filter, rts_smoother
+from mot_core.ops.fused import smoother as fused
+
+F64 = torch.float64
+
+
+def filtered(name, device="cpu", dtype=F64):
+    """Moments of a filter, by the reference."""
+    points, assoc, initial, process, noise, variance = make(*CASES[name], device=device, dtype=dtype)
+    before, choice.CHOICE = choice.CHOICE, "reference"
+    try:
+        result = kalman_filter(
+            points, assoc, initial, dt=0.3, process_noise=process, measurement_noise=noise, initial_variance=variance
+        )
+    finally:
+        choice.CHOICE = before
+    return [result.mean, result.cov, result.predicted_mean, result.predicted_cov]
+
+
+def smoothed(mean, cov, predicted_mean, predicted_cov):
+    """Both halves of a covariance are one number to the filter: what counts is the sum of their gradients."""
+    cov, predicted_cov = ((one + one.transpose(-1, -2)) / 2 for one in (cov, predicted_cov))
+    result = rts_smoother(FilterResult(mean, cov, predicted_mean, predicted_cov, 0.3))
+    return result.mean, result.cov
+
+
+def both(inputs, monkeypatch):
+    found = with_gradients(smoothed, inputs)
+    with monkeypatch.context() as patch:
+        patch.setattr(choice, "CHOICE", "reference")
+        wanted = with_gradients(smoothed, [one.double() for one in inputs])
+    return found, wanted
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_the_reference(name, device, monkeypatch):
+    assert_close(*both(filtered(name, device), monkeypatch), 1e-10)
+
+
+def test_float32(device, monkeypatch):
+    assert_close(*both(filtered("usual", device, torch.float32), monkeypatch), 1e-4)
+
+
+def test_the_rest_takes_the_reference(device, monkeypatch):
+    monkeypatch.setattr(fused, "forward", None)
+    points, assoc, initial, process, _, variance = make(1, 2, 2, 2, 1, 2, device=device)
+    noise = torch.ones(1, 2, 2, dtype=F64, device=device)
+    options = {"process_noise": process, "measurement_noise": noise, "initial_variance": variance}
+    rts_smoother(kalman_filter(points, assoc, initial, layout="joint", **options))
+    with pytest.raises(TypeError):
+        smoothed(*filtered("usual", device))
+
+
+def test_operations_are_registered_well(device):
+    inputs = filtered("one-of-all", device)
+    results = fused.forward(*inputs, 0.3)
+    torch.library.opcheck(fused.backward, (*results, *inputs, *results, 0.3))
+    torch.library.opcheck(fused.forward, (*(one.clone().requires_grad_() for one in inputs), 0.3))
+
+
+def test_compiles_without_breaks(device):
+    inputs = filtered("usual", device, torch.float32)
+    compiled = torch.compile(smoothed, fullgraph=True, backend="aot_eager")
+    assert_close(with_gradients(compiled, inputs), with_gradients(smoothed, inputs), 1e-5)
+
+
+def test_vmap_is_a_longer_batch(device):
+    inputs = filtered("usual", device)
+    found = torch.vmap(smoothed)(*(torch.stack([one, one]) for one in inputs))
+    for one, other in zip(found, smoothed(*inputs), strict=True):
+        torch.testing.assert_close(one[1], other)
