@@ -87,16 +87,18 @@ class PlainIoU(Sort):
         table.values[P, columns] = self.layout.measure(frame.boxes.take(rows, 1))
 
 
-def baselines(source: Source) -> dict[str, Callable[[int], OnlineTracker]]:
+def baselines(source: Source, **more: Any) -> dict[str, Callable[[int], OnlineTracker]]:
     """Trackers for a ``max_age`` by name. A track is reported from its second detection on, as in ByteTrack.
 
-    With scores that are no probabilities, nothing depends on them. Otherwise thresholds are the defaults.
+    With scores that are no probabilities, nothing depends on them. Otherwise thresholds are the defaults. ``more`` are
+    arguments of all.
     """
     lowest = float("-inf") if source.sure is None else source.sure
-    weak: dict[str, Any] = {}
+    weak = more
     if source.sure is None:
-        weak = {"track_threshold": lowest, "low_threshold": lowest, "birth_threshold": lowest, "fuse_score": False}
-    common: dict[str, Any] = {"score_threshold": lowest, "min_hits": 1}
+        weak = more | dict.fromkeys(("track_threshold", "low_threshold", "birth_threshold"), lowest)
+        weak["fuse_score"] = False
+    common: dict[str, Any] = {"score_threshold": lowest, "min_hits": 1, **more}
     return {
         "IoU": lambda age: PlainIoU(max_age=age, **common),
         "SORT": lambda age: Sort(max_age=age, **common),

@@ -1,0 +1,112 @@
+import json
+
+import em_kalman_cost
+import em_kalman_data
+import em_kalman_tables
+import em_kalman_trackers
+import numpy as np
+import pytest
+
+from mot_core.io import make_scene
+
+METRICS = {"HOTA": 50.0, "AssA": 40.0, "IDF1": 60.0, "MOTA": 55.0, "IDSW": 12.0}
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two data sets with a made-up scene each."""
+    for seed, folder in enumerate(("MOT17/train", "MOT15/train")):
+        make_scene(seed, num_objects=5, num_frames=30).save(tmp_path / folder, f"scene{seed}")
+    return tmp_path
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Those two, as if they were everything there is."""
+    kinds = {"MOT17 public": ("MOT17/train", "det"), "MOT15": ("MOT15/train", "det")}
+    found = {name: em_kalman_data.Source(*kind, benchmark="generic") for name, kind in kinds.items()}
+    for module in (em_kalman_trackers, em_kalman_tables):
+        monkeypatch.setattr(module, "SOURCES", found)
+    monkeypatch.setattr(em_kalman_trackers, "SEEDS", (0,))
+    for name in ("CONFIGS",):
+        kept = {key: em_kalman_trackers.CONFIGS[key] for key in (em_kalman_trackers.AS_IT_IS, "published")}
+        monkeypatch.setattr(em_kalman_trackers, name, kept)
+    short = em_kalman_trackers.Schedule(warmup_epochs=2, epochs=1, min_steps=0, collapse_above=1.0)
+    monkeypatch.setattr(em_kalman_trackers, "Schedule", lambda **_: short)
+
+
+def test_runs_once_goes_on_and_makes_the_page(data, small, tmp_path, monkeypatch):
+    results, page = tmp_path / "results.jsonl", tmp_path / "page.md"
+    command = ["--data", str(data), "--results", str(results)]
+    em_kalman_trackers.main([*command, "--seconds", "0"])
+    em_kalman_trackers.main(command)
+    before = results.read_text()
+    em_kalman_trackers.main(command)
+    assert results.read_text() == before
+    lines = [json.loads(line) for line in before.splitlines()]
+    assert [line["name"] for line in lines[:5]] == ["IoU", "SORT", "ByteTrack", "OC-SORT", "as it is"]
+    assert [(line["name"], line["train"]) for line in lines[5:]] == [
+        ("as it is", "MOT15"),
+        ("published", "MOT17 public"),
+    ]
+    assert set(lines[4]["test"]) == {"MOT17 public, every frame", *(f"MOT15, {rate}" for rate in em_kalman_data.RATES)}
+    names = em_kalman_tables.render(lines)
+    page.write_text("".join(f"<!-- {name}: begin -->\nold\n<!-- {name}: end -->\nwords\n" for name in names))
+    monkeypatch.setattr(em_kalman_trackers, "refresh", lambda path: em_kalman_tables.refresh(path, page))
+    em_kalman_trackers.main(["--table", "--results", str(results)])
+    text = page.read_text()
+    assert "| SORT | " in text
+    assert "| em-kalman, from MOT17 public | " in text
+    assert text.count("words") == len(names)
+    assert "old" not in text
+
+
+def line(name, train, seed, idf1, collapsed=False):
+    tests = {} if collapsed else {
+        f"{test}, {rate}": METRICS | {"IDF1": idf1} for test in em_kalman_data.SOURCES for rate in em_kalman_data.RATES
+    }  # fmt: skip
+    about = {"date": "2026-11-21T10:00:00", "commit": "abc1234", "machine": {"cpu": "A CPU", "system": "Linux"}}
+    return {**about, "name": name, "train": train, "seed": seed, "collapsed": collapsed, "test": tests,
+            "training": {"most_unexplained": 0.06}, "train_cpu_seconds": 10.0 + seed}  # fmt: skip
+
+
+def test_tables_have_mean_and_spread_and_count_collapses():
+    lines = [line("SORT", "", 0, 50.0), *(line("as it is", "MOT17 public", seed, 60.0 + seed) for seed in (0, 1))]
+    lines += [line("one stage", "MOT17 public", 0, 40.0), line("one stage", "MOT17 public", 1, 0.0, collapsed=True)]
+    tables = em_kalman_tables.render(lines)
+    assert "| SORT | 50.0 | 40.0 | 50.0 | 55.0 | 12.0 | 50.0 |" in tables["trackers"]
+    assert "| em-kalman, from MOT17 public | 50.0 ± 0.0 | 40.0 ± 0.0 | 60.5 ± 0.7 |" in tables["trackers"]
+    assert "| from MOT17 public | 60.5 ± 0.7 | 60.5 ± 0.7 |" in tables["generalisation"]
+    assert "| from MOT15 | - |" in tables["generalisation"]
+    assert "| one stage | 2 | 1 | 40.0 | 40.0 |" in tables["ablation"]
+    assert "2 trainings, 0 of them collapsed" in tables["runs"]
+    assert "never above 6 %" in tables["runs"]
+
+
+def test_the_page_shows_the_results():
+    text = em_kalman_tables.PAGE.read_text(encoding="utf-8")
+    for table in em_kalman_tables.render(em_kalman_tables.read(em_kalman_trackers.RESULTS)).values():
+        assert table in text, "python benchmarks/em_kalman_trackers.py --table"
+
+
+def test_rates_leave_out_frames_and_keep_the_time():
+    assert [em_kalman_data.step_of(rate) for rate in em_kalman_data.RATES] == [1, 3, 5, 3, 5]
+
+
+def test_plain_iou_does_not_move():
+    tracker = em_kalman_data.PlainIoU(score_threshold=0.0, min_hits=0)
+    for x in (0.0, 5.0, 10.0):
+        tracks = tracker.update(np.array([[x, 0, x + 40, 80]]), np.array([0.9]))
+        np.testing.assert_allclose(tracks.boxes_xyxy, [[x, 0, x + 40, 80]])
+    assert len(tracker.update(np.zeros((0, 4)), np.zeros(0))) == 0
+    # Where it was last, not where its speed would have brought it.
+    assert tracker.update(np.array([[10.0, 0, 50, 80]]), np.array([0.9])).ids.tolist() == [1]
+
+
+def test_costs_at_toy_size():
+    row = em_kalman_cost.beside_filterpy(3, 4)
+    assert row["largest_difference"] < 1e-9
+    assert row["factor"] > 0
+    assert em_kalman_cost.windows(3, 4)["windows_per_second"] > 0
+    for kind in em_kalman_cost.GROWTH:
+        assert em_kalman_cost.growth(kind, 3, 4)["ms"] > 0
