@@ -4,7 +4,7 @@ from functools import partial
 
 import torch
 
-from mot_core.ops.fused import deformable_attention, kalman, sinkhorn, smoother
+from mot_core.ops.fused import deformable_attention, kalman, matching_cost, sinkhorn, smoother
 
 PAPER = [(100, 180), (50, 90), (25, 45), (13, 23)]
 SMALL = [(12, 20), (6, 10), (3, 5)]
@@ -38,6 +38,12 @@ def track(dtype, objects, size, masked):
     kalman.backward(*moments, *inputs[:3], variance, noise, *moments[2:], 1.0, False)
     results = smoother.forward(*moments, 1.0)
     smoother.backward(*results, *moments, *results, 1.0)
+
+
+def match(dtype, classes):
+    logits, boxes = torch.empty(1, 300, classes, dtype=dtype), torch.empty(1, 300, 4, dtype=dtype)
+    labels, wanted = torch.empty(1, 60, dtype=torch.int64), torch.empty(1, 60, 4)
+    matching_cost.forward(logits, boxes, labels, wanted, 2.0, 5.0, 2.0, 0.25, 2.0)
 
 
 VARIANTS = (
@@ -78,4 +84,5 @@ VARIANTS = (
             (DOUBLE, 32, 2, False),
         ]
     }
+    | {f"matching_cost {NAMES[dtype]}": partial(match, dtype, classes) for dtype, classes in [(SINGLE, 1), (HALF, 91)]}
 )

@@ -9,6 +9,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from mot_core.boxes import cxcywh_to_xyxy, pairwise_giou
+from mot_core.ops.choice import use_kernels
+from mot_core.ops.fused import matching_cost
 from mot_core.structures import FrameTargets
 
 
@@ -78,6 +80,11 @@ class HungarianMatcher:
 
     def cost(self, logits: Tensor, boxes_cxcywh: Tensor, targets: FrameTargets) -> Tensor:
         """``(B, N, G)`` cost of every pair; columns of padded objects mean nothing."""
+        if use_kernels(logits) and logits.numel() and targets.labels.numel():
+            given = logits.detach(), boxes_cxcywh.detach(), targets.labels, targets.boxes_cxcywh
+            weights = self.class_weight, self.l1_weight, self.giou_weight, self.alpha, self.gamma
+            cost: Tensor = matching_cost.forward(*given, *map(float, weights))
+            return cost
         dtype = torch.promote_types(logits.dtype, torch.float32)
         probability = logits.detach().to(dtype).sigmoid()
         boxes, wanted = boxes_cxcywh.detach().to(dtype), targets.boxes_cxcywh.to(dtype)
