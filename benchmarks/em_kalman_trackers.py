@@ -167,7 +167,9 @@ def learn(config: Config, data: Path, train: str, seed: int) -> tuple[NeuralKalm
     windows = _windows(config, data, train)
     motion = MotionModel.published() if config.published else MotionModel()
     model = NeuralKalmanFilter(motion, **{"learn_noise": True, **config.model})
-    schedule = Schedule() if config.two_stages else Schedule(warmup_epochs=0, epochs=10, min_steps=300)
+    # The objective "published" is not defined for windows of different sizes in a batch.
+    size = 1 if config.objective == "published" else Schedule().batch_size
+    schedule = Schedule() if config.two_stages else Schedule(warmup_epochs=0, epochs=10, min_steps=300, batch_size=size)
     history = fit(model, windows, schedule, objective=config.objective, seed=seed)
     if model.dustbin is None:  # it cannot track: a square association knows of no strangers
         model = _with_dustbin(model, windows)
