@@ -15,11 +15,13 @@ TRACKERS, ASSOCIATION = FOLDER / "unitrack_trackers.jsonl", FOLDER / "unitrack_a
 PAGE = ROOT / "docs" / "unitrack_results.md"
 METRICS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW")
 LINKS = {
-    "id_accuracy": "right edges ahead, %",
-    "edge_flow": "flow of right edges, %",
-    "same": "cosine of one object, %",
-    "others": "of two objects, %",
-    "confidence": "confidence, %",
+    "embedding_1": "embedding, 1 frame",
+    "embedding_5": "embedding, 5 frames",
+    "box_1": "box, 1 frame",
+    "box_5": "box, 5 frames",
+    "same": "cosine of one object",
+    "others": "of two objects",
+    "confidence": "confidence",
 }
 ALONE = "alone"
 LIMITS = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57}  # of Student's t, 95 % on two sides, by the number of seeds

@@ -1,8 +1,11 @@
 import json
 
 import pytest
+import torch
 import unitrack_tables
 import unitrack_trackers
+
+from unitrack_loss import TrackClip
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def test_a_run_with_the_loss(command, tmp_path, capsys):
     (line,) = lines(tmp_path)
     assert unitrack_trackers.CALLBACK in line["command"]
     assert line["steps"] == 2
-    assert {"edge_flow", "id_accuracy", "same"} <= line["links"].keys() <= unitrack_tables.LINKS.keys()
+    assert {"same", "confidence"} <= line["links"].keys() <= unitrack_tables.LINKS.keys()
     assert all(-1 <= value <= 1 for value in line["links"].values())
 
 
@@ -52,6 +55,16 @@ def test_the_callback_is_all_that_differs_and_nothing_is_done_twice(command, tmp
     done = lines(tmp_path)
     assert [line["tracker"] for line in done] == ["MOTIP"] * (1 + len(with_loss)) + ["MOTR"] * (1 + len(with_loss))
     assert done[0] == {"variant": "alone", **known, "links": {"same": 1.0}}
+
+
+def test_objects_that_change_places_are_linked_by_looks_alone():
+    ids = torch.tensor([[[0, 1, -1]] * 6])
+    left, right = [0.0, 0.0, 10.0, 20.0], [50.0, 0.0, 60.0, 20.0]
+    boxes = torch.tensor([[[left, right, right], [right, left, left]] * 3])
+    embed = torch.tensor([[[[1.0, 0.0], [0.6, 0.8], [1.0, 0.1]]] * 6])
+    clip = TrackClip(boxes, torch.zeros(1, 6, 3), ids > -2, ids, boxes, ids, torch.tensor([[480, 640]]), embed)
+    expected = {"embedding_1": 1, "embedding_5": 1, "box_1": 0, "box_5": 0, "same": 1, "others": 0.6, "confidence": 0.5}
+    assert unitrack_trackers._links(clip) == pytest.approx(expected)
 
 
 def run(variant, seed, hota, minutes=5.0):
