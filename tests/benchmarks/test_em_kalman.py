@@ -2,6 +2,7 @@ import json
 
 import em_kalman_cost
 import em_kalman_data
+import em_kalman_motion
 import em_kalman_tables
 import em_kalman_trackers
 import numpy as np
@@ -16,7 +17,7 @@ METRICS = {"HOTA": 50.0, "AssA": 40.0, "IDF1": 60.0, "MOTA": 55.0, "IDSW": 12.0}
 def data(tmp_path):
     """Two data sets with a made-up scene each."""
     for seed, folder in enumerate(("MOT17/train", "MOT15/train")):
-        make_scene(seed, num_objects=5, num_frames=30).save(tmp_path / folder, f"scene{seed}")
+        make_scene(seed, num_objects=5, num_frames=60).save(tmp_path / folder, f"scene{seed}")
     return tmp_path
 
 
@@ -25,7 +26,7 @@ def small(monkeypatch):
     """Those two, as if they were everything there is."""
     kinds = {"MOT17 public": ("MOT17/train", "det"), "MOT15": ("MOT15/train", "det")}
     found = {name: em_kalman_data.Source(*kind, benchmark="generic") for name, kind in kinds.items()}
-    for module in (em_kalman_trackers, em_kalman_tables):
+    for module in (em_kalman_trackers, em_kalman_tables, em_kalman_motion):
         monkeypatch.setattr(module, "SOURCES", found)
     monkeypatch.setattr(em_kalman_trackers, "SEEDS", (0,))
     for name in ("CONFIGS",):
@@ -33,6 +34,18 @@ def small(monkeypatch):
         monkeypatch.setattr(em_kalman_trackers, name, kept)
     short = em_kalman_trackers.Schedule(warmup_epochs=2, epochs=1, min_steps=0, collapse_above=1.0)
     monkeypatch.setattr(em_kalman_trackers, "Schedule", lambda **_: short)
+
+
+def test_motion_noise_is_learned_and_tried_in_every_tracker(data, small, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(em_kalman_motion, "TESTED", ("MOT15",))
+    monkeypatch.setattr(em_kalman_motion, "PARTNER", {"MOT15": "MOT17 public"})
+    results = tmp_path / "motion.json"
+    em_kalman_motion.main(["--data", str(data), "--results", str(results), "--seeds", "0"])
+    (run,) = json.loads(results.read_text())["runs"]
+    assert set(run["loglik"]) == {"MOT17 public", "MOT15"}
+    assert all(0 < value <= 100 for row in run["IDF1"]["MOT15"].values() for value in row.values())
+    printed = capsys.readouterr().out
+    assert f"| MOT15 | SORT | {run['IDF1']['MOT15']['SORT']['by hand']:.1f} |" in printed
 
 
 def test_runs_once_goes_on_and_makes_the_page(data, small, tmp_path, monkeypatch):
