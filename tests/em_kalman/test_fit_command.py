@@ -152,7 +152,10 @@ def test_configs_say_how_to_run_them(name):
             ["--model.objective", "smoothed", "--model.learn_noise", "true"],
             "learn_noise=True needs the objective predictive, got smoothed",
         ),
-        (["--model.warmup_epochs", "0", "--model.lr", "1e9"], "takes everything for clutter"),
+        (
+            ["--model.warmup_epochs", "0", "--model.lr", "1e9", "--model.learn_noise", "false"],
+            "takes everything for clutter",
+        ),
     ],
 )
 def test_user_errors(fit, capsys, arguments, words):

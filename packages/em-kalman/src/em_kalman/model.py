@@ -151,7 +151,9 @@ class NeuralKalmanFilter(nn.Module):
             logits = logits + extra_logits
         # A compiled graph cannot look at values.
         if not torch.compiler.is_compiling() and not logits.isfinite().all():
-            raise ValueError("the logits of the association network are not finite: look for boxes that are not")
+            raise ValueError(
+                "the logits of the association network are not finite: look for boxes that are not, or take a smaller lr"
+            )
         plan = sinkhorn(
             logits,
             num_iters=self.num_iters,
