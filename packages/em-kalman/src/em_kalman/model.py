@@ -152,7 +152,7 @@ class NeuralKalmanFilter(nn.Module):
         # A compiled graph cannot look at values.
         if not torch.compiler.is_compiling() and not logits.isfinite().all():
             raise ValueError(
-                "the logits of the association network are not finite: look for boxes that are not, or take a smaller lr"
+                "the logits of the association network are not finite: look for boxes that are not, or lower lr"
             )
         plan = sinkhorn(
             logits,
