@@ -57,7 +57,6 @@ ABLATION = {
     "flow of embeddings": replace(FULL, flow="embedding"),
     "flow of boxes": replace(FULL, flow="boxes"),
     "conservation x 5": replace(FULL, settings={"conservation_weight": 5.0}),
-    "weight 0.3": replace(FULL, weight=0.3),
 }
 SEEDS = (0, 1, 2)
 LONGEST = {"train": 300, "val": 150, "test": 150}  # frames of a video, after leaving out

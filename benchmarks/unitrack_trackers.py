@@ -37,6 +37,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "alone": (),
     "UniTrack": (*GATED, "--trainer.callbacks.gate_confidence=false"),
     "UniTrack gated": GATED,
+    "UniTrack gated, 0.01": (CALLBACK, "--trainer.callbacks.weight=0.01"),
 }
 MORE = {"motip": (), "motr": ("--trainer.max_epochs=5", "--model.init_args.optimizer.milestones=[4]")}
 SEEDS = (0, 1, 2)
