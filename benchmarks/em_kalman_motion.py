@@ -16,12 +16,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import torch
 from em_kalman_data import PARTNER, RATES, SOURCES, baselines, score
 from em_kalman_trackers import AS_IT_IS, CONFIGS, MEASURED, learn
+from pages import spread
 from provenance import provenance
 
 from em_kalman import DetectionSequence, MotionModel, NeuralKalmanFilter, WindowSampler
@@ -106,7 +106,7 @@ def tables(runs: list[dict[str, Any]]) -> str:
 
 def _spread(values: list[float]) -> str:
     same = max(values) - min(values) < 1e-9
-    return f"{mean(values):.1f}" if same else f"{mean(values):.1f} ± {stdev(values):.1f}"
+    return spread(values[:1] if same else values)
 
 
 if __name__ == "__main__":

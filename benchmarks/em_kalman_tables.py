@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any, TypeAlias
 
 from em_kalman_data import METRICS, PARTNER, RATES, SOURCES
+from pages import fill, markdown, spread
 from provenance import ROOT
 
 PAGE = ROOT / "docs" / "em_kalman_results.md"
@@ -19,12 +19,7 @@ Line: TypeAlias = Mapping[str, Any]
 
 def refresh(results: Path, page: Path = PAGE) -> None:
     """Put the tables of ``results`` between the markers of ``page``."""
-    text = page.read_text(encoding="utf-8")
-    for name, table in render(read(results)).items():
-        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-        head, rest = text.split(begin)
-        text = f"{head}{begin}\n\n{table}\n\n{end}{rest.split(end)[1]}"
-    page.write_text(text, encoding="utf-8")
+    fill(page, render(read(results)))
 
 
 def read(results: Path) -> list[Line]:
@@ -54,10 +49,10 @@ def _trackers(lines: Sequence[Line], test: str) -> str:
         runs[f"em-kalman, from {trained[0]['train']}"] = [line["test"] for line in trained if line["test"]]
     rows = []
     for name, tests in runs.items():
-        cells = [_spread([one[f"{test}, {RATES[0]}"][metric] for one in tests]) for metric in METRICS]
-        cells += [_spread([one[f"{test}, {rate}"]["IDF1"] for one in tests]) for rate in RATES[1:]]
+        cells = [spread([one[f"{test}, {RATES[0]}"][metric] for one in tests]) for metric in METRICS]
+        cells += [spread([one[f"{test}, {rate}"]["IDF1"] for one in tests]) for rate in RATES[1:]]
         rows.append((name, *cells))
-    return _markdown((f"**on {test}**", *METRICS, *(f"IDF1, {rate}" for rate in RATES[1:])), rows)
+    return markdown((f"**on {test}**", *METRICS, *(f"IDF1, {rate}" for rate in RATES[1:])), rows)
 
 
 def _generalisation(ours: Sequence[Line]) -> str:
@@ -68,8 +63,8 @@ def _generalisation(ours: Sequence[Line]) -> str:
         tests = [line["test"] for line in mine]
         keys = [f"{test}, {RATES[0]}" for test in SOURCES]
         cells = [[one[key]["IDF1"] for one in tests if key in one] for key in keys]
-        rows.append((f"from {train}", *(_spread(cell) for cell in cells)))
-    return _markdown(("IDF1, every frame", *(f"on {test}" for test in SOURCES)), rows)
+        rows.append((f"from {train}", *(spread(cell) for cell in cells)))
+    return markdown(("IDF1, every frame", *(f"on {test}" for test in SOURCES)), rows)
 
 
 def _ablation(lines: Sequence[Line]) -> str:
@@ -79,11 +74,11 @@ def _ablation(lines: Sequence[Line]) -> str:
     for name in dict.fromkeys(line["name"] for line in trained):
         mine = [line for line in trained if line["name"] == name]
         good = [line for line in mine if not line["collapsed"]]
-        cells = (_spread([line["test"][f"{test}, {rate}"]["IDF1"] for line in good]) for rate in RATES)
-        switches = _spread([line["test"][f"{test}, {RATES[0]}"]["IDSW"] for line in good])
+        cells = (spread([line["test"][f"{test}, {rate}"]["IDF1"] for line in good]) for rate in RATES)
+        switches = spread([line["test"][f"{test}, {RATES[0]}"]["IDSW"] for line in good])
         rows.append((name, str(len(mine)), str(len(mine) - len(good)), *cells, switches))
     header = ("learned from MOT17 public, tested on MOT15", "seeds", "collapsed")
-    return _markdown((*header, *(f"IDF1, {rate}" for rate in RATES), f"IDSW, {RATES[0]}"), rows)
+    return markdown((*header, *(f"IDF1, {rate}" for rate in RATES), f"IDSW, {RATES[0]}"), rows)
 
 
 def _runs(ours: Sequence[Line], lines: Sequence[Line]) -> str:
@@ -96,17 +91,6 @@ def _runs(ours: Sequence[Line], lines: Sequence[Line]) -> str:
         f"{len(ours)} trainings, {sum(line['collapsed'] for line in ours)} of them collapsed; the share of detections "
         f"that belong to no object of the frame before was never above {100 * worst:.0f} % in an epoch after the "
         f"warm-up (collapse is an error from 70 %). A training took "
-        f"{_spread([line['train_cpu_seconds'] for line in ours])} seconds of one busy core. {machine['cpu']}, "
+        f"{spread([line['train_cpu_seconds'] for line in ours])} seconds of one busy core. {machine['cpu']}, "
         f"{machine['system']}; {commits}."
     )
-
-
-def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return "-"
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
-
-
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

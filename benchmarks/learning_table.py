@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any, TypeAlias
 
+from pages import fill, markdown, spread
 from provenance import ROOT
 
 RESULTS = Path(__file__).with_name("results") / "learning.jsonl"
 PAGE = ROOT / "docs" / "results.md"
-BEGIN, END = "<!-- learning: begin -->", "<!-- learning: end -->"
 METRICS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW")
 
 Line: TypeAlias = Mapping[str, Any]
@@ -20,10 +19,7 @@ Line: TypeAlias = Mapping[str, Any]
 
 def refresh(results: Path = RESULTS, page: Path = PAGE) -> None:
     """Put the tables of ``results`` between the markers of ``page``."""
-    text = page.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    page.write_text(f"{head}{BEGIN}\n\n{render(read(results))}\n\n{END}{tail}", encoding="utf-8")
+    fill(page, {"learning": render(read(results))})
 
 
 def read(results: Path = RESULTS) -> list[Line]:
@@ -51,28 +47,17 @@ def _tracker(name: str, lines: Sequence[Line]) -> list[str]:
     rows = []
     for tracker in tests[0]["trackers"]:
         scores = [test["trackers"][tracker] for test in tests]
-        rows.append((tracker, *(_spread([score[key] for score in scores]) for key in METRICS)))
+        rows.append((tracker, *(spread([score[key] for score in scores]) for key in METRICS)))
     each = ", ".join(f"{test['recall']:.1f}" for test in tests)
-    recall = f"{_spread([test['recall'] for test in tests])} % (one by one: {each})"
+    recall = f"{spread([test['recall'] for test in tests])} % (one by one: {each})"
     if all("recall_alone" in test and test["recall_alone"] != test["recall"] for test in tests):
-        recall += f" and without the queries of tracks {_spread([test['recall_alone'] for test in tests])} %"
+        recall += f" and without the queries of tracks {spread([test['recall_alone'] for test in tests])} %"
     return [
         f"### {name}",
         f"{first['parameters'] / 1e6:.2f} million parameters, {seeds}: {first['steps']:,} steps in "
-        f"{_spread([line['cpu_minutes'] for line in lines])} minutes on one core ({machine['cpu']}, "
+        f"{spread([line['cpu_minutes'] for line in lines])} minutes on one core ({machine['cpu']}, "
         f"{machine['system']}; {dates} at commit {commits}). The videos show every "
         f"{first['scene']['frame_step']}th frame. Detections at IoU 0.5: recall {recall}, "
-        f"precision {_spread([test['precision'] for test in tests])} %.",
-        _markdown(("on its detections", *METRICS), rows),
+        f"precision {spread([test['precision'] for test in tests])} %.",
+        markdown(("on its detections", *METRICS), rows),
     ]
-
-
-def _spread(values: Sequence[float]) -> str:
-    if len(values) < 2:
-        return f"{values[0]:.1f}"
-    return f"{mean(values):.1f} ± {stdev(values):.1f}"
-
-
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

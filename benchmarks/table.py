@@ -8,9 +8,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeAlias
 
+from pages import fill
+
 README = Path(__file__).with_name("README.md")
 RESULTS = Path(__file__).with_name("results")
-BEGIN, END = "<!-- association: begin -->", "<!-- association: end -->"
 
 Report: TypeAlias = Mapping[str, Any]
 OURS = "mot_core"
@@ -27,10 +28,7 @@ def newest(folder: Path = RESULTS) -> Path:
 
 def refresh(report: Report, readme: Path = README) -> None:
     """Put the tables of ``report`` between the markers of ``readme``."""
-    text = readme.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
-    readme.write_text(f"{head}{BEGIN}\n\n{render(report)}\n\n{END}{tail}", encoding="utf-8")
+    fill(readme, {"association": render(report)})
 
 
 def render(report: Report) -> str:

@@ -18,10 +18,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import torch
+from pages import spread
 from provenance import ROOT, provenance
 
 sys.path.insert(0, str(ROOT / "examples"))
@@ -164,13 +164,9 @@ def _table(group: str, form: str, lines: Sequence[Line]) -> str:
     for name in dict.fromkeys([IOU, *MAIN, *ABLATION]):
         tests = [line["test"][group] for line in lines if line["name"] == name and line["form"] in ("", form)]
         if tests:
-            spread = (_spread([test[metric] for test in tests]) for metric in METRICS)
-            rows.append(f"| {name} | {len(tests)} | {' | '.join(spread)} |")
+            cells = (spread([test[metric] for test in tests]) for metric in METRICS)
+            rows.append(f"| {name} | {len(tests)} | {' | '.join(cells)} |")
     return "\n".join(rows)
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, TypeAlias
 
+from pages import fill, markdown, spread
 from provenance import ROOT
 
 FOLDER = Path(__file__).with_name("results")
@@ -35,12 +36,7 @@ Get: TypeAlias = Callable[[Line], float]
 
 def refresh(page: Path = PAGE, trackers: Path = TRACKERS, association: Path = ASSOCIATION) -> None:
     """Put the tables between the markers of ``page``."""
-    text = page.read_text(encoding="utf-8")
-    for name, table in tables(read(trackers), read(association)).items():
-        head, rest = text.split(f"<!-- {name}: begin -->")
-        end = f"<!-- {name}: end -->"
-        text = f"{head}<!-- {name}: begin -->\n\n{table}\n\n{end}{rest.split(end)[1]}"
-    page.write_text(text, encoding="utf-8")
+    fill(page, tables(read(trackers), read(association)))
 
 
 def tables(trackers: Sequence[Line], association: Sequence[Line]) -> dict[str, str]:
@@ -79,7 +75,7 @@ def render_trackers(lines: Sequence[Line]) -> str:
             for one, some in variants.items():
                 if one != ALONE and ALONE in variants:
                     rows.append(_differences(f"{one} - {ALONE}", getters, some, variants[ALONE]))
-            parts.append(_markdown((f"**{name}**", "seeds", *getters), rows))
+            parts.append(markdown((f"**{name}**", "seeds", *getters), rows))
     return "\n\n".join(parts)
 
 
@@ -93,7 +89,7 @@ def render_association(lines: Sequence[Line]) -> str:
         for name, other in COMPARED.items():
             if name in own and other in own:
                 rows.append(_differences(f"{name} - {other}", getters, own[name], own[other]))
-        parts.append(_markdown((f"**{title}**", "seeds", *getters), rows))
+        parts.append(markdown((f"**{title}**", "seeds", *getters), rows))
     return "\n\n".join(parts)
 
 
@@ -106,7 +102,7 @@ def render_data_sets(lines: Sequence[Line]) -> str:
         getters = _getters(lines, lambda one, group=group: one == group)  # type: ignore[misc]
         pair = [_both_forms(lines, name) for name in ("UniTrack", COMPARED["UniTrack"])]
         rows.append(_differences(f"{data}, {'every frame' if stride == '1' else f'one in {stride}'}", getters, *pair))
-    return _markdown((f"UniTrack - {COMPARED['UniTrack']}", "seeds", *getters), rows) if rows else ""
+    return markdown((f"UniTrack - {COMPARED['UniTrack']}", "seeds", *getters), rows) if rows else ""
 
 
 def render_ablation(lines: Sequence[Line]) -> str:
@@ -119,7 +115,7 @@ def render_ablation(lines: Sequence[Line]) -> str:
     rows += [
         _differences(name, getters, _both_forms(lines, name), full) for name in (COMPARED["UniTrack"], *names) if full
     ]
-    return _markdown(("", "seeds", *getters), rows)
+    return markdown(("", "seeds", *getters), rows)
 
 
 def _getters(lines: Sequence[Line], wanted: Callable[[str], bool]) -> dict[str, Get]:
@@ -161,7 +157,7 @@ def _names(lines: Iterable[Line], key: str) -> list[str]:
 
 
 def _row(name: str, count: int, getters: Mapping[str, Get], lines: Sequence[Line]) -> tuple[str, ...]:
-    return (name, str(count), *(_spread([get(line) for line in lines]) for get in getters.values()))
+    return (name, str(count), *(spread([get(line) for line in lines]) for get in getters.values()))
 
 
 def _differences(
@@ -174,10 +170,6 @@ def _differences(
     return (f"*{name}*", str(len(pairs)), *cells)
 
 
-def _spread(values: Sequence[float]) -> str:
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
-
-
 def _signed(values: Sequence[float]) -> str:
     text = f"{mean(values):+.1f}"
     if len(values) < 2:
@@ -185,8 +177,3 @@ def _signed(values: Sequence[float]) -> str:
     text += f" ± {stdev(values):.1f}"
     sure = abs(mean(values)) > LIMITS.get(len(values), 2.0) * stdev(values) / len(values) ** 0.5
     return f"**{text}**" if sure else text
-
-
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -66,12 +66,12 @@ def test_ratio_is_to_the_fastest_bytetrack_of_a_peer(report):
 
 def test_refresh_leaves_the_words_alone(report, tmp_path):
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n\n{table.BEGIN}\nold\n{table.END}\n\nafter\n")
+    readme.write_text("before\n\n<!-- association: begin -->\nold\n<!-- association: end -->\n\nafter\n")
     table.refresh(report, readme)
     table.refresh(report, readme)
     head, tail = readme.read_text().split(table.render(report))
-    assert head == f"before\n\n{table.BEGIN}\n\n"
-    assert tail == f"\n\n{table.END}\n\nafter\n"
+    assert head == "before\n\n<!-- association: begin -->\n\n"
+    assert tail == "\n\n<!-- association: end -->\n\nafter\n"
 
 
 def test_newest_goes_by_the_date_inside(tmp_path):

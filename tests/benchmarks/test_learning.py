@@ -100,12 +100,12 @@ def test_the_table_has_mean_and_spread_of_the_newest_runs(tmp_path):
 def test_refresh_leaves_the_words_alone(tmp_path):
     results, page = tmp_path / "learning.jsonl", tmp_path / "results.md"
     results.write_text(json.dumps(line("MOTIP", 0, 40.0)) + "\n")
-    page.write_text(f"before\n\n{learning_table.BEGIN}\nold\n{learning_table.END}\n\nafter\n")
+    page.write_text("before\n\n<!-- learning: begin -->\nold\n<!-- learning: end -->\n\nafter\n")
     learning_table.refresh(results, page)
     learning_table.refresh(results, page)
     text = page.read_text()
-    assert text.startswith(f"before\n\n{learning_table.BEGIN}\n\n### MOTIP")
-    assert text.endswith(f"\n\n{learning_table.END}\n\nafter\n")
+    assert text.startswith("before\n\n<!-- learning: begin -->\n\n### MOTIP")
+    assert text.endswith("\n\n<!-- learning: end -->\n\nafter\n")
     assert "old" not in text
 
 
