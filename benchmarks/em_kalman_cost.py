@@ -38,7 +38,7 @@ LOOPED = ((8, 10), (64, 10), (64, 64))
 LEARNED = ((10, 10), (30, 10))
 GROWTH = {
     "decoupled": ((8, 10), (64, 10), (256, 10), (512, 10), (64, 64), (512, 64)),
-    "training step": ((8, 10), (64, 10), (256, 10), (64, 64)),
+    "training step": ((8, 10), (64, 10), (256, 10), (512, 10), (64, 64), (512, 64)),
     "joint": ((8, 10), (64, 10), (128, 10)),
 }
 COMPILED = ((64, 10),)
@@ -66,10 +66,10 @@ def main(arguments: list[str] | None = None) -> None:
             path.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def in_a_process(*what: Any) -> Any:
-    """What the measure of this name finds in a fresh process."""
+def in_a_process(*what: Any, **variables: str) -> Any:
+    """What the measure of this name finds in a fresh process, with these variables of the environment."""
     command = [sys.executable, "-W", "ignore", __file__, "--here", json.dumps(what)]
-    env = os.environ | EXACT_MEMORY | {"OMP_NUM_THREADS": "1"}
+    env = os.environ | variables | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     if done.returncode:
         raise RuntimeError(done.stderr.strip())
@@ -113,13 +113,24 @@ def windows(objects: int, frames: int) -> dict[str, Any]:
 
 def growth(kind: str, objects: int, frames: int) -> dict[str, Any]:
     """Time and memory forward and backward, of the filter or of a step of training with one window."""
-    work = training_step(objects, frames, 1) if kind == "training step" else filter_step(objects, frames, kind)
-    before = _peak()
-    first = _seconds(work)
-    peak = _peak() - before
-    runs = RUNS if first < 1 else 1
+    work = step_of(kind, objects, frames)
+    runs = RUNS if _seconds(work) < 1 else 1
     seconds = median(_seconds(work) for _ in range(runs))
-    return {"kind": kind, "objects": objects, "frames": frames, "ms": _ms(seconds), "peak_MB": round(peak, 1)}
+    peak = in_a_process("memory", kind, objects, frames, **EXACT_MEMORY)
+    return {"kind": kind, "objects": objects, "frames": frames, "ms": _ms(seconds), "peak_MB": peak}
+
+
+def memory(kind: str, objects: int, frames: int) -> float:
+    """What the first of these steps adds to the resident memory, in MB."""
+    work = step_of(kind, objects, frames)
+    before = _peak()
+    work()
+    return round(_peak() - before, 1)
+
+
+def step_of(kind: str, objects: int, frames: int) -> Callable[[], None]:
+    """A step of this kind with one window."""
+    return training_step(objects, frames, 1) if kind == "training step" else filter_step(objects, frames, kind)
 
 
 def compiled(objects: int, frames: int) -> dict[str, Any]:
@@ -242,6 +253,7 @@ MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     "filterpy": beside_filterpy,
     "windows": windows,
     "growth": growth,
+    "memory": memory,
     "compiled": compiled,
 }
 PARTS: dict[str, list[tuple[Any, ...]]] = {

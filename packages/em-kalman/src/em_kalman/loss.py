@@ -102,7 +102,7 @@ def _gate_violations(output: NKFOutput) -> Tensor:
     joint = cov.ndim == 4
     variance = cov.diagonal(dim1=-2, dim2=-1)[..., :objects] if joint else cov[..., 0, 0]
     noise = noise[:, 1:, None] if joint else noise[:, None, :, None]
-    position = result.predicted_mean[:, 1:, :, 0]
-    square = (output.points[:, 1:, None] - position[..., None, :]).square().sum(-1)
+    position, points = (each.transpose(-1, -2) for each in (result.predicted_mean[:, 1:, :, 0], output.points[:, 1:]))
+    square = (position[..., None] - points[..., None, :]).square().sum(2)
     outside = square > GATE * (variance[..., None] + noise)
     return (assoc * outside).sum() / assoc.sum().clamp(min=1e-9)

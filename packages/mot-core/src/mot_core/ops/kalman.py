@@ -138,24 +138,25 @@ def rts_smoother(result: FilterResult) -> SmootherResult:
     if joint:  # one state: all positions, then all velocities
         mean, predicted = (moment.transpose(2, 3).flatten(2, 3) for moment in (mean, predicted))
     with torch.autocast(mean.device.type, enabled=False):
-        step = _transition(size, result.dt, mean)
+        after, before = result.cov[:, :-1], result.predicted_cov[:, 1:]
         if joint:
-            step = torch.kron(step, torch.eye(objects, dtype=mean.dtype, device=mean.device))
-        factor = joint_kalman.cholesky(result.predicted_cov[:, 1:])
-        gains = torch.cholesky_solve(step @ result.cov[:, :-1], factor).transpose(-1, -2)
-        # Mean and covariance side by side: fewer and larger operations, which small windows spend their time on.
-        after, before = (torch.cat(pair, -1) for pair in ((mean, result.cov), (predicted, result.predicted_cov)))
-        states, begun, steps = after.unbind(1), before.unbind(1), gains.unbind(1)
-        last = states[-1]
-        found = [last]
-        for frame in range(frames - 2, -1, -1):
-            gain = steps[frame]
-            change = gain @ (last - begun[frame + 1])
-            spread = change[..., coordinates:] @ gain.transpose(-1, -2)
-            last = states[frame] + torch.cat([change[..., :coordinates], spread], -1)
-            found.append(last)
-        both = torch.stack(found[::-1], 1)
-        smoothed, cov = both[..., :coordinates], both[..., coordinates:]
+            step = torch.kron(
+                _transition(size, result.dt, mean), torch.eye(objects, dtype=mean.dtype, device=mean.device)
+            )
+            gains = torch.cholesky_solve(step @ after, joint_kalman.cholesky(before)).transpose(-1, -2)
+        else:
+            gains = _smoothing_gains(after, before, result.dt)
+        # What later frames change of the moments of a frame: all that they change of the next frame's prediction.
+        learned = gains, (mean - predicted)[:, 1:], (result.cov - result.predicted_cov)[:, 1:]
+        shift, spread = (each.new_zeros(each[:, 0].flatten(0, -3).shape) for each in (mean, result.cov))
+        shifts, spreads = [shift], [spread]
+        for gain, own_shift, own_spread in reversed(list(zip(*map(_by_frame, learned), strict=True))):
+            shift = torch.bmm(gain, shift + own_shift)
+            spread = torch.bmm(torch.bmm(gain, spread + own_spread), gain.transpose(-1, -2))
+            shifts.append(shift)
+            spreads.append(spread)
+        smoothed = mean + _all_frames(shifts[::-1], mean)
+        cov = result.cov + _all_frames(spreads[::-1], result.cov)
         cov = (cov + cov.transpose(-1, -2)) / 2
     if joint:
         smoothed = smoothed.view(batch, frames, size, objects, coordinates).transpose(2, 3)
@@ -207,10 +208,11 @@ def observation_loglik(
             logdet = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
             count = points.shape[2] if mask is None else mask.sum(-1, dtype=dtype)
             return -(white.square().sum((-1, -2)) + coordinates * (logdet + count * LOG_2PI)) / 2
-        variance = (cov[..., 0, 0] + noise[:, None])[..., None]
-        square = (points[:, :, None] - position[..., None, :]).square().sum(-1)
-        density = -(square / variance + coordinates * (variance.log() + LOG_2PI)) / 2
-        return (assoc * density).sum((-1, -2))
+        variance = cov[..., 0, 0] + noise[:, None]
+        # Coordinates before pairs: a last dimension of two takes longer.
+        square = (position.transpose(-1, -2)[..., None] - points.transpose(-1, -2)[..., None, :]).square().sum(2)
+        weighted = (assoc * square).sum(-1) / variance
+        return -(weighted + coordinates * assoc.sum(-1) * (variance.log() + LOG_2PI)).sum(-1) / 2
 
 
 def _transition(size: int, dt: float, like: Tensor) -> Tensor:
@@ -233,36 +235,69 @@ def _run_decoupled(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """One filter per object, with covariance ``[[a, b], [b, c]]`` in closed form."""
     moving = process_noise.shape[-1] == 2
-    position, velocity, r = initial, torch.zeros_like(initial), measurement_noise
-    a, b, c = initial_variance[..., 0], torch.zeros_like(r), initial_variance[..., -1]
-    masses, sums = assoc.sum(-1).unbind(1), (assoc @ points).unbind(1)
-    noise = process_noise.unbind(-1)
-    after, before = [], []
-    for frame, (share, total) in enumerate(zip(masses, sums, strict=True)):
+    # Objects last: where the last dimension is a pair, calls take longer.
+    noise, (a, *rest) = (each.movedim(-1, 0).contiguous().unbind(0) for each in (process_noise, initial_variance))
+    b, c = torch.zeros_like(a), (rest or [a])[0]
+    position = initial.movedim(-1, 0).contiguous()
+    velocity, one = torch.zeros_like(position), torch.ones_like(a)
+    # By the noise of a measurement, as only the ratios to it are needed.
+    masses = (assoc.sum(-1) / measurement_noise[:, None]).unbind(1)
+    sums = points.transpose(-1, -2) @ assoc.transpose(-1, -2) / measurement_noise[:, None, None]
+    means, covs, predicted_means, predicted_covs = [], [], [], []
+    for frame, (share, total) in enumerate(zip(masses, sums.permute(1, 2, 0, 3).unbind(0), strict=True)):
         if frame:
             if moving:
-                position = position + dt * velocity
-                moved = b + dt * c
-                a, b, c = a + dt * (b + moved), moved, c + noise[1]
+                position = torch.add(position, velocity, alpha=dt)
+                moved = torch.add(b, c, alpha=dt)
+                a, b, c = torch.add(a, b + moved, alpha=dt), moved, c + noise[1]
             a = a + noise[0]
-        before.append((position, velocity, a, b, c))
+        predicted_means += [position, velocity]
+        predicted_covs += [a, b, b, c]
         if frame or first_update:
-            scale = share * a + r
-            residual = total - share[..., None] * position
-            near, far = a / scale, b / scale
-            position = position + near[..., None] * residual
-            velocity = velocity + far[..., None] * residual
-            # a r / (s a + r) is a - s a^2 / (s a + r) without a difference of near numbers.
-            a, b, c = near * r, far * r, c - share * b * far
-        after.append((position, velocity, a, b, c))
-    return *_moments(after, moving), *_moments(before, moving)
+            # With s = share * r, a r / (s a + r) is a - s a^2 / (s a + r) without a difference of near numbers.
+            left = torch.addcmul(one, share, a).reciprocal()
+            near, far = a * left, b * left
+            a, b, c = near, far, torch.addcmul(c, share * b, far, value=-1)
+            residual = torch.addcmul(total, share, position, value=-1)
+            position, velocity = torch.addcmul(position, near, residual), torch.addcmul(velocity, far, residual)
+        means += [position, velocity]
+        covs += [a, b, b, c]
+    size = 1 + moving
+    mean, predicted_mean = (_by_object(each, points)[..., :size, :] for each in (means, predicted_means))
+    cov, predicted_cov = (_by_object(each, points)[..., :size, :size] for each in (covs, predicted_covs))
+    return mean, cov, predicted_mean, predicted_cov
 
 
-def _moments(states: Sequence[tuple[Tensor, ...]], moving: bool) -> tuple[Tensor, Tensor]:
-    position, velocity, a, b, c = (torch.stack(one, 1) for one in zip(*states, strict=True))
-    if not moving:
-        return position[..., None, :], a[..., None, None]
-    return torch.stack([position, velocity], 3), torch.stack([a, b, b, c], -1).view(*a.shape, 2, 2)
+def _by_object(rows: Sequence[Tensor], points: Tensor) -> Tensor:
+    """Rows or numbers of what two rows have, frame after frame, each ``(..., B, K)``, to ``(B, T, K, 2, columns)``."""
+    stacked = torch.stack(tuple(rows))
+    frames, shape = points.shape[1], stacked.shape[-2:]
+    return stacked.view(frames, 2, stacked.shape[:-2].numel() // (2 * frames), *shape).permute(3, 0, 4, 1, 2)
+
+
+def _smoothing_gains(cov: Tensor, predicted_cov: Tensor, dt: float) -> Tensor:
+    """``C F' inv(S)`` of independent objects, from covariances after a frame and before the next, written out."""
+    known = predicted_cov[..., :1, :1]
+    ahead = known.masked_fill(known <= 0, torch.inf).reciprocal()
+    if cov.shape[-1] == 1:
+        return cov * ahead
+    slope = predicted_cov[..., 1:, :1] * ahead
+    rest = predicted_cov[..., 1:, 1:] - slope * predicted_cov[..., :1, 1:]
+    # Nothing is left where the velocity is known from the position.
+    rest = rest.masked_fill(rest <= 0, torch.inf)
+    near, far = torch.add(cov[..., :1], cov[..., 1:], alpha=dt), cov[..., 1:]
+    far = (far - slope * near) / rest
+    return torch.cat([near * ahead - slope * far, far], -1)
+
+
+def _by_frame(matrices: Tensor) -> tuple[Tensor, ...]:
+    """``(B, T, ..., n, m)`` to ``T`` times ``(B * ..., n, m)``."""
+    return matrices.transpose(0, 1).flatten(1, -3).unbind(0)
+
+
+def _all_frames(matrices: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Back from :func:`_by_frame`, to the shape of ``like``."""
+    return torch.stack(tuple(matrices)).view(like.transpose(0, 1).shape).transpose(0, 1)
 
 
 def _check(
