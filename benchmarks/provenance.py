@@ -23,16 +23,20 @@ def provenance(*measured: str) -> dict[str, Any]:
     """
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "commit": _commit(*measured, BENCHMARKS),
+        "commit": commit(ROOT, *measured, BENCHMARKS),
         "machine": _machine(),
     }
 
 
-def _commit(*measured: str) -> str:
+def commit(root: Path, *measured: str) -> str:
+    """Short hash of a checkout, and whether paths in it have uncommitted changes; "unknown" in a copy without git."""
+
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(ROOT), *arguments]
+        command = ["git", "-C", str(root), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
+    if not (root / ".git").exists():
+        return "unknown"
     changed = git("status", "--porcelain", "--", *measured)
     return git("rev-parse", "--short", "HEAD") + (" with changes" if changed else "")
 

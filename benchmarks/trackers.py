@@ -17,9 +17,13 @@ import subprocess
 import sys
 import time
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provenance import ROOT, SOURCES, provenance
+
+if TYPE_CHECKING:
+    from mot_core.batch import ClipBatch
+    from mot_core.trackers import Tracker
 
 # Frames in the clip, (height, width), and objects in a frame.
 SMALL, PAPER = {"frames": 4, "size": (96, 160), "objects": 5}, {"size": (800, 1440), "objects": 20}
@@ -84,20 +88,10 @@ def measure(
     """Median CPU and wall seconds of a step (losses, backward, optimiser), and the memory that it takes."""
     import torch
 
-    from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
-    from mot_core.trackers import MOTIP, MOTR, DetectorSettings
     from mot_core.trackers.memory import estimate_memory
 
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    settings = DetectorSettings()
-    if size == SMALL["size"]:
-        settings = DetectorSettings(
-            "small", num_queries=30, embed_dim=64, ffn_dim=128, num_levels=3, num_encoder_layers=1, num_decoder_layers=2
-        )
-    model = {"motip": MOTIP, "motr": MOTR}[tracker](settings, checkpointing=checkpointing)
-    videos = SyntheticVideo(num_videos=1, num_frames=frames, image_size=size, num_objects=(objects, objects))
-    batch = collate([ClipDataset(videos, ClipSampling(frames))[0]])
+    model, batch = build(tracker, size, frames, objects, checkpointing=checkpointing)
     optimizer = torch.optim.AdamW(model.parameter_groups(), fused=True)
     base = peak()
     cpu: list[float] = []
@@ -122,6 +116,24 @@ def measure(
         "peak_before_MB": round(base / 2**20),
         "estimate_MB": round(estimate_memory(model, size, frames).total / 2**20),
     }
+
+
+def build(tracker: str, size: tuple[int, int], frames: int, objects: int, **settings: Any) -> tuple[Tracker, ClipBatch]:
+    """A tracker with fresh weights, small on small images and of the paper's size on others, and a clip for it."""
+    import torch
+
+    from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
+    from mot_core.trackers import MOTIP, MOTR, DetectorSettings
+
+    torch.manual_seed(0)
+    detector = DetectorSettings()
+    if size == SMALL["size"]:
+        detector = DetectorSettings(
+            "small", num_queries=30, embed_dim=64, ffn_dim=128, num_levels=3, num_encoder_layers=1, num_decoder_layers=2
+        )
+    video = SyntheticVideo(num_videos=1, num_frames=frames, image_size=size, num_objects=(objects, objects))
+    model = {"motip": MOTIP, "motr": MOTR}[tracker](detector, **settings)
+    return model, collate([ClipDataset(video, ClipSampling(frames))[0]])
 
 
 def peak() -> int:

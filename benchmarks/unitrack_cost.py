@@ -28,6 +28,7 @@ from typing import Any
 
 from environments import PEERS, install, python_of
 from provenance import ROOT, SOURCES, provenance
+from trackers import build
 
 LOSS = "packages/unitrack-loss/src/unitrack_loss"
 PEER = "metric_learning"
@@ -40,8 +41,14 @@ CONTRASTED = [(10, 5), (30, 5), (100, 5), (300, 5)]  # of 1,000, NT-Xent compare
 COMPILED = [(30, 5), (100, 5), (300, 5)]
 # Height and width are a quarter of the paper's: a sixteenth of its pixels, and the same 300 queries.
 MOTR = {
-    "paper, a sixteenth of the pixels": {"size": (200, 360), "objects": 20, "frames": 5, "steps": 2, "small": False},
-    "small": {"size": (96, 160), "objects": 5, "frames": 5, "steps": 20, "small": True},
+    "paper, a sixteenth of the pixels": {
+        "size": (200, 360),
+        "objects": 20,
+        "frames": 5,
+        "steps": 2,
+        "checkpointing": True,
+    },
+    "small": {"size": (96, 160), "objects": 5, "frames": 5, "steps": 20, "checkpointing": False},
 }
 # Freed memory goes back to the system at once: else the peak tells of the allocator, not of what was needed.
 EXACT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}
@@ -203,25 +210,13 @@ def measure_step(case: str, with_loss: bool) -> dict[str, Any]:
     """Median CPU seconds of a training step, and the memory that it adds."""
     import torch
 
-    from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
-    from mot_core.trackers import MOTR as Tracker
-    from mot_core.trackers import DetectorSettings
     from unitrack_loss import UniTrackLoss, UniTrackPlugin, track_clip
 
     torch.set_num_threads(1)
-    torch.manual_seed(0)
     plan = MOTR[case]
-    settings = DetectorSettings()
-    if plan["small"]:
-        settings = DetectorSettings(
-            "small", num_queries=30, embed_dim=64, ffn_dim=128, num_levels=3, num_encoder_layers=1, num_decoder_layers=2
-        )
-    model = Tracker(settings, checkpointing=not plan["small"])
+    model, batch = build("motr", plan["size"], plan["frames"], plan["objects"], checkpointing=plan["checkpointing"])
     if with_loss:  # every query is a detection
         model.attach(UniTrackPlugin(warmup_steps=0, min_score=0.0, report_every=10**6))
-    objects = plan["objects"]
-    video = SyntheticVideo(1, plan["frames"], plan["size"], num_objects=(objects, objects))
-    batch = collate([ClipDataset(video, ClipSampling(plan["frames"]))[0]])
     optimizer = torch.optim.AdamW(model.parameter_groups(), fused=True)
 
     def step(number: int) -> None:
