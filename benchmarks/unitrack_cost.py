@@ -155,6 +155,11 @@ def compiled() -> dict[str, Any]:
     return in_a_process("compiled", COMPILED)
 
 
+def profile() -> list[dict[str, Any]]:
+    """What a kernel for the flow could save: its launches and bytes, those of the loss and of MOTR's step."""
+    return [{"case": case, **MOTR[case], **in_a_process("profile", case)} for case in MOTR]
+
+
 def measure_seconds(cases: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
     rows = []
     for detections, frames in cases:
@@ -252,6 +257,50 @@ def measure_step(case: str, with_loss: bool) -> dict[str, Any]:
     return row
 
 
+def measure_profile(case: str) -> dict[str, Any]:
+    """CPU seconds, launches and bytes of a step of MOTR, of the loss of what it found, and of the flow alone."""
+    import torch
+    from roofline import Counting
+
+    from unitrack_loss import UniTrackLoss, flow, track_clip
+
+    torch.set_num_threads(1)
+    plan = MOTR[case]
+    model, batch = build("motr", plan["size"], plan["frames"], plan["objects"], checkpointing=plan["checkpointing"])
+    optimizer = torch.optim.AdamW(model.parameter_groups(), fused=True)
+
+    def step() -> Any:
+        losses, output = model.losses(batch)
+        torch.stack(list(losses.values())).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return output
+
+    found = track_clip(step(), min_score=0.0)
+    names = ("boxes_xyxy", "logits", "embed")
+    leaves = {name: getattr(found, name).detach().requires_grad_() for name in names}
+    clip, loss = replace(found, **leaves), UniTrackLoss()
+
+    def flow_alone() -> None:
+        made = flow(clip)
+        tensors = made.flow, made.log_flow, made.log_links
+        torch.autograd.grad(tensors, [leaves["logits"], leaves["embed"]], [torch.ones_like(one) for one in tensors])
+
+    parts = {
+        "step": step,
+        "loss": lambda: torch.autograd.grad(loss(clip).total, [*leaves.values()]),
+        "flow": flow_alone,
+    }
+    row: dict[str, Any] = {"detections": clip.valid.shape[2]}
+    for name, call in parts.items():
+        call()
+        with Counting() as counting:
+            call()
+        row[name] = {"cpu_s": timed(call, plan["steps"]), **counting.work.summary()}
+        row[name]["products_alone_H200_ms"] = counting.work.products().summary()["H200_ms"]
+    return row
+
+
 def make_clip(detections: int, frames: int) -> Any:
     """Random boxes, identities and embeddings, every slot filled."""
     sys.path.insert(0, str(ROOT / "tests/unitrack_loss"))
@@ -309,6 +358,7 @@ PARTS: dict[str, Callable[[], Any]] = {
     "contrastive": contrastive,
     "motr": motr,
     "compiled": compiled,
+    "profile": profile,
 }
 MEASURES: dict[str, Callable[..., Any]] = {
     "seconds": measure_seconds,
@@ -316,6 +366,7 @@ MEASURES: dict[str, Callable[..., Any]] = {
     "loops": measure_loops,
     "compiled": measure_compiled,
     "step": measure_step,
+    "profile": measure_profile,
 }
 
 if __name__ == "__main__":

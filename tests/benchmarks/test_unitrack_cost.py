@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import roofline
 import torch
 import unitrack_cost
 
@@ -26,3 +27,24 @@ def test_the_loss_gets_what_motr_finds(monkeypatch):
     assert row["loss"]["detections"] >= 30
     assert min(row["loss"]["seconds"], row["seconds"]) > 0
     assert "loss" not in unitrack_cost.measure_step("small", False)
+
+
+def test_launches_bytes_and_products_are_counted():
+    left, right = torch.ones(20, 50, requires_grad=True), torch.ones(50, 10)
+    with roofline.Counting() as counting:
+        (left.view(20, 50) @ right).sum().backward()
+    work = counting.work
+    names = [name for name, _, _ in work.operations]
+    assert names == ["mm", "sum", "ones_like", "mm"]
+    assert work.operations[0][1:] == (4 * (20 * 50 + 50 * 10 + 20 * 10), 2 * 20 * 50 * 10)
+    assert work.seconds("H200") == pytest.approx(4 * roofline.LAUNCH_S)  # all of it is small
+    assert work.products().summary()["launches"] == 2
+
+
+def test_the_flow_is_a_part_of_the_loss_and_that_of_a_step(monkeypatch):
+    plan = unitrack_cost.MOTR["small"] | {"steps": 1, "frames": 2, "objects": 3}
+    monkeypatch.setitem(unitrack_cost.MOTR, "small", plan)
+    row = unitrack_cost.measure_profile("small")
+    for count in ("launches", "MB", "GFLOP"):
+        assert row["flow"][count] <= row["loss"][count] <= row["step"][count]
+    assert row["flow"]["launches"] > 20
