@@ -49,6 +49,7 @@ class Work:
 class Counting(TorchDispatchMode):
     """Counts what runs in its block, in ``work``.
 
+    >>> import torch
     >>> with Counting() as counting:
     ...     total = (torch.ones(1000).view(10, 100) + 1).sum()  # ones, one addition, one sum; a view costs nothing
     >>> counting.work.summary()["launches"]
