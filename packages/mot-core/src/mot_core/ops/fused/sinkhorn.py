@@ -80,7 +80,8 @@ def backward(
 
 def _results(logits: Tensor, dustbin: Tensor | None, num_iters: int) -> tuple[Tensor, Tensor, Tensor]:
     batch, rows, columns = logits.shape
-    rows, columns = rows + (dustbin is not None), columns + (dustbin is not None)
+    more = int(dustbin is not None)  # torch 2.11 cannot add a bool to a size that it does not know
+    rows, columns = rows + more, columns + more
     dtype = torch.promote_types(logits.dtype, torch.float32)
     sizes = (batch, rows, columns), (batch, num_iters, rows), (batch, num_iters, columns)
     plan, row_potentials, column_potentials = (logits.new_empty(size, dtype=dtype) for size in sizes)
