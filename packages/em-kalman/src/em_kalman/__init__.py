@@ -8,7 +8,7 @@
 from em_kalman.chain import compose_chain
 from em_kalman.checkpoint import load_model, save_model
 from em_kalman.cost import EMKalmanCost
-from em_kalman.distill import distill_loss
+from em_kalman.distill import distill_clip_loss, distill_loss
 from em_kalman.features import pairwise_box_features
 from em_kalman.loss import EMKalmanLoss
 from em_kalman.model import NeuralKalmanFilter, NKFOutput
@@ -16,6 +16,7 @@ from em_kalman.motion import MotionModel
 from em_kalman.network import AssociationNetwork
 from em_kalman.objectives import frame_loglik
 from em_kalman.plugin import EMKalmanPlugin
+from em_kalman.presence import learn_presence
 from em_kalman.sampler import WindowSampler
 from em_kalman.sequences import DetectionSequence, read_detections
 from em_kalman.tracker import OnlineAssociator
@@ -39,9 +40,11 @@ __all__ = [
     "WindowSampler",
     "__version__",
     "compose_chain",
+    "distill_clip_loss",
     "distill_loss",
     "fit",
     "frame_loglik",
+    "learn_presence",
     "load_model",
     "pairwise_box_features",
     "read_detections",

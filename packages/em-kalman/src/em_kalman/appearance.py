@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from em_kalman.distill import distill_loss
+from em_kalman.distill import FORBIDDEN, distill_loss
 from em_kalman.model import NeuralKalmanFilter
 from em_kalman.sampler import WindowSampler
 from em_kalman.sequences import DetectionSequence
@@ -28,7 +28,6 @@ Images: TypeAlias = Callable[[int], Any]
 CROP_SIZE = (128, 64)  # height and width
 # Of ImageNet, red green blue, from 0 to 1, as backbones of timm expect.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-FORBIDDEN = -1e9  # logit of what is not there
 
 
 class AppearanceNetwork(nn.Module):
