@@ -65,7 +65,7 @@ def sinkhorn(
     if logits.ndim < 2:
         raise ValueError(f"logits must have shape (..., M, N), got {tuple(logits.shape)}")
     _check(logits, dustbin, row_mask, column_mask)
-    size = [length + (dustbin is not None) for length in logits.shape[-2:]]
+    size = [length + int(dustbin is not None) for length in logits.shape[-2:]]
     fitting = backward == "unrolled" and tolerance is None and fused.fits(*size)
     if use_kernels(logits) and logits.numel() and fitting:
         return _fused(logits, num_iters, temperature, dustbin, row_mask, column_mask, last)
