@@ -33,6 +33,7 @@ from em_kalman import (
     WindowBatch,
     WindowSampler,
     fit,
+    learn_presence,
 )
 from em_kalman.objectives import Objective
 from em_kalman.training import calibrate_dustbin
@@ -54,6 +55,7 @@ class Config:
         two_stages: with a warm-up.
         constant_count: learn from windows whose frames all have as many detections, as the square Sinkhorn needs.
         published: the motion model of the authors' code.
+        alike: the tracker does not know how often lost and new tracks are found.
     """
 
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -61,6 +63,7 @@ class Config:
     two_stages: bool = True
     constant_count: bool = False
     published: bool = False
+    alike: bool = False
 
 
 AS_IT_IS = "as it is"
@@ -68,6 +71,7 @@ SQUARE = Config({"learn_noise": False, "dustbin": False, "layout": "joint"}, two
 CONFIGS = {
     AS_IT_IS: Config(),
     "motion not learned": Config({"learn_noise": False}),
+    "presence not learned": Config(alike=True),
     "objective em": Config({"learn_noise": False}, objective="em"),
     "objective smoothed": Config({"learn_noise": False}, objective="smoothed"),
     "objective filtered": Config({"learn_noise": False}, objective="filtered"),
@@ -156,6 +160,7 @@ def run(config: Config, data: Path, train: str, seed: int, name: str) -> dict[st
         "collapsed": False,
         "training": log,
         "motion": {key: round(getattr(model.learned_motion(), key), 7) for key in ("q", "r", "p0", "v0")},
+        "presence": [round(share, 4) for share in model.presence.tolist()],
         "test": tests,
         "train_cpu_seconds": round(seconds, 1),
     }
@@ -173,6 +178,8 @@ def learn(config: Config, data: Path, train: str, seed: int) -> tuple[NeuralKalm
     history = fit(model, windows, schedule, objective=config.objective, seed=seed)
     if model.dustbin is None:  # it cannot track: a square association knows of no strangers
         model = _with_dustbin(model, windows)
+    if config.alike:
+        model.presence.fill_(1.0)
     last = history[-1]
     log = {name: round(last[name], 4) for name in ("nll_per_det", "unexplained", "assoc_entropy")}
     worst = max(line["unexplained"] for line in history if line["stage"] == 2)
@@ -193,6 +200,7 @@ def _with_dustbin(square: NeuralKalmanFilter, windows: WindowSampler) -> NeuralK
     model.network.load_state_dict(square.network.state_dict())
     batches = [WindowBatch.stack([windows[i]]) for i in range(len(windows))]
     calibrate_dustbin(model, batches)
+    learn_presence(model, windows)
     return model
 
 

@@ -14,7 +14,7 @@ from em_kalman.model import NeuralKalmanFilter
 from em_kalman.motion import MotionModel
 from mot_core.io.atomic import atomic_path
 
-FORMAT, VERSION = "em_kalman", 1
+FORMAT, VERSION = "em_kalman", 2
 PREFIX = "model."  # of the weights in a checkpoint of EMKalmanModule
 
 

@@ -17,6 +17,7 @@ class FrameAssociation:
 
     Attributes:
         dustbin: logit of having no partner.
+        presence: ``(3,)`` shares of tracks that are found, see :func:`em_kalman.learn_presence`.
 
     Raises:
         ValueError: the model has no dustbin, or needs embeddings.
@@ -35,14 +36,15 @@ class FrameAssociation:
         self._hidden = state["layers.0.weight"].T, state["layers.0.bias"]
         self._output = state["layers.2.weight"][0], state["layers.2.bias"]
         self.dustbin = model.dustbin.item()
+        self.presence = model.presence.cpu().double().numpy()
         self._extra = 1.0 if model.inclusive else 0.0
 
     def scores(self, earlier: Floats, later: Floats) -> Floats:
         """Logits ``(N, M)`` of being the same object.
 
         Args:
-            earlier: corners ``(4, N, M)`` or ``(4, N, 1)``, in pixels.
-            later: corners ``(4, N, M)`` or ``(4, 1, M)``.
+            earlier: corners ``(4, N, 1)``, in pixels.
+            later: corners ``(4, 1, M)``.
         """
         width1, height1 = np.maximum(earlier[2:] - earlier[:2], SMALLEST_SIDE)
         width2, height2 = np.maximum(later[2:] - later[:2], SMALLEST_SIDE)

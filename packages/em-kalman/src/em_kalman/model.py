@@ -59,6 +59,9 @@ class NeuralKalmanFilter(nn.Module):
         embeddings: also use the cosine of the embeddings of a pair.
         learn_noise: learn ``q`` and ``r`` too; only with the objective "predictive".
 
+    Attributes:
+        presence: ``(3,)``, see :func:`em_kalman.learn_presence`; 1 before.
+
     >>> batch = WindowBatch(torch.rand(1, 3, 4, 4).cumsum(-1), torch.ones(1, 3, 4).bool(), torch.tensor([[9, 9]]),
     ...     torch.arange(3)[None])
     >>> NeuralKalmanFilter()(batch).assoc.shape
@@ -99,6 +102,8 @@ class NeuralKalmanFilter(nn.Module):
         self.dustbin = nn.Parameter(torch.zeros(())) if dustbin else None
         noise = torch.tensor([self.motion.q, self.motion.r]).log()
         self.log_noise = nn.Parameter(noise) if learn_noise else None
+        self.presence: Tensor
+        self.register_buffer("presence", torch.ones(3))
 
     def learned_motion(self) -> MotionModel:
         """The motion model with the present ``q`` and ``r``.

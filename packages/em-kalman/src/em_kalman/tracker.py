@@ -14,6 +14,7 @@ from em_kalman.model import NeuralKalmanFilter
 from mot_core.association.assignment import assign
 from mot_core.association.base import (
     CLASS,
+    DETECTION,
     ELAPSED,
     FIRST_FREE_LABEL,
     FIRST_FREE_VALUE,
@@ -22,12 +23,21 @@ from mot_core.association.base import (
     TrackTable,
 )
 from mot_core.association.frame import Floats, Frame, Integers
-from mot_core.association.kalman import BYTETRACK_NOISE, FILTER_ROWS, PP, BatchedKalman, MotionNoise, P, V
+from mot_core.association.kalman import FILTER_ROWS, BatchedKalman, MotionNoise, P
 from mot_core.association.layouts import CentreAspectHeight, Layout
 from mot_core.association.motion import read_motion
 
 HITS = FIRST_FREE_LABEL  # detections after the first
 NEVER = -1e9  # a score
+SEEN, LOST, NEW = 0, 1, 2  # in the frame before; not in it; in it for the first time: places of ``presence``
+# Of the size, which the filter takes as it was last measured: detections change theirs more than they err.
+LAST_SIZE = MotionNoise(
+    process=((0, 0), (0, 0), (0, 1), (0, 1)),
+    process_velocity=((0, 0),) * 4,
+    measurement=((0, 0),) * 4,
+    initial=((0, 0), (0, 0), (0, 1), (0, 1)),
+    initial_velocity=((0, 0),) * 4,
+)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -35,9 +45,12 @@ class OnlineAssociator(OnlineTracker):
     """Tracks by a learned association: the likeliest matching, in which any track and detection may have no partner.
 
     It is what the plan of the model (:func:`mot_core.ops.sinkhorn`) becomes at temperature 0. Tracks move by a Kalman
-    filter with the noise that the model knows. The network learned how far objects go from one frame to the next. A
-    track that was lost, or that comes after a longer time, is less sure of its place: its distances count the less, and
-    so does each of its many possible places. No threshold on a score of the network is set by hand.
+    filter with the noise that the model knows, and keep the size of their last detection; the network compares the
+    box where a track is now expected with the detections. No threshold on a score of the network is set by hand.
+
+    What a pair gains counts as much as the track is likely to be there, which training has counted: a track that was
+    seen in the frame before is likelier to be seen than one that was lost, or that is no more than one detection. What
+    is reported are detections as they came.
 
     Args:
         checkpoint: file of ``mot fit --config em_kalman_mot17`` or :func:`em_kalman.save_model`.
@@ -48,7 +61,8 @@ class OnlineAssociator(OnlineTracker):
         frame_rate: nominal frames per second, to turn timestamps (seconds) into frames.
         min_area: tracks whose box is not larger than this (square pixels) are not reported.
         max_aspect: tracks whose width / height is larger than this are not reported.
-        noise: standard deviations of the Kalman filter, of which those of the size are used.
+        noise: standard deviations of the Kalman filter, of which those of the size are used. By default the size is
+            that of the last detection.
         motion: file with learned noise of centre and velocity; by default that of the model.
         model: a trained model, in place of ``checkpoint``; only its association and motion are used.
 
@@ -68,7 +82,7 @@ class OnlineAssociator(OnlineTracker):
     min_score: float = float("-inf")
     max_age: float = 30
     min_hits: int = 1
-    noise: MotionNoise = BYTETRACK_NOISE
+    noise: MotionNoise = LAST_SIZE
     motion: str = ""
     model: NeuralKalmanFilter | None = None
 
@@ -85,10 +99,14 @@ class OnlineAssociator(OnlineTracker):
         self._kalman = BatchedKalman(motion.noise(self.noise))
 
     def _step(self, table: TrackTable, frame: Frame, dt: float) -> tuple[Integers, Floats]:
+        given = frame
         index = (frame.scores >= self.min_score).nonzero()[0]
         frame = frame.rows(index)
-        self._predict(table, dt)
-        columns, rows = self._match(table, frame)
+        values = table.values
+        standing = np.where(values[ELAPSED] > 0, LOST, np.where(table.labels[HITS] < self.min_hits, NEW, SEEN))
+        self._kalman.predict(values[:FILTER_ROWS], self.layout.heights(values[P]), dt)
+        values[ELAPSED] += dt
+        columns, rows = self._match(table, frame, standing)
         if len(columns):
             self._observe(table, columns, frame, rows, index)
             table.labels[HITS, columns] += 1
@@ -101,39 +119,15 @@ class OnlineAssociator(OnlineTracker):
             values, labels = self._newborn(frame, unused.nonzero()[0], index)
             labels[HITS] = self.min_hits if table.step == 1 else 0
             table.append(values, labels)
-        reported = (table.values[ELAPSED] == 0) & (table.labels[HITS] >= self.min_hits)
-        return reported.nonzero()[0], self.layout.corners(table.values[P][:, reported])
+        reported = ((table.values[ELAPSED] == 0) & (table.labels[HITS] >= self.min_hits)).nonzero()[0]
+        return reported, given.boxes[:, table.labels[DETECTION, reported]]
 
-    def _predict(self, table: TrackTable, dt: float) -> None:
-        values = table.values
-        lost = values[ELAPSED] > 0
-        values[V.start + 2 : V.stop, lost] = 0.0  # the size of a lost track stays
-        self._kalman.predict(values[:FILTER_ROWS], self.layout.heights(values[P]), dt)
-        values[ELAPSED] += dt
-
-    def _match(self, table: TrackTable, frame: Frame) -> tuple[Integers, Integers]:
+    def _match(self, table: TrackTable, frame: Frame, standing: Integers) -> tuple[Integers, Integers]:
         """Columns of the table and rows of the detections."""
-        if not len(table) or not len(frame.scores):
-            none = np.zeros(0, np.int64)
-            return none, none
-        places, detected = table.values[P], self.layout.measure(frame.boxes)
-        share = self._usual_share(table)
-        near = np.repeat(places[:, :, None], len(frame.scores), 2)
-        near[:2] = detected[:2, None] + share[:, None] * (places[:2, :, None] - detected[:2, None])
-        corners = self.layout.corners(near.reshape(4, -1)).reshape(near.shape)
-        scores = self._association.scores(corners, frame.boxes[:, None])
-        # The density of a normal distribution in the plane, as wide as the track is unsure.
-        scores += 2 * np.log(share)[:, None]
+        places = self.layout.corners(table.values[P])
+        scores = self._association.scores(places[:, :, None], frame.boxes[:, None])
         if frame.classes is not None:
             scores[table.labels[CLASS][:, None] != frame.classes] = NEVER
         # Matched, a pair saves its two places without partner, and their two dustbins a pair of their own.
-        return assign(-scores, -self._association.dustbin)
-
-    def _usual_share(self, table: TrackTable) -> Floats:
-        """How unsure a track is of its place one frame after its first detection, by how unsure it is now; at most 1.
-
-        From one frame to the next is what the network learned.
-        """
-        block = self._kalman.start(table.values[P], self.layout.heights(table.values[P]))
-        self._kalman.predict(block, self.layout.heights(block[P]))
-        return np.sqrt(np.minimum(block[PP][0] / table.values[PP][0], 1.0))
+        gain = scores - self._association.dustbin
+        return assign(-gain * self._association.presence[standing][:, None], 0.0)

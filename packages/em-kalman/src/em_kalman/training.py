@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from em_kalman.loss import EMKalmanLoss
 from em_kalman.model import NeuralKalmanFilter
 from em_kalman.objectives import Objective
+from em_kalman.presence import learn_presence
 from em_kalman.window import WindowBatch
 
 MATCHED = 2 * math.log(9)  # above the dustbin, a logit alone gets a share of 0.9: p / (1 - p) = exp(MATCHED / 2)
@@ -132,6 +133,7 @@ def fit(
                 report(history[-1])
             if stage == 2:
                 check_collapse(totals["unexplained"], schedule)
+    learn_presence(model, windows)
     return history
 
 

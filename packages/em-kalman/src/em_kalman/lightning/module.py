@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from em_kalman.checkpoint import FORMAT, record
 from em_kalman.loss import EMKalmanLoss
 from em_kalman.model import NeuralKalmanFilter
 from em_kalman.motion import MotionModel
 from em_kalman.objectives import Objective
+from em_kalman.presence import learn_presence
 from em_kalman.training import Schedule, calibrate_dustbin, check_collapse, check_objective, step_values
 from em_kalman.window import WindowBatch
 
@@ -89,6 +90,8 @@ class EMKalmanModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         """After the warm-up places the dustbin, and begins anew with another learning rate; then watches.
 
+        After the last epoch counts how often tracks are found, which the tracker wants to know.
+
         Raises:
             AssociationCollapse: an epoch after the warm-up explained nothing.
         """
@@ -96,6 +99,8 @@ class EMKalmanModule(LightningModule):
             # The same on all processes, so that all of them stop.
             found = self.all_gather(torch.stack(self._unexplained).mean())
             check_collapse(torch.as_tensor(found).mean().item(), self.schedule)
+            if self.current_epoch + 1 == self.trainer.max_epochs:
+                learn_presence(self.model, self._windows())
         elif self.current_epoch + 1 == self.schedule.warmup_epochs:
             self._begin_second_stage()
         self._unexplained.clear()
@@ -122,15 +127,19 @@ class EMKalmanModule(LightningModule):
         if self._warm:
             return
         self._warm = True
-        loader = self.trainer.train_dataloader
-        assert loader is not None
-        # All windows, in an order and in batches of its own: those of the loader are in use.
-        batches = DataLoader(loader.dataset, self.schedule.batch_size, collate_fn=WindowBatch.stack)
+        # In an order and in batches of its own: those of the loader are in use.
+        batches = DataLoader(self._windows(), self.schedule.batch_size, collate_fn=WindowBatch.stack)
         calibrate_dustbin(self.model, (batch.to(self.device) for batch in batches), self.schedule.quantile)
         for optimizer in self.trainer.optimizers:
             optimizer.state.clear()
             for group in optimizer.param_groups:
                 group["lr"] = self.schedule.lr
+
+    def _windows(self) -> Dataset[WindowBatch]:
+        loader = self.trainer.train_dataloader
+        assert loader is not None
+        windows: Dataset[WindowBatch] = loader.dataset
+        return windows
 
     def _log_all(self, prefix: str, values: dict[str, Tensor], batch: WindowBatch) -> None:
         named: dict[str, Any] = {f"{prefix}/{name}": value.detach() for name, value in values.items()}

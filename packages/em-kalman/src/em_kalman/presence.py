@@ -1,0 +1,66 @@
+"""How often tracks are detected, counted where the tracker follows unlabelled detections."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from em_kalman.model import NeuralKalmanFilter
+from em_kalman.tracker import HITS, NEW, OnlineAssociator
+from em_kalman.window import WindowBatch
+from mot_core.association.base import TrackTable
+from mot_core.association.frame import Frame, Integers
+
+PASSES = 2  # the second one knows what the first one found
+
+
+@torch.no_grad()
+def learn_presence(model: NeuralKalmanFilter, windows: Dataset[WindowBatch]) -> None:
+    """Sets ``model.presence``: the share of tracks that are found in the next frame, by what is known of them.
+
+    The first is of tracks that were seen in the frame before, the second of those that were lost, the third of those
+    that are a single detection. A model that cannot track, without a dustbin or with embeddings, stays as it is.
+
+    Args:
+        model: a trained model.
+        windows: such as :class:`em_kalman.WindowSampler`; of each only the frames are used, one after the other.
+
+    >>> from em_kalman import DetectionSequence, WindowSampler
+    >>> from mot_core.io import make_scene
+    >>> scene = make_scene(num_objects=6, num_frames=20)
+    >>> street = DetectionSequence("street", scene.detections, range(1, 21), scene.image_size)
+    >>> model = NeuralKalmanFilter()
+    >>> learn_presence(model, WindowSampler([street]))
+    >>> model.presence.shape
+    torch.Size([3])
+    """
+    if model.dustbin is None or model.embeddings:
+        return
+    model.presence.fill_(1.0)
+    for _ in range(PASSES):
+        counting = _Counting(model=model)
+        for index in range(len(windows)):  # type: ignore[arg-type]
+            window = windows[index]
+            counting.reset()
+            for boxes, valid in zip(window.boxes_xyxy.flatten(0, 1), window.valid.flatten(0, 1), strict=True):
+                found = boxes[valid & (boxes[..., 2:] > boxes[..., :2]).all(-1)].cpu().numpy()
+                counting.update(found, np.ones(len(found)))
+        # One of two for what never came.
+        model.presence.copy_(torch.from_numpy((counting.found + 1) / (counting.asked + 2)))
+
+
+class _Counting(OnlineAssociator):
+    """Counts the tracks of each standing, and those that found a detection."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.asked, self.found = np.zeros(3), np.zeros(3)
+
+    def _match(self, table: TrackTable, frame: Frame, standing: Integers) -> tuple[Integers, Integers]:
+        columns, rows = super()._match(table, frame, standing)
+        # In the first frame clutter becomes a track as well, which is never found again.
+        counted = (standing == NEW) | (table.labels[HITS] > self.min_hits)
+        self.asked += np.bincount(standing[counted], minlength=3)
+        self.found += np.bincount(standing[columns][counted[columns]], minlength=3)
+        return columns, rows

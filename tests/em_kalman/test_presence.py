@@ -1,0 +1,69 @@
+"""How often tracks of each standing are found again, counted without labels."""
+
+import numpy as np
+import pytest
+import torch
+from em_kalman_scenes import near_is_same, table
+
+from em_kalman import (
+    DetectionSequence,
+    NeuralKalmanFilter,
+    OnlineAssociator,
+    WindowBatch,
+    WindowSampler,
+    learn_presence,
+)
+
+
+def sequence(*frames):
+    """A box at each of the given places, frame by frame."""
+    rows = []
+    for number, places in enumerate(frames, 1):
+        lefts = np.array(places, float)
+        boxes = np.stack([lefts, 0 * lefts, lefts + 40, 0 * lefts + 100], -1).reshape(-1, 4)
+        rows.append((number, np.full(len(boxes), -1), boxes))
+    return DetectionSequence("street", table(rows), range(1, len(frames) + 1), (480, 640))
+
+
+def test_counts_by_hand():
+    """0 and 200 are objects, of which the second is missed in frame 4 and gone after 5; 400 is clutter of frame 3."""
+    frames = [0, 200], [0, 200], [0, 200, 400], [0], [0, 200], [0]
+    model = near_is_same()
+    learn_presence(model, WindowSampler([sequence(*frames)], num_frames=6))
+    # Counted from frame 3 on. Seen in the frame before: 0 in frames 3 to 6, 200 in 3, 4 and 6, of which it misses two.
+    seen = (7 - 2 + 1) / (7 + 2)
+    # Lost: 200 in frame 5, and found. New: 400 in frame 4, and not found.
+    assert model.presence.tolist() == pytest.approx([seen, (1 + 1) / (1 + 2), (0 + 1) / (1 + 2)])
+
+
+def test_padding_order_and_boxes_without_area_change_nothing():
+    frames = [0, 200], [0, 200], [0, 200, 400], [0], [0, 200], [0]
+    windows = WindowSampler([sequence(*frames)], num_frames=6)
+    (window,) = list(windows)
+    flat = torch.cat([window.boxes_xyxy, window.boxes_xyxy[:, :, :1] * 0], 2)
+    valid = torch.cat([window.valid, torch.ones_like(window.valid[:, :, :1])], 2)
+    more = WindowBatch(flat.flip(2), valid.flip(2), window.image_size, window.frames)
+    one, other = near_is_same(), near_is_same()
+    learn_presence(one, windows)
+    learn_presence(other, [more])
+    assert torch.equal(one.presence, other.presence)
+
+
+def test_the_tracker_prefers_who_is_likely_to_be_there():
+    def owner(presence):
+        model = near_is_same()
+        model.presence.copy_(torch.tensor(presence))
+        tracker = OnlineAssociator(model=model)
+        for frame in range(9):
+            lefts = [10.0, 0.0] if frame < 4 else [10.0]
+            tracker.update([[left, 0, left + 40, 100] for left in lefts], np.ones(len(lefts)))
+        return tracker.update([[4.0, 0, 44, 100]], np.ones(1)).ids.tolist()
+
+    assert owner([0.9, 0.9, 0.9]) == [2]  # the nearer one, lost for five frames
+    assert owner([0.9, 0.1, 0.9]) == [1]  # the one that was seen in the frame before
+
+
+def test_a_model_that_cannot_track_stays_as_it_is():
+    model = NeuralKalmanFilter(dustbin=False)
+    learn_presence(model, WindowSampler([sequence([0], [0], [0])], num_frames=3))
+    assert model.presence.tolist() == [1, 1, 1]
