@@ -127,7 +127,7 @@ def kernels(session: nox.Session) -> None:
     `nox -s kernels -- record` writes tests/kernels/resources.json anew. Where there is a GPU, run the tests on it:
     `MOT_CORE_KERNELS=triton pytest tests/kernels`.
     """
-    _install(session, "-e", "packages/mot-core[triton]", "pytest")
+    _install(session, "-e", "packages/mot-core[train,triton]", "pytest")
     env = QUIET | {"MOT_CORE_KERNELS": "triton", "TRITON_CACHE_DIR": session.create_tmp()}
     if session.posargs == ["record"]:
         session.run("python", "tests/kernels/test_ahead_of_time.py", env=env)
