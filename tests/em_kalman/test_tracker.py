@@ -180,8 +180,6 @@ def test_user_errors(tmp_path):
     torch.save({"format": "em_kalman", "version": 7}, tmp_path / "newer.pt")
     with pytest.raises(ValueError, match="is of version 7"):
         load_model(tmp_path / "newer.pt")
-    with pytest.raises(ValueError, match="without embeddings"):
-        OnlineAssociator(model=NeuralKalmanFilter(embeddings=True))
     with pytest.raises(ValueError, match="max_age must be 0 or more"):
         OnlineAssociator(model=near_is_same(), max_age=-1)
     with pytest.raises(ValueError, match="min_hits must be 0 or more"):

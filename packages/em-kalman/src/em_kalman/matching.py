@@ -13,14 +13,14 @@ class FrameAssociation:
     """The network and the dustbin of a model, for the pairs of one frame, in float64.
 
     Args:
-        model: a trained model with a dustbin and without embeddings; later changes to it are not seen.
+        model: a trained model with a dustbin; later changes to it are not seen.
 
     Attributes:
         dustbin: logit of having no partner.
         presence: ``(3,)`` shares of tracks that are found, see :func:`em_kalman.learn_presence`.
 
     Raises:
-        ValueError: the model has no dustbin, or needs embeddings.
+        ValueError: the model has no dustbin.
 
     >>> import torch
     >>> _ = torch.manual_seed(0)
@@ -30,8 +30,8 @@ class FrameAssociation:
     """
 
     def __init__(self, model: NeuralKalmanFilter) -> None:
-        if model.dustbin is None or model.embeddings:
-            raise ValueError("tracking frame by frame needs a model with a dustbin and without embeddings")
+        if model.dustbin is None:
+            raise ValueError("tracking frame by frame needs a model with a dustbin")
         state = {name: value.detach().cpu().double().numpy() for name, value in model.network.state_dict().items()}
         self._hidden = state["layers.0.weight"].T, state["layers.0.bias"]
         self._output = state["layers.2.weight"][0], state["layers.2.bias"]
@@ -39,12 +39,13 @@ class FrameAssociation:
         self.presence = model.presence.cpu().double().numpy()
         self._extra = 1.0 if model.inclusive else 0.0
 
-    def scores(self, earlier: Floats, later: Floats) -> Floats:
+    def scores(self, earlier: Floats, later: Floats, cosine: Floats | None = None) -> Floats:
         """Logits ``(N, M)`` of being the same object.
 
         Args:
             earlier: corners ``(4, N, 1)``, in pixels.
             later: corners ``(4, 1, M)``.
+            cosine: ``(N, M)`` of their embeddings, for a model that uses them.
         """
         width1, height1 = np.maximum(earlier[2:] - earlier[:2], SMALLEST_SIDE)
         width2, height2 = np.maximum(later[2:] - later[:2], SMALLEST_SIDE)
@@ -53,16 +54,14 @@ class FrameAssociation:
             0
         )
         area1, area2 = (width1 + extra) * (height1 + extra), (width2 + extra) * (height2 + extra)
-        features = np.stack(
-            [
-                scale * (earlier[3] - later[3]),
-                scale * (earlier[0] - later[0]),
-                np.log(height1 / height2),
-                np.log(width1 / width2),
-                overlap / (area1 + area2 - overlap),
-            ],
-            -1,
-        )
+        pairs = [
+            scale * (earlier[3] - later[3]),
+            scale * (earlier[0] - later[0]),
+            np.log(height1 / height2),
+            np.log(width1 / width2),
+            overlap / (area1 + area2 - overlap),
+        ]
+        features = np.stack(pairs if cosine is None else [*pairs, cosine], -1)
         (weight1, bias1), (weight2, bias2) = self._hidden, self._output
         logits: Floats = np.maximum(features @ weight1 + bias1, 0.0) @ weight2 + bias2
         return logits

@@ -20,7 +20,7 @@ def learn_presence(model: NeuralKalmanFilter, windows: Dataset[WindowBatch]) -> 
     """Sets ``model.presence``: the share of tracks that are found in the next frame, by what is known of them.
 
     The first is of tracks that were seen in the frame before, the second of those that were lost, the third of those
-    that are a single detection. A model that cannot track, without a dustbin or with embeddings, stays as it is.
+    that are a single detection. A model that cannot track, without a dustbin, stays as it is.
 
     Args:
         model: a trained model.
@@ -35,7 +35,7 @@ def learn_presence(model: NeuralKalmanFilter, windows: Dataset[WindowBatch]) -> 
     >>> model.presence.shape
     torch.Size([3])
     """
-    if model.dustbin is None or model.embeddings:
+    if model.dustbin is None:
         return
     model.presence.fill_(1.0)
     for _ in range(PASSES):
@@ -43,9 +43,12 @@ def learn_presence(model: NeuralKalmanFilter, windows: Dataset[WindowBatch]) -> 
         for index in range(len(windows)):  # type: ignore[arg-type]
             window = windows[index]
             counting.reset()
-            for boxes, valid in zip(window.boxes_xyxy.flatten(0, 1), window.valid.flatten(0, 1), strict=True):
-                found = boxes[valid & (boxes[..., 2:] > boxes[..., :2]).all(-1)].cpu().numpy()
-                counting.update(found, np.ones(len(found)))
+            boxes, valid = window.boxes_xyxy.flatten(0, 1), window.valid.flatten(0, 1)
+            valid = valid & (boxes[..., 2:] > boxes[..., :2]).all(-1)
+            looks = window.embeddings.flatten(0, 1) if model.embeddings and window.embeddings is not None else None
+            for frame, real in enumerate(valid):
+                given = None if looks is None else looks[frame, real]
+                counting.update(boxes[frame, real].cpu().numpy(), np.ones(int(real.sum())), embeddings=given)
         # One of two for what never came.
         model.presence.copy_(torch.from_numpy((counting.found + 1) / (counting.asked + 2)))
 

@@ -67,7 +67,7 @@ class OnlineAssociator(OnlineTracker):
         model: a trained model, in place of ``checkpoint``; only its association and motion are used.
 
     Raises:
-        ValueError: there is no model, or one without a dustbin or with embeddings.
+        ValueError: there is no model, or one without a dustbin.
 
     >>> tracker = OnlineAssociator(model=NeuralKalmanFilter())
     >>> tracker.update(np.array([[0, 0, 40, 80]]), np.array([0.9])).ids
@@ -98,6 +98,12 @@ class OnlineAssociator(OnlineTracker):
         motion = read_motion(self.motion) if self.motion else self.model.learned_motion().for_trackers()
         self._kalman = BatchedKalman(motion.noise(self.noise))
 
+    @property
+    def uses_embeddings(self) -> bool:
+        """Whether :meth:`update` needs embeddings: if the model learned from them."""
+        assert self.model is not None
+        return self.model.embeddings
+
     def _step(self, table: TrackTable, frame: Frame, dt: float) -> tuple[Integers, Floats]:
         given = frame
         index = (frame.scores >= self.min_score).nonzero()[0]
@@ -118,14 +124,22 @@ class OnlineAssociator(OnlineTracker):
         if unused.any():
             values, labels = self._newborn(frame, unused.nonzero()[0], index)
             labels[HITS] = self.min_hits if table.step == 1 else 0
-            table.append(values, labels)
+            table.append(values, labels, None if frame.embeddings is None else frame.embeddings[unused])
         reported = ((table.values[ELAPSED] == 0) & (table.labels[HITS] >= self.min_hits)).nonzero()[0]
         return reported, given.boxes[:, table.labels[DETECTION, reported]]
+
+    def _cosine(self, table: TrackTable, frame: Frame) -> Floats | None:
+        """Of the last detections of the tracks and those of the frame, as in training."""
+        if not self.uses_embeddings:
+            return None
+        if table.embeddings is None or frame.embeddings is None:
+            return np.zeros((len(table), len(frame.scores)))  # without a number
+        return table.embeddings @ frame.embeddings.T
 
     def _match(self, table: TrackTable, frame: Frame, standing: Integers) -> tuple[Integers, Integers]:
         """Columns of the table and rows of the detections."""
         places = self.layout.corners(table.values[P])
-        scores = self._association.scores(places[:, :, None], frame.boxes[:, None])
+        scores = self._association.scores(places[:, :, None], frame.boxes[:, None], self._cosine(table, frame))
         if frame.classes is not None:
             scores[table.labels[CLASS][:, None] != frame.classes] = NEVER
         # Matched, a pair saves its two places without partner, and their two dustbins a pair of their own.

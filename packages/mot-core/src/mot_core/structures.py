@@ -45,6 +45,7 @@ class Detections:
         boxes_xyxy: ``(N, 4)`` corners in pixels.
         scores: ``(N,)`` confidence.
         classes: ``(N,)`` integer class labels, or None when there is only one class.
+        embeddings: ``(N, E)`` appearance, or None.
 
     >>> len(Detections(np.zeros((3, 4)), np.ones(3)))
     3
@@ -53,13 +54,14 @@ class Detections:
     boxes_xyxy: Array
     scores: Array
     classes: Array | None = None
+    embeddings: Array | None = None
 
     def __len__(self) -> int:
         return len(self.boxes_xyxy)
 
     def __getitem__(self, rows: Index) -> Detections:
-        classes = None if self.classes is None else self.classes[rows]
-        return Detections(self.boxes_xyxy[rows], self.scores[rows], classes)
+        classes, embeddings = (None if each is None else each[rows] for each in (self.classes, self.embeddings))
+        return Detections(self.boxes_xyxy[rows], self.scores[rows], classes, embeddings)
 
 
 @dataclass(frozen=True, eq=False)

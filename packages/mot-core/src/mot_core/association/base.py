@@ -30,6 +30,7 @@ class TrackTable:
     Attributes:
         values: ``(F, N)`` float64: the filter block, score, frames since the last detection, then the tracker's own.
         labels: ``(K, N)`` int64: identity, class, row of the last detection in its frame, then the tracker's own.
+        embeddings: ``(N, E)`` of the last detections, of length 1, where the tracker uses them.
         next_id: identity of the next new track.
         step: number of frames seen.
         clock: time in frames; equals ``step`` without timestamps.
@@ -42,27 +43,34 @@ class TrackTable:
     step: int = 0
     clock: float = 0.0
     timestamp: float | None = None
+    embeddings: Floats | None = None
 
     def __len__(self) -> int:
         return self.values.shape[1]
 
     def copy(self) -> TrackTable:
         """A table that can change without this one."""
-        return TrackTable(self.values.copy(), self.labels.copy(), self.next_id, self.step, self.clock, self.timestamp)
+        embeddings = None if self.embeddings is None else self.embeddings.copy()
+        numbers = self.next_id, self.step, self.clock, self.timestamp
+        return TrackTable(self.values.copy(), self.labels.copy(), *numbers, embeddings)
 
     def select(self, columns: Integers) -> None:
         """Keep only the columns at these positions, in that order."""
         # take() keeps rows contiguous; values[:, columns] would store the table by columns and slow every later step.
         self.values = self.values.take(columns, 1)
         self.labels = self.labels.take(columns, 1)
+        if self.embeddings is not None:
+            self.embeddings = self.embeddings[columns]
 
-    def append(self, values: Floats, labels: Integers) -> None:
+    def append(self, values: Floats, labels: Integers, embeddings: Floats | None = None) -> None:
         """Add tracks at the end, with fresh identities."""
         count = values.shape[1]
         labels[ID] = np.arange(self.next_id, self.next_id + count)
         self.next_id += count
         self.values = np.concatenate([self.values, values], 1)
         self.labels = np.concatenate([self.labels, labels], 1)
+        if embeddings is not None:
+            self.embeddings = embeddings if self.embeddings is None else np.concatenate([self.embeddings, embeddings])
 
 
 @dataclass(frozen=True)
@@ -148,6 +156,7 @@ class OnlineTracker(ABC):
         scores: Array,
         classes: Array | None = None,
         timestamp: float | None = None,
+        embeddings: Array | None = None,
     ) -> Tracks:
         """Track one frame. Call it for every frame, also for those without detections.
 
@@ -156,14 +165,16 @@ class OnlineTracker(ABC):
             scores: ``(N,)`` confidence.
             classes: ``(N,)`` labels. When given, tracks and detections of different classes never match.
             timestamp: time of the frame in seconds, for irregular frame rates; without it frames are equally spaced.
+            embeddings: ``(N, E)`` appearance, for a tracker with a model that learned from such.
 
         Returns:
             The tracks seen in this frame, as arrays, or as tensors like ``boxes_xyxy``.
 
         Raises:
-            ValueError: for wrong shapes, boxes that are not finite or have no area, and time that does not advance.
+            ValueError: for wrong shapes, boxes that are not finite or have no area, time that does not advance, and
+                embeddings that are missing or of no use.
         """
-        table, tracks = self._advance(0, Detections(boxes_xyxy, scores, classes), timestamp)
+        table, tracks = self._advance(0, Detections(boxes_xyxy, scores, classes, embeddings), timestamp)
         self._streams[0] = table
         return tracks
 
@@ -204,6 +215,7 @@ class OnlineTracker(ABC):
                     "step": table.step,
                     "clock": table.clock,
                     "timestamp": table.timestamp,
+                    "embeddings": None if table.embeddings is None else torch.from_numpy(table.embeddings.copy()),
                 }
                 for name, table in self._streams.items()
             },
@@ -225,26 +237,43 @@ class OnlineTracker(ABC):
                     f"the state of stream {name!r} has {len(values)} + {len(labels)} rows, this tracker has "
                     f"{self._row_counts()}; it was saved with other parameters"
                 )
+            known = saved["embeddings"] is not None and values.shape[1] > 0
+            embeddings = saved["embeddings"].numpy().copy() if known else None
+            if values.shape[1] and known != self.uses_embeddings:
+                raise ValueError(
+                    f"the state of stream {name!r} has {'' if known else 'no '}embeddings; it was saved "
+                    "with another model"
+                )
             rest = {key: saved[key] for key in ("next_id", "step", "clock", "timestamp")}
-            streams[name] = TrackTable(values, labels, **rest)
+            streams[name] = TrackTable(values, labels, **rest, embeddings=embeddings)
         self._streams = streams
 
     @abstractmethod
     def _step(self, table: TrackTable, frame: Frame, dt: float) -> tuple[Integers, Floats]:
         """Advance ``table`` by one frame; returns the columns to report and their corners ``(4, K)``."""
 
+    @property
+    def uses_embeddings(self) -> bool:
+        """Whether :meth:`update` needs embeddings."""
+        return False
+
     def _row_counts(self) -> tuple[int, int]:
         return self.table_rows
 
     def _advance(self, name: Hashable, detections: Detections, timestamp: float | None) -> tuple[TrackTable, Tracks]:
         """The next table of a stream and its tracks. The old one stays, so that a refused frame leaves no trace."""
-        frame = read_frame(detections.boxes_xyxy, detections.scores, detections.classes)
+        frame = read_frame(
+            detections.boxes_xyxy, detections.scores, detections.classes, self._given_embeddings(detections)
+        )
         old = self._streams.get(name)
         if old is None:
             value_rows, label_rows = self._row_counts()
             table = TrackTable(np.zeros((value_rows, 0)), np.zeros((label_rows, 0), np.int64))
         else:
             table = old.copy()
+            sizes = [each.shape[1] for each in (table.embeddings, frame.embeddings) if each is not None]
+            if len(set(sizes)) > 1:
+                raise ValueError(f"embeddings of this stream have {sizes[0]} numbers, those of this frame {sizes[1]}")
         dt = self._elapsed(table, timestamp)
         table.step += 1
         table.clock += dt
@@ -256,6 +285,15 @@ class OnlineTracker(ABC):
         labels = table.labels.take(columns, 1)
         tracks = Tracks(labels[ID], corners.T, table.values[SCORE, columns], labels[CLASS], labels[DETECTION])
         return table, write_tracks(tracks, detections.boxes_xyxy)
+
+    def _given_embeddings(self, detections: Detections) -> Array | None:
+        """The embeddings of a frame, which are given if and only if they are used."""
+        name, given = type(self).__name__, detections.embeddings is not None
+        if given and not self.uses_embeddings:
+            raise ValueError(f"{name} does not use embeddings here: leave them out")
+        if self.uses_embeddings and not given and len(detections):
+            raise ValueError(f"{name} has a model that needs embeddings: give update() an array (N, E) of them")
+        return detections.embeddings
 
     def _elapsed(self, table: TrackTable, timestamp: float | None) -> float:
         """Frames since the last update, and the new time of the stream."""
@@ -304,6 +342,8 @@ class OnlineTracker(ABC):
         table.labels[DETECTION, columns] = index[rows]
         if frame.classes is not None:
             table.labels[CLASS, columns] = frame.classes[rows]
+        if frame.embeddings is not None and table.embeddings is not None:
+            table.embeddings[columns] = frame.embeddings[rows]
 
     def _newborn(self, frame: Frame, rows: Integers, index: Integers) -> tuple[Floats, Integers]:
         """Table columns of new tracks at detection ``rows``."""

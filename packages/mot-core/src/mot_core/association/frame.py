@@ -11,6 +11,7 @@ from mot_core.structures import Array, Tracks, to_numpy
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+SHORTEST = 1e-12  # length of an embedding, as in torch.nn.functional.normalize
 
 
 @dataclass(slots=True, eq=False)
@@ -21,19 +22,22 @@ class Frame:
         boxes: ``(4, N)`` corners, one row per coordinate.
         scores: ``(N,)``.
         classes: ``(N,)``, or None when the user gave none.
+        embeddings: ``(N, E)`` of length 1, or None when the user gave none.
     """
 
     boxes: Floats
     scores: Floats
     classes: Integers | None
+    embeddings: Floats | None = None
 
     def rows(self, index: Integers) -> Frame:
         """The detections at ``index``."""
         classes = None if self.classes is None else self.classes[index]
-        return Frame(self.boxes.take(index, 1), self.scores[index], classes)
+        embeddings = None if self.embeddings is None else self.embeddings[index]
+        return Frame(self.boxes.take(index, 1), self.scores[index], classes, embeddings)
 
 
-def read_frame(boxes_xyxy: Array, scores: Array, classes: Array | None) -> Frame:
+def read_frame(boxes_xyxy: Array, scores: Array, classes: Array | None, embeddings: Array | None = None) -> Frame:
     """Check the detections of one frame; raises one sentence that names the row at fault.
 
     >>> read_frame([[0, 0, 2, 3]], [0.5], None).boxes.ravel()
@@ -54,7 +58,7 @@ def read_frame(boxes_xyxy: Array, scores: Array, classes: Array | None) -> Frame
     positive = by_coordinate[2:] > by_coordinate[:2]
     if not (positive.all() and np.isfinite(by_coordinate).all() and np.isfinite(values).all()):
         _refuse(boxes, values)
-    return Frame(by_coordinate, values, labels)
+    return Frame(by_coordinate, values, labels, _read_embeddings(embeddings, len(boxes)))
 
 
 def write_tracks(tracks: Tracks, like: Array) -> Tracks:
@@ -74,6 +78,18 @@ def _read_classes(classes: Array, count: int) -> Integers:
     if not whole:
         raise ValueError(f"classes must be integers, got {labels.tolist()}; give each class a number")
     return labels.astype(np.int64)
+
+
+def _read_embeddings(embeddings: Array | None, count: int) -> Floats | None:
+    if embeddings is None or not count:
+        return None
+    values = np.asarray(to_numpy(embeddings), np.float64)
+    if values.ndim != 2 or len(values) != count:
+        raise ValueError(f"embeddings must have shape ({count}, E), one row per row of boxes_xyxy, got {values.shape}")
+    finite = np.isfinite(values).all(1)
+    if not finite.all():
+        raise ValueError(f"embeddings must be finite, but row {int(np.argmin(finite))} is not")
+    return values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), SHORTEST)
 
 
 def _refuse(boxes: Floats, scores: Floats) -> None:

@@ -1,0 +1,185 @@
+"""Online tracking with embeddings: what boxes cannot tell, learned from detections without labels."""
+
+import re
+from io import BytesIO
+
+import numpy as np
+import pytest
+import torch
+
+from em_kalman import (
+    DetectionSequence,
+    NeuralKalmanFilter,
+    OnlineAssociator,
+    Schedule,
+    WindowBatch,
+    WindowSampler,
+    fit,
+    save_model,
+)
+from em_kalman.matching import FrameAssociation
+from mot_core.association import Sort
+from mot_core.association.frame import read_frame
+from mot_core.io import BoxTable
+from mot_core.structures import Detections
+
+LOOK = 8
+SIDES = np.array([40, 100])
+SIZE = (1080, 1920)
+
+
+def looks_of(people, rng):
+    """``(people, LOOK)``, none like another."""
+    return np.linalg.qr(rng.standard_normal((LOOK, LOOK)))[0][:people]
+
+
+def street(seed, people=6, frames=60):
+    """People of one size who walk straight and fast, in shuffled order, one in twenty missing; what they look like."""
+    rng = np.random.default_rng(seed)
+    looks, place = looks_of(people, rng), rng.uniform(200, [1700, 880], (people, 2))
+    step = 12 * rng.standard_normal((people, 2))
+    rows, seen = [], []
+    for frame in range(1, frames + 1):
+        who = rng.permutation(people)
+        who = who[rng.random(people) > 0.05]
+        corner = place[who] + rng.standard_normal((len(who), 2))
+        rows.append((np.full(len(who), frame), np.concatenate([corner, corner + SIDES], 1)))
+        seen.append(looks[who] + 0.1 * rng.standard_normal((len(who), LOOK)))
+        place = place + step
+        step = np.where((place < 0) | (place > [1880, 980]), -step, step)
+    numbers, boxes = (np.concatenate(each) for each in zip(*rows, strict=True))
+    table = BoxTable(numbers, np.full(len(numbers), -1), boxes)
+    embeddings = torch.tensor(np.concatenate(seen), dtype=torch.float32)
+    return DetectionSequence(f"street {seed}", table, range(1, frames + 1), SIZE, embeddings=embeddings)
+
+
+@pytest.fixture(scope="module")
+def learned():
+    """Models that learned from the same detections, with what they look like and without."""
+    models = {}
+    for embeddings in (False, True):
+        torch.manual_seed(0)
+        models[embeddings] = NeuralKalmanFilter(embeddings=embeddings)
+        fit(models[embeddings], WindowSampler([street(seed) for seed in range(3)], stride=6), Schedule(min_steps=40))
+    return models
+
+
+def boxes(*places):
+    return np.array([[x, y, x + 40, y + 100] for x, y in places], float).reshape(-1, 4)
+
+
+def names(model, frames):
+    """Identity of each person in every frame; ``frames`` are lists of ``(person, x, y)``."""
+    rng = np.random.default_rng(1)
+    looks, tracker, found = looks_of(LOOK, rng), OnlineAssociator(model=model), []
+    for people in frames:
+        given = boxes(*((x, y) for _, x, y in people))
+        seen = looks[[person for person, _, _ in people]] + 0.1 * rng.standard_normal((len(people), LOOK))
+        tracks = tracker.update(given, np.ones(len(given)), embeddings=seen if model.embeddings else None)
+        ids = dict(zip(tracks.detection_index.tolist(), tracks.ids.tolist(), strict=True))
+        found.append([ids.get(row) for row in range(len(people))])
+    return found
+
+
+def test_two_who_meet_and_turn_back(learned):
+    """At the same place for a moment; by their motion they would have passed each other."""
+    frames = [[(0, 400 - 5 * abs(20 - t), 300), (1, 400 + 5 * abs(20 - t), 300)] for t in range(41)]
+    assert names(learned[True], frames)[-1] == [1, 2]
+    assert names(learned[False], frames)[-1] == [2, 1]
+
+
+def test_two_who_change_places_unseen(learned):
+    """Both are hidden for five frames; each comes back where the other is expected."""
+    frames = [[(0, 300 + 4 * t, 300), (1, 320 + 4 * t, 300)] for t in range(15)]
+    frames += [[]] * 5 + [[(0, 320 + 4 * t, 300), (1, 300 + 4 * t, 300)] for t in range(20, 30)]
+    assert names(learned[True], frames)[-1] == [1, 2]
+    assert names(learned[False], frames)[-1] == [2, 1]
+
+
+def test_the_score_is_that_of_the_network():
+    """Also where embeddings have no length, and in whatever unit they are."""
+    torch.manual_seed(0)
+    model = NeuralKalmanFilter(embeddings=True)
+    rng = np.random.default_rng(0)
+    given = boxes((0, 0), (30, 5), (200, 40), (3, 2), (207, 38), (28, 9))
+    looks = rng.standard_normal((6, LOOK))
+    looks[1] = 0.0
+    window = WindowBatch(
+        torch.tensor(given).view(1, 2, 3, 4),
+        torch.ones(1, 2, 3, dtype=torch.bool),
+        torch.tensor([SIZE]),
+        torch.arange(2)[None],
+        embeddings=torch.tensor(7 * looks).view(1, 2, 3, LOOK),
+    )
+    expected = model.double()(window).logits[0, 0]
+    unit = [read_frame(given, np.ones(6), None, scale * looks).embeddings for scale in (1.0, 1000.0)]
+    np.testing.assert_allclose(*unit, atol=1e-12)
+    corners = given.T
+    found = FrameAssociation(model).scores(corners[:, :3, None], corners[:, None, 3:], unit[0][:3] @ unit[0][3:].T)
+    np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-9)
+
+
+def test_a_saved_state_goes_on_and_streams_are_apart(learned):
+    """Tracks begin and end, frames are empty, weak detections are left out."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for t in range(30):
+        here = rng.permutation(4)[: rng.integers(0, 5)]
+        places = [(100 * person + 6 * t, 300 + 3 * person) for person in here]
+        looks = np.eye(LOOK)[here] + 0.1 * rng.standard_normal((len(here), LOOK))
+        frames.append(Detections(boxes(*places), rng.uniform(0.2, 1, len(here)), embeddings=looks))
+
+    def tracker():
+        return OnlineAssociator(model=learned[True], min_score=0.3, max_age=4)
+
+    one, other, both = tracker(), tracker(), tracker()
+    ids = [one.update(*_arguments(frame)).ids.tolist() for frame in frames[:15]]
+    file = BytesIO()
+    torch.save(one.state_dict(), file)
+    file.seek(0)
+    other.load_state_dict(torch.load(file, weights_only=True))
+    rest = [other.update(*_arguments(frame)).ids.tolist() for frame in frames[15:]]
+    assert rest == [one.update(*_arguments(frame)).ids.tolist() for frame in frames[15:]]
+    for number, frame in enumerate(frames):
+        found = both.update_streams({"a": frame, "b": frames[0][:0] if number < 3 else frame})
+        assert found["a"].ids.tolist() == (ids + rest)[number]
+    assert max(max(each, default=0) for each in rest) > 4
+
+
+def _arguments(frame):
+    return frame.boxes_xyxy, frame.scores, None, None, frame.embeddings
+
+
+def test_a_checkpoint_tracks_too(learned, tmp_path):
+    save_model(learned[True], tmp_path / "model.pt")
+    tracker = OnlineAssociator(checkpoint=str(tmp_path / "model.pt"))
+    for left in (0, 5):
+        ids = tracker.update(torch.tensor(boxes((left, 0))), torch.ones(1), embeddings=torch.ones(1, LOOK)).ids
+    assert ids.tolist() == [1]
+
+
+def test_training_counts_who_is_found_again(learned):
+    """With embeddings too: one in twenty is missing."""
+    assert 0.85 < learned[True].presence[0] < 0.99
+
+
+def test_user_errors():
+    with_looks, without = (OnlineAssociator(model=NeuralKalmanFilter(embeddings=each)) for each in (True, False))
+    box, looks = boxes((0, 0)), np.ones((1, LOOK))
+    for tracker in (without, Sort()):
+        with pytest.raises(ValueError, match=f"{type(tracker).__name__} does not use embeddings here: leave them out"):
+            tracker.update(box, [1.0], embeddings=looks)
+    with pytest.raises(ValueError, match=re.escape("has a model that needs embeddings: give update() an array (N, E)")):
+        with_looks.update(box, [1.0])
+    with pytest.raises(ValueError, match=re.escape("embeddings must have shape (1, E), one row per row of boxes_xyxy")):
+        with_looks.update(box, [1.0], embeddings=np.ones((2, LOOK)))
+    with pytest.raises(ValueError, match="embeddings must be finite, but row 0 is not"):
+        with_looks.update(box, [1.0], embeddings=np.nan * looks)
+    assert len(with_looks.update(boxes(), [])) == 0
+    with_looks.update(box, [1.0], embeddings=looks)
+    with pytest.raises(ValueError, match="embeddings of this stream have 8 numbers, those of this frame 3"):
+        with_looks.update(box, [1.0], embeddings=np.ones((1, 3)))
+    without.update(box, [1.0])
+    for one, other, sentence in ((with_looks, without, "has embeddings"), (without, with_looks, "has no embeddings")):
+        with pytest.raises(ValueError, match=f"the state of stream 0 {sentence}; it was saved with another model"):
+            other.load_state_dict(one.state_dict())
