@@ -196,6 +196,32 @@ def test_smoothing_never_adds_variance(layout):
     torch.testing.assert_close(smoothed.mean[:, -1], result.mean[:, -1])
 
 
+@pytest.mark.parametrize("known", ["velocity", "place", "both"])
+def test_what_is_known_stays_known(known):
+    """Without any variance of the velocity, of the place, or of both; the smoother divides by none of them."""
+    arguments = problem(batch=1, dtype=F64)
+    place, velocity = float(known == "velocity"), float(known == "place")
+    variances = [
+        torch.tensor([4 * place, velocity], dtype=F64, requires_grad=True),
+        torch.tensor([place / 3, velocity / 3]),
+    ]
+    noise = {"initial_variance": variances[0], "process_noise": variances[1]}
+    given = {name: value.to(F64).expand(1, 4, 2) for name, value in noise.items()}
+    result, _ = run(arguments | given, "decoupled")
+    smoothed = rts_smoother(result)
+    if known != "place":  # then all is as if there was no velocity
+        alone = {name: value[..., :1] for name, value in given.items()}
+        still, _ = run(arguments | alone, "decoupled")
+        wanted = rts_smoother(still)
+        torch.testing.assert_close(smoothed.mean[..., :1, :], wanted.mean)
+        torch.testing.assert_close(smoothed.cov[..., :1, :1], wanted.cov)
+        assert (smoothed.mean[..., 1, :] == 0).all()
+    else:
+        torch.testing.assert_close(smoothed.mean[:, 0, :, 0], arguments["initial"])
+    (smoothed.mean.sum() + smoothed.cov.sum()).backward()
+    assert variances[0].grad.isfinite().all()
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_float32_covariances_stay_positive(layout):
     arguments = problem(frames=100, objects=12, soft=True, batch=1, dtype=torch.float32)
