@@ -292,7 +292,10 @@ class OnlineTracker(ABC):
         if given and not self.uses_embeddings:
             raise ValueError(f"{name} does not use embeddings here: leave them out")
         if self.uses_embeddings and not given and len(detections):
-            raise ValueError(f"{name} has a model that needs embeddings: give update() an array (N, E) of them")
+            raise ValueError(
+                f"{name} has a model that needs embeddings: give update() an array (N, E), in Python, as mot track "
+                "has none"
+            )
         return detections.embeddings
 
     def _elapsed(self, table: TrackTable, timestamp: float | None) -> float:
