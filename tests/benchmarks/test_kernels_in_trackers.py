@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from inspect import signature
 
 import kernels_in_trackers as benchmark
 import pytest
@@ -26,6 +27,11 @@ def test_tracking_has_as_many_tracks_as_asked_for():
     assert found["ids in frame 0"].tolist() == [0, 1, 2, 3, 4]
     assert found["boxes_xyxy in frame 2"].shape == (5, 4)
     assert next(turns)["ms"] > 0
+
+
+@pytest.mark.parametrize("plan", (benchmark.CASES | benchmark.PAPERS).values())
+def test_every_case_can_be_measured(plan):
+    signature(benchmark.measure).bind(**plan)
 
 
 NUMBERS = {"weights": torch.ones(2), "gradient of a": torch.ones(4), "gradient of b": torch.full((4,), 1e-5)}
