@@ -14,7 +14,7 @@ import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from test_detection_files import opened
 
-from em_kalman import NeuralKalmanFilter, OnlineAssociator, load_model
+from em_kalman import OnlineAssociator, load_model
 from em_kalman.lightning import DetectionDataModule, EMKalmanModule, SyntheticDetectionDataModule
 from mot_core.cli import main
 from mot_core.cli.configs import find_config
@@ -210,8 +210,3 @@ def test_validation_is_on_the_last_frames(clean):
     assert last <= 80
     assert min(frames.min().item() for frames in held_out) == 81
     assert sum(len(frames) for frames in held_out) == 6
-
-
-def test_a_model_without_embeddings_is_needed_to_track():
-    with pytest.raises(ValueError, match="without embeddings"):
-        OnlineAssociator(model=NeuralKalmanFilter(embeddings=True))
