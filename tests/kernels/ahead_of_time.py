@@ -30,7 +30,7 @@ def recorded_launches():
 
     def record(kernel, *arguments, grid, warmup, **named):
         bound = dict(zip(kernel.arg_names, arguments, strict=False))
-        options = {name: named.pop(name) for name in ("num_warps", "num_stages") if name in named}
+        options = {name: named.pop(name) for name in ("num_warps", "enable_fp_fusion") if name in named}
         launches.append((kernel, bound | named, options))
 
     original, JITFunction.run = JITFunction.run, record

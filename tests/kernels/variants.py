@@ -4,7 +4,7 @@ from functools import partial
 
 import torch
 
-from mot_core.ops.fused import deformable_attention, kalman, matching_cost, sinkhorn, smoother
+from mot_core.ops.fused import deformable_attention, kalman, matching_cost, pairwise_iou, sinkhorn, smoother
 
 PAPER = [(100, 180), (50, 90), (25, 45), (13, 23)]
 SMALL = [(12, 20), (6, 10), (3, 5)]
@@ -46,6 +46,15 @@ def match(dtype, classes):
     matching_cost.forward(logits, boxes, labels, wanted, 2.0, 5.0, 2.0, 0.25, 2.0)
 
 
+def overlap(dtype, size, giou, second):
+    a, b = torch.empty(2, size, 4, dtype=dtype), torch.empty(2, 60, 4, dtype=dtype)
+    if second:
+        gradient = torch.empty(2, size, 60, dtype=dtype)
+        pairwise_iou.backward(gradient.mT, b, a, giou)
+    else:
+        pairwise_iou.backward(pairwise_iou.forward(a, b, giou), a, b, giou)
+
+
 VARIANTS = (
     {
         f"deformable_attention {NAMES[dtype]} {levels} levels x {channels} channels{' softmax' * softmax}": partial(
@@ -85,4 +94,18 @@ VARIANTS = (
         ]
     }
     | {f"matching_cost {NAMES[dtype]}": partial(match, dtype, classes) for dtype, classes in [(SINGLE, 1), (HALF, 91)]}
+    | {
+        f"pairwise_{'g' * giou}iou {NAMES[dtype]} {size}{' second' * second}": partial(
+            overlap, dtype, size, giou, second
+        )
+        for dtype, size, giou, second in [
+            (SINGLE, 300, False, False),
+            (SINGLE, 300, True, False),
+            (SINGLE, 300, True, True),
+            (HALF, 300, True, False),
+            (BRAIN, 300, True, False),
+            (DOUBLE, 300, True, False),
+            (SINGLE, 4096, True, False),
+        ]
+    }
 )

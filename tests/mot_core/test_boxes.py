@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mot_core import boxes as B
+from mot_core.ops import choice
 
 OVERLAPS = {"iou": B.iou, "giou": B.giou, "diou": B.diou}
 PAIRWISE = {"iou": B.pairwise_iou, "giou": B.pairwise_giou, "diou": B.pairwise_diou}
@@ -98,6 +99,25 @@ def test_pairwise_in_batches(kind):
 def test_pairwise_of_nobody(kind, n, m):
     assert PAIRWISE[kind](np.zeros((n, 4)), np.zeros((m, 4))).shape == (n, m)
     assert PAIRWISE[kind](torch.zeros(n, 4), torch.zeros(m, 4)).shape == (n, m)
+
+
+def test_only_tensors_may_take_a_kernel(monkeypatch):
+    """The kernel itself is tested in tests/kernels."""
+
+    def ask(tensor):
+        raise InterruptedError
+
+    monkeypatch.setattr(choice, "use_kernels", ask)
+    for function in (B.pairwise_iou, B.pairwise_giou):
+        assert function(np.zeros((2, 4)), np.zeros((3, 4))).shape == function([[0] * 4] * 2, [[0] * 4] * 3).shape
+        with pytest.raises(InterruptedError):
+            function(torch.zeros(2, 4), torch.zeros(3, 4))
+
+
+def test_compiles_without_breaks():
+    a, b = (torch.tensor(random_boxes(np.random.default_rng(seed), 3)) for seed in range(2))
+    compiled = torch.compile(B.pairwise_giou, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(a, b), B.pairwise_giou(a, b))
 
 
 @settings(max_examples=200, deadline=None)

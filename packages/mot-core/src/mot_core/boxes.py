@@ -138,7 +138,8 @@ def pairwise_iou(a_xyxy: Array, b_xyxy: Array) -> Array:
     >>> pairwise_iou(np.array([[0., 0., 2., 2.]]), np.array([[0., 0., 2., 2.], [5., 5., 6., 6.]]))
     array([[1., 0.]])
     """
-    return iou(*_all_pairs(a_xyxy, b_xyxy))
+    pairs = _all_pairs(a_xyxy, b_xyxy)
+    return _fused(*pairs, generalised=False) if _kernel_takes(*pairs) else iou(*pairs)
 
 
 def pairwise_giou(a_xyxy: Array, b_xyxy: Array) -> Array:
@@ -147,7 +148,8 @@ def pairwise_giou(a_xyxy: Array, b_xyxy: Array) -> Array:
     >>> pairwise_giou(np.array([[0., 0., 1., 1.]]), np.array([[2., 0., 3., 1.]])).round(3)
     array([[-0.333]])
     """
-    return giou(*_all_pairs(a_xyxy, b_xyxy))
+    pairs = _all_pairs(a_xyxy, b_xyxy)
+    return _fused(*pairs, generalised=True) if _kernel_takes(*pairs) else giou(*pairs)
 
 
 def pairwise_diou(a_xyxy: Array, b_xyxy: Array) -> Array:
@@ -215,7 +217,7 @@ def _open_pair(a: Array, b: Array) -> tuple[Any, Any, Any]:
 
 
 def _namespace(boxes: Array) -> ModuleType:
-    if isinstance(boxes, np.ndarray | list | tuple):
+    if isinstance(boxes, (np.ndarray, list, tuple)):
         return np
     import torch
 
@@ -264,6 +266,26 @@ def _all_pairs(a: Array, b: Array) -> tuple[Array, Array]:
     if a.ndim < 2 or b.ndim < 2:
         raise ValueError(f"boxes must have shape (..., N, 4), got {tuple(a.shape)} and {tuple(b.shape)}")
     return a[..., :, None, :], b[..., None, :, :]
+
+
+def _kernel_takes(a: Array, b: Array) -> bool:
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return False
+    from mot_core.ops import choice
+
+    return choice.use_kernels(a) and a.numel() > 0 and b.numel() > 0
+
+
+def _fused(a: Any, b: Any, generalised: bool) -> Array:
+    """What :func:`_all_pairs` gave, in one kernel, which knows one leading dimension."""
+    import torch
+
+    from mot_core.ops.fused import pairwise_iou
+
+    (_, a), (_, b) = _open(a[..., 0, :], "a_xyxy"), _open(b[..., 0, :, :], "b_xyxy")
+    leading = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
+    flat = (boxes.expand(*leading, -1, -1).reshape(-1, *boxes.shape[-2:]) for boxes in (a, b))
+    return pairwise_iou.forward(*flat, generalised).view(*leading, a.shape[-2], b.shape[-2])
 
 
 def _iou_and_union(xp: Any, a: Any, b: Any) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mot_core.boxes import pairwise_giou, pairwise_iou
 from mot_core.ops import deformable_attention, kalman_filter, rts_smoother, sinkhorn
 
 LEVELS = [(100, 180), (50, 90), (25, 45), (13, 23)]  # of an image of 800 x 1440
@@ -86,10 +87,20 @@ def _kalman(smooth: bool) -> Case:
     return Case(name, call, inputs, 10.0)
 
 
+def _overlap(call: Callable[[Tensor, Tensor], Tensor], batch: int, n: int, m: int) -> Case:
+    def inputs(device: str) -> list[Tensor]:
+        corners = [torch.rand(batch, count, 2, device=device) for count in (n, m)]
+        return [torch.cat([corner, corner + 0.02 + 0.2 * torch.rand_like(corner)], -1) for corner in corners]
+
+    return Case(f"{call.__name__}, {batch} x {n:,} x {m:,}", call, inputs, 5.0)
+
+
 CASES = [
     *(_attention(queries, dtype) for dtype in (torch.float32, torch.bfloat16) for queries in (360, CELLS)),
     _sinkhorn(False),
     _sinkhorn(True),
     _kalman(False),
     _kalman(True),
+    _overlap(pairwise_giou, 8, 300, 60),
+    _overlap(pairwise_iou, 1, 2048, 2048),
 ]

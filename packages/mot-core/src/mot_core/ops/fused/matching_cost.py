@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mot_core.ops.fused.launch import blocks, flat_batches, on_device, power_of_two, precision
 
-BLOCK_N, BLOCK_G = 32, 32
+BLOCK_N, BLOCK_G = 16, 32
 SCHEMA = (
     "(Tensor logits, Tensor boxes_cxcywh, Tensor labels, Tensor wanted_cxcywh, float class_weight, float l1_weight, "
     "float giou_weight, float alpha, float gamma) -> Tensor"

@@ -3,6 +3,8 @@
 import triton
 import triton.language as tl
 
+from mot_core.ops.triton.pairwise_iou import columns, overlap
+
 
 @triton.jit
 def forward(
@@ -43,27 +45,14 @@ def forward(
     positive *= -ALPHA * tl.log(probability + 1e-8)
     negative *= -(1 - ALPHA) * tl.log(complement + 1e-8)
 
-    box = boxes + (batch * slots + n) * 4
-    cx = tl.load(box, mask=slot, other=0).to(PRECISION)[:, None]
-    cy = tl.load(box + 1, mask=slot, other=0).to(PRECISION)[:, None]
-    w = tl.load(box + 2, mask=slot, other=0).to(PRECISION)[:, None]
-    h = tl.load(box + 3, mask=slot, other=0).to(PRECISION)[:, None]
-    box = wanted_boxes + (batch * objects + g) * 4
-    gx = tl.load(box, mask=wanted, other=0).to(PRECISION)[None, :]
-    gy = tl.load(box + 1, mask=wanted, other=0).to(PRECISION)[None, :]
-    gw = tl.load(box + 2, mask=wanted, other=0).to(PRECISION)[None, :]
-    gh = tl.load(box + 3, mask=wanted, other=0).to(PRECISION)[None, :]
+    cx, cy, w, h = columns(boxes, batch * slots + n, slot, PRECISION)
+    gx, gy, gw, gh = columns(wanted_boxes, batch * objects + g, wanted, PRECISION)
+    cx, cy, w, h = cx[:, None], cy[:, None], w[:, None], h[:, None]
+    gx, gy, gw, gh = gx[None, :], gy[None, :], gw[None, :], gh[None, :]
     distance = tl.abs(cx - gx) + tl.abs(cy - gy) + tl.abs(w - gw) + tl.abs(h - gh)
 
-    left, right, top, bottom = cx - w / 2, cx + w / 2, cy - h / 2, cy + h / 2
-    gleft, gright, gtop, gbottom = gx - gw / 2, gx + gw / 2, gy - gh / 2, gy + gh / 2
-    width = tl.maximum(tl.minimum(right, gright) - tl.maximum(left, gleft), 0)
-    height = tl.maximum(tl.minimum(bottom, gbottom) - tl.maximum(top, gtop), 0)
-    area = tl.maximum(right - left, 0) * tl.maximum(bottom - top, 0)
-    union = area + tl.maximum(gright - gleft, 0) * tl.maximum(gbottom - gtop, 0) - width * height
-    hull_width = tl.maximum(tl.maximum(right, gright) - tl.minimum(left, gleft), 0)
-    hull = hull_width * tl.maximum(tl.maximum(bottom, gbottom) - tl.minimum(top, gtop), 0)
-    overlap = width * height / tl.where(union > 0, union, 1) - (hull - union) / tl.where(hull > 0, hull, 1)
-
-    total = CLASS * (positive - negative) + L1 * distance - GIOU * overlap
+    value = overlap(
+        cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2, gx - gw / 2, gy - gh / 2, gx + gw / 2, gy + gh / 2, True
+    )
+    total = CLASS * (positive - negative) + L1 * distance - GIOU * value
     tl.store(cost + (batch * slots + n[:, None]) * objects + g[None, :], total, mask=inside)
