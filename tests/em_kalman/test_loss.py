@@ -312,6 +312,33 @@ def test_duplicate_boxes_and_half_precision():
     assert network.dustbin.grad.isfinite()
 
 
+@pytest.mark.parametrize("of_boxes", [torch.float64, torch.float16])
+@pytest.mark.parametrize("of_model", [torch.float64, torch.float32, torch.bfloat16])
+def test_boxes_and_model_may_differ_in_precision(of_boxes, of_model):
+    """As boxes that come from NumPy do, in float64."""
+    batch = make_window(dtype=of_boxes)
+    found, wanted = (
+        EMKalmanLoss()(network(window), window)["loss"]
+        for network, window in (
+            (model().to(of_model), batch),
+            (model().to(of_model).double(), replace(batch, boxes_xyxy=batch.boxes_xyxy.double())),
+        )
+    )
+    assert found.dtype == torch.promote_types(of_model, torch.float32)
+    torch.testing.assert_close(found.double(), wanted, rtol=0.02 if of_model == torch.bfloat16 else 1e-4, atol=0)
+
+
+def test_padded_embeddings_in_half_precision_have_no_gradient():
+    batch = make_window(dtype=torch.float32)
+    valid = batch.valid.clone()
+    valid[:, :, 4] = False
+    embeddings = torch.randn(1, 6, 5, 8).half().masked_fill(~valid[..., None], float("nan")).requires_grad_()
+    batch = replace(batch, valid=valid, embeddings=embeddings)
+    EMKalmanLoss()(NeuralKalmanFilter(embeddings=True)(batch), batch)["loss"].backward()
+    assert embeddings.grad.isfinite().all()
+    assert embeddings.grad[valid].abs().sum() > 0
+
+
 def test_learned_noise_has_a_floor_and_is_reported():
     network = NeuralKalmanFilter(learn_noise=True)
     with torch.no_grad():

@@ -116,13 +116,12 @@ class NeuralKalmanFilter(nn.Module):
 
     def features(self, batch: WindowBatch) -> Tensor:
         """Features ``(B, T - 1, N, N, 5 or 6)`` of neighbouring frames; 0 where padded."""
-        boxes = batch.boxes_xyxy.float() if batch.boxes_xyxy.dtype.itemsize < 4 else batch.boxes_xyxy
-        boxes = boxes.masked_fill(~batch.valid[..., None], 0)
+        boxes = _float32(batch.boxes_xyxy).masked_fill(~batch.valid[..., None], 0)
         features = pairwise_box_features(boxes[:, :-1], boxes[:, 1:], inclusive=self.inclusive)
         if self.embeddings:
             if batch.embeddings is None:
                 raise ValueError("this model uses embeddings, but WindowBatch.embeddings is None")
-            unit = F.normalize(batch.embeddings.masked_fill(~batch.valid[..., None], 0), dim=-1)
+            unit = F.normalize(_float32(batch.embeddings).masked_fill(~batch.valid[..., None], 0), dim=-1)
             cosine = unit[:, :-1] @ unit[:, 1:].transpose(-1, -2)
             features = torch.cat([features, cosine[..., None].to(features.dtype)], -1)
         pairs = batch.valid[:, :-1, :, None] & batch.valid[:, 1:, None, :]
@@ -199,6 +198,11 @@ class NeuralKalmanFilter(nn.Module):
             return None, None
         q, r = self.log_noise.exp()
         return q, r + self.motion.r * NOISE_FLOOR
+
+
+def _float32(values: Tensor) -> Tensor:
+    """At least: half precision would divide by 0 where padded, and is too coarse for pixels."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _check_counts(batch: WindowBatch) -> None:

@@ -21,6 +21,6 @@ class AssociationNetwork(nn.Module):
         self.layers = nn.Sequential(nn.Linear(in_dim, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(self, features: Tensor) -> Tensor:
-        """``(..., N, M, in_dim)`` to logits ``(..., N, M)``."""
-        logits: Tensor = self.layers(features)
+        """``(..., N, M, in_dim)`` to logits ``(..., N, M)``, in the precision of the network."""
+        logits: Tensor = self.layers(features.to(next(self.parameters()).dtype))
         return logits[..., 0]
