@@ -82,6 +82,7 @@ def test_the_checkpoint_tracks(fit, train, tmp_path, capsys):
     assert "val/nll_per_det" in err
     path = checkpoint(tmp_path)
     assert load_model(path).network.layers[0].out_features == 7
+    assert load_model(path).presence[0] < 1  # counted
     arguments = ["--tracker", "em_kalman", "--checkpoint", str(path), "--output", str(tmp_path / "out")]
     assert main(["track", str(train), *arguments]) == 0
     (found,) = {len(read_mot(file, kind="results")) > 0 for file in (tmp_path / "out").glob("MOT17-*.txt")}

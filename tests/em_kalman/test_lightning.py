@@ -1,3 +1,5 @@
+from contextlib import suppress
+
 import lightning
 import pytest
 import torch
@@ -8,6 +10,16 @@ from em_kalman import AssociationCollapse, NeuralKalmanFilter, Schedule, WindowB
 from em_kalman.lightning import EMKalmanModule
 
 WINDOWS = WindowSampler([make_scene(0, 6)[1]], stride=10)
+
+
+class Enough(lightning.Callback):
+    """Ends the training after this epoch, as EarlyStopping does."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_train_epoch_end(self, trainer, module):
+        trainer.should_stop = trainer.current_epoch == self.epoch
 
 
 def loader(batch_size=4):
@@ -28,7 +40,10 @@ def trainer(path, epochs, **options):
 
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:.*does not have many workers", "ignore:.*number of training batches", "ignore:.*no `val_dataloader`"
+    "ignore:Checkpoint directory .* exists",
+    "ignore:.*does not have many workers",
+    "ignore:.*number of training batches",
+    "ignore:.*no `val_dataloader`",
 )
 
 
@@ -75,6 +90,48 @@ def test_resumes_within_either_stage(tmp_path):
         trainer(tmp_path, 4).fit(rest, fixed, ckpt_path=tmp_path / "part.ckpt", weights_only=True)
         for found, wanted in zip(rest.parameters(), whole.parameters(), strict=True):
             torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "options"),
+    [(3, {}), (2, {}), (9, {"max_steps": 7}), (-1, {"max_steps": 5}), (9, {"callbacks": Enough(2)})],
+)
+def test_however_it_ends_the_tracks_that_are_found_again_are_counted(tmp_path, epochs, options):
+    """After three steps per epoch, of which two epochs are the first stage, whose end places the dustbin."""
+    torch.manual_seed(0)
+    module = EMKalmanModule(warmup_epochs=1 if epochs == -1 else 2)
+    trainer(tmp_path, epochs, **options).fit(module, loader())
+    assert 0.5 < module.model.presence[0] < 1
+    assert module.model.dustbin != 0
+
+
+class StopAt(lightning.Callback):
+    """Saves and ends the training in a hook of the last epoch, as Ctrl-C does in ``mot fit``."""
+
+    def __init__(self, path, hook):
+        self.path = path
+        setattr(self, hook, self.stop)
+
+    def stop(self, trainer, module, *_):
+        if trainer.global_step == 9:
+            trainer.save_checkpoint(self.path)
+            raise ConnectionError("power cut")
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_batch_end"])
+def test_counts_after_all_where_a_training_was_interrupted_at_its_end(tmp_path, hook):
+    fixed = DataLoader(WINDOWS, batch_size=4, collate_fn=WindowBatch.stack)
+    found = []
+    for path, callbacks in ((None, []), (None, [StopAt(tmp_path / "cut.ckpt", hook)]), (tmp_path / "cut.ckpt", [])):
+        torch.manual_seed(0)
+        module = EMKalmanModule(warmup_epochs=2)
+        run = trainer(tmp_path, 3, callbacks=callbacks)
+        with suppress(ConnectionError):
+            run.fit(module, fixed, fixed, ckpt_path=path, weights_only=True)
+        found.append(module.model.presence)
+    assert torch.equal(found[2], found[0])
+    assert found[1].tolist() == [1, 1, 1]
+    assert found[0][0] < 1
 
 
 def test_validation_tells_the_likelihood_of_other_detections(tmp_path):

@@ -7,10 +7,13 @@ from em_kalman_scenes import near_is_same, table
 
 from em_kalman import (
     DetectionSequence,
+    MotionModel,
     NeuralKalmanFilter,
     OnlineAssociator,
+    Schedule,
     WindowBatch,
     WindowSampler,
+    fit,
     learn_presence,
 )
 
@@ -63,7 +66,13 @@ def test_the_tracker_prefers_who_is_likely_to_be_there():
     assert owner([0.9, 0.1, 0.9]) == [1]  # the one that was seen in the frame before
 
 
-def test_a_model_that_cannot_track_stays_as_it_is():
-    model = NeuralKalmanFilter(dustbin=False)
-    learn_presence(model, WindowSampler([sequence([0], [0], [0])], num_frames=3))
+@pytest.mark.parametrize(
+    ("motion", "dustbin"),
+    [(MotionModel(), False), (MotionModel(scale="pixel"), True), (MotionModel(kind="random_walk"), True)],
+)
+def test_a_model_that_cannot_track_stays_as_it_is(motion, dustbin):
+    """Nor does it stop a training."""
+    model = NeuralKalmanFilter(motion, dustbin=dustbin)
+    windows = WindowSampler([sequence([0], [0], [0])], num_frames=3)
+    assert fit(model, windows, Schedule(warmup_epochs=1, epochs=0, min_steps=0))
     assert model.presence.tolist() == [1, 1, 1]

@@ -20,7 +20,8 @@ def learn_presence(model: NeuralKalmanFilter, windows: Dataset[WindowBatch]) -> 
     """Sets ``model.presence``: the share of tracks that are found in the next frame, by what is known of them.
 
     The first is of tracks that were seen in the frame before, the second of those that were lost, the third of those
-    that are a single detection. A model that cannot track, without a dustbin, stays as it is.
+    that are a single detection. A model that cannot track, without a dustbin or with a motion that trackers do not take
+    (:meth:`em_kalman.MotionModel.for_trackers`), stays as it is.
 
     Args:
         model: a trained model.
@@ -35,7 +36,8 @@ def learn_presence(model: NeuralKalmanFilter, windows: Dataset[WindowBatch]) -> 
     >>> model.presence.shape
     torch.Size([3])
     """
-    if model.dustbin is None:
+    motion = model.motion
+    if model.dustbin is None or (motion.kind, motion.scale) != ("constant_velocity", "height"):
         return
     model.presence.fill_(1.0)
     for _ in range(PASSES):

@@ -74,6 +74,11 @@ class EMKalmanModule(LightningModule):
         """1 in the warm-up, then 2."""
         return 1 if self.current_epoch < self.schedule.warmup_epochs else 2
 
+    def on_train_start(self) -> None:
+        """Count after all, where a training was interrupted after its last step: Lightning has no epoch to end then."""
+        if self.current_epoch == self.trainer.max_epochs:
+            learn_presence(self.model, self._windows())
+
     def on_train_batch_start(self, batch: WindowBatch, batch_idx: int) -> None:
         """Begin the second stage, where a training was interrupted just before."""
         if self.stage == 2:
@@ -90,7 +95,7 @@ class EMKalmanModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         """After the warm-up places the dustbin, and begins anew with another learning rate; then watches.
 
-        After the last epoch counts how often tracks are found, which the tracker wants to know.
+        Where the training ends, counts how often tracks are found, which the tracker wants to know.
 
         Raises:
             AssociationCollapse: an epoch after the warm-up explained nothing.
@@ -99,11 +104,14 @@ class EMKalmanModule(LightningModule):
             # The same on all processes, so that all of them stop.
             found = self.all_gather(torch.stack(self._unexplained).mean())
             check_collapse(torch.as_tensor(found).mean().item(), self.schedule)
-            if self.current_epoch + 1 == self.trainer.max_epochs:
-                learn_presence(self.model, self._windows())
         elif self.current_epoch + 1 == self.schedule.warmup_epochs:
             self._begin_second_stage()
         self._unexplained.clear()
+        run = self.trainer
+        # Not in on_train_end, which comes after the last checkpoint.
+        last = self.current_epoch + 1 == run.max_epochs or self.global_step == run.max_steps or run.should_stop
+        if last and self._warm:
+            learn_presence(self.model, self._windows())
 
     def validation_step(self, batch: WindowBatch, batch_idx: int) -> None:
         """The likelihood of held-out detections."""
