@@ -133,6 +133,20 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(mot, monkeypatch
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_a_power_cut_costs_no_more_than_one_epoch(mot, monkeypatch, in_tmp):
+    """There is no signal before it."""
+
+    def cut(self, trainer, *_):
+        if trainer.current_epoch == 1:
+            raise ConnectionError("power cut")
+
+    monkeypatch.setattr(Interruption, "on_train_batch_start", cut)
+    assert mot("fit", "--config", "small.yaml", "--output", "run").code != 0
+    (path,) = in_tmp.glob("run/version_0/checkpoints/*")
+    assert path.name == "last.ckpt"
+    assert torch.load(path, weights_only=True)["epoch"] == 0
+
+
 def test_a_second_signal_stops_at_once(mot, monkeypatch, in_tmp):
     def interrupt(self, *_):
         for _ in range(2):

@@ -17,6 +17,7 @@ from mot_core.cli.complaints import first_reason, in_one_sentence
 from mot_core.cli.configs import find_configs
 from mot_core.cli.epoch_lines import EpochLines
 from mot_core.cli.interruption import Interruption
+from mot_core.cli.last_checkpoint import LastCheckpoint
 from mot_core.cli.parser import version
 from mot_core.cli.quiet import quiet_lightning
 from mot_core.cli.registered import import_registered
@@ -27,7 +28,6 @@ from mot_core.trackers import Tracker
 with needs("jsonargparse", "train", "training"), needs("lightning", "train", "training"):
     from jsonargparse import DefaultHelpFormatter
     from lightning import Callback, LightningDataModule, LightningModule, Trainer
-    from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from lightning.pytorch.loggers import CSVLogger, Logger
 
@@ -221,11 +221,8 @@ class TrainingCLI(LightningCLI):
             if config["logger"] is None:
                 config["logger"] = CSVLogger(self.folder.parent, name="", version=self.folder.name)
             if config["enable_checkpointing"] is not False:
-                checkpoints = self.folder / "checkpoints"
                 # One file; whoever wants the best ones too adds a ModelCheckpoint that monitors something.
-                callbacks.append(
-                    ModelCheckpoint(checkpoints, save_last=True, save_top_k=0, save_on_train_epoch_end=True)
-                )
+                callbacks.append(LastCheckpoint(self.folder / "checkpoints" / "last.ckpt"))
             callbacks.append(Interruption(self.folder / "checkpoints" / "last.ckpt"))
             if isinstance(self.model, Tracker):
                 callbacks.append(MemoryEstimate())
