@@ -173,6 +173,15 @@ def test_checkpoints_that_are_none(tmp_path, fit):
         OnlineAssociator(checkpoint=str(tmp_path / "missing.ckpt"))
 
 
+def test_a_model_of_the_warm_up_is_refused(fit, tmp_path):
+    """With fewer epochs than those of the warm-up; resumed, it goes on."""
+    assert fit("--model.warmup_epochs", 2, "--trainer.max_epochs", 1) == 0
+    with pytest.raises(ValueError, match=r"last.ckpt: its training did not come to the end of the warm-up"):
+        load_model(checkpoint(tmp_path))
+    assert fit("--model.warmup_epochs", 2, "--trainer.max_epochs", 2, "--ckpt_path", "last") == 0
+    assert load_model(checkpoint(tmp_path, version=1)).presence[0] < 1
+
+
 def batches(data):
     return [batch.boxes_xyxy for batch in data.train_dataloader()]
 

@@ -47,7 +47,7 @@ def load_model(path: str | PathLike[str]) -> NeuralKalmanFilter:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is none of ours, or of a newer version.
+        ValueError: the file is none of ours, of another version, or of the warm-up of a training.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "model.pt"
@@ -63,12 +63,18 @@ def load_model(path: str | PathLike[str]) -> NeuralKalmanFilter:
         raise ValueError(f"{path}: expected a model of em_kalman (save_model, mot fit), it cannot be read") from error
     if isinstance(saved, dict) and FORMAT in saved:  # a checkpoint of EMKalmanModule
         state = saved["state_dict"]
+        if not saved[FORMAT]["warm"]:
+            raise ValueError(
+                f"{path}: its training did not come to the end of the warm-up, before which everything has a partner; "
+                "let it go on with --ckpt_path and more max_epochs than warmup_epochs"
+            )
         saved = saved[FORMAT] | {"state_dict": {name.removeprefix(PREFIX): state[name] for name in state}}
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
         raise ValueError(f"{path}: expected a model of em_kalman (save_model, mot fit), got another checkpoint")
     if saved["version"] != VERSION:
         raise ValueError(
-            f"{path}: is of version {saved['version']}, this em_kalman reads {VERSION}; install another one"
+            f"{path}: is of version {saved['version']}, this em_kalman reads {VERSION}: train again, or install the "
+            "one that wrote it"
         )
     settings = saved["settings"]
     model = NeuralKalmanFilter(**settings | {"motion": MotionModel(**settings["motion"])})
