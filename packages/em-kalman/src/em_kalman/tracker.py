@@ -64,7 +64,7 @@ class OnlineAssociator(OnlineTracker):
         noise: standard deviations of the Kalman filter, of which those of the size are used. By default the size is
             that of the last detection.
         motion: file with learned noise of centre and velocity; by default that of the model.
-        model: a trained model, in place of ``checkpoint``; only its association and motion are used.
+        model: a trained model, in place of ``checkpoint``; its association, motion and ``presence`` are used.
 
     Raises:
         ValueError: there is no model, or one without a dustbin.

@@ -71,7 +71,7 @@ def fit(
     seed: int = 0,
     report: Callable[[dict[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:
-    """Train a model on detections alone, on the device it is on.
+    """Train a model on detections alone, on the device it is on; then :func:`em_kalman.learn_presence`.
 
     Args:
         model: is changed.

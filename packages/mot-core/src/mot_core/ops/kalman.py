@@ -92,7 +92,7 @@ def kalman_filter(
         first_update: use the points of frame 0; ``initial`` is often taken from them already.
 
     Raises:
-        ValueError: a shape does not fit, or a covariance is not positive definite.
+        ValueError: a shape does not fit, or a covariance in the layout "joint" is not positive definite.
 
     >>> one = torch.ones(1, 1)
     >>> points = torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1)
@@ -121,6 +121,9 @@ def kalman_filter(
 
 def rts_smoother(result: FilterResult) -> SmootherResult:
     """The states given all frames (Rauch, Tung and Striebel 1965).
+
+    Raises:
+        ValueError: a covariance in the layout "joint" is not positive definite.
 
     >>> one = torch.ones(1, 1)
     >>> points = torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1)
