@@ -39,6 +39,14 @@ def test_counts_by_hand():
     assert model.presence.tolist() == pytest.approx([seen, (1 + 1) / (1 + 2), (0 + 1) / (1 + 2)])
 
 
+def test_what_was_counted_first_decides_who_is_counted_next():
+    """At 4, the one lost at 0 is nearer than the one seen at 10, but not as likely to be there."""
+    model = near_is_same()
+    learn_presence(model, WindowSampler([sequence(*[[0, 10]] * 4, *[[10]] * 5, [4])], num_frames=10))
+    seen, lost = 8 + 2, 0  # of 8 + 3 and 5; by distance alone they are 9 and 1
+    assert model.presence.tolist() == pytest.approx([(seen + 1) / (11 + 2), (lost + 1) / (5 + 2), 1 / 2])
+
+
 def test_padding_order_and_boxes_without_area_change_nothing():
     frames = [0, 200], [0, 200], [0, 200, 400], [0], [0, 200], [0]
     windows = WindowSampler([sequence(*frames)], num_frames=6)

@@ -30,8 +30,10 @@ def test_births_gaps_deaths_and_identities():
     assert (tracks.ids.tolist(), tracks.detection_index.tolist()) == ([2], [0])
     assert tracks.boxes_xyxy.tolist() == boxes(304).tolist()  # the detection as it came
     assert tracker.update(boxes(6, 306), np.ones(2)).ids.tolist() == [1, 2]  # back after a gap
-    for _ in range(3):
-        assert len(tracker.update(boxes(), np.ones(0))) == 0
+    for gap in (2, 3):  # of which max_age allows the first
+        assert tracker.update(boxes(6, 306), np.ones(2)).ids.tolist() == [1, 2]
+        for _ in range(gap):
+            assert len(tracker.update(boxes(), np.ones(0))) == 0
     assert len(tracker.update(boxes(6), np.ones(1))) == 0  # new: it needs a second detection
     assert tracker.update(boxes(7), np.ones(1)).ids.tolist() == [3]
     tracker.reset()
@@ -113,7 +115,9 @@ def test_classes_never_mix_and_weak_detections_are_ignored():
     tracker = OnlineAssociator(model=near_is_same(), min_score=0.3, min_hits=0)
     tracker.update(boxes(0), [0.9], [0])
     assert tracker.update(boxes(1), [0.9], [1]).ids.tolist() == [2]
-    assert len(tracker.update(boxes(500), [0.2])) == 0
+    tracks = tracker.update(boxes(500, 1, 900), [0.2, 0.9, 0.9])
+    assert tracks.detection_index.tolist() == [1, 2]
+    assert tracks.boxes_xyxy.tolist() == boxes(1, 900).tolist()
 
 
 def test_state_continues_and_streams_are_independent():

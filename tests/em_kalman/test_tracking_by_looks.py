@@ -158,6 +158,18 @@ def test_a_checkpoint_tracks_too(learned, tmp_path):
     assert ids.tolist() == [1]
 
 
+def test_every_track_has_the_looks_of_its_last_detection(learned):
+    """Also those that begin beside others that go on."""
+    tracker, looks = OnlineAssociator(model=learned[True]), np.eye(LOOK)
+    for people in ([2], [5, 2, 3], [3, 2, 5]):
+        places = [(300 * person, 0) for person in people]
+        tracks = tracker.update(boxes(*places), np.ones(len(people)), embeddings=looks[people])
+        kept = tracker.state_dict()["streams"][0]
+        found = [people[row] for row in kept["labels"][2]]  # the row of the last detection
+        assert kept["embeddings"].argmax(1).tolist() == found
+    assert len(found) == len(tracks) == 3
+
+
 def test_training_counts_who_is_found_again(learned):
     """With embeddings too: one in twenty is missing."""
     assert 0.85 < learned[True].presence[0] < 0.99
