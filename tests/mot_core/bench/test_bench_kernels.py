@@ -36,9 +36,15 @@ def test_measures_every_implementation():
     assert set(chosen[1:]) == {"reference", "triton"}
     assert choice.CHOICE == ""
     versions = {"versions": {"torch": "2"}, "gpu": "none", "date": "today", "copy_gb_per_s": 1.0}
-    assert "| twice | 2.000 | 0% | 2.000 | 6.000 | - | 3.0 | 5 | 0.0e+00 |" in kernels.table(
+    row |= {"kernel_peak_bytes": 2_000_000, "eager_peak_bytes": 7_000_000}
+    assert "| twice | 2.000 | 0% | 2.000 | 6.000 | - | 3.0 | 5 | 2.0 | 7.0 | 0.0e+00 |" in kernels.table(
         versions | {"results": [row]}
     )
+
+
+def test_tells_which_case_comes(capsys):
+    assert list(kernels.told(CASES[:2])) == list(CASES[:2])
+    assert f"2 of 2: {CASES[1].name}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("result", [1.5, float("nan")])

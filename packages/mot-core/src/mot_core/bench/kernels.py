@@ -6,16 +6,16 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mot_core.bench.cases import CASES, Case
+from mot_core.io.atomic import open_atomic
 from mot_core.ops import choice
 
 COPIED_BYTES = 1 << 30  # many times the cache of any GPU
@@ -40,7 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     report = report_on(cases, compiled=not arguments.no_compile)
     print(table(report))
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        with open_atomic(arguments.json) as file:
+            file.write(json.dumps(report, indent=1) + "\n")
     return 0 if all(row["error"] <= row["tolerance"] for row in report["results"]) else 1
 
 
@@ -55,8 +56,15 @@ def report_on(cases: list[Case], compiled: bool = True) -> dict[str, Any]:
         "capability": list(torch.cuda.get_device_capability()),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "triton": triton.__version__},
         "copy_gb_per_s": round(bandwidth / 1e9, 1),
-        "results": [measure(case, bandwidth, event_ms, compiled=compiled) for case in cases],
+        "results": [measure(case, bandwidth, event_ms, compiled=compiled) for case in told(cases)],
     }
+
+
+def told(cases: Sequence[Case]) -> Iterator[Case]:
+    """Says on stderr which case comes; compiling takes long."""
+    for number, case in enumerate(cases, 1):
+        print(f"bench kernels: {number} of {len(cases)}: {case.name}", file=sys.stderr, flush=True)
+        yield case
 
 
 def measure(
@@ -119,15 +127,16 @@ def table(report: dict[str, Any]) -> str:
         f"{report['gpu']}, {report['date']}, {versions}; a copy moves {report['copy_gb_per_s']:,} GB/s",
         "",
         "| operation | kernel forward, ms | share of floor | forward + backward, ms | eager | compiled | times eager "
-        "| target | error |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| target | memory, MB | eager, MB | error |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in report["results"]:
         compiled = f"{row['compiled_both_ms']:.3f}" if "compiled_both_ms" in row else "-"
         lines.append(
             f"| {row['case']} | {row['kernel_forward_ms']:.3f} | {row['share_of_floor']:.0%} "
             f"| {row['kernel_both_ms']:.3f} | {row['eager_both_ms']:.3f} | {compiled} | {row['speed_up']:.1f} "
-            f"| {row['target']:g} | {row['error']:.1e} |"
+            f"| {row['target']:g} | {row['kernel_peak_bytes'] / 1e6:,.1f} | {row['eager_peak_bytes'] / 1e6:,.1f} "
+            f"| {row['error']:.1e} |"
         )
     return "\n".join(lines)
 
