@@ -1,9 +1,13 @@
-"""The share of associations that the motion finds improbable, against a loop over objects and detections."""
+"""What is logged beside the loss, against loops over objects and detections."""
+
+import math
+from dataclasses import replace
 
 import pytest
+import torch
 from em_kalman_windows import make_window, output_for, true_assoc
 
-from em_kalman import EMKalmanLoss
+from em_kalman import EMKalmanLoss, NeuralKalmanFilter
 
 
 def by_loop(batch, output, layout):
@@ -33,3 +37,23 @@ def test_share_of_improbable_associations(layout, soft):
     found = EMKalmanLoss()(output, batch)["gate_violations"].item()
     assert found == pytest.approx(by_loop(batch, output, layout), abs=1e-9)
     assert (found > 0.1) if soft else (found < 0.05)
+
+
+def test_unexplained_and_entropy_equal_a_loop():
+    """Of frame 1, and of all later detections: where each comes from, the dustbin included."""
+    torch.manual_seed(0)
+    batch, network = make_window(frames=4, objects=3, batch=2), NeuralKalmanFilter().double()
+    valid = torch.rand(2, 4, 3) > 0.3
+    batch = replace(batch, valid=valid)
+    output = network(batch)
+    plan, lost, entropy, later = output.log_plan.exp(), [], 0.0, 0
+    for b, t, n in valid.nonzero().tolist():
+        if t:
+            origins = [plan[b, t - 1, k, n].item() for k in range(4) if k == 3 or valid[b, t - 1, k]]
+            entropy -= sum(share * math.log(share) for share in origins)
+            later += 1
+        if t == 1:
+            lost.append(1 - sum(plan[b, 0, k, n].item() for k in range(3)))
+    found = EMKalmanLoss()(output, batch)
+    assert found["unexplained"].item() == pytest.approx(sum(lost) / len(lost), abs=1e-9)
+    assert found["assoc_entropy"].item() == pytest.approx(entropy / later, abs=1e-9)
