@@ -11,9 +11,12 @@ from mot_core.ops.fused import smoother as fused
 F64 = torch.float64
 
 
-def filtered(name, device="cpu", dtype=F64):
-    """Moments of a filter, by the reference."""
+def filtered(name, device="cpu", dtype=F64, *, known=False):
+    """Moments of a filter, by the reference; ``known`` leaves objects without variance of place, velocity, or both."""
     points, assoc, initial, process, noise, variance = make(*CASES[name], device=device, dtype=dtype)
+    if known:
+        for each in (process, variance):
+            each[:, 0, 0] = each[:, 1, 1] = each[:, 2] = 0
     before, choice.CHOICE = choice.CHOICE, "reference"
     try:
         result = kalman_filter(
@@ -42,6 +45,12 @@ def both(inputs, monkeypatch):
 @pytest.mark.parametrize("name", CASES)
 def test_equals_the_reference(name, device, monkeypatch):
     assert_close(*both(filtered(name, device), monkeypatch), 1e-10)
+
+
+def test_nothing_is_divided_by_a_variance_of_0(device, monkeypatch):
+    found, wanted = both(filtered("usual", device, known=True), monkeypatch)
+    assert all(one.isfinite().all() for one in found)
+    assert_close(found, wanted, 1e-10)
 
 
 def test_float32(device, monkeypatch):

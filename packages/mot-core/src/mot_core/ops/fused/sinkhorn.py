@@ -63,7 +63,7 @@ def backward(
     column_mask: Tensor | None,
     num_iters: int,
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of logits and dustbin; without a dustbin the second means nothing."""
+    """The gradients of logits and dustbin; without a dustbin the second is 0."""
     from mot_core.ops.triton import sinkhorn as kernels
 
     _, rows, columns = logits.shape
@@ -74,7 +74,7 @@ def backward(
         kernels.backward[(len(logits),)](gradient.contiguous(), logits, *given, result, *arguments, **options)
     by_logits = result[:, :rows, :columns]
     if dustbin is None:
-        return by_logits.to(logits.dtype), result.new_empty(len(logits))
+        return by_logits.to(logits.dtype), result.new_zeros(len(logits))
     return by_logits.to(logits.dtype, copy=True), result[:, :, columns].sum(1) + result[:, rows, :columns].sum(1)
 
 

@@ -13,11 +13,13 @@ from mot_core.ops.triton.kalman import _load_cov, _load_mean, _store
 
 @triton.jit
 def _gain(a, b, c, pa, pb, pc, DT: tl.constexpr):
-    """``G`` by rows, and the inverse of ``P``."""
-    schur = pc - pb * pb / pa
-    i00 = (1 + pb * pb / (pa * schur)) / pa
-    i01 = -pb / (pa * schur)
-    i11 = 1 / schur
+    """``G`` by rows, and the inverse of ``P``, in which what is known has 0."""
+    i00 = 1 / tl.where(pa > 0, pa, float("inf"))
+    slope = pb * i00
+    schur = pc - slope * pb
+    i11 = 1 / tl.where(schur > 0, schur, float("inf"))
+    i01 = -slope * i11
+    i00 -= slope * i01
     x00, x10 = a + DT * b, b + DT * c
     return x00 * i00 + b * i01, x00 * i01 + b * i11, x10 * i00 + c * i01, x10 * i01 + c * i11, i00, i01, i11
 
