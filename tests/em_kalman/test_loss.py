@@ -126,12 +126,8 @@ def test_em_has_the_gradient_of_the_marginal_likelihood(motion):
     assert not torch.allclose(smoothed["network.layers.0.weight"], predictive["network.layers.0.weight"], rtol=1e-2)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES[:4])  # em holds its moments fixed
-@pytest.mark.parametrize("dustbin", [False, True])
-def test_gradcheck(objective, dustbin):
-    batch = make_window(frames=3, objects=2, speed=1)
-    network = model(dustbin=True, learn_noise=True) if dustbin else square(learn_noise=True)
-    loss = EMKalmanLoss(objective)
+def gradients_fit(network, batch, loss):
+    """By differences, of the loss by the features of the pairs and the noise."""
 
     def value(features, log_noise):
         network.features = lambda _: features
@@ -140,7 +136,15 @@ def test_gradcheck(objective, dustbin):
 
     features = network.features(batch).requires_grad_()
     log_noise = network.log_noise.detach().clone().requires_grad_()
-    assert torch.autograd.gradcheck(value, (features, log_noise), atol=1e-4)
+    return torch.autograd.gradcheck(value, (features, log_noise), atol=1e-4)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES[:4])  # em holds its moments fixed
+@pytest.mark.parametrize("dustbin", [False, True])
+def test_gradcheck(objective, dustbin):
+    batch = make_window(frames=3, objects=2, speed=1)
+    network = model(dustbin=True, learn_noise=True) if dustbin else square(learn_noise=True)
+    assert gradients_fit(network, batch, EMKalmanLoss(objective))
 
 
 @pytest.mark.parametrize("dustbin", [False, True])
@@ -149,16 +153,7 @@ def test_gradcheck_of_em_with_its_moments_held(dustbin, monkeypatch):
     network = model(learn_noise=True) if dustbin else square(learn_noise=True)
     held = rts_smoother(network(batch).filter)
     monkeypatch.setattr("em_kalman.objectives.rts_smoother", lambda result: held)
-    loss = EMKalmanLoss("em")
-
-    def value(features, log_noise):
-        network.features = lambda _: features
-        network._parameters["log_noise"] = log_noise
-        return loss(network(batch), batch)["loss"]
-
-    features = network.features(batch).requires_grad_()
-    log_noise = network.log_noise.detach().clone().requires_grad_()
-    assert torch.autograd.gradcheck(value, (features, log_noise), atol=1e-4)
+    assert gradients_fit(network, batch, EMKalmanLoss("em"))
 
 
 @pytest.mark.parametrize("layout", ["joint", "decoupled"])

@@ -85,6 +85,15 @@ class MotionModel:
         variances = [self.p0] if self.kind == "random_walk" else [self.p0, self.v0]
         return torch.stack([self._unit(heights) * variance for variance in variances], -1)
 
+    @property
+    def fits_trackers(self) -> bool:
+        """Whether the filters of :mod:`mot_core.association` can move by it.
+
+        >>> MotionModel().fits_trackers, MotionModel.published().fits_trackers
+        (True, False)
+        """
+        return self.kind == "constant_velocity" and self.scale == "height"
+
     def for_trackers(self, trained_on: str = "") -> LearnedMotion:
         """For the filters of :mod:`mot_core.association`, or a file: ``for_trackers().save("motion.json")``.
 
@@ -98,7 +107,7 @@ class MotionModel:
         >>> round(MotionModel().for_trackers("our street").noise(BYTETRACK_NOISE).measurement[0][0], 3)  # of the height
         0.05
         """
-        if self.kind != "constant_velocity" or self.scale != "height":
+        if not self.fits_trackers:
             raise ValueError(
                 f"trackers take a motion model with kind='constant_velocity' and scale='height', got {self.kind!r} and "
                 f"{self.scale!r}"

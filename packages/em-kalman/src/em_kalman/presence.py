@@ -36,8 +36,7 @@ def learn_presence(model: NeuralKalmanFilter, windows: Dataset[WindowBatch]) -> 
     >>> model.presence.shape
     torch.Size([3])
     """
-    motion = model.motion
-    if model.dustbin is None or (motion.kind, motion.scale) != ("constant_velocity", "height"):
+    if model.dustbin is None or not model.motion.fits_trackers:
         return
     model.presence.fill_(1.0)
     for _ in range(PASSES):
