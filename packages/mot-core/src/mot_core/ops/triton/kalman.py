@@ -15,28 +15,25 @@ def _place(at, k, d, size, coordinates, ROW: tl.constexpr):
 
 
 @triton.jit
-def _load_mean(mean, at, k, d, objects, coordinates, MOVING: tl.constexpr, PRECISION: tl.constexpr):
+def _load(mean, cov, at, k, d, objects, coordinates, FILL: tl.constexpr, MOVING: tl.constexpr, PRECISION: tl.constexpr):
+    """Moments of a frame, or their gradients: ``p``, ``v``, ``a``, the sum of both ``b``, and ``c``.
+
+    Without velocity ``c`` is ``FILL``.
+    """
     inside = (k < objects)[:, None] & (d < coordinates)[None, :]
     p = tl.load(mean + _place(at, k, d, 1 + MOVING, coordinates, 0), mask=inside, other=0).to(PRECISION)
     v = tl.zeros_like(p)
     if MOVING:
         v = tl.load(mean + _place(at, k, d, 2, coordinates, 1), mask=inside, other=0).to(PRECISION)
-    return p, v
-
-
-@triton.jit
-def _load_cov(cov, at, k, objects, FILL: tl.constexpr, MOVING: tl.constexpr, PRECISION: tl.constexpr):
-    """``a``, the sum of both ``b``, and ``c``, which without velocity is ``FILL``."""
-    inside = k < objects
     first = cov + (at + k) * ((1 + MOVING) * (1 + MOVING))
-    a = tl.load(first, mask=inside, other=1).to(PRECISION)
+    a = tl.load(first, mask=k < objects, other=1).to(PRECISION)
     b = tl.zeros_like(a)
     c = tl.zeros_like(a) + FILL
     if MOVING:
-        b = tl.load(first + 1, mask=inside, other=0).to(PRECISION)
-        b += tl.load(first + 2, mask=inside, other=0).to(PRECISION)
-        c = tl.load(first + 3, mask=inside, other=1).to(PRECISION)
-    return a, b, c
+        b = tl.load(first + 1, mask=k < objects, other=0).to(PRECISION)
+        b += tl.load(first + 2, mask=k < objects, other=0).to(PRECISION)
+        c = tl.load(first + 3, mask=k < objects, other=1).to(PRECISION)
+    return p, v, a, b, c
 
 
 @triton.jit
@@ -207,16 +204,18 @@ def filter_backward(
         frame = frames - 1 - back
         at = batch * frames + frame
         used = frame >= FIRST
-        above_p, above_v = _load_mean(mean_gradient, at * objects, k, d, objects, coordinates, MOVING, PRECISION)
-        above_a, above_b, above_c = _load_cov(cov_gradient, at * objects, k, objects, 0, MOVING, PRECISION)
+        above_p, above_v, above_a, above_b, above_c = _load(
+            mean_gradient, cov_gradient, at * objects, k, d, objects, coordinates, 0, MOVING, PRECISION
+        )
         by_p += above_p
         by_v += above_v
         by_a += above_a
         by_b += above_b
         by_c += above_c
 
-        p, _ = _load_mean(predicted_mean, at * objects, k, d, objects, coordinates, MOVING, PRECISION)
-        a, b, _ = _load_cov(predicted_cov, at * objects, k, objects, 0, MOVING, PRECISION)
+        p, _, a, b, _ = _load(
+            predicted_mean, predicted_cov, at * objects, k, d, objects, coordinates, 0, MOVING, PRECISION
+        )
         b = b / 2  # the two were added
         mass, sums = _observe(
             points, assoc, mask, at, k, d, objects, detections, coordinates, used,
@@ -248,10 +247,18 @@ def filter_backward(
         by_sums = tl.where(used, by_sums, 0)
         tl.store(sums_gradient + (at * objects + k[:, None]) * coordinates + d[None, :], by_sums, mask=inside)
 
-        above_p, above_v = _load_mean(
-            predicted_mean_gradient, at * objects, k, d, objects, coordinates, MOVING, PRECISION
+        above_p, above_v, above_a, above_b, above_c = _load(
+            predicted_mean_gradient,
+            predicted_cov_gradient,
+            at * objects,
+            k,
+            d,
+            objects,
+            coordinates,
+            0,
+            MOVING,
+            PRECISION,
         )
-        above_a, above_b, above_c = _load_cov(predicted_cov_gradient, at * objects, k, objects, 0, MOVING, PRECISION)
         by_p += above_p
         by_v += above_v
         by_a += above_a

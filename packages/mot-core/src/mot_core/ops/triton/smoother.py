@@ -8,7 +8,16 @@ written out; where nothing moves, their second row and column do nothing.
 import triton
 import triton.language as tl
 
-from mot_core.ops.triton.kalman import _load_cov, _load_mean, _store
+from mot_core.ops.triton.kalman import _load, _store
+
+
+@triton.jit
+def _moments(
+    mean, cov, at, k, d, objects, coordinates, FILL: tl.constexpr, MOVING: tl.constexpr, PRECISION: tl.constexpr
+):
+    """``p``, ``v``, ``a``, ``b`` and ``c`` of a frame."""
+    p, v, a, b, c = _load(mean, cov, at, k, d, objects, coordinates, FILL, MOVING, PRECISION)
+    return p, v, a, b / 2, c
 
 
 @triton.jit
@@ -46,19 +55,15 @@ def smooth_forward(
     k = tl.program_id(0) * BLOCK_K + tl.arange(0, BLOCK_K)
     d = tl.arange(0, BLOCK_D)
     at = (batch * frames + frames - 1) * objects
-    p, v = _load_mean(mean, at, k, d, objects, coordinates, MOVING, PRECISION)
-    a, b, c = _load_cov(cov, at, k, objects, 0, MOVING, PRECISION)
-    b = b / 2
+    p, v, a, b, c = _moments(mean, cov, at, k, d, objects, coordinates, 0, MOVING, PRECISION)
     _store(smoothed_mean, smoothed_cov, at, k, d, objects, coordinates, p, v, a, b, c, MOVING)
     for back in range(1, frames):
         later = (batch * frames + frames - back) * objects
         at = later - objects
-        fp, fv = _load_mean(mean, at, k, d, objects, coordinates, MOVING, PRECISION)
-        fa, fb, fc = _load_cov(cov, at, k, objects, 0, MOVING, PRECISION)
-        fb = fb / 2
-        pp, pv = _load_mean(predicted_mean, later, k, d, objects, coordinates, MOVING, PRECISION)
-        pa, pb, pc = _load_cov(predicted_cov, later, k, objects, 1, MOVING, PRECISION)
-        pb = pb / 2
+        fp, fv, fa, fb, fc = _moments(mean, cov, at, k, d, objects, coordinates, 0, MOVING, PRECISION)
+        pp, pv, pa, pb, pc = _moments(
+            predicted_mean, predicted_cov, later, k, d, objects, coordinates, 1, MOVING, PRECISION
+        )
         g00, g01, g10, g11, _, _, _ = _gain(fa, fb, fc, pa, pb, pc, DT)
         ep, ev = p - pp, v - pv
         da, db, dc = a - pa, b - pb, c - pc
@@ -100,8 +105,7 @@ def smooth_backward(
     k = tl.program_id(0) * BLOCK_K + tl.arange(0, BLOCK_K)
     d = tl.arange(0, BLOCK_D)
     at = batch * frames * objects
-    gp, gv = _load_mean(by_mean, at, k, d, objects, coordinates, MOVING, PRECISION)
-    ga, gb, gc = _load_cov(by_cov, at, k, objects, 0, MOVING, PRECISION)
+    gp, gv, ga, gb, gc = _load(by_mean, by_cov, at, k, d, objects, coordinates, 0, MOVING, PRECISION)
     # The state before frame 0 smooths nothing.
     _store(
         predicted_mean_gradient, predicted_cov_gradient, at, k, d, objects, coordinates,
@@ -110,14 +114,13 @@ def smooth_backward(
     for frame in range(1, frames):
         later = (batch * frames + frame) * objects
         at = later - objects
-        fa, fb, fc = _load_cov(cov, at, k, objects, 0, MOVING, PRECISION)
-        fb = fb / 2
-        pp, pv = _load_mean(predicted_mean, later, k, d, objects, coordinates, MOVING, PRECISION)
-        pa, pb, pc = _load_cov(predicted_cov, later, k, objects, 1, MOVING, PRECISION)
-        pb = pb / 2
-        sp, sv = _load_mean(smoothed_mean, later, k, d, objects, coordinates, MOVING, PRECISION)
-        sa, sb, sc = _load_cov(smoothed_cov, later, k, objects, 1, MOVING, PRECISION)
-        sb = sb / 2
+        _, _, fa, fb, fc = _moments(mean, cov, at, k, d, objects, coordinates, 0, MOVING, PRECISION)
+        pp, pv, pa, pb, pc = _moments(
+            predicted_mean, predicted_cov, later, k, d, objects, coordinates, 1, MOVING, PRECISION
+        )
+        sp, sv, sa, sb, sc = _moments(
+            smoothed_mean, smoothed_cov, later, k, d, objects, coordinates, 1, MOVING, PRECISION
+        )
         g00, g01, g10, g11, i00, i01, i11 = _gain(fa, fb, fc, pa, pb, pc, DT)
         ep, ev = sp - pp, sv - pv
         da, db, dc = sa - pa, sb - pb, sc - pc
@@ -148,8 +151,7 @@ def smooth_backward(
             predicted_mean_gradient, predicted_cov_gradient, later, k, d, objects, coordinates,
             -by_ep, -by_ev, by_pa - by_da, (by_pb - by_db) / 2, by_pc - by_dc, MOVING,
         )  # fmt: skip
-        gp, gv = _load_mean(by_mean, later, k, d, objects, coordinates, MOVING, PRECISION)
-        ga, gb, gc = _load_cov(by_cov, later, k, objects, 0, MOVING, PRECISION)
+        gp, gv, ga, gb, gc = _load(by_mean, by_cov, later, k, d, objects, coordinates, 0, MOVING, PRECISION)
         gp += by_ep
         gv += by_ev
         ga += by_da
