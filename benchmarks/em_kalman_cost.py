@@ -11,10 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -23,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from fresh_process import in_fresh_process, peak
 from provenance import ROOT, provenance
 from torch import Tensor
 
@@ -42,8 +39,6 @@ GROWTH = {
     "joint": ((8, 10), (64, 10), (128, 10)),
 }
 COMPILED = ((64, 10),)
-# Freed memory goes back to the system at once: else the peak tells of the allocator, not of what was needed.
-EXACT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -61,22 +56,12 @@ def main(arguments: list[str] | None = None) -> None:
     for part in options.parts:
         report[part] = {**provenance(*MEASURED), "rows": []}
         for case in PARTS[part]:
-            row = in_a_process(part, *case)
+            row = in_fresh_process(__file__, part, *case)
             if part == "growth":
-                row["peak_MB"] = in_a_process("memory", *case, **EXACT_MEMORY)
+                row["peak_MB"] = in_fresh_process(__file__, "memory", *case, exact_memory=True)
             report[part]["rows"].append(row)
             print(part, report[part]["rows"][-1], flush=True)
             path.write_text(json.dumps(report, indent=1) + "\n")
-
-
-def in_a_process(*what: Any, **variables: str) -> Any:
-    """What the measure of this name finds in a fresh process, with these variables of the environment."""
-    command = [sys.executable, "-W", "ignore", __file__, "--here", json.dumps(what)]
-    env = os.environ | variables | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip())
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def beside_filterpy(objects: int, frames: int) -> dict[str, Any]:
@@ -125,9 +110,9 @@ def growth(kind: str, objects: int, frames: int) -> dict[str, Any]:
 def memory(kind: str, objects: int, frames: int) -> float:
     """What the first of these steps adds to the resident memory, in MB."""
     work = step_of(kind, objects, frames)
-    before = _peak()
+    before = peak()
     work()
-    return round(_peak() - before, 1)
+    return round((peak() - before) / 2**20, 1)
 
 
 def step_of(kind: str, objects: int, frames: int) -> Callable[[], None]:
@@ -244,11 +229,6 @@ def _seconds(work: Callable[[], Any], repeats: int = 1) -> float:
 
 def _ms(seconds: float) -> float:
     return round(1000 * seconds, 2)
-
-
-def _peak() -> float:
-    """Largest resident memory so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {

@@ -31,9 +31,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
+from fresh_process import peak
 from provenance import ROOT, SOURCES, commit, provenance
 from torch import Tensor
-from trackers import PAPER, SMALL, build, peak
+from trackers import PAPER, SMALL, build
 
 if TYPE_CHECKING:
     from mot_core.batch import ClipBatch

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
 import subprocess
-import sys
 import time
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from fresh_process import in_fresh_process, peak
 from provenance import ROOT, SOURCES, provenance
 
 if TYPE_CHECKING:
@@ -47,18 +45,16 @@ PAPERS: dict[str, dict[str, Any]] = {
     "motr, 1 frame": {"tracker": "motr", "checkpointing": False, "steps": 1, "frames": 1, **PAPER},
 }  # fmt: skip
 
-# Freed memory goes back to the system at once: else the peak tells of the allocator, not of what was needed.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", default=list(CASES), help="default: the small ones")
     parser.add_argument("--limit", type=float, default=600, help="seconds after which a case is given up")
-    parser.add_argument("--here", action="store_true", help="measure the case in this process and print it")
+    parser.add_argument("--here", help="measure it in this process and print it; for the script itself")
     arguments = parser.parse_args()
     if arguments.here:
-        print(json.dumps(measure(**(CASES | PAPERS)[arguments.cases[0]])))
+        (case,) = json.loads(arguments.here)
+        print(json.dumps(measure(**(CASES | PAPERS)[case])))
         return
     report = {**provenance(f"{SOURCES}/trackers", f"{SOURCES}/nn"), "threads": 1, "results": []}
     path = ROOT / "benchmarks/results" / f"trackers-{report['date'][:10]}.json"
@@ -70,14 +66,13 @@ def main() -> None:
 
 
 def in_a_process(case: str, limit: float) -> dict[str, Any]:
-    command = [sys.executable, "-W", "ignore", __file__, "--here", case]
+    row: dict[str, Any] = {"case": case}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=os.environ | ENVIRONMENT)
+        row |= in_fresh_process(__file__, case, exact_memory=True, limit=limit)
     except subprocess.TimeoutExpired:
-        row: dict[str, Any] = {"case": case, "failed": f"not done after {limit:.0f} s"}
-    else:
-        outcome = done.stderr.strip().splitlines()[-1:] or [f"ended with {done.returncode}"]
-        row = {"case": case, **(json.loads(done.stdout) if done.returncode == 0 else {"failed": outcome[0]})}
+        row["failed"] = f"not done after {limit:.0f} s"
+    except RuntimeError as error:
+        row["failed"] = str(error).splitlines()[-1]
     print(row, flush=True)
     return row
 
@@ -134,11 +129,6 @@ def build(tracker: str, size: tuple[int, int], frames: int, objects: int, **sett
     video = SyntheticVideo(num_videos=1, num_frames=frames, image_size=size, num_objects=(objects, objects))
     model = {"motip": MOTIP, "motr": MOTR}[tracker](detector, **settings)
     return model, collate([ClipDataset(video, ClipSampling(frames))[0]])
-
-
-def peak() -> int:
-    """Bytes of the largest resident memory so far (Linux counts in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from statistics import median
 from typing import Any
 
 from environments import PEERS, install, python_of
+from fresh_process import EXACT_MEMORY, in_fresh_process
 from provenance import ROOT, SOURCES, provenance
 from trackers import build
 
@@ -50,8 +51,6 @@ MOTR = {
     },
     "small": {"size": (96, 160), "objects": 5, "frames": 5, "steps": 20, "checkpointing": False},
 }
-# Freed memory goes back to the system at once: else the peak tells of the allocator, not of what was needed.
-EXACT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 def main() -> None:
@@ -72,21 +71,11 @@ def main() -> None:
         path.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def in_a_process(*what: Any, exact_memory: bool = False, limit: float = 1200) -> Any:
-    """What the measure of this name finds in a fresh process."""
-    command = [sys.executable, "-W", "ignore", __file__, "--here", json.dumps(what)]
-    env = os.environ | {"OMP_NUM_THREADS": "1"} | (EXACT_MEMORY if exact_memory else {})
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=limit)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip())
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def growth() -> dict[str, Any]:
     """Seconds and memory by detections and by frames, and the exponents with which they grow."""
     cases = list(dict.fromkeys([*BY_DETECTIONS, *BY_FRAMES]))
-    rows = in_a_process("seconds", cases)
-    memory = in_a_process("memory", cases, exact_memory=True)
+    rows = in_fresh_process(__file__, "seconds", cases)
+    memory = in_fresh_process(__file__, "memory", cases, exact_memory=True)
     for row, megabytes in zip(rows, memory, strict=True):
         row["peak_MB"] = megabytes
     by_case = {(row["detections"], row["frames"]): row for row in rows}
@@ -109,7 +98,7 @@ def growth() -> dict[str, Any]:
 
 def loops() -> list[dict[str, Any]]:
     """The loss beside the loop that the tests compare it with, which has no backward."""
-    return in_a_process("loops", LOOPED)
+    return in_fresh_process(__file__, "loops", LOOPED)
 
 
 def contrastive() -> dict[str, Any]:
@@ -119,7 +108,7 @@ def contrastive() -> dict[str, Any]:
         return {"unavailable": failure.splitlines()[-1]}
     rows = []
     for detections, frames in CONTRASTED:
-        ours = in_a_process("seconds", [(detections, frames)])[0]["forward_backward_s"]
+        ours = in_fresh_process(__file__, "seconds", [(detections, frames)])[0]["forward_backward_s"]
         command = [str(python_of(PEER)), str(PEERS / f"{PEER}.py"), str(detections), str(frames), str(CHANNELS)]
         found = {}
         for env in ({}, EXACT_MEMORY):  # which makes it slower: seconds are of the first
@@ -134,7 +123,7 @@ def motr() -> list[dict[str, Any]]:
     """A training step of MOTR without and with the loss, and the loss alone on what MOTR found."""
     rows = []
     for case in MOTR:
-        without, with_it = (in_a_process("step", case, loss, exact_memory=True) for loss in (False, True))
+        without, with_it = (in_fresh_process(__file__, "step", case, loss, exact_memory=True) for loss in (False, True))
         alone = with_it.pop("loss")
         rows.append({
             "case": case, **MOTR[case], "without": without, "with": with_it, "loss": alone,
@@ -152,12 +141,12 @@ def motr() -> list[dict[str, Any]]:
 
 def compiled() -> dict[str, Any]:
     """The loss as one compiled graph, for any number of detections."""
-    return in_a_process("compiled", COMPILED)
+    return in_fresh_process(__file__, "compiled", COMPILED)
 
 
 def profile() -> list[dict[str, Any]]:
     """What a kernel for the flow could save: its launches and bytes, those of the loss and of MOTR's step."""
-    return [{"case": case, **MOTR[case], **in_a_process("profile", case)} for case in MOTR]
+    return [{"case": case, **MOTR[case], **in_fresh_process(__file__, "profile", case)} for case in MOTR]
 
 
 def measure_seconds(cases: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
