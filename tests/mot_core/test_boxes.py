@@ -114,8 +114,9 @@ def test_only_tensors_may_take_a_kernel(monkeypatch):
             function(torch.zeros(2, 4), torch.zeros(3, 4))
 
 
-def test_compiles_without_breaks():
-    a, b = (torch.tensor(random_boxes(np.random.default_rng(seed), 3)) for seed in range(2))
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_compiles_without_breaks(dtype):
+    a, b = (torch.tensor(random_boxes(np.random.default_rng(seed), 3), dtype=dtype) for seed in range(2))
     compiled = torch.compile(B.pairwise_giou, fullgraph=True, backend="eager")
     assert torch.equal(compiled(a, b), B.pairwise_giou(a, b))
 

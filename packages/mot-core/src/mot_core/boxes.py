@@ -7,6 +7,7 @@ size, ``ltwh`` left-top-width-height (files only).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -138,8 +139,7 @@ def pairwise_iou(a_xyxy: Array, b_xyxy: Array) -> Array:
     >>> pairwise_iou(np.array([[0., 0., 2., 2.]]), np.array([[0., 0., 2., 2.], [5., 5., 6., 6.]]))
     array([[1., 0.]])
     """
-    pairs = _all_pairs(a_xyxy, b_xyxy)
-    return _fused(*pairs, generalised=False) if _kernel_takes(*pairs) else iou(*pairs)
+    return _of_all_pairs(iou, a_xyxy, b_xyxy)
 
 
 def pairwise_giou(a_xyxy: Array, b_xyxy: Array) -> Array:
@@ -148,8 +148,7 @@ def pairwise_giou(a_xyxy: Array, b_xyxy: Array) -> Array:
     >>> pairwise_giou(np.array([[0., 0., 1., 1.]]), np.array([[2., 0., 3., 1.]])).round(3)
     array([[-0.333]])
     """
-    pairs = _all_pairs(a_xyxy, b_xyxy)
-    return _fused(*pairs, generalised=True) if _kernel_takes(*pairs) else giou(*pairs)
+    return _of_all_pairs(giou, a_xyxy, b_xyxy)
 
 
 def pairwise_diou(a_xyxy: Array, b_xyxy: Array) -> Array:
@@ -158,7 +157,7 @@ def pairwise_diou(a_xyxy: Array, b_xyxy: Array) -> Array:
     >>> pairwise_diou(np.array([[0., 0., 1., 1.]]), np.array([[2., 0., 3., 1.]]))
     array([[-0.4]])
     """
-    return diou(*_all_pairs(a_xyxy, b_xyxy))
+    return _of_all_pairs(diou, a_xyxy, b_xyxy)
 
 
 def nms(boxes_xyxy: Array, scores: Array, iou_threshold: float, classes: Array | None = None) -> Array:
@@ -238,7 +237,7 @@ def _close(result: Any, given: Array) -> Array:
     half = str(dtype) in ("float16", "torch.float16", "torch.bfloat16")
     if not half:
         return result
-    return result.astype(dtype) if isinstance(result, np.ndarray | np.generic) else result.to(dtype)
+    return result.astype(dtype) if isinstance(result, (np.ndarray, np.generic)) else result.to(dtype)
 
 
 def _columns(boxes: Any) -> tuple[Any, Any, Any, Any]:
@@ -258,14 +257,16 @@ def _scale(xp: Any, boxes: Any, image_size: tuple[int, int]) -> Any:
     return boxes.new_tensor([width, height, width, height])
 
 
-def _all_pairs(a: Array, b: Array) -> tuple[Array, Array]:
-    if isinstance(a, list | tuple):
+def _of_all_pairs(overlap: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
+    if isinstance(a, (list, tuple)):
         a = np.asarray(a)
-    if isinstance(b, list | tuple):
+    if isinstance(b, (list, tuple)):
         b = np.asarray(b)
     if a.ndim < 2 or b.ndim < 2:
         raise ValueError(f"boxes must have shape (..., N, 4), got {tuple(a.shape)} and {tuple(b.shape)}")
-    return a[..., :, None, :], b[..., None, :, :]
+    if overlap is not diou and _kernel_takes(a, b):
+        return _fused(a, b, generalised=overlap is giou)
+    return overlap(a[..., :, None, :], b[..., None, :, :])
 
 
 def _kernel_takes(a: Array, b: Array) -> bool:
@@ -277,12 +278,12 @@ def _kernel_takes(a: Array, b: Array) -> bool:
 
 
 def _fused(a: Any, b: Any, generalised: bool) -> Array:
-    """What :func:`_all_pairs` gave, in one kernel, which knows one leading dimension."""
+    """In one kernel, which knows one leading dimension."""
     import torch
 
     from mot_core.ops.fused import pairwise_iou
 
-    (_, a), (_, b) = _open(a[..., 0, :], "a_xyxy"), _open(b[..., 0, :, :], "b_xyxy")
+    (_, a), (_, b) = _open(a, "a_xyxy"), _open(b, "b_xyxy")
     leading = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
     flat = (boxes.expand(*leading, -1, -1).reshape(-1, *boxes.shape[-2:]) for boxes in (a, b))
     return pairwise_iou.forward(*flat, generalised).view(*leading, a.shape[-2], b.shape[-2])
