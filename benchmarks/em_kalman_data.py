@@ -12,7 +12,7 @@ import numpy as np
 from em_kalman import DetectionSequence
 from mot_core.association import ByteTrack, OCSort, OnlineTracker, Sort
 from mot_core.association.base import TrackTable
-from mot_core.association.frame import Floats, Frame, Integers
+from mot_core.association.frame_detections import Floats, FrameDetections, Integers
 from mot_core.association.kalman import P
 from mot_core.evaluation import Scores, score_sequence
 from mot_core.io import BoxTable, Sequence, find_sequences
@@ -82,7 +82,9 @@ class PlainIoU(Sort):
     def _move(self, block: Floats, dt: float | Floats) -> None:
         pass
 
-    def _observe(self, table: TrackTable, columns: Integers, frame: Frame, rows: Integers, index: Integers) -> None:
+    def _observe(
+        self, table: TrackTable, columns: Integers, frame: FrameDetections, rows: Integers, index: Integers
+    ) -> None:
         super()._observe(table, columns, frame, rows, index)
         table.values[P, columns] = self.layout.measure(frame.boxes.take(rows, 1))
 

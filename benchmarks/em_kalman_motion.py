@@ -25,7 +25,7 @@ from pages import spread
 from provenance import provenance
 
 from em_kalman import DetectionSequence, MotionModel, NeuralKalmanFilter, WindowSampler
-from em_kalman.noise import Trajectories, decide, learn_noise, noise_loglik
+from em_kalman.motion.noise import ObservedTrajectories, confident_trajectories, learn_noise, noise_loglik
 from mot_core.association.kalman import BYTETRACK_NOISE, SORT_NOISE
 
 RESULTS = Path(__file__).with_name("results") / "em_kalman_motion.json"
@@ -77,12 +77,14 @@ def run(data: Path, seed: int, folder: Path) -> dict[str, Any]:
     return {"seed": seed, "loglik": densities, "IDF1": scores}
 
 
-def found(model: NeuralKalmanFilter, sequences: list[DetectionSequence], begin: float, end: float) -> Trajectories:
+def found(
+    model: NeuralKalmanFilter, sequences: list[DetectionSequence], begin: float, end: float
+) -> ObservedTrajectories:
     """The trajectories in a part of every sequence."""
     parts = [
         replace(one, frames=one.frames[int(begin * len(one.frames)) : int(end * len(one.frames))]) for one in sequences
     ]
-    return decide(model, WindowSampler(parts, stride=10))
+    return confident_trajectories(model, WindowSampler(parts, stride=10))
 
 
 def idf1(data: Path, name: str, tracker: str, motion: str) -> float:

@@ -26,14 +26,14 @@ from provenance import provenance
 
 from em_kalman import (
     AssociationCollapse,
+    EMKalmanTracker,
     MotionModel,
     NeuralKalmanFilter,
-    OnlineAssociator,
     Schedule,
     WindowBatch,
     WindowSampler,
     fit,
-    learn_presence,
+    learn_detection_probability,
 )
 from em_kalman.objectives import Objective
 from em_kalman.training import calibrate_dustbin
@@ -150,7 +150,7 @@ def run(config: Config, data: Path, train: str, seed: int, name: str) -> dict[st
         if key == PARTNER[train] or name == AS_IT_IS:
             lowest = float("-inf") if source.sure is None else source.sure
             rows = score(
-                lambda age, low=lowest: OnlineAssociator(model=model, max_age=age, min_score=low),  # type: ignore[misc]
+                lambda age, low=lowest: EMKalmanTracker(model=model, max_age=age, min_score=low),  # type: ignore[misc]
                 source,
                 data,
                 rates,
@@ -160,7 +160,7 @@ def run(config: Config, data: Path, train: str, seed: int, name: str) -> dict[st
         "collapsed": False,
         "training": log,
         "motion": {key: round(getattr(model.learned_motion(), key), 7) for key in ("q", "r", "p0", "v0")},
-        "presence": [round(share, 4) for share in model.presence.tolist()],
+        "detection_probability": [round(share, 4) for share in model.detection_probability.tolist()],
         "test": tests,
         "train_cpu_seconds": round(seconds, 1),
     }
@@ -179,7 +179,7 @@ def learn(config: Config, data: Path, train: str, seed: int) -> tuple[NeuralKalm
     if model.dustbin is None:  # it cannot track: a square association knows of no strangers
         model = _with_dustbin(model, windows)
     if config.alike:
-        model.presence.fill_(1.0)
+        model.detection_probability.fill_(1.0)
     last = history[-1]
     log = {name: round(last[name], 4) for name in ("nll_per_det", "unexplained", "assoc_entropy")}
     worst = max(line["unexplained"] for line in history if line["stage"] == 2)
@@ -200,7 +200,7 @@ def _with_dustbin(square: NeuralKalmanFilter, windows: WindowSampler) -> NeuralK
     model.network.load_state_dict(square.network.state_dict())
     batches = [WindowBatch.stack([windows[i]]) for i in range(len(windows))]
     calibrate_dustbin(model, batches)
-    learn_presence(model, windows)
+    learn_detection_probability(model, windows)
     return model
 
 

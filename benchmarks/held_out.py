@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mot_core.association import ByteTrack, OCSort, OnlineTracker, Sort
-from mot_core.batch import ClipBatch
 from mot_core.boxes import cxcywh_to_xyxy
 from mot_core.evaluation import Scores, TrackingMetrics
 from mot_core.nn import DetectorOutput
+from mot_core.structures import ClipBatch
 from mot_core.trackers import Tracker
 
 DETECTION = 0.4  # score from which a detection counts

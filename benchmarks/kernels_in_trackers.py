@@ -37,8 +37,8 @@ from torch import Tensor
 from trackers import PAPER, SMALL, build
 
 if TYPE_CHECKING:
-    from mot_core.batch import ClipBatch
     from mot_core.nn import DetectorOutput
+    from mot_core.structures import ClipBatch
     from mot_core.trackers import Tracker
 
 RESULTS = ROOT / "benchmarks/results/kernels_in_trackers.jsonl"

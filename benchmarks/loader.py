@@ -26,7 +26,7 @@ from provenance import ROOT, SOURCES, provenance
 from mot_core.data import Augmentation, ClipDataset, ClipLoader, ClipSampler, ClipSampling, FrameIndex, SyntheticVideo
 from mot_core.data.decode import DecodeCache, pillow
 from mot_core.data.folders import index_sequences
-from mot_core.data.frame import FrameSource
+from mot_core.data.image_frame import FrameSource
 from mot_core.io import find_sequences
 
 MOTIP = Augmentation(

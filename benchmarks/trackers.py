@@ -20,7 +20,7 @@ from fresh_process import in_fresh_process, peak
 from provenance import ROOT, SOURCES, provenance
 
 if TYPE_CHECKING:
-    from mot_core.batch import ClipBatch
+    from mot_core.structures import ClipBatch
     from mot_core.trackers import Tracker
 
 # Frames in the clip, (height, width), and objects in a frame.

@@ -166,7 +166,7 @@ def measure_memory(cases: Sequence[tuple[int, int]]) -> list[float]:
 
 def measure_loops(cases: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
     sys.path.insert(0, str(ROOT / "tests/unitrack_loss"))
-    from unitrack_reference import reference
+    from _helpers.unitrack_reference import reference
 
     rows = []
     for detections, frames in cases:
@@ -294,7 +294,8 @@ def make_clip(detections: int, frames: int) -> Any:
     """Random boxes, identities and embeddings, every slot filled."""
     sys.path.insert(0, str(ROOT / "tests/unitrack_loss"))
     import torch
-    from unitrack_clips import noisy
+
+    from _helpers.unitrack_clips import noisy
 
     torch.set_num_threads(1)
     clip = noisy(1, frames, detections, detections, "boxes", dtype=torch.float32)

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from em_kalman import NeuralKalmanFilter, OnlineAssociator, Schedule, WindowSampler, fit, read_detections
-from em_kalman.noise import decide, learn_noise
+from em_kalman import EMKalmanTracker, NeuralKalmanFilter, Schedule, WindowSampler, fit, read_detections
+from em_kalman.motion.noise import confident_trajectories, learn_noise
 from mot_core.association import ByteTrack, OCSort, OnlineTracker, Sort
 from mot_core.evaluation import evaluate
 from mot_core.io import ResultWriter, find_sequences, make_scene, read_mot
@@ -99,9 +99,9 @@ def learn(scenes: Path, console: Console) -> dict[str, Callable[..., OnlineTrack
     with console.status("em_kalman learns association from detections, without labels"):
         windows = WindowSampler(found)
         fit(trained, windows, Schedule(min_steps=60))
-        trained.motion = learn_noise(decide(trained, windows), trained.motion)
+        trained.motion = learn_noise(confident_trajectories(trained, windows), trained.motion)
     models = {"untrained": untrained, "em_kalman": trained.eval()}
-    return {name: partial(OnlineAssociator, model=model, min_score=MIN_SCORE) for name, model in models.items()}
+    return {name: partial(EMKalmanTracker, model=model, min_score=MIN_SCORE) for name, model in models.items()}
 
 
 if __name__ == "__main__":

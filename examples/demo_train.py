@@ -19,12 +19,12 @@ from rich.progress import track
 from rich.table import Table
 
 from mot_core.association import ByteTrack
-from mot_core.batch import ClipBatch
 from mot_core.boxes import cxcywh_to_xyxy
 from mot_core.cli import main as mot
 from mot_core.data import SyntheticDataModule, SyntheticVideo
 from mot_core.evaluation import evaluate
 from mot_core.io import ResultWriter, find_sequences, read_mot
+from mot_core.structures import ClipBatch
 from mot_core.trackers import Tracker
 from mot_core.visualization import save_sheet, save_video
 

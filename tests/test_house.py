@@ -25,9 +25,8 @@ FLOORS = [
     {"nn"},
     {"plugins", "tap"},
     {"slots"},
-    {"structures", "boxes", "batch"},
-    {"clip"},
-    {"ops", "_extras"},
+    {"structures", "boxes"},
+    {"ops", "extras"},
 ]
 # Libraries that only some modules may import, at the top or inside a function: patterns of module names.
 ONLY_IN = {

@@ -5,11 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from em_kalman_scenes import near_is_same
 from PIL import Image
 
+from _helpers.em_kalman_scenes import near_is_same
 from em_kalman import DetectionSequence, NeuralKalmanFilter, Schedule, WindowBatch, WindowSampler, fit
-from em_kalman.appearance import AppearanceNetwork, _window_loss, crop_boxes, distill, embed_detections
+from em_kalman.appearance.appearance_network import (
+    AppearanceNetwork,
+    _window_loss,
+    crop_boxes,
+    distill,
+    embed_detections,
+)
 from mot_core.association.costs import overlap_matrix
 from mot_core.data.decode import read_image
 from mot_core.io import BoxTable, find_sequences

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from em_kalman_windows import make_window
 
+from _helpers.em_kalman_windows import make_window
 from em_kalman import EMKalmanLoss, NeuralKalmanFilter
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from em_kalman_scenes import make_scene, near_is_same, track
 
+from _helpers.em_kalman_scenes import make_scene, near_is_same, track
 from em_kalman import EMKalmanCost, NeuralKalmanFilter, Schedule, WindowSampler, fit, read_detections, save_model
 from mot_core.association import ByteTrack, DetectionBatch, OCSort, Sort, TrackBatch
 from mot_core.io import find_sequences

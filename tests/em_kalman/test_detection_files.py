@@ -1,34 +1,12 @@
 """Detections from folders and files: which are read, and that ground truth is never opened."""
 
 import shutil
-import sys
-from contextlib import contextmanager
 
 import pytest
 
+from _helpers.opened_files import opened
 from em_kalman import DetectionSequence, WindowSampler, read_detections
 from mot_core.io import BoxTable, make_scene
-
-OPENED = None  # a list while somebody listens
-
-
-def _listen(event, arguments):
-    if OPENED is not None and event == "open":
-        OPENED.append(str(arguments[0]))
-
-
-sys.addaudithook(_listen)  # it cannot be taken away
-
-
-@contextmanager
-def opened():
-    """The paths that are opened in the block, by whatever part of Python."""
-    global OPENED
-    OPENED = found = []
-    try:
-        yield found
-    finally:
-        OPENED = None
 
 
 @pytest.fixture(scope="module")

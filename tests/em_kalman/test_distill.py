@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from em_kalman_scenes import near_is_same
-from em_kalman_windows import make_window
 from torch import nn
 
+from _helpers.em_kalman_scenes import near_is_same
+from _helpers.em_kalman_windows import make_window
 from em_kalman import NeuralKalmanFilter, WindowBatch, distill_clip_loss
 
 F64 = torch.float64

@@ -1,23 +1,20 @@
 """``mot fit`` from detections alone: the checkpoint tracks, a training resumes exactly, and mistakes are told."""
 
-import os
 import shutil
-import subprocess
-import sys
 from contextlib import suppress
-from pathlib import Path
 
 import lightning
 import pytest
 import torch
 import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
-from test_detection_files import opened
 
-from em_kalman import OnlineAssociator, load_model
+from _helpers.opened_files import opened
+from _helpers.two_process.launch import launch
+from em_kalman import EMKalmanTracker, load_model
 from em_kalman.lightning import DetectionDataModule, EMKalmanModule, SyntheticDetectionDataModule
 from mot_core.cli import main
-from mot_core.cli.configs import find_config
+from mot_core.cli.fit.configs import find_config
 from mot_core.io import make_scene, read_mot
 
 SHORT = ["--trainer.max_epochs", "2", "--model.warmup_epochs", "1", "--data.stride", "8"]
@@ -82,7 +79,7 @@ def test_the_checkpoint_tracks(fit, train, tmp_path, capsys):
     assert "val/nll_per_det" in err
     path = checkpoint(tmp_path)
     assert load_model(path).network.layers[0].out_features == 7
-    assert load_model(path).presence[0] < 1  # counted
+    assert load_model(path).detection_probability[0] < 1  # counted
     arguments = ["--tracker", "em_kalman", "--checkpoint", str(path), "--output", str(tmp_path / "out")]
     assert main(["track", str(train), *arguments]) == 0
     (found,) = {len(read_mot(file, kind="results")) > 0 for file in (tmp_path / "out").glob("MOT17-*.txt")}
@@ -170,7 +167,7 @@ def test_checkpoints_that_are_none(tmp_path, fit):
     with pytest.raises(ValueError, match=r"other.ckpt: expected a model of em_kalman .*, got another checkpoint"):
         load_model(tmp_path / "other.ckpt")
     with pytest.raises(FileNotFoundError, match="no such file; train a model with mot fit"):
-        OnlineAssociator(checkpoint=str(tmp_path / "missing.ckpt"))
+        EMKalmanTracker(checkpoint=str(tmp_path / "missing.ckpt"))
 
 
 def test_a_model_of_the_warm_up_is_refused(fit, tmp_path):
@@ -179,7 +176,7 @@ def test_a_model_of_the_warm_up_is_refused(fit, tmp_path):
     with pytest.raises(ValueError, match=r"last.ckpt: its training did not come to the end of the warm-up"):
         load_model(checkpoint(tmp_path))
     assert fit("--model.warmup_epochs", 2, "--trainer.max_epochs", 2, "--ckpt_path", "last") == 0
-    assert load_model(checkpoint(tmp_path, version=1)).presence[0] < 1
+    assert load_model(checkpoint(tmp_path, version=1)).detection_probability[0] < 1
 
 
 def batches(data):
@@ -200,11 +197,7 @@ def test_workers_and_processes_change_no_window():
 @pytest.mark.slow
 def test_two_processes_learn_the_same(tmp_path):
     """Each from its half of the windows; what one of them leaves unused stops neither."""
-    script = Path(__file__).with_name("two_process_detections.py")
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), str(tmp_path)]
-    done = subprocess.run(command, timeout=600, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    launch("detections", tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert first["windows"] != second["windows"]
     assert_same(first["weights"], second["weights"])

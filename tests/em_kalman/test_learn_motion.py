@@ -2,10 +2,9 @@
 
 import json
 
-from em_kalman_scenes import near_is_same
-
+from _helpers.em_kalman_scenes import near_is_same
 from em_kalman import save_model
-from em_kalman.learn_motion import main
+from em_kalman.motion.command import main
 from mot_core.io import make_scene
 
 

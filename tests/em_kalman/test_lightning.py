@@ -3,9 +3,9 @@ from contextlib import suppress
 import lightning
 import pytest
 import torch
-from em_kalman_scenes import make_scene
 from torch.utils.data import DataLoader
 
+from _helpers.em_kalman_scenes import make_scene
 from em_kalman import AssociationCollapse, NeuralKalmanFilter, Schedule, WindowBatch, WindowSampler, fit
 from em_kalman.lightning import EMKalmanModule
 
@@ -101,7 +101,7 @@ def test_however_it_ends_the_tracks_that_are_found_again_are_counted(tmp_path, e
     torch.manual_seed(0)
     module = EMKalmanModule(warmup_epochs=1 if epochs == -1 else 2)
     trainer(tmp_path, epochs, **options).fit(module, loader())
-    assert 0.5 < module.model.presence[0] < 1
+    assert 0.5 < module.model.detection_probability[0] < 1
     assert module.model.dustbin != 0
 
 
@@ -128,7 +128,7 @@ def test_counts_after_all_where_a_training_was_interrupted_at_its_end(tmp_path, 
         run = trainer(tmp_path, 3, callbacks=callbacks)
         with suppress(ConnectionError):
             run.fit(module, fixed, fixed, ckpt_path=path, weights_only=True)
-        found.append(module.model.presence)
+        found.append(module.model.detection_probability)
     assert torch.equal(found[2], found[0])
     assert found[1].tolist() == [1, 1, 1]
     assert found[0][0] < 1

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from em_kalman_windows import F64, make_window, output_for, true_assoc
 
+from _helpers.em_kalman_windows import F64, make_window, output_for, true_assoc
 from em_kalman import EMKalmanLoss, MotionModel, NeuralKalmanFilter, WindowBatch, frame_loglik
 from mot_core.ops import rts_smoother
 

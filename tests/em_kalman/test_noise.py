@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from em_kalman_scenes import near_is_same
 
+from _helpers.em_kalman_scenes import near_is_same
 from em_kalman import DetectionSequence, MotionModel, NeuralKalmanFilter, WindowSampler
-from em_kalman.noise import Trajectories, decide, learn_noise, noise_loglik
+from em_kalman.motion.noise import ObservedTrajectories, confident_trajectories, learn_noise, noise_loglik
 from mot_core.association.kalman import BYTETRACK_NOISE, SORT_NOISE
 from mot_core.io import BoxTable
 
@@ -22,7 +22,7 @@ def walks(count, q, r, seed=0, frames=10, height=100.0):
         velocity = velocity + q**0.5 * height * torch.randn(count, 2, generator=rng)
     seen = torch.rand(count, frames, generator=rng) > 0.2
     seen[:, 0] = True
-    return Trajectories(torch.stack(points, 1), seen, torch.full((count,), height))
+    return ObservedTrajectories(torch.stack(points, 1), seen, torch.full((count,), height))
 
 
 @pytest.mark.parametrize("noise", [BYTETRACK_NOISE, SORT_NOISE])
@@ -69,7 +69,7 @@ def test_trajectories_are_those_of_the_objects():
     rows = [(frame, [x, y, x + 40, y + 100]) for frame, row in enumerate(places, 1) for x, y in row]
     table = BoxTable([frame for frame, _ in rows], [-1] * len(rows), [box for _, box in rows])
     windows = WindowSampler([DetectionSequence("a", table, range(1, 5), (600, 600))], num_frames=4)
-    found = decide(near_is_same(-8.0), windows)
+    found = confident_trajectories(near_is_same(-8.0), windows)
     first = int(found.points[0, 0, 0] != 20)
     assert found.heights.tolist() == [100, 100]
     assert found.seen[first].tolist() == [True] * 4
@@ -82,7 +82,7 @@ def test_a_jump_across_the_image_is_undone():
     boxes = [[0, 0, 10, 20], [1, 0, 11, 20], [500, 0, 510, 20], [3, 0, 13, 20]]
     table = BoxTable([1, 2, 3, 4], [-1] * 4, boxes)
     windows = WindowSampler([DetectionSequence("a", table, range(1, 5), (600, 600))], num_frames=4)
-    found = decide(NeuralKalmanFilter(dustbin=False), windows)
+    found = confident_trajectories(NeuralKalmanFilter(dustbin=False), windows)
     assert found.seen.tolist() == [[True, True, False, True]]
 
 
@@ -90,9 +90,9 @@ def test_nothing_found_again():
     table = BoxTable([1, 2], [-1, -1], [[0, 0, 10, 20], [500, 0, 510, 20]])
     windows = WindowSampler([DetectionSequence("a", table, range(1, 3), (600, 600))], num_frames=2)
     with pytest.raises(ValueError, match="no detection belongs to one of the frame before"):
-        decide(NeuralKalmanFilter(dustbin=False), windows)
+        confident_trajectories(NeuralKalmanFilter(dustbin=False), windows)
     with pytest.raises(ValueError, match="no detection belongs to one of the frame before"):
-        decide(NeuralKalmanFilter(), WindowSampler([]))
+        confident_trajectories(NeuralKalmanFilter(), WindowSampler([]))
 
 
 def test_only_motion_in_heights_goes_to_trackers():

@@ -6,11 +6,11 @@ from itertools import pairwise
 import lightning
 import pytest
 import torch
-from em_kalman_scenes import near_is_same
-from small_tracker import SmallTracker, make_batch
 from torch import nn
-from tracker_cases import Losses, batches, make, synthetic, trainer
 
+from _helpers.em_kalman_scenes import near_is_same
+from _helpers.trackers.small_tracker import SmallTracker, make_batch
+from _helpers.trackers.tracker_cases import Losses, batches, make, synthetic, trainer
 from em_kalman import EMKalmanPlugin, NeuralKalmanFilter, save_model
 from em_kalman.lightning import EMKalmanCallback
 from em_kalman.plugin import window_batch

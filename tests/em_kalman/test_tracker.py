@@ -1,17 +1,17 @@
 import numpy as np
 import pytest
 import torch
-from em_kalman_scenes import near_is_same
 
+from _helpers.em_kalman_scenes import near_is_same
 from em_kalman import (
+    EMKalmanTracker,
     MotionModel,
     NeuralKalmanFilter,
-    OnlineAssociator,
     load_model,
     pairwise_box_features,
     save_model,
 )
-from em_kalman.matching import FrameAssociation
+from em_kalman.tracking.matching import FrameAssociation
 from mot_core.association.assignment import assign
 from mot_core.cli import main
 from mot_core.io import make_scene, read_mot
@@ -23,7 +23,7 @@ def boxes(*lefts):
 
 
 def test_births_gaps_deaths_and_identities():
-    tracker = OnlineAssociator(model=near_is_same(), max_age=2)
+    tracker = EMKalmanTracker(model=near_is_same(), max_age=2)
     assert tracker.update(boxes(0, 300), np.ones(2)).ids.tolist() == [1, 2]
     assert tracker.update(boxes(302, 3), np.ones(2)).ids.tolist() == [1, 2]
     tracks = tracker.update(boxes(304), np.ones(1))
@@ -42,7 +42,7 @@ def test_births_gaps_deaths_and_identities():
 
 def test_a_new_track_that_misses_a_detection_is_dropped():
     for min_hits, ids in ((0, [2]), (1, []), (2, [])):
-        tracker = OnlineAssociator(model=near_is_same(), min_hits=min_hits)
+        tracker = EMKalmanTracker(model=near_is_same(), min_hits=min_hits)
         tracker.update(boxes(0), np.ones(1))
         assert tracker.update(boxes(0, 300), np.ones(2)).ids.tolist() == [1, *ids]
         assert tracker.update(boxes(0), np.ones(1)).ids.tolist() == [1]
@@ -51,14 +51,14 @@ def test_a_new_track_that_misses_a_detection_is_dropped():
 
 
 def test_a_far_detection_is_a_new_track():
-    tracker = OnlineAssociator(model=near_is_same())
+    tracker = EMKalmanTracker(model=near_is_same())
     tracker.update(boxes(0), np.ones(1))
     assert len(tracker.update(boxes(30), np.ones(1))) == 0
     assert tracker.update(boxes(30), np.ones(1)).ids.tolist() == [2]
 
 
 def test_velocity_carries_over_gaps():
-    tracker = OnlineAssociator(model=near_is_same(-2.0), max_age=9)
+    tracker = EMKalmanTracker(model=near_is_same(-2.0), max_age=9)
     for left in range(0, 40, 4):
         assert tracker.update(boxes(left), np.ones(1)).ids.tolist() == [1]
     for _ in range(4):
@@ -68,7 +68,7 @@ def test_velocity_carries_over_gaps():
 
 def test_velocity_carries_over_time():
     def found(timestamp):
-        tracker = OnlineAssociator(model=near_is_same(-2.0))
+        tracker = EMKalmanTracker(model=near_is_same(-2.0))
         for frame in range(10):
             tracker.update(boxes(4 * frame), np.ones(1), timestamp=frame / 30)
         return tracker.update(boxes(56), np.ones(1), timestamp=timestamp).ids.tolist()
@@ -78,7 +78,7 @@ def test_velocity_carries_over_time():
 
 def test_the_size_is_that_of_the_last_detection():
     """A box that grew by a half at once, which a filter would not believe."""
-    tracker = OnlineAssociator(model=near_is_same())
+    tracker = EMKalmanTracker(model=near_is_same())
     tracker.update(boxes(0), np.ones(1))
     for _ in range(3):
         tracker.update(np.array([[0.0, -50, 60, 100]]), np.ones(1))
@@ -112,7 +112,7 @@ def test_the_matching_is_the_limit_of_the_plan():
 
 
 def test_classes_never_mix_and_weak_detections_are_ignored():
-    tracker = OnlineAssociator(model=near_is_same(), min_score=0.3, min_hits=0)
+    tracker = EMKalmanTracker(model=near_is_same(), min_score=0.3, min_hits=0)
     tracker.update(boxes(0), [0.9], [0])
     assert tracker.update(boxes(1), [0.9], [1]).ids.tolist() == [2]
     tracks = tracker.update(boxes(500, 1, 900), [0.2, 0.9, 0.9])
@@ -121,7 +121,7 @@ def test_classes_never_mix_and_weak_detections_are_ignored():
 
 
 def test_state_continues_and_streams_are_independent():
-    one, other = (OnlineAssociator(model=near_is_same()) for _ in range(2))
+    one, other = (EMKalmanTracker(model=near_is_same()) for _ in range(2))
     for left in (0, 5, 10):
         one.update(boxes(left), np.ones(1))
     other.load_state_dict(one.state_dict())
@@ -131,7 +131,7 @@ def test_state_continues_and_streams_are_independent():
 
 def test_order_of_detections_does_not_matter():
     rng = np.random.default_rng(0)
-    one, other = (OnlineAssociator(model=near_is_same()) for _ in range(2))
+    one, other = (EMKalmanTracker(model=near_is_same()) for _ in range(2))
     place = rng.uniform(0, 2000, 12)
     for frame in range(20):
         place = place + rng.normal(0, 1, 12)
@@ -170,9 +170,9 @@ def test_mot_track_finds_it(tmp_path, capsys):
 
 def test_user_errors(tmp_path):
     with pytest.raises(ValueError, match="needs a trained model"):
-        OnlineAssociator()
+        EMKalmanTracker()
     with pytest.raises(ValueError, match="with a dustbin"):
-        OnlineAssociator(model=NeuralKalmanFilter(dustbin=False))
+        EMKalmanTracker(model=NeuralKalmanFilter(dustbin=False))
     with pytest.raises(FileNotFoundError, match="no such file"):
         load_model(tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("not a model")
@@ -185,6 +185,6 @@ def test_user_errors(tmp_path):
     with pytest.raises(ValueError, match="is of version 7"):
         load_model(tmp_path / "newer.pt")
     with pytest.raises(ValueError, match="max_age must be 0 or more"):
-        OnlineAssociator(model=near_is_same(), max_age=-1)
+        EMKalmanTracker(model=near_is_same(), max_age=-1)
     with pytest.raises(ValueError, match="min_hits must be 0 or more"):
-        OnlineAssociator(model=near_is_same(), min_hits=-1)
+        EMKalmanTracker(model=near_is_same(), min_hits=-1)

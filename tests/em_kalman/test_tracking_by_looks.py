@@ -9,17 +9,17 @@ import torch
 
 from em_kalman import (
     DetectionSequence,
+    EMKalmanTracker,
     NeuralKalmanFilter,
-    OnlineAssociator,
     Schedule,
     WindowBatch,
     WindowSampler,
     fit,
     save_model,
 )
-from em_kalman.matching import FrameAssociation
+from em_kalman.tracking.matching import FrameAssociation
 from mot_core.association import Sort
-from mot_core.association.frame import read_frame
+from mot_core.association.frame_detections import read_frame
 from mot_core.io import BoxTable
 from mot_core.structures import Detections
 
@@ -71,7 +71,7 @@ def boxes(*places):
 def names(model, frames):
     """Identity of each person in every frame; ``frames`` are lists of ``(person, x, y)``."""
     rng = np.random.default_rng(1)
-    looks, tracker, found = looks_of(LOOK, rng), OnlineAssociator(model=model), []
+    looks, tracker, found = looks_of(LOOK, rng), EMKalmanTracker(model=model), []
     for people in frames:
         given = boxes(*((x, y) for _, x, y in people))
         seen = looks[[person for person, _, _ in people]] + 0.1 * rng.standard_normal((len(people), LOOK))
@@ -130,7 +130,7 @@ def test_a_saved_state_goes_on_and_streams_are_apart(learned):
         frames.append(Detections(boxes(*places), rng.uniform(0.2, 1, len(here)), embeddings=looks))
 
     def tracker():
-        return OnlineAssociator(model=learned[True], min_score=0.3, max_age=4)
+        return EMKalmanTracker(model=learned[True], min_score=0.3, max_age=4)
 
     one, other, both = tracker(), tracker(), tracker()
     ids = [one.update(*_arguments(frame)).ids.tolist() for frame in frames[:15]]
@@ -152,7 +152,7 @@ def _arguments(frame):
 
 def test_a_checkpoint_tracks_too(learned, tmp_path):
     save_model(learned[True], tmp_path / "model.pt")
-    tracker = OnlineAssociator(checkpoint=str(tmp_path / "model.pt"))
+    tracker = EMKalmanTracker(checkpoint=str(tmp_path / "model.pt"))
     for left in (0, 5):
         ids = tracker.update(torch.tensor(boxes((left, 0))), torch.ones(1), embeddings=torch.ones(1, LOOK)).ids
     assert ids.tolist() == [1]
@@ -160,7 +160,7 @@ def test_a_checkpoint_tracks_too(learned, tmp_path):
 
 def test_every_track_has_the_looks_of_its_last_detection(learned):
     """Also those that begin beside others that go on."""
-    tracker, looks = OnlineAssociator(model=learned[True]), np.eye(LOOK)
+    tracker, looks = EMKalmanTracker(model=learned[True]), np.eye(LOOK)
     for people in ([2], [5, 2, 3], [3, 2, 5]):
         places = [(300 * person, 0) for person in people]
         tracks = tracker.update(boxes(*places), np.ones(len(people)), embeddings=looks[people])
@@ -172,11 +172,11 @@ def test_every_track_has_the_looks_of_its_last_detection(learned):
 
 def test_training_counts_who_is_found_again(learned):
     """With embeddings too: one in twenty is missing."""
-    assert 0.85 < learned[True].presence[0] < 0.99
+    assert 0.85 < learned[True].detection_probability[0] < 0.99
 
 
 def test_user_errors():
-    with_looks, without = (OnlineAssociator(model=NeuralKalmanFilter(embeddings=each)) for each in (True, False))
+    with_looks, without = (EMKalmanTracker(model=NeuralKalmanFilter(embeddings=each)) for each in (True, False))
     box, looks = boxes((0, 0)), np.ones((1, LOOK))
     for tracker in (without, Sort()):
         with pytest.raises(ValueError, match=f"{type(tracker).__name__} does not use embeddings here: leave them out"):

@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from em_kalman_scenes import make_scene, track
-from em_kalman_windows import make_window
 
+from _helpers.em_kalman_scenes import make_scene, track
+from _helpers.em_kalman_windows import make_window
 from em_kalman import (
     AssociationCollapse,
     EMKalmanLoss,
+    EMKalmanTracker,
     MotionModel,
     NeuralKalmanFilter,
-    OnlineAssociator,
     Schedule,
     WindowSampler,
     fit,
@@ -28,11 +28,11 @@ def learn(seed, speed, q):
     torch.manual_seed(seed)
     model = NeuralKalmanFilter(MotionModel(q=q))
     test = scenes(range(100, 102), speed)
-    before = track(lambda: OnlineAssociator(model=model), test[:1])
+    before = track(lambda: EMKalmanTracker(model=model), test[:1])
     windows = WindowSampler([detections for _, detections in scenes(range(8), speed)], stride=4)
     history = fit(model, windows, seed=seed)
     assert history[-1]["unexplained"] < 0.25  # with 10% misses and half a false box per frame
-    after = track(lambda: OnlineAssociator(model=model), test)
+    after = track(lambda: EMKalmanTracker(model=model), test)
     sort = track(lambda: Sort(score_threshold=0.5, max_age=5, min_hits=1), test)
     return before, after, sort
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from em_kalman_windows import make_window, output_for, true_assoc
 
+from _helpers.em_kalman_windows import make_window, output_for, true_assoc
 from em_kalman import EMKalmanLoss, NeuralKalmanFilter
 
 

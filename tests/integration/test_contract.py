@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from small_tracker import LAYERS, Depth, Pull, Refiner, SmallTracker, make_batch
 
+from _helpers.trackers.small_tracker import LAYERS, Depth, Pull, Refiner, SmallTracker, make_batch
 from mot_core.plugins import Plugin
 
 

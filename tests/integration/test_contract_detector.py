@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conformance import check_assignment, check_clip, check_gradient
-from small_tracker import Depth, Pull, Refiner, SmallTracker, make_batch
 from torch.utils.checkpoint import checkpoint
 
+from _helpers.conformance import check_assignment, check_clip, check_gradient
+from _helpers.trackers.small_tracker import Depth, Pull, Refiner, SmallTracker, make_batch
 from mot_core.nn import DeformableDETR, SmallBackbone
 from mot_core.plugins import Plugins
 from mot_core.structures import TrackerSpec

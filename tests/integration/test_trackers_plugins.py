@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
-from conformance import check_clip, check_gradient
-from small_tracker import Depth, Pull, Refiner
-from tracker_cases import TRACKERS, batches, make, synthetic, trainer
 
+from _helpers.conformance import check_clip, check_gradient
+from _helpers.trackers.small_tracker import Depth, Pull, Refiner
+from _helpers.trackers.tracker_cases import TRACKERS, batches, make, synthetic, trainer
 from mot_core.plugins import Plugin
 
 BOTH = pytest.mark.parametrize("name", TRACKERS)

@@ -1,24 +1,15 @@
 """Two processes with half of each batch train and score as one process with the whole."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 
-HERE = Path(__file__).parent
+from _helpers.two_process.launch import launch
 
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    command = [sys.executable, str(HERE / "two_process_training.py"), str(folder)]
-    done = subprocess.run(
-        command, timeout=600, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    launch("training", folder)
     names = {"one": "1-0", "first": "2-0", "second": "2-1"}
     return {
         tracker: {key: torch.load(folder / tracker / f"{name}.pt", weights_only=True) for key, name in names.items()}

@@ -6,7 +6,8 @@ import lightning
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from tracker_cases import SMALL, TRACKERS, Losses, make, synthetic, trainer
+
+from _helpers.trackers.tracker_cases import SMALL, TRACKERS, Losses, make, synthetic, trainer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers:UserWarning",

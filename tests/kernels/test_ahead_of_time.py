@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 import triton
-from ahead_of_time import TARGETS, recorded_launches, resources
-from variants import VARIANTS
+
+from _helpers.kernels.ahead_of_time import TARGETS, recorded_launches, resources
+from _helpers.kernels.variants import VARIANTS
 
 RECORD = Path(__file__).with_name("resources.json")
 # Registers of a thread, what a program gets without asking for more, and a number or two that miss a register.

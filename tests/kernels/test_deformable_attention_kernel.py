@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from comparison import assert_close, with_gradients
 
+from _helpers.kernels.comparison import assert_close, with_gradients
 from mot_core.ops import deformable_attention
 from mot_core.ops.deformable_attention import reference
 from mot_core.ops.fused import deformable_attention as fused

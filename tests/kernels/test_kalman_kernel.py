@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from comparison import assert_close, with_gradients
 
+from _helpers.kernels.comparison import assert_close, with_gradients
 from mot_core.ops import choice, kalman_filter
 from mot_core.ops.fused import kalman as fused
 

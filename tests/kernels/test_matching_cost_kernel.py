@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from comparison import assert_close
 
+from _helpers.kernels.comparison import assert_close
 from mot_core.nn import HungarianMatcher
 from mot_core.ops import choice
 from mot_core.ops.fused import matching_cost

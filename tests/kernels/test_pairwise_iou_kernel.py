@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from comparison import assert_close, with_gradients
 
+from _helpers.kernels.comparison import assert_close, with_gradients
 from mot_core.boxes import pairwise_giou, pairwise_iou
 from mot_core.ops import choice
 from mot_core.ops.fused import pairwise_iou as fused

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from comparison import assert_close, with_gradients
 
+from _helpers.kernels.comparison import assert_close, with_gradients
 from mot_core.ops import sinkhorn
 from mot_core.ops.fused import sinkhorn as fused
 from mot_core.ops.sinkhorn import reference

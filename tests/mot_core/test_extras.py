@@ -2,7 +2,7 @@
 
 import pytest
 
-from mot_core._extras import needs
+from mot_core.extras import needs
 
 
 def test_a_missing_library_is_told_with_the_command_that_installs_it():

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from golden import ATOL, RTOL, compare_summary, image, padding, read_pack, uniform
 
+from _helpers.golden import ATOL, RTOL, compare_summary, image, padding, read_pack, uniform
 from mot_core.checkpoints import load_deformable_detr
 from mot_core.nn import DeformableDETR, ResNet50, SetCriterion, detection_losses
 from mot_core.structures import FrameTargets

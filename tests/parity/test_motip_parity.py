@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from golden import ATOL, RTOL, read_pack
 
-from mot_core.checkpoints import load_motip
+from _helpers.golden import ATOL, RTOL, read_pack
 from mot_core.nn import DeformableDETR, IDDecoder, IdentityMemory, ResNet50, TrackTokens, TrajectoryModel, id_loss
 from mot_core.trackers import MOTIP
+from mot_core.trackers.motip import load_motip
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,15 @@
 
 import pytest
 import torch
-from golden import ATOL, RTOL, image, padding, read_pack
 
-from mot_core.batch import ClipBatch
+from _helpers.golden import ATOL, RTOL, image, padding, read_pack
 from mot_core.boxes import cxcywh_to_xyxy
-from mot_core.checkpoints import load_motr
 from mot_core.nn import DeformableDETR, QueryInteraction, ResNet50, inverse_sigmoid
 from mot_core.plugins import Plugin
-from mot_core.structures import FrameTargets, TrackState
+from mot_core.structures import ClipBatch, FrameTargets, TrackState
 from mot_core.trackers import MOTR
-from mot_core.trackers.track_queries import next_ids
+from mot_core.trackers.motr import load_motr
+from mot_core.trackers.motr.track_queries import next_ids
 
 SLOTS = [3, 40, 77, 150, 222, 299]
 

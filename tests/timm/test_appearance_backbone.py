@@ -12,7 +12,7 @@ def test_learns_a_step_on_a_backbone_of_timm():
     import torch
 
     from em_kalman import DetectionSequence, NeuralKalmanFilter
-    from em_kalman.appearance import AppearanceNetwork, distill, embed_detections
+    from em_kalman.appearance.appearance_network import AppearanceNetwork, distill, embed_detections
     from mot_core.io import make_scene
 
     torch.manual_seed(0)

@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unitrack_clips import noisy, perfect, switched, walking
-from unitrack_reference import reference
 
+from _helpers.unitrack_clips import noisy, perfect, switched, walking
+from _helpers.unitrack_reference import reference
 from unitrack_loss import UniTrackLoss, flow, ground_truth_graph, laplacian_weights
 
 

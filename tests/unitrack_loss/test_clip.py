@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from unitrack_clips import noisy, perfect, walking
 
+from _helpers.unitrack_clips import noisy, perfect, walking
 from unitrack_loss import Settings, TrackClip, UniTrackLoss, ground_truth_graph
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from unitrack_clips import noisy, perfect, switched, walking
 
+from _helpers.unitrack_clips import noisy, perfect, switched, walking
 from unitrack_loss import UniTrackLoss, explain, flow, plot
 
 ALONE = {"spatial_weight": 0.0, "temporal_weight": 0.0, "conservation_weight": 0.0, "alpha": 0.0}

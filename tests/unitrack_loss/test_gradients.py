@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 from torch._dynamo.testing import CompileCounter
-from unitrack_clips import needing_gradient, noisy, perfect, switched, walking
 
+from _helpers.unitrack_clips import needing_gradient, noisy, perfect, switched, walking
 from unitrack_loss import UniTrackLoss, flow, ground_truth_graph
 
 

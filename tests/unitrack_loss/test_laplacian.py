@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unitrack_clips import noisy, perfect, switched, walking
 
+from _helpers.unitrack_clips import noisy, perfect, switched, walking
 from unitrack_loss import UniTrackLoss, flow, ground_truth_graph, laplacian_weights
 
 LEAST = 1 / (1.05 / 0.05 + 1)

@@ -5,9 +5,9 @@ import copy
 import lightning
 import pytest
 import torch
-from small_tracker import SmallTracker, make_batch
-from tracker_cases import Losses, batches, make, synthetic, trainer
 
+from _helpers.trackers.small_tracker import SmallTracker, make_batch
+from _helpers.trackers.tracker_cases import Losses, batches, make, synthetic, trainer
 from mot_core.plugins import Plugins, load_plugin
 from mot_core.structures import TrackerSpec
 from unitrack_loss import UniTrackOutput, UniTrackPlugin

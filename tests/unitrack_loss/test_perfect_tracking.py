@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 import torch
-from unitrack_clips import perfect, switched, walking
 
+from _helpers.unitrack_clips import perfect, switched, walking
 from unitrack_loss import UniTrackLoss, edges_over, flow, ground_truth_graph
 
 T = torch.arange(5.0)[:, None]

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from unitrack_clips import needing_gradient, noisy, perfect, walking
 
+from _helpers.unitrack_clips import needing_gradient, noisy, perfect, walking
 from mot_core.structures import ClipOutput, FrameOutput, FrameTargets
 from unitrack_loss import TrackClip, UniTrackLoss, flow, track_clip
 from unitrack_loss.converters import motr_frame

@@ -2,14 +2,15 @@
 
 import pytest
 import torch
-import torch.multiprocessing as mp
-from two_process_unitrack import Embedder, clips_of, gradient_of_tracker, gradients_of_embedder, save_gradients
+
+from _helpers.two_process.launch import launch
+from _helpers.two_process.unitrack import Embedder, clips_of, gradient_of_tracker, gradients_of_embedder
 
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    mp.spawn(save_gradients, (str(folder),), nprocs=2)
+    launch("unitrack", folder)
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

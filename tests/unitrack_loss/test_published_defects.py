@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from unitrack_clips import boxes_at, needing_gradient, perfect, swap_rows, walking
 
+from _helpers.unitrack_clips import boxes_at, needing_gradient, perfect, swap_rows, walking
 from unitrack_loss import UniTrackLoss
 
 

@@ -1,14 +1,12 @@
 """The example of a sweep over weight and window runs, and its values arrive in the loss."""
 
 import json
-from pathlib import Path
 
 import pytest
 import yaml
 
 from mot_core.cli import main
 
-FILE = Path(__file__).parents[2] / "examples" / "sweeps" / "unitrack_weight.yaml"
 TINY = [
     "--trainer.max_epochs=1", "--trainer.limit_train_batches=1", "--trainer.limit_val_batches=2",
     "--trainer.num_sanity_val_steps=0", "--trainer.check_val_every_n_epoch=1", "--data.init_args.num_videos=2",
@@ -23,7 +21,7 @@ def test_two_trials(tmp_path, monkeypatch):
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):  # Lightning sets them
         monkeypatch.setenv(name, "0")
     monkeypatch.chdir(tmp_path)
-    assert main(["sweep", str(FILE), "--trials", "2", "--output", "out", "--", *TINY]) == 0
+    assert main(["sweep", "unitrack_weight", "--trials", "2", "--output", "out", "--", *TINY]) == 0
     rows = json.loads((tmp_path / "out" / "trials.json").read_text())
     assert [row["state"] for row in rows] == ["complete", "complete"]
     for number in (0, 1):

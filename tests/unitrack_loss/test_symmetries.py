@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unitrack_clips import chosen, needing_gradient, noisy, padded, perfect, walking
 
+from _helpers.unitrack_clips import chosen, needing_gradient, noisy, padded, perfect, walking
 from unitrack_loss import TrackClip, UniTrackLoss, unitrack_loss
 
 SHAPES = {

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from crossing_scenes import make_frames
-from plain_trackers import PlainByteTrack, PlainOCSort, PlainSort
 
+from _helpers.crossing_scenes import make_frames
+from _helpers.plain_trackers import PlainByteTrack, PlainOCSort, PlainSort
 from mot_core.association import ByteTrack, OCSort, Sort, pixel_iou_cost
 
 OFFICIAL_BYTETRACK = {"official_quirks": True, "cost": pixel_iou_cost}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from plain_trackers.common import match_padded
 
+from _helpers.plain_trackers.common import match_padded
 from mot_core.association.assignment import assign, assign_overlap, assign_then_threshold
 
 shapes = st.tuples(st.integers(0, 4), st.integers(0, 4))

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_trackers import AreaFilter, HeightFilter
 
+from _helpers.plain_trackers import AreaFilter, HeightFilter
 from mot_core.association import BatchedKalman, MotionNoise
 from mot_core.association.kalman import BYTETRACK_NOISE, FILTER_ROWS, PP, PV, SORT_NOISE, VV, P, V
 from mot_core.association.layouts import CentreAreaAspect, CentreAspectHeight

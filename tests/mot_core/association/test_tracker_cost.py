@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 import torch
-from crossing_scenes import make_frames
 
+from _helpers.crossing_scenes import make_frames
 from mot_core.association import ByteTrack, DetectionBatch, OCSort, Sort, TrackBatch, iou_cost, pixel_iou_cost
 from mot_core.association.costs import overlap_matrix
 from mot_core.boxes import pairwise_iou

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from crossing_scenes import make_frames
 
+from _helpers.crossing_scenes import make_frames
 from mot_core.association import ByteTrack, OCSort, Sort
 from mot_core.structures import Detections
 

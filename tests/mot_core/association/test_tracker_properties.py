@@ -4,10 +4,10 @@ import pickle
 
 import numpy as np
 import pytest
-from crossing_scenes import make_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from _helpers.crossing_scenes import make_frames
 from mot_core.association import ByteTrack, OCSort, Sort
 
 TRACKERS = {

@@ -8,8 +8,8 @@ from io import BytesIO
 import numpy as np
 import pytest
 import torch
-from crossing_scenes import make_frames
 
+from _helpers.crossing_scenes import make_frames
 from mot_core.association import ByteTrack, MotionNoise, OCSort, Preset, Sort, pixel_iou_cost
 from mot_core.association.kalman import SORT_NOISE
 from mot_core.structures import Detections

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from crossing_scenes import make_frames
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from _helpers.crossing_scenes import make_frames
 from mot_core.association import ByteTrack, OCSort, Sort
 
 TRACKERS = [Sort, ByteTrack, OCSort]

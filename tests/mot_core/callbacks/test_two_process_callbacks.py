@@ -1,20 +1,15 @@
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
+from _helpers.two_process.launch import launch
 from mot_core.callbacks import EmbeddingSimilarity, ResultsWriter
 
 
 @pytest.mark.slow
 def test_two_processes_write_what_one_writes(make_trainer, make_tracker, make_data, tmp_path):
-    script, two = Path(__file__).with_name("two_process_callbacks.py"), tmp_path / "two"
-    command = [sys.executable, str(script), str(two)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, check=True, timeout=600, env=environment, capture_output=True, text=True)
+    two = tmp_path / "two"
+    printed = launch("callbacks", two)
     assert sorted(path.relative_to(two).as_posix() for path in two.rglob("*.*")) == [
         *(f"results/synthetic-test-0-{number}.txt" for number in range(3)),
         "similarity/epoch-000.json",
@@ -22,8 +17,8 @@ def test_two_processes_write_what_one_writes(make_trainer, make_tracker, make_da
         "tracks/epoch-000-synthetic-val-0-0.mp4",
     ]
     # The scores of all sequences, once.
-    assert [done.stdout.count(f"synthetic-test-0-{number} ") for number in range(3)] == [1, 1, 1]
-    assert done.stdout.count("results: ") == 1
+    assert [printed.count(f"synthetic-test-0-{number} ") for number in range(3)] == [1, 1, 1]
+    assert printed.count("results: ") == 1
 
     one, tracker = tmp_path / "one", make_tracker()
     trainer = make_trainer(one, [ResultsWriter(), EmbeddingSimilarity(min_score=0.0)])

@@ -4,8 +4,8 @@ import pickle
 
 import pytest
 import torch
-from official_names import officially
 
+from _helpers.trackers.official_names import officially
 from mot_core.checkpoints import load_deformable_detr, load_renamed, read_state_dict
 from mot_core.checkpoints.report import rename
 from mot_core.nn import DeformableDETR, SmallBackbone

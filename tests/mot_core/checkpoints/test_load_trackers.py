@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from official_names import officially
 
-from mot_core.checkpoints import load_motip, load_motr
+from _helpers.trackers.official_names import officially
 from mot_core.nn import DeformableDETR, IDDecoder, QueryInteraction, SmallBackbone, TrajectoryModel
+from mot_core.trackers.motip import load_motip
+from mot_core.trackers.motr import load_motr
 
 
 def make_detector(**options):

@@ -49,10 +49,10 @@ def mot(capsys, monkeypatch):
 @pytest.fixture
 def build_config(monkeypatch):
     """Model, data and Trainer of `mot fit --config NAME ...`, which does not run."""
-    from mot_core.cli.configs import find_configs
-    from mot_core.cli.quiet import quiet_lightning
-    from mot_core.cli.registered import import_registered
-    from mot_core.cli.training import TrainingCLI
+    from mot_core.cli.fit.command import TrainingCLI
+    from mot_core.cli.fit.configs import find_configs
+    from mot_core.cli.fit.quiet import quiet_lightning
+    from mot_core.cli.fit.registered import import_registered
 
     import_registered()
     monkeypatch.setattr(TrainingCLI, "_run_subcommand", lambda *_: None)

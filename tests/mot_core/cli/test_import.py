@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from official_names import officially
 
+from _helpers.trackers.official_names import officially
 from mot_core.trackers import MOTR, DetectorSettings, Tracker
 
 SMALL = {

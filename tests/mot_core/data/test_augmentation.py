@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mot_core.data import Augmentation, Frame
+from mot_core.data import Augmentation, ImageFrame
 from mot_core.data.color import ColorChange
-from mot_core.data.geometry import View, fit
+from mot_core.data.geometry import View, fit_size
 
 EVERYTHING = Augmentation(
     short_sides=(40, 60, 80),
@@ -32,7 +32,7 @@ def painted(boxes, size=(90, 120), depth=True):
         image[y0:y1, x0:x1, 0] = 255
         map_[y0:y1, x0:x1] = 200
     ids = np.arange(len(boxes)) + 1
-    return Frame(image, boxes, ids, ids * 0, np.ones(len(ids)), ids < 0, "clip", 1, size, map_ if depth else None)
+    return ImageFrame(image, boxes, ids, ids * 0, np.ones(len(ids)), ids < 0, "clip", 1, size, map_ if depth else None)
 
 
 def extent(mask):
@@ -135,7 +135,7 @@ def test_frames_of_different_sizes_are_told():
     ],
 )
 def test_resizing_rounds_as_detr_does(size, short_side, limit, expected):
-    assert fit(size, short_side, limit) == expected
+    assert fit_size(size, short_side, limit) == expected
 
 
 @given(hue=st.floats(-0.5, 0.5), saturation=st.floats(0.6, 1.0), brightness=st.floats(0.6, 1.0))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mot_core.boxes import cxcywh_to_xyxy
-from mot_core.data import IMAGE_MEAN, IMAGE_STD, Frame, SyntheticVideo, collate
+from mot_core.data import IMAGE_MEAN, IMAGE_STD, ImageFrame, SyntheticVideo, collate
 
 
 def clips(count=2, length=3, **arguments):
@@ -103,5 +103,5 @@ def test_a_batch_moves_to_a_device_with_its_targets():
 
 def test_depth_is_there_only_where_all_have_it():
     (with_depth,), (without,) = clips(1, with_depth=True), clips(1)
-    assert isinstance(with_depth[0], Frame)
+    assert isinstance(with_depth[0], ImageFrame)
     assert "depth" not in collate([with_depth, without]).targets[0].extras

@@ -1,19 +1,15 @@
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from _helpers.two_process.launch import launch
+
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_on_the_same_global_batches(tmp_path):
-    script = Path(__file__).with_name("two_process_data.py")
     for processes, batch in ((1, 4), (2, 2)):
-        command = [sys.executable, str(script), str(processes), str(batch), str(tmp_path)]
-        subprocess.run(command, check=True, timeout=600, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True)
+        launch("data", processes, batch, tmp_path)
     one, *two = (json.loads((tmp_path / name).read_text()) for name in ("1-0.json", "2-0.json", "2-1.json"))
     assert len(one["train"]) == 4
     for whole, first, second in zip(one["train"], two[0]["train"], two[1]["train"], strict=True):

@@ -4,9 +4,7 @@ import copy
 import io
 import json
 import pickle
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ import torch
 from torchmetrics import MetricCollection
 
 import mot_core.evaluation
+from _helpers.two_process.launch import launch
 from mot_core.evaluation import CLEAR, HOTA, Identity, TrackingMetrics, evaluate
 from mot_core.evaluation.scores import HEADLINES
 from mot_core.io import BoxTable, find_sequences, make_scene, read_mot, write_mot
@@ -272,8 +271,7 @@ def test_two_processes_equal_one(root, tmp_path):
     """Frames dealt out to two processes, with the repeats of a padded sampler; and all frames on one of them."""
     frames = list(frames_of(root))
     (tmp_path / "frames.pickle").write_bytes(pickle.dumps(frames))
-    script = Path(__file__).with_name("two_processes.py")
-    subprocess.run([sys.executable, script, tmp_path], check=True, timeout=600)
+    launch("metrics", tmp_path)
     expected = {"combined": numbers(filled(frames)), "HOTA": None}
     expected["HOTA"] = {name: one["HOTA"] for name, one in filled(frames).per_sequence().items()}
     for rank in range(2):

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mot_core.nn import DeformableAttention, encoder_references, inverse_sigmoid, refine_boxes, sine_position
+from mot_core.nn.detr.pyramid import resize_mask
 from mot_core.nn.mlp import FeedForward
-from mot_core.nn.pyramid import resize_mask
 
 SHAPES = [(4, 3), (2, 2)]
 CELLS = sum(height * width for height, width in SHAPES)

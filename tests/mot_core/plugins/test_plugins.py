@@ -1,9 +1,9 @@
 import pytest
 import torch
-from bare_plugins import Loss, frame, plugins_of, tracks
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from _helpers.bare_plugins import Loss, frame, plugins_of, tracks
 from mot_core.plugins import Plugin
 from mot_core.structures import ClipOutput, FeaturePyramid
 

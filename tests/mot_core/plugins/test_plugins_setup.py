@@ -2,9 +2,9 @@ import importlib.metadata
 
 import pytest
 import torch
-from bare_plugins import Loss, plugins_of
 from torch import nn
 
+from _helpers.bare_plugins import Loss, plugins_of
 from mot_core.plugins import CAPABILITIES, OPTIONS, Plugin, Plugins
 from mot_core.structures import TrackerSpec
 

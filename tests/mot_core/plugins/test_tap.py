@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
-from foreign_tracker import SPEC, Size, assert_equal, build, images, own_state, run, tap_motr
 from torch import nn
 
+from _helpers.trackers.foreign_tracker import SPEC, Size, assert_equal, build, images, own_state, run, tap_motr
 from mot_core.plugins import Plugin
 from mot_core.structures import ClipOutput, FrameOutput
 from mot_core.tap import Tap

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from foreign_tracker import SPEC, Size, build, run, tap_motr
 from torch import nn
 
+from _helpers.trackers.foreign_tracker import SPEC, Size, build, run, tap_motr
 from mot_core.structures import ClipOutput, FrameOutput, TrackerSpec
 from mot_core.tap import Tap
 

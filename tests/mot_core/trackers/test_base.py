@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy_tracker import SMALL, ToyTracker, make_toy, synthetic, trainer
 
+from _helpers.trackers.toy_tracker import SMALL, ToyTracker, make_toy, synthetic, trainer
 from mot_core.boxes import cxcywh_to_xyxy
 from mot_core.data import MOTDataModule, SyntheticVideo
 from mot_core.plugins import Plugin

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from toy_tracker import make_toy, synthetic
 
+from _helpers.trackers.toy_tracker import make_toy, synthetic
 from mot_core.trackers import DetectorSettings
 from mot_core.trackers.memory import estimate_memory
 

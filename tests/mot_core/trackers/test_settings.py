@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_tracker import SMALL
 
+from _helpers.trackers.toy_tracker import SMALL
 from mot_core.nn import ResNet50, SmallBackbone
 from mot_core.trackers import DetectorSettings, OptimizerSettings
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from em_kalman.model import NeuralKalmanFilter
-from em_kalman.motion import MotionModel
+from em_kalman.motion.motion_model import MotionModel
 from mot_core.io.atomic import atomic_path
 
 FORMAT, VERSION = "em_kalman", 2

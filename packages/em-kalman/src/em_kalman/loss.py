@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from em_kalman.detections.window import WindowBatch
 from em_kalman.model import NKFOutput
 from em_kalman.objectives import OBJECTIVES, Objective, frame_loglik
-from em_kalman.window import WindowBatch
 
 GATE = 9.21  # 99% of chi square with two degrees of freedom
 

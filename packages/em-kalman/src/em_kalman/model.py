@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from em_kalman.association_network import AssociationNetwork
 from em_kalman.chain import compose_chain
+from em_kalman.detections.window import WindowBatch
 from em_kalman.features import SMALLEST_SIDE, pairwise_box_features
-from em_kalman.motion import MotionModel
-from em_kalman.network import AssociationNetwork
-from em_kalman.window import WindowBatch
+from em_kalman.motion.motion_model import MotionModel
 from mot_core.ops import FilterResult, kalman_filter, sinkhorn
 
 NOISE_FLOOR = 0.01  # of the r one begins with
@@ -60,7 +60,7 @@ class NeuralKalmanFilter(nn.Module):
         learn_noise: learn ``q`` and ``r`` too; only with the objective "predictive".
 
     Attributes:
-        presence: ``(3,)``, see :func:`em_kalman.learn_presence`; 1 before.
+        detection_probability: ``(3,)``, see :func:`em_kalman.learn_detection_probability`; 1 before.
 
     >>> batch = WindowBatch(torch.rand(1, 3, 4, 4).cumsum(-1), torch.ones(1, 3, 4).bool(), torch.tensor([[9, 9]]),
     ...     torch.arange(3)[None])
@@ -102,8 +102,14 @@ class NeuralKalmanFilter(nn.Module):
         self.dustbin = nn.Parameter(torch.zeros(())) if dustbin else None
         noise = torch.tensor([self.motion.q, self.motion.r]).log()
         self.log_noise = nn.Parameter(noise) if learn_noise else None
-        self.presence: Tensor
-        self.register_buffer("presence", torch.ones(3))
+        self.detection_probability: Tensor
+        self.register_buffer("detection_probability", torch.ones(3))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        old = f"{prefix}presence"  # its name in checkpoints of version 0.1.0
+        if old in state_dict:
+            state_dict[f"{prefix}detection_probability"] = state_dict.pop(old)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def learned_motion(self) -> MotionModel:
         """The motion model with the present ``q`` and ``r``.

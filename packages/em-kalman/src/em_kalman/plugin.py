@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from em_kalman.checkpoint import load_model
+from em_kalman.detections.window import WindowBatch
 from em_kalman.loss import EMKalmanLoss
 from em_kalman.model import NeuralKalmanFilter
-from em_kalman.window import WindowBatch
 from mot_core.plugins import Context, Plugin
 from mot_core.slots import boxes_xyxy, detections, pad_stack
 from mot_core.structures import ClipOutput

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from em_kalman.detections.window import WindowBatch
 from em_kalman.loss import EMKalmanLoss
 from em_kalman.model import NeuralKalmanFilter
 from em_kalman.objectives import Objective
-from em_kalman.presence import learn_presence
-from em_kalman.window import WindowBatch
+from em_kalman.tracking.detection_probability import learn_detection_probability
 
 MATCHED = 2 * math.log(9)  # above the dustbin, a logit alone gets a share of 0.9: p / (1 - p) = exp(MATCHED / 2)
 
@@ -37,9 +37,9 @@ class Schedule:
         warmup_lr: learning rate of Adam in the first stage.
         lr: learning rate in the second stage.
         batch_size: windows per step.
-        shut: logit of the dustbin in the first stage.
+        warmup_dustbin_logit: logit of the dustbin in the first stage.
         clutter_shift: added to the log-density of clutter in the first stage.
-        wider: factor of the measurement variance in the first stage.
+        warmup_noise_scale: factor of the measurement variance in the first stage.
         quantile: share of the sure pairs that are left to the dustbin after the first stage.
         clip: largest norm of a gradient.
         collapse_above: share of unexplained detections, over an epoch of the second stage, that is an error.
@@ -54,9 +54,9 @@ class Schedule:
     warmup_lr: float = 3e-2
     lr: float = 1e-2
     batch_size: int = 8
-    shut: float = -8.0
+    warmup_dustbin_logit: float = -8.0
     clutter_shift: float = -30.0
-    wider: float = 36.0
+    warmup_noise_scale: float = 36.0
     quantile: float = 0.05
     clip: float = 10.0
     collapse_above: float = 0.7
@@ -71,7 +71,7 @@ def fit(
     seed: int = 0,
     report: Callable[[dict[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:
-    """Train a model on detections alone, on the device it is on; then :func:`em_kalman.learn_presence`.
+    """Train a model on detections alone, on the device it is on; then :func:`em_kalman.learn_detection_probability`.
 
     Args:
         model: is changed.
@@ -133,7 +133,7 @@ def fit(
                 report(history[-1])
             if stage == 2:
                 check_collapse(totals["unexplained"], schedule)
-    learn_presence(model, windows)
+    learn_detection_probability(model, windows)
     return history
 
 
@@ -150,8 +150,8 @@ def step_values(
     if stage == 2:
         return loss(model(batch), batch)
     batch = batch.first_frames(2)
-    motion = replace(model.motion, r=model.motion.r * schedule.wider)
-    shut = None if model.dustbin is None else torch.full_like(model.dustbin, schedule.shut)
+    motion = replace(model.motion, r=model.motion.r * schedule.warmup_noise_scale)
+    shut = None if model.dustbin is None else torch.full_like(model.dustbin, schedule.warmup_dustbin_logit)
     return loss(model(batch, motion=motion, dustbin=shut), batch, clutter_shift=schedule.clutter_shift)
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mot_core.plugins import Context, Plugin
 from mot_core.structures import ClipOutput
+from unitrack_loss._gradient_monitor import GradientMonitor
 from unitrack_loss._processes import share_of_clips
-from unitrack_loss._watch import Watch
 from unitrack_loss.loss import UniTrackLoss, UniTrackOutput
 from unitrack_loss.track_clip import track_clip
 
@@ -53,12 +53,12 @@ class UniTrackPlugin(Plugin):
         self.min_score = min_score
         self.report_every = report_every
         self.loss = UniTrackLoss(**settings)
-        self._watch = Watch()
+        self._monitor = GradientMonitor()
 
     def on_clip_start(self, ctx: Context) -> None:
         """Look at this step, or not."""
         if self._looks(ctx):
-            self._watch.listen(ctx.spec.class_head)
+            self._monitor.listen(ctx.spec.class_head)
 
     def on_clip_loss(self, clip: ClipOutput, ctx: Context) -> dict[str, Tensor]:
         """The loss of all clips; of several processes, of the clips of all of them."""
@@ -68,9 +68,9 @@ class UniTrackPlugin(Plugin):
         for name in LOGGED:
             ctx.log(name, getattr(output, name).float())
         if self._looks(ctx):
-            if (share := self._watch.share) is not None:
+            if (share := self._monitor.share) is not None:
                 ctx.log("gradient_share", share)
-            self._watch.check(output, self._watch.look_at(loss, self._watch.tensors(clip)))
+            self._monitor.check(output, self._monitor.observe(loss, self._monitor.tensors(clip)))
         return {"loss": loss}
 
     def _looks(self, ctx: Context) -> bool:

@@ -10,9 +10,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from em_kalman.sampler import WindowSampler
-from em_kalman.sequences import DetectionSequence, read_detections
-from em_kalman.window import WindowBatch
+from em_kalman.detections.sampler import WindowSampler
+from em_kalman.detections.sequences import DetectionSequence, read_detections
+from em_kalman.detections.window import WindowBatch
 from mot_core.io import make_scene
 
 try:

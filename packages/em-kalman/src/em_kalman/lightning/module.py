@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from em_kalman.checkpoint import FORMAT, record
+from em_kalman.detections.window import WindowBatch
 from em_kalman.loss import EMKalmanLoss
 from em_kalman.model import NeuralKalmanFilter
-from em_kalman.motion import MotionModel
+from em_kalman.motion.motion_model import MotionModel
 from em_kalman.objectives import Objective
-from em_kalman.presence import learn_presence
+from em_kalman.tracking.detection_probability import learn_detection_probability
 from em_kalman.training import Schedule, calibrate_dustbin, check_collapse, check_objective, step_values
-from em_kalman.window import WindowBatch
 
 try:
     from lightning import LightningModule
@@ -77,7 +77,7 @@ class EMKalmanModule(LightningModule):
     def on_train_start(self) -> None:
         """Count after all, where a training was interrupted after its last step: Lightning has no epoch to end then."""
         if self.current_epoch == self.trainer.max_epochs:
-            learn_presence(self.model, self._windows())
+            learn_detection_probability(self.model, self._windows())
 
     def on_train_batch_start(self, batch: WindowBatch, batch_idx: int) -> None:
         """Begin the second stage, where a training was interrupted just before."""
@@ -111,7 +111,7 @@ class EMKalmanModule(LightningModule):
         # Not in on_train_end, which comes after the last checkpoint.
         last = self.current_epoch + 1 == run.max_epochs or self.global_step == run.max_steps or run.should_stop
         if last and self._warm:
-            learn_presence(self.model, self._windows())
+            learn_detection_probability(self.model, self._windows())
 
     def validation_step(self, batch: WindowBatch, batch_idx: int) -> None:
         """The likelihood of held-out detections."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from mot_core.association.costs import AssociationCost, DetectionBatch, TrackBatch, iou_cost
-from mot_core.association.frame import Floats, Frame, Integers, read_frame, write_tracks
+from mot_core.association.frame_detections import Floats, FrameDetections, Integers, read_frame, write_tracks
 from mot_core.association.kalman import FILTER_ROWS, BatchedKalman, MotionNoise, P
 from mot_core.association.layouts import Layout
 from mot_core.structures import Array, Detections, Tracks, to_numpy
@@ -249,7 +249,7 @@ class OnlineTracker(ABC):
         self._streams = streams
 
     @abstractmethod
-    def _step(self, table: TrackTable, frame: Frame, dt: float) -> tuple[Integers, Floats]:
+    def _step(self, table: TrackTable, frame: FrameDetections, dt: float) -> tuple[Integers, Floats]:
         """Advance ``table`` by one frame; returns the columns to report and their corners ``(4, K)``."""
 
     @property
@@ -317,7 +317,7 @@ class OnlineTracker(ABC):
         whole = float(round(dt))
         return whole if whole and abs(dt - whole) < 1e-3 else dt
 
-    def _all_costs(self, table: TrackTable, corners: Floats, frame: Frame, index: Integers) -> Floats:
+    def _all_costs(self, table: TrackTable, corners: Floats, frame: FrameDetections, index: Integers) -> Floats:
         """Cost ``(N, M)`` of all tracks at ``corners`` and all detections of ``frame``."""
         labels = table.labels
         detected = frame.classes if frame.classes is not None else np.zeros(len(frame.scores), np.int64)
@@ -334,7 +334,9 @@ class OnlineTracker(ABC):
             cost = np.where(labels[CLASS][:, None] == frame.classes, cost, 1.0)
         return cost
 
-    def _observe(self, table: TrackTable, columns: Integers, frame: Frame, rows: Integers, index: Integers) -> None:
+    def _observe(
+        self, table: TrackTable, columns: Integers, frame: FrameDetections, rows: Integers, index: Integers
+    ) -> None:
         """Give detection ``rows`` of ``frame`` to the tracks at ``columns``; ``index`` are their rows in the input."""
         measured = self.layout.measure(frame.boxes.take(rows, 1))
         values = table.values
@@ -348,7 +350,7 @@ class OnlineTracker(ABC):
         if frame.embeddings is not None and table.embeddings is not None:
             table.embeddings[columns] = frame.embeddings[rows]
 
-    def _newborn(self, frame: Frame, rows: Integers, index: Integers) -> tuple[Floats, Integers]:
+    def _newborn(self, frame: FrameDetections, rows: Integers, index: Integers) -> tuple[Floats, Integers]:
         """Table columns of new tracks at detection ``rows``."""
         value_rows, label_rows = self._row_counts()
         values = np.zeros((value_rows, len(rows)))

@@ -19,7 +19,7 @@ from mot_core.association.base import (
     TrackTable,
 )
 from mot_core.association.costs import overlap_matrix, pixel_iou_cost
-from mot_core.association.frame import Floats, Frame, Integers
+from mot_core.association.frame_detections import Floats, FrameDetections, Integers
 from mot_core.association.kalman import BYTETRACK_NOISE, FILTER_ROWS, BatchedKalman, MotionNoise, P, V
 from mot_core.association.layouts import CentreAspectHeight, Layout
 from mot_core.association.motion import read_motion
@@ -97,7 +97,7 @@ class ByteTrack(OnlineTracker):
         if self.motion:
             self._kalman = BatchedKalman(read_motion(self.motion).noise(self.noise))
 
-    def _step(self, table: TrackTable, frame: Frame, dt: float) -> tuple[Integers, Floats]:
+    def _step(self, table: TrackTable, frame: FrameDetections, dt: float) -> tuple[Integers, Floats]:
         frame, index, confident = self._sort_detections(frame)
         state = table.labels[STATE]
         tracked = int(np.count_nonzero(state == TRACKED))
@@ -110,7 +110,7 @@ class ByteTrack(OnlineTracker):
         self._give_birth(table, frame, rows, index, confident)
         return self._report(table)
 
-    def _sort_detections(self, frame: Frame) -> tuple[Frame, Integers, int]:
+    def _sort_detections(self, frame: FrameDetections) -> tuple[FrameDetections, Integers, int]:
         """Confident detections first, then weak ones, the rest dropped; with their rows in the input."""
         scores = frame.scores
         high = scores > self.track_threshold
@@ -134,7 +134,7 @@ class ByteTrack(OnlineTracker):
         self,
         table: TrackTable,
         corners: Floats,
-        frame: Frame,
+        frame: FrameDetections,
         index: Integers,
         confident: int,
         tracked: int,
@@ -179,7 +179,9 @@ class ByteTrack(OnlineTracker):
             keep = alive.nonzero()[0]
             table.select(keep[np.argsort(new_state[keep], kind="stable")])
 
-    def _give_birth(self, table: TrackTable, frame: Frame, rows: Integers, index: Integers, confident: int) -> None:
+    def _give_birth(
+        self, table: TrackTable, frame: FrameDetections, rows: Integers, index: Integers, confident: int
+    ) -> None:
         unused = frame.scores[:confident] >= self.birth_threshold
         unused[rows[rows < confident]] = False
         born = unused.nonzero()[0]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mot_core.association.assignment import assign_overlap, assign_then_threshold
 from mot_core.association.base import CLASS, DETECTION, ELAPSED, FIRST_FREE_VALUE, Preset, TrackTable
 from mot_core.association.costs import overlap_matrix
-from mot_core.association.frame import Floats, Frame, Integers
+from mot_core.association.frame_detections import Floats, FrameDetections, Integers
 from mot_core.association.kalman import FILTER_ROWS, P
 from mot_core.association.sort import CONFIRMED, Sort
 
@@ -90,7 +90,7 @@ class OCSort(Sort):
         table.labels[SEEN + table.step % (self.delta_t + 1)] = 0
         return super()._predict(table, dt)
 
-    def _sort_detections(self, frame: Frame) -> tuple[Frame, Integers, int]:
+    def _sort_detections(self, frame: FrameDetections) -> tuple[FrameDetections, Integers, int]:
         scores = frame.scores
         sure = scores > self.score_threshold
         index = sure.nonzero()[0]
@@ -102,7 +102,7 @@ class OCSort(Sort):
         return frame.rows(index), index, confident
 
     def _match(
-        self, table: TrackTable, corners: Floats, frame: Frame, index: Integers, confident: int
+        self, table: TrackTable, corners: Floats, frame: FrameDetections, index: Integers, confident: int
     ) -> tuple[Integers, Integers, Integers]:
         none = np.zeros(0, np.int64)
         if not len(table) or not len(index):
@@ -151,7 +151,7 @@ class OCSort(Sort):
             previous = np.where(labels[SEEN + slot] == 1, box, previous)
         return previous, labels[SIGHT] != NEVER
 
-    def _momentum(self, table: TrackTable, frame: Frame, confident: int) -> Floats:
+    def _momentum(self, table: TrackTable, frame: FrameDetections, confident: int) -> Floats:
         """``inertia`` x score x agreement of directions (in [-1/2, 1/2]) of all tracks and confident detections."""
         previous, known = self._previous(table)
         detected = frame.boxes[:, :confident]
@@ -174,7 +174,9 @@ class OCSort(Sort):
             table.values[FROZEN, gone] = table.values[:FILTER_ROWS, gone]
             sight[gone] = HIDDEN
 
-    def _observe(self, table: TrackTable, columns: Integers, frame: Frame, rows: Integers, index: Integers) -> None:
+    def _observe(
+        self, table: TrackTable, columns: Integers, frame: FrameDetections, rows: Integers, index: Integers
+    ) -> None:
         values, labels = table.values, table.labels
         boxes = frame.boxes[:, rows]
         previous, known = self._previous(table)
@@ -219,7 +221,13 @@ class OCSort(Sort):
         values[:FILTER_ROWS, columns] = block
 
     def _give_birth(
-        self, table: TrackTable, frame: Frame, rows: Integers, dropped: Integers, index: Integers, confident: int
+        self,
+        table: TrackTable,
+        frame: FrameDetections,
+        rows: Integers,
+        dropped: Integers,
+        index: Integers,
+        confident: int,
     ) -> None:
         old = len(table)
         super()._give_birth(table, frame, rows, dropped, index, confident)

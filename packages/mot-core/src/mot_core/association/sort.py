@@ -17,7 +17,7 @@ from mot_core.association.base import (
     Preset,
     TrackTable,
 )
-from mot_core.association.frame import Floats, Frame, Integers
+from mot_core.association.frame_detections import Floats, FrameDetections, Integers
 from mot_core.association.kalman import FILTER_ROWS, SORT_NOISE, BatchedKalman, MotionNoise, P, V
 from mot_core.association.layouts import CentreAreaAspect, Layout
 from mot_core.association.motion import read_motion
@@ -76,7 +76,7 @@ class Sort(OnlineTracker):
         if self.motion:
             self._kalman = BatchedKalman(read_motion(self.motion).noise(self.noise))
 
-    def _step(self, table: TrackTable, frame: Frame, dt: float) -> tuple[Integers, Floats]:
+    def _step(self, table: TrackTable, frame: FrameDetections, dt: float) -> tuple[Integers, Floats]:
         frame, index, confident = self._sort_detections(frame)
         corners = self._predict(table, dt)
         columns, rows, dropped = self._match(table, corners, frame, index, confident)
@@ -87,7 +87,7 @@ class Sort(OnlineTracker):
         self._give_birth(table, frame, rows, dropped, index, confident)
         return self._report(table)
 
-    def _sort_detections(self, frame: Frame) -> tuple[Frame, Integers, int]:
+    def _sort_detections(self, frame: FrameDetections) -> tuple[FrameDetections, Integers, int]:
         """The detections that take part, confident ones first; their rows in the input; how many are confident."""
         index = (frame.scores > self.score_threshold).nonzero()[0]
         return frame.rows(index), index, len(index)
@@ -107,7 +107,7 @@ class Sort(OnlineTracker):
         self._kalman.predict(block, self.layout.heights(block[P]), dt)
 
     def _match(
-        self, table: TrackTable, corners: Floats, frame: Frame, index: Integers, confident: int
+        self, table: TrackTable, corners: Floats, frame: FrameDetections, index: Integers, confident: int
     ) -> tuple[Integers, Integers, Integers]:
         """Columns of the table, rows of the detections, and rows that were matched too badly to count."""
         if not len(table) or not len(index):
@@ -125,7 +125,13 @@ class Sort(OnlineTracker):
         """What happens to tracks without a detection; nothing in SORT."""
 
     def _give_birth(
-        self, table: TrackTable, frame: Frame, rows: Integers, dropped: Integers, index: Integers, confident: int
+        self,
+        table: TrackTable,
+        frame: FrameDetections,
+        rows: Integers,
+        dropped: Integers,
+        index: Integers,
+        confident: int,
     ) -> None:
         unused = np.ones(confident, bool)
         unused[rows[rows < confident]] = False

@@ -5,7 +5,7 @@
 'runs/results'
 """
 
-from mot_core._extras import needs
+from mot_core.extras import needs
 
 with needs("lightning", "train", "a callback"):
     import lightning as _lightning  # noqa: F401  # what all of them need

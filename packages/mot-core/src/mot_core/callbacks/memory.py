@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from rich.console import Console
 from rich.table import Table
 
-from mot_core.batch import ClipBatch
+from mot_core.structures import ClipBatch
 from mot_core.trackers import Tracker
 from mot_core.trackers.memory import StepMemory, estimate_memory
 

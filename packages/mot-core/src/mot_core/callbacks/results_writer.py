@@ -10,12 +10,11 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from rich.console import Console
 
-from mot_core.batch import ClipBatch
 from mot_core.callbacks.folders import run_folder
 from mot_core.data import FrameDataset
 from mot_core.evaluation import ClassScores, Evaluation, Scores, print_scores
 from mot_core.io import ResultWriter
-from mot_core.structures import Tracks
+from mot_core.structures import ClipBatch, Tracks
 from mot_core.trackers import Tracker
 
 

@@ -12,11 +12,10 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info
 
-from mot_core.batch import ClipBatch
 from mot_core.callbacks.folders import run_folder
 from mot_core.data import IMAGE_MEAN, IMAGE_STD
 from mot_core.io import BoxTable, Sequence
-from mot_core.structures import Tracks
+from mot_core.structures import ClipBatch, Tracks
 from mot_core.visualization import save_sheet, save_video
 from mot_core.visualization.extras import require
 

@@ -1,8 +1,6 @@
 """Official weights: released state dicts of other projects, converted to our modules."""
 
 from mot_core.checkpoints.deformable_detr import load_deformable_detr as load_deformable_detr
-from mot_core.checkpoints.motip import load_motip as load_motip
-from mot_core.checkpoints.motr import load_motr as load_motr
 from mot_core.checkpoints.report import ImportReport as ImportReport
 from mot_core.checkpoints.report import load_renamed as load_renamed
 from mot_core.checkpoints.report import read_state_dict as read_state_dict

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mot_core.checkpoints.report import ImportReport, Renaming, load_renamed, rename
-from mot_core.nn.deformable_detr import DeformableDETR
+from mot_core.nn.detr.detector import DeformableDETR
 
 DETECTOR_KEYS: Renaming = [
     (r"^backbone\.0\.body\.", "backbone."),

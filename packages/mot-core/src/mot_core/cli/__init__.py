@@ -31,6 +31,9 @@ COMMANDS = {
 }
 """Subcommands, each a module of this package with ``configure(parser, arguments)``, and what they do."""
 
+FOLDERS = {"track", "sweep"}
+"""Subcommands that are a folder, with ``configure`` in ``command.py``."""
+
 DESCRIPTION = "Track objects, score the tracks and train trackers, on folders in MOTChallenge or KITTI layout."
 EPILOG = """\
 examples:
@@ -73,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str]) -> int:
     if arguments and arguments[0] in TRAINING:
-        return int(import_module("mot_core.cli.training").run(arguments[0], arguments[1:]))
+        return int(import_module("mot_core.cli.fit.command").run(arguments[0], arguments[1:]))
     parser = Parser(prog="mot", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and stop")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
@@ -91,9 +94,11 @@ def _run(arguments: list[str]) -> int:
 def module_of(command: str) -> str:
     """The module of a subcommand.
 
-    >>> module_of("import")
-    'mot_core.cli.import_'
+    >>> module_of("import"), module_of("track")
+    ('mot_core.cli.import_', 'mot_core.cli.track.command')
     """
+    if command in FOLDERS:
+        return f"mot_core.cli.{command}.command"
     return f"mot_core.cli.{command}{'_' * iskeyword(command)}"
 
 

@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Convert, and tell what became of the keys."""
     from mot_core.checkpoints import read_state_dict
-    from mot_core.cli.weights import short_report
+    from mot_core.cli.fit.weights import short_report
     from mot_core.io import open_atomic
 
     state = read_state_dict(arguments.source)
@@ -76,10 +76,10 @@ def _from_config(name: str) -> Any:
     from jsonargparse import ArgumentError, ArgumentParser
     from yaml import safe_load
 
-    from mot_core.cli.complaints import in_one_sentence
-    from mot_core.cli.configs import find_config
-    from mot_core.cli.quiet import quiet_lightning
-    from mot_core.cli.registered import import_registered
+    from mot_core.cli.fit.configs import find_config
+    from mot_core.cli.fit.errors import in_one_sentence
+    from mot_core.cli.fit.quiet import quiet_lightning
+    from mot_core.cli.fit.registered import import_registered
     from mot_core.trackers import Tracker
 
     import_registered()

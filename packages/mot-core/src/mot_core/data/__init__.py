@@ -9,7 +9,7 @@ from mot_core.data.clips import ClipDataset, FrameDataset
 from mot_core.data.coco import read_coco
 from mot_core.data.collate import IMAGE_MEAN, IMAGE_STD, collate
 from mot_core.data.folders import index_sequences
-from mot_core.data.frame import Frame, FrameSource
+from mot_core.data.image_frame import FrameSource, ImageFrame
 from mot_core.data.index import FrameIndex
 from mot_core.data.loading import ClipLoader
 from mot_core.data.modules import ClipDataModule, MOTDataModule, SyntheticDataModule
@@ -26,10 +26,10 @@ __all__ = [
     "ClipLoader",
     "ClipSampler",
     "ClipSampling",
-    "Frame",
     "FrameDataset",
     "FrameIndex",
     "FrameSource",
+    "ImageFrame",
     "MOTDataModule",
     "SequenceSampler",
     "SyntheticDataModule",

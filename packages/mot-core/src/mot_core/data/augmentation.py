@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mot_core.data.color import ColorChange
-from mot_core.data.frame import Frame
-from mot_core.data.geometry import View, fit
+from mot_core.data.geometry import View, fit_size
+from mot_core.data.image_frame import ImageFrame
 
 Size = tuple[int, int]
 
@@ -67,8 +67,8 @@ class Augmentation:
             raise ValueError(f"Augmentation: sides must be at least 1 pixel and ranges go up, got {self}")
 
     def __call__(
-        self, frames: Sequence[Frame], rng: np.random.Generator, *, still: bool = False, cut: bool = True
-    ) -> list[Frame]:
+        self, frames: Sequence[ImageFrame], rng: np.random.Generator, *, still: bool = False, cut: bool = True
+    ) -> list[ImageFrame]:
         """The frames of a clip, changed.
 
         Args:
@@ -106,7 +106,7 @@ class Augmentation:
         shape = windows[0][3] - windows[0][1], windows[0][2] - windows[0][0]
         target = max(round(shape[0]), 1), max(round(shape[1]), 1)
         if self.short_sides:
-            target = fit(target, int(rng.choice(self.short_sides)), self.max_long_side)
+            target = fit_size(target, int(rng.choice(self.short_sides)), self.max_long_side)
         flip = bool(rng.random() < self.flip)
         return [View((float(x0), float(y0), float(x1), float(y1)), target, flip) for x0, y0, x1, y1 in windows]
 
@@ -119,7 +119,7 @@ class Augmentation:
         return ColorChange(float(hue), *(1 + float(factor) for factor in factors))
 
     def _crop(self, size: Size, rng: np.random.Generator) -> np.ndarray:
-        resized = fit(size, int(rng.choice(self.crop_short_sides)), 10**9)
+        resized = fit_size(size, int(rng.choice(self.crop_short_sides)), 10**9)
         scale = np.array(size) / resized
         sides = [
             int(rng.integers(min(self.crop_sides[0], most), min(self.crop_sides[1], most) + 1)) for most in resized

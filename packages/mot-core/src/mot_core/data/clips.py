@@ -8,11 +8,11 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from mot_core.data.augmentation import Augmentation
-from mot_core.data.frame import Frame, FrameSource
+from mot_core.data.image_frame import FrameSource, ImageFrame
 from mot_core.data.sampling import ClipKey, ClipSampling
 
 
-class ClipDataset(Dataset[list[Frame]]):
+class ClipDataset(Dataset[list[ImageFrame]]):
     """Clips of a source of frames, to train on.
 
     What a clip looks like depends on seed, epoch and index alone, not on the process that makes it.
@@ -56,7 +56,7 @@ class ClipDataset(Dataset[list[Frame]]):
     def __len__(self) -> int:
         return int(self.ends[-1])
 
-    def __getitem__(self, key: ClipKey | int) -> list[Frame]:
+    def __getitem__(self, key: ClipKey | int) -> list[ImageFrame]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if not 0 <= index < len(self):
             raise IndexError(f"clip {index} of {len(self)}")
@@ -72,7 +72,7 @@ class ClipDataset(Dataset[list[Frame]]):
         return self.augmentation(frames, rng, still=True)
 
 
-class FrameDataset(Dataset[list[Frame]]):
+class FrameDataset(Dataset[list[ImageFrame]]):
     """Every frame of a source, video after video, as a clip of one frame: for validation, test and tracking.
 
     Boxes are not cut at the border, so that scores are those of the files.
@@ -96,7 +96,7 @@ class FrameDataset(Dataset[list[Frame]]):
     def __len__(self) -> int:
         return int(self.ends[-1])
 
-    def __getitem__(self, key: ClipKey | int) -> list[Frame]:
+    def __getitem__(self, key: ClipKey | int) -> list[ImageFrame]:
         index = key[1] if isinstance(key, tuple) else key
         if not 0 <= index < len(self):
             raise IndexError(f"frame {index} of {len(self)}")

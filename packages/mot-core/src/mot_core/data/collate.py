@@ -8,16 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mot_core.batch import ClipBatch
 from mot_core.boxes import xyxy_to_cxcywh
-from mot_core.data.frame import Frame
-from mot_core.structures import FrameTargets
+from mot_core.data.image_frame import ImageFrame
+from mot_core.structures import ClipBatch, FrameTargets
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, red green blue, from 0 to 1
 IMAGE_STD = (0.229, 0.224, 0.225)
 
 
-def collate(clips: Sequence[Sequence[Frame]]) -> ClipBatch:
+def collate(clips: Sequence[Sequence[ImageFrame]]) -> ClipBatch:
     """Put clips of one length into a batch.
 
     Images are normalised with mean and deviation of ImageNet and padded at the right and at the bottom. In the extras
@@ -56,7 +55,7 @@ def collate(clips: Sequence[Sequence[Frame]]) -> ClipBatch:
     )
 
 
-def _normalize(clip: Sequence[Frame], out: Tensor) -> None:
+def _normalize(clip: Sequence[ImageFrame], out: Tensor) -> None:
     """Write the images of a clip into ``out (T, 3, h, w)``: (value / 255 - mean) / deviation."""
     mean, std = (255 * torch.tensor(values).view(3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
     for frame, image in zip(clip, out, strict=True):
@@ -64,7 +63,7 @@ def _normalize(clip: Sequence[Frame], out: Tensor) -> None:
     out.sub_(mean).div_(std)
 
 
-def _targets(frames: Sequence[Frame], size: tuple[int, int]) -> FrameTargets:
+def _targets(frames: Sequence[ImageFrame], size: tuple[int, int]) -> FrameTargets:
     count = max(len(frame.ids) for frame in frames)
     shape = (len(frames), count)
     boxes = torch.zeros(*shape, 4)

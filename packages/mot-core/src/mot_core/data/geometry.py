@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mot_core.boxes import box_area
 from mot_core.data.decode import pillow
-from mot_core.data.frame import Frame
+from mot_core.data.image_frame import ImageFrame
 
 SMALLEST_SIDE = 1.0  # pixels that must be left of both sides of an object that is cut
 
@@ -29,7 +29,7 @@ class View:
     size: tuple[int, int]
     flip: bool = False
 
-    def apply(self, frame: Frame, *, cut: bool = True) -> Frame:
+    def apply(self, frame: ImageFrame, *, cut: bool = True) -> ImageFrame:
         """The frame through the view; image, depth, boxes and ignored regions move together.
 
         Args:
@@ -38,7 +38,8 @@ class View:
                 visibility falls by the share that is cut. False: all stay as they are.
 
         >>> ids = np.array([7, 9])
-        >>> frame = Frame(np.zeros((20, 40, 3), np.uint8), np.array([[0., 0, 20, 10], [35, 5, 45, 15]]), ids, ids * 0,
+        >>> image = np.zeros((20, 40, 3), np.uint8)
+        >>> frame = ImageFrame(image, np.array([[0., 0, 20, 10], [35, 5, 45, 15]]), ids, ids * 0,
         ...               np.ones(2), ids > 9, "clip", 1, (20, 40))
         >>> View((10, 0, 40, 20), (40, 60), flip=True).apply(frame).boxes_xyxy
         array([[40.,  0., 60., 20.],
@@ -84,12 +85,12 @@ class View:
         return array[:, ::-1] if self.flip else array
 
 
-def fit(size: tuple[int, int], short_side: int, max_long_side: int) -> tuple[int, int]:
+def fit_size(size: tuple[int, int], short_side: int, max_long_side: int) -> tuple[int, int]:
     """(height, width) after resizing to a shorter side, or to a longer one if that would exceed its limit.
 
     The rounding is that of DETR and what derives from it.
 
-    >>> fit((1080, 1920), 800, 1333)
+    >>> fit_size((1080, 1920), 800, 1333)
     (750, 1333)
     """
     low, high = sorted(size)

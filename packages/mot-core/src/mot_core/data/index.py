@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mot_core.data.decode import DecodeCache, read_depth, read_image
-from mot_core.data.frame import Frame
+from mot_core.data.image_frame import ImageFrame
 
 Ints = npt.NDArray[np.int64]
 
@@ -33,7 +33,7 @@ class FrameIndex:
         numbers: ``(F,)`` int64 real numbers of the frames.
         paths: ``(F,)`` bytes, the image files.
         first_row: ``(F + 1,)`` int64; frame ``f`` has the rows ``first_row[f]`` to ``first_row[f + 1] - 1``.
-        boxes_xyxy, ids, labels, visibility, ignore: ``(R, ...)`` as in :class:`~mot_core.data.Frame`.
+        boxes_xyxy, ids, labels, visibility, ignore: ``(R, ...)`` as in :class:`~mot_core.data.ImageFrame`.
         with_depth: read ``depth/NAME.png`` beside the folder of the images.
         cache: keeps decoded images.
     """
@@ -58,7 +58,7 @@ class FrameIndex:
         """``(V,)`` int64 frames of each video; 0 for a still."""
         return np.where(self.still, 0, np.diff(self.first))
 
-    def read(self, video: int, positions: Sequence[int]) -> list[Frame]:
+    def read(self, video: int, positions: Sequence[int]) -> list[ImageFrame]:
         """The frames of a video at some positions, from 0; a still is always at position 0.
 
         Raises:
@@ -67,7 +67,7 @@ class FrameIndex:
         """
         return [self._frame(video, int(self.first[video]) + position) for position in positions]
 
-    def _frame(self, video: int, frame: int) -> Frame:
+    def _frame(self, video: int, frame: int) -> ImageFrame:
         path = os.fsdecode(self.paths[frame])
         image = self.cache.get(path, read_image)
         size = (image.shape[0], image.shape[1])
@@ -78,7 +78,7 @@ class FrameIndex:
                 f"{expected[1]}x{expected[0]}; scale the boxes, or correct the size that is told with them"
             )
         rows = slice(int(self.first_row[frame]), int(self.first_row[frame + 1]))
-        return Frame(
+        return ImageFrame(
             image=image,
             boxes_xyxy=self.boxes_xyxy[rows],
             ids=self.ids[rows],
@@ -121,7 +121,7 @@ class Video:
         numbers: real numbers of its frames.
         paths: image file of each frame.
         frame: ``(R,)`` position of the frame of each box, ascending.
-        boxes_xyxy, ids, labels, visibility, ignore: ``(R, ...)`` as in :class:`~mot_core.data.Frame`.
+        boxes_xyxy, ids, labels, visibility, ignore: ``(R, ...)`` as in :class:`~mot_core.data.ImageFrame`.
         size: (height, width) in which the boxes are given.
         still: a single image that is not of a video.
     """

@@ -9,18 +9,18 @@ from typing import Any, Literal, cast
 
 from torch.utils.data import DataLoader, Dataset
 
-from mot_core._extras import needs
 from mot_core.data.augmentation import Augmentation
 from mot_core.data.clips import ClipDataset, FrameDataset
 from mot_core.data.coco import read_coco
 from mot_core.data.collate import collate
 from mot_core.data.decode import DecodeCache
 from mot_core.data.folders import index_sequences
-from mot_core.data.frame import FrameSource
+from mot_core.data.image_frame import FrameSource
 from mot_core.data.index import FrameIndex
 from mot_core.data.loading import ClipLoader
 from mot_core.data.sampling import ClipSampler, ClipSampling, SequenceSampler
 from mot_core.data.synthetic_video import SyntheticVideo
+from mot_core.extras import needs
 from mot_core.io import Sequence as VideoSequence
 from mot_core.io import find_sequences
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mot_core.batch import ClipBatch
 from mot_core.data.augmentation import Augmentation
 from mot_core.data.collate import collate
 from mot_core.data.decode import read_image
 from mot_core.data.folders import image_paths
-from mot_core.data.frame import Frame
+from mot_core.data.image_frame import ImageFrame
 from mot_core.data.video_file import VIDEO_EXTENSIONS, VideoFile
 from mot_core.io import Sequence, find_sequences, guess_benchmark, read_image_size
 from mot_core.io.find import kitti_root
 from mot_core.io.images import EXTENSIONS
+from mot_core.structures import ClipBatch
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class FrameStream:
         image = self.image(number)
         none = np.zeros(0, np.int64)
         size = (image.shape[0], image.shape[1])
-        frame = Frame(
+        frame = ImageFrame(
             image, np.zeros((0, 4)), none, none, np.zeros(0), none.astype(bool), self.sequence.name, number, size
         )
         return collate([(resize or Augmentation())([frame], np.random.default_rng(0), cut=False)])

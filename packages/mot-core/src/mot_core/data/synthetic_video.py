@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mot_core.data.decode import pillow
-from mot_core.data.frame import Frame
+from mot_core.data.image_frame import ImageFrame
 from mot_core.data.sprites import Scene
 from mot_core.io import BoxTable, write_mot
 from mot_core.io.seqinfo import SeqInfo, write_seqinfo
@@ -87,7 +87,7 @@ class SyntheticVideo:
         """``(V,)`` frames of each video."""
         return np.full(self.num_videos, self.num_frames, np.int64)
 
-    def read(self, video: int, positions: Sequence[int]) -> list[Frame]:
+    def read(self, video: int, positions: Sequence[int]) -> list[ImageFrame]:
         """Make the frames of a video at some positions, from 0."""
         if not (0 <= video < self.num_videos and all(0 <= position < self.num_frames for position in positions)):
             raise IndexError(f"video {video}, frames {positions}: there are {self.num_videos} of {self.num_frames}")
@@ -96,7 +96,7 @@ class SyntheticVideo:
         scene = Scene(count, self.num_frames * self.frame_step, self.image_size, rng)
         return [self._frame(scene, video, position) for position in positions]
 
-    def _frame(self, scene: Scene, video: int, position: int) -> Frame:
+    def _frame(self, scene: Scene, video: int, position: int) -> ImageFrame:
         moment = position * self.frame_step
         drawn = scene.render(moment)
         height, width = self.image_size
@@ -105,7 +105,7 @@ class SyntheticVideo:
         rows &= (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
         ignore = drawn.visibility < MIN_VISIBILITY
         ids = np.arange(1, len(boxes) + 1)
-        return Frame(
+        return ImageFrame(
             image=drawn.image,
             boxes_xyxy=boxes[rows],
             ids=np.where(ignore, -1, ids)[rows],
@@ -154,7 +154,7 @@ class SyntheticVideo:
         return folder
 
 
-def _table(frame: Frame) -> BoxTable:
+def _table(frame: ImageFrame) -> BoxTable:
     count = len(frame.ids)
     ones = np.ones(count)
     return BoxTable(

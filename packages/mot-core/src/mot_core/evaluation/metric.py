@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from mot_core._extras import needs
 from mot_core.evaluation._inputs import frame_table, ignore_boxes
 from mot_core.evaluation._record import Key, Record, Words, key_of, pack, split, unpack
 from mot_core.evaluation._trackeval import FAMILIES
 from mot_core.evaluation.scores import HEADLINES, Scores, score_frames
 from mot_core.evaluation.sequence import check_classes, nothing_counts, prepare_frames
+from mot_core.extras import needs
 from mot_core.io.benchmarks import Benchmark, get_benchmark
 from mot_core.structures import Array
 

@@ -14,15 +14,14 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.checkpoint import checkpoint
 
-from mot_core._extras import needs
-from mot_core.batch import ClipBatch
 from mot_core.boxes import cxcywh_to_xyxy
 from mot_core.checkpoints import ImportReport
 from mot_core.evaluation import TrackingMetrics
+from mot_core.extras import needs
 from mot_core.nn import DeformableDETR, DetectorOutput
 from mot_core.plugins import Context, Plugin, Plugins
-from mot_core.structures import ClipOutput, FeaturePyramid, TrackerSpec, Tracks, TrackState
-from mot_core.trackers.record import describe, plain, read_tracker
+from mot_core.structures import ClipBatch, ClipOutput, FeaturePyramid, TrackerSpec, Tracks, TrackState
+from mot_core.trackers.checkpoint import constructor_arguments, describe, read_tracker
 from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
 
 with needs("lightning", "train", "a tracker that is trained"):
@@ -49,7 +48,7 @@ class Tracker(LightningModule, ABC):
     accepts: ClassVar[Mapping[str, frozenset[str]]] = {}
     """Options beside the defaults that the tracker can serve, see :data:`mot_core.plugins.OPTIONS`."""
 
-    online: ClassVar[tuple[str, ...]] = ()
+    tracking_parameters: ClassVar[tuple[str, ...]] = ()
     """Arguments that act in tracking alone, as thresholds: ``mot track`` has flags for them."""
 
     detector: DeformableDETR
@@ -60,7 +59,7 @@ class Tracker(LightningModule, ABC):
     def __new__(cls, *args: Any, **kwargs: Any) -> Tracker:
         """Remembers the arguments: a checkpoint says with which the tracker is built again."""
         tracker: Tracker = super().__new__(cls)
-        object.__setattr__(tracker, "arguments", plain(cls, args, kwargs))
+        object.__setattr__(tracker, "arguments", constructor_arguments(cls, args, kwargs))
         return tracker
 
     def __init__(
@@ -101,7 +100,7 @@ class Tracker(LightningModule, ABC):
         """
 
     @abstractmethod
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Drop the tracks: a new stream begins."""
 
     @abstractmethod
@@ -241,7 +240,7 @@ class Tracker(LightningModule, ABC):
         self.setup()
         sequence, frame = batch.sequences[0], int(batch.times[0, 0])
         if self._stream is None or self._tracking is None or sequence != self._stream[0] or frame <= self._stream[1]:
-            self.forget()
+            self.reset()
             self._tracking = self.plugins.start_clip(training=False)
             self._first = frame
         self._stream = sequence, frame

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 
-from mot_core.batch import ClipBatch
 from mot_core.nn import DetectorOutput
-from mot_core.structures import FrameOutput
+from mot_core.structures import ClipBatch, FrameOutput
 
 
 def frame_output(output: DetectorOutput, batch: ClipBatch, frame: int, **more: Any) -> FrameOutput:

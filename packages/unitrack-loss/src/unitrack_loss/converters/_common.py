@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mot_core.boxes import cxcywh_to_xyxy, pairwise_iou
 
-Frame = dict[str, Tensor]
+FrameDict = dict[str, Tensor]
 """One frame for :meth:`unitrack_loss.TrackClip.from_frames`."""
 
 
@@ -24,7 +24,7 @@ def query_frame(
     embed: Tensor | None,
     is_track: Tensor | None = None,
     min_score: float = 0.1,
-) -> Frame:
+) -> FrameDict:
     """A frame from queries of which most are background.
 
     Args:
@@ -50,7 +50,7 @@ def query_frame(
 
 def make_frame(
     boxes_xyxy: Tensor, logits: Tensor, det_gt: Tensor, gt_boxes_xyxy: Tensor, gt_ids: Tensor, embed: Tensor | None
-) -> Frame:
+) -> FrameDict:
     """A frame, without the objects whose identity is unknown."""
     known = gt_ids >= 0
     frame = {

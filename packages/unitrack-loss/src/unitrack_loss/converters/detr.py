@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unitrack_loss.converters._common import Frame, foreground_logit, integers, query_frame
+from unitrack_loss.converters._common import FrameDict, foreground_logit, integers, query_frame
 
 
 def detr_frame(
@@ -19,7 +19,7 @@ def detr_frame(
     row: int = 0,
     background: int | None = None,
     min_score: float = 0.1,
-) -> Frame:
+) -> FrameDict:
     """A frame of a detector with queries, for :meth:`unitrack_loss.TrackClip.from_frames`.
 
     Args:

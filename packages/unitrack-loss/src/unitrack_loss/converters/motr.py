@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from unitrack_loss.converters._common import Frame, integers, query_frame
+from unitrack_loss.converters._common import FrameDict, integers, query_frame
 
 
-def motr_frame(track_instances: Any, gt_instances: Any, image_size: Sequence[float], min_score: float = 0.1) -> Frame:
+def motr_frame(
+    track_instances: Any, gt_instances: Any, image_size: Sequence[float], min_score: float = 0.1
+) -> FrameDict:
     """A frame of MOTR, MOTE or another fork, for :meth:`unitrack_loss.TrackClip.from_frames`.
 
     To be called at the end of ``ClipMatcher.match_for_single_frame``, before tracks are filtered and boxes removed.

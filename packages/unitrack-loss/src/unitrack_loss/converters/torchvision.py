@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from unitrack_loss.converters._common import Frame, best_per_object, foreground_logit, integers, make_frame
+from unitrack_loss.converters._common import FrameDict, best_per_object, foreground_logit, integers, make_frame
 
 
 def torchvision_frame(
@@ -16,7 +16,7 @@ def torchvision_frame(
     matched_idxs: Tensor,
     target: Mapping[str, Tensor],
     features: Tensor | None = None,
-) -> Frame:
+) -> FrameDict:
     """A frame of a two-stage detector, for :meth:`unitrack_loss.TrackClip.from_frames`.
 
     Of the proposals of an object, the detection is the one that covers it best; background is left out.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from unitrack_loss.converters._common import Frame, foreground_logit, integers, query_frame
+from unitrack_loss.converters._common import FrameDict, foreground_logit, integers, query_frame
 
 
 def trackformer_frame(
@@ -18,7 +18,7 @@ def trackformer_frame(
     row: int = 0,
     focal: bool = True,
     min_score: float = 0.1,
-) -> Frame:
+) -> FrameDict:
     """A frame of TrackFormer, for :meth:`unitrack_loss.TrackClip.from_frames`.
 
     Args:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from mot_core.boxes import cxcywh_to_xyxy
-from unitrack_loss.converters._common import Frame, best_per_object, integers, make_frame, precise, product_logit
+from unitrack_loss.converters._common import FrameDict, best_per_object, integers, make_frame, precise, product_logit
 
 
 def yolox_frame(
     outputs: Tensor, fg_mask: Tensor, matched_gt_inds: Tensor, gt_boxes_cxcywh: Tensor, track_ids: Tensor
-) -> Frame:
+) -> FrameDict:
     """A frame of YOLOX or ByteTrack, for :meth:`unitrack_loss.TrackClip.from_frames`.
 
     Of the anchors of an object, the detection is the one that covers it best. There is no embedding: flow comes from

@@ -5,7 +5,7 @@ run on CPUs, is wrong in bfloat16. Numbers that a loop needs once per call are f
 images: an integer that is 1 or a multiple of 16 is compiled for anew.
 """
 
-from mot_core._extras import needs
+from mot_core.extras import needs
 
 with needs("triton", "triton", "a kernel"):
     import triton  # noqa: F401

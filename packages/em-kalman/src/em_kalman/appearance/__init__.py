@@ -1,0 +1,1 @@
+"""Appearance features distilled from motion. Import the names from `em_kalman`."""

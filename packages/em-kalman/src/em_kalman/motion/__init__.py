@@ -1,0 +1,1 @@
+"""Motion noise learned from confident associations. Import the names from `em_kalman`."""

@@ -1,0 +1,1 @@
+"""Online tracking with a learned association. Import the names from `em_kalman`."""

@@ -1,0 +1,67 @@
+"""A trained association on NumPy arrays: frame by frame, torch would spend its time on calls."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from em_kalman.features import SMALLEST_SIDE
+from em_kalman.model import NeuralKalmanFilter
+from mot_core.association.frame_detections import Floats
+
+
+class FrameAssociation:
+    """The network and the dustbin of a model, for the pairs of one frame, in float64.
+
+    Args:
+        model: a trained model with a dustbin; later changes to it are not seen.
+
+    Attributes:
+        dustbin: logit of having no partner.
+        detection_probability: ``(3,)``, see :func:`em_kalman.learn_detection_probability`.
+
+    Raises:
+        ValueError: the model has no dustbin.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> box = np.array([0.0, 0.0, 40.0, 80.0])[:, None, None]
+    >>> FrameAssociation(NeuralKalmanFilter()).scores(box, box + 1.0).shape
+    (1, 1)
+    """
+
+    def __init__(self, model: NeuralKalmanFilter) -> None:
+        if model.dustbin is None:
+            raise ValueError("tracking frame by frame needs a model with a dustbin")
+        state = {name: value.detach().cpu().double().numpy() for name, value in model.network.state_dict().items()}
+        self._hidden = state["layers.0.weight"].T, state["layers.0.bias"]
+        self._output = state["layers.2.weight"][0], state["layers.2.bias"]
+        self.dustbin = model.dustbin.item()
+        self.detection_probability = model.detection_probability.cpu().double().numpy()
+        self._extra = 1.0 if model.inclusive else 0.0
+
+    def scores(self, earlier: Floats, later: Floats, cosine: Floats | None = None) -> Floats:
+        """Logits ``(N, M)`` of being the same object.
+
+        Args:
+            earlier: corners ``(4, N, 1)``, in pixels.
+            later: corners ``(4, 1, M)``.
+            cosine: ``(N, M)`` of their embeddings, for a model that uses them.
+        """
+        width1, height1 = np.maximum(earlier[2:] - earlier[:2], SMALLEST_SIDE)
+        width2, height2 = np.maximum(later[2:] - later[:2], SMALLEST_SIDE)
+        scale, extra = 2 / (height1 + height2), self._extra
+        overlap = np.maximum(np.minimum(earlier[2:], later[2:]) - np.maximum(earlier[:2], later[:2]) + extra, 0.0).prod(
+            0
+        )
+        area1, area2 = (width1 + extra) * (height1 + extra), (width2 + extra) * (height2 + extra)
+        pairs = [
+            scale * (earlier[3] - later[3]),
+            scale * (earlier[0] - later[0]),
+            np.log(height1 / height2),
+            np.log(width1 / width2),
+            overlap / (area1 + area2 - overlap),
+        ]
+        features = np.stack(pairs if cosine is None else [*pairs, cosine], -1)
+        (weight1, bias1), (weight2, bias2) = self._hidden, self._output
+        logits: Floats = np.maximum(features @ weight1 + bias1, 0.0) @ weight2 + bias2
+        return logits

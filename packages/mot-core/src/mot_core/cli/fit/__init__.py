@@ -1,0 +1,1 @@
+"""The commands `mot fit`, `mot validate`, `mot test` and `mot predict`."""

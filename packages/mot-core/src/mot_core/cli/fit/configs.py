@@ -1,0 +1,93 @@
+"""Configs that come with mot-core and installed plug-ins: ``--config motip_dancetrack`` finds them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
+
+import yaml
+
+from mot_core.plugins import installed_plugins
+
+PACKAGE = Path(__file__).parents[2]
+FLAGS = ("--config", "-c")
+
+
+def shipped_configs(kind: str = "configs") -> dict[str, Path]:
+    """Return the YAML files that ship with mot-core and with installed plug-ins, by name.
+
+    A package keeps them in a folder ``configs`` or ``sweeps``. If two packages use one name, mot-core's file wins.
+
+    Args:
+        kind: ``"configs"`` for `mot fit`, ``"sweeps"`` for `mot sweep`.
+
+    >>> "motip_dancetrack" in shipped_configs(), "motip_synthetic" in shipped_configs("sweeps")
+    (True, True)
+    """
+    found = {path.stem: path for package in [*_plugin_packages(), PACKAGE] for path in (package / kind).glob("*.yaml")}
+    return dict(sorted(found.items()))
+
+
+def find_config(name: str, kind: str = "configs") -> Path:
+    """Return the file ``name``: a path, or else a shipped file, with or without ".yaml".
+
+    Args:
+        name: Path of a YAML file, or the name of a shipped one.
+        kind: ``"configs"`` or ``"sweeps"``.
+
+    Raises:
+        FileNotFoundError: No such file exists.
+        ValueError: The file is not YAML, or does not hold a mapping.
+
+    >>> find_config("motip_dancetrack").name
+    'motip_dancetrack.yaml'
+    """
+    if Path(name).is_file():
+        _check_yaml(Path(name))
+        return Path(name)
+    shipped = shipped_configs(kind)
+    stem = name.removesuffix(".yaml")
+    if stem in shipped:
+        return shipped[stem]
+    close = get_close_matches(stem, shipped)
+    hint = f"did you mean {close[0]}?" if close else f"installed are {', '.join(shipped)}"
+    raise FileNotFoundError(f"there is no {kind[:-1]} {name}, neither as a file nor installed; {hint}")
+
+
+def find_configs(arguments: Sequence[str]) -> list[str]:
+    """``arguments`` with the path of every config instead of its name.
+
+    >>> found = find_configs(["--config", "motip_dancetrack", "--trainer.max_epochs", "1"])
+    >>> Path(found[1]).is_file()
+    True
+    """
+    found: list[str] = []
+    for argument in arguments:
+        flag, equals, name = argument.partition("=")
+        if found and found[-1] in FLAGS:
+            found.append(str(find_config(argument)))
+        elif equals and flag in FLAGS:
+            found += [flag, str(find_config(name))]
+        else:
+            found.append(argument)
+    return found
+
+
+def _plugin_packages() -> list[Path]:
+    """Nothing of the packages is imported."""
+    # A plug-in under development may be a file instead of a module.
+    modules = {plugin.target.partition(":")[0] for plugin in installed_plugins() if ".py:" not in plugin.target}
+    specs = [find_spec(package) for package in sorted({module.partition(".")[0] for module in modules})]
+    return [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or ()]
+
+
+def _check_yaml(path: Path) -> None:
+    """Named here with file and line; jsonargparse names neither."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold settings, as 'trainer: ...', got {type(content).__name__}")

@@ -1,0 +1,97 @@
+"""``mot track`` on detection files."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mot_core.cli.track.flags import Parameter, given_flags, read_settings
+from mot_core.cli.track.job import Job, result_path, window
+from mot_core.cli.track.jobs import run_jobs
+from mot_core.cli.track.pictures import check_extras
+from mot_core.cli.track.registry import build_tracker
+from mot_core.io import BoxTable, find_sequences
+from mot_core.structures import Tracks
+
+
+@dataclass
+class DetectionJob(Job):
+    """One sequence whose detections are tracked."""
+
+    detections: BoxTable
+    tracker: Any
+    settings: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        self.with_classes = bool(len(self.detections)) and bool((self.detections.classes >= 0).all())
+
+    def steps(self) -> Iterator[tuple[int, Callable[[], Tracks]]]:
+        """Every frame, also those without detections."""
+        table, update = self.detections, self.tracker.update
+        for number in self.sequence.frame_numbers():
+            rows = table.frame(number)
+            classes = table.classes[rows] if self.with_classes else None
+            boxes, scores = table.boxes_xyxy[rows], table.scores[rows]
+            yield number, partial(update, boxes, scores, classes)
+
+    def parameters(self) -> dict[str, Any]:
+        """Those of the tracker; of one that does not tell, those that were given."""
+        tell = getattr(self.tracker, "parameters", None)
+        return dict(tell()) if tell else self.settings
+
+    def inputs(self) -> list[Path]:
+        """Detections and ground truth."""
+        return [path for path in (self.sequence.ground_truth_path, self.detections.path) if path]
+
+    def details(self) -> dict[str, Any]:
+        """The file of the detections."""
+        return {"detections": str(self.detections.path)}
+
+    def cells(self) -> dict[str, str]:
+        """The number of detections."""
+        return {"detections": str(len(self.detections))}
+
+
+def run(arguments: argparse.Namespace, tracker: Callable[..., Any] | None, parameters: dict[str, Parameter]) -> int:
+    """Read all detections, track all sequences and report."""
+    assert tracker is not None, "--tracker is required"
+    check_extras(plot=arguments.plot, video=arguments.video)
+    settings = read_settings(arguments.config, parameters) if arguments.config else {}
+    settings.update(given_flags(arguments, parameters))
+    jobs = _prepare(arguments, tracker, settings)
+    run_jobs(arguments, jobs, settings, {"preset": arguments.preset or "default"})
+    return 0
+
+
+def _prepare(
+    arguments: argparse.Namespace, tracker: Callable[..., Any], settings: dict[str, Any]
+) -> list[DetectionJob]:
+    """Read all detections and build all trackers, so that bad input is found before anything is written."""
+    jobs = []
+    for sequence in find_sequences(arguments.source, benchmark=arguments.benchmark):
+        part = window(sequence, arguments)
+        built = build_tracker(tracker, arguments.preset, settings, part.benchmark, part.name)
+        detections = part.detections(arguments.detections)
+        _check_scores(detections, built, settings)
+        job = DetectionJob(part, detections, built, settings)
+        result_path(job, arguments.output)
+        jobs.append(job)
+    return jobs
+
+
+def _check_scores(detections: BoxTable, tracker: object, settings: dict[str, Any]) -> None:
+    """Refuse thresholds made for scores in [0, 1] on other scores, unless the user chose them."""
+    thresholds = [name for name in getattr(tracker, "score_thresholds", ()) if name not in settings]
+    if not thresholds or not len(detections):
+        return
+    lowest, highest = detections.scores.min(), detections.scores.max()
+    if lowest < 0 or highest > 1:
+        flags = " and ".join("--" + name.replace("_", "-") for name in thresholds)
+        raise ValueError(
+            f"{detections.path}: the scores lie between {lowest:g} and {highest:g}, but the thresholds of the tracker "
+            f"expect scores between 0 and 1; choose thresholds for these scores with {flags}"
+        )

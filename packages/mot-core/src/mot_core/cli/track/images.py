@@ -1,0 +1,145 @@
+"""``mot track`` with a trained tracker, which takes images: of sequences, plain folders and videos."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mot_core.cli.track.flags import Parameter, add_flags, given_flags, parameters_of, read_settings
+from mot_core.cli.track.job import Job, result_path, window
+from mot_core.cli.track.jobs import run_jobs
+from mot_core.cli.track.pictures import check_extras
+from mot_core.data import Augmentation
+from mot_core.data.stream import FrameStream, open_streams
+from mot_core.structures import Tracks
+from mot_core.trackers import Tracker
+
+
+@dataclass
+class ImageJob(Job):
+    """One video to track."""
+
+    stream: FrameStream
+    tracker: Tracker
+    resize: Augmentation
+
+    def __post_init__(self) -> None:
+        self.images = self.stream.image
+        self.with_classes = self.tracker.detector.num_classes > 1
+
+    def steps(self) -> Iterator[tuple[int, Callable[[], Tracks]]]:
+        """Every frame; a video that ends early ends the sequence."""
+        numbers = self.sequence.frame_numbers()
+        with ThreadPoolExecutor(1) as reader:  # reads the next frame while this one is tracked
+            coming = reader.submit(self.stream.batch, numbers[0], self.resize)
+            for number in numbers:
+                try:
+                    batch = coming.result()
+                except EOFError as error:
+                    if number == numbers[0]:
+                        raise ValueError(str(error)) from error
+                    print(f"mot: note: {error}", file=sys.stderr)
+                    self.sequence = self.sequence.window(numbers[0], number - 1)
+                    return
+                if number != numbers[-1]:
+                    coming = reader.submit(self.stream.batch, number + 1, self.resize)
+                yield number, partial(self._track, batch)
+
+    def _track(self, batch: Any) -> Tracks:
+        tracks = self.tracker.track(batch.to(self.tracker.device)).numpy()
+        numbers = [label if one.number is None else one.number for label, one in enumerate(self.sequence.rules.classes)]
+        if len(tracks) and tracks.classes.max() < len(numbers):  # labels of training count the scored classes
+            return replace(tracks, classes=np.array(numbers)[tracks.classes])
+        return tracks
+
+    def parameters(self) -> dict[str, Any]:
+        """The arguments of the tracker, also those that nobody gave."""
+        signature = inspect.signature(type(self.tracker)).parameters.values()
+        defaults = {one.name: one.default for one in signature if one.default is not one.empty}
+        return {**defaults, **self.tracker.arguments}
+
+    def inputs(self) -> list[Path]:
+        """The ground truth."""
+        return [self.sequence.ground_truth_path]
+
+
+def configure_images(parser: argparse.ArgumentParser, name: str, tracker: Any) -> None:
+    """Declare the arguments that only trackers of images have."""
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", type=Path, required=True, help="trained tracker, as mot fit saves it"
+    )
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute (default: cuda if there is)"
+    )
+    parser.add_argument(
+        "--resize",
+        metavar=("SHORT", "LONG"),
+        nargs=2,
+        type=int,
+        help="resize frames to a shorter side of SHORT pixels, or to a longer one of at most LONG (default: as in the "
+        "validation of the training)",
+    )
+    # Their defaults are those of the checkpoint, not those of the signature.
+    parameters = {
+        key: replace(parameter, default=inspect.Parameter.empty)
+        for key, parameter in parameters_of(tracker).items()
+        if key in getattr(tracker, "tracking_parameters", ())
+    }
+    add_flags(parser, f"parameters of {name} (default: those of the training)", parameters)
+    parser.set_defaults(run=lambda namespace: run(namespace, tracker, parameters))
+
+
+def run(arguments: argparse.Namespace, tracker: type[Tracker], parameters: dict[str, Parameter]) -> int:
+    """Load the tracker, find everything that is to be tracked, track it and report."""
+    check_extras(plot=arguments.plot, video=arguments.video)
+    settings = read_settings(arguments.config, parameters) if arguments.config else {}
+    settings.update(given_flags(arguments, parameters))
+    device = choose_device(arguments.device)
+    streams = open_streams(arguments.source, arguments.benchmark, partial(window, arguments=arguments))
+    loaded = tracker.from_checkpoint(arguments.checkpoint, **settings).to(device)
+    resize = choose_resize(arguments.resize, loaded.resize)
+    jobs = [ImageJob(stream.sequence, stream, loaded, resize) for stream in streams]
+    for job in jobs:
+        result_path(job, arguments.output)
+    if arguments.resize is None and loaded.resize is None:
+        print("mot: note: the checkpoint does not tell how frames were resized; they keep their size", file=sys.stderr)
+    source = {"checkpoint": str(arguments.checkpoint), "device": str(device), "resize": resize}
+    run_jobs(arguments, jobs, settings, source)
+    return 0
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; ``"auto"`` is the GPU if there is one.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: PyTorch finds no GPU here; choose cpu, or install a build of PyTorch for CUDA")
+    return torch.device(name)
+
+
+def choose_resize(given: list[int] | None, trained: dict[str, Any] | None) -> Augmentation:
+    """How frames are resized: as the user says, else as in training, else not.
+
+    >>> choose_resize([480, 900], None).views((1080, 1920), 1, np.random.default_rng(0))[0].size
+    (480, 853)
+    """
+    if given is not None:
+        return Augmentation(short_sides=(given[0],), max_long_side=given[1])
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in (trained or {}).items()
+    }
+    return Augmentation(**fields)

@@ -1,0 +1,103 @@
+"""The loop over all sequences of one `mot track` command: progress, result files, run record and table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mot_core.cli.terminal import Progress, open_console, print_table
+from mot_core.cli.track.job import Job, result_path
+from mot_core.cli.track.pictures import save_pictures
+from mot_core.cli.track.run_record import write_record
+from mot_core.io import KittiResultWriter, ResultWriter
+from mot_core.structures import to_numpy
+
+
+def run_jobs(
+    arguments: argparse.Namespace, jobs: Sequence[Job], settings: Mapping[str, Any], source: Mapping[str, Any]
+) -> None:
+    """Track all sequences and report; files of finished sequences stay whatever happens to later ones.
+
+    Args:
+        arguments: of the command.
+        jobs: at least one.
+        settings: parameters that the user gave.
+        source: more for the record: where the other parameters come from.
+    """
+    done: list[Job] = []
+    steps = sum(job.sequence.length for job in jobs) * (2 if arguments.video else 1)
+    try:
+        with Progress(steps) as progress:
+            for job in jobs:
+                progress.describe(f"tracking {job.sequence.name}")
+                result = result_path(job, arguments.output)
+                _track(job, result, progress.advance)
+                done.append(job)
+                if arguments.plot or arguments.video:
+                    progress.describe(f"drawing {job.sequence.name}")
+                    save_pictures(
+                        job.sequence, result, arguments.plot, arguments.video, progress.advance, images=job.images
+                    )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_what_is_kept(done, jobs, arguments.output)) from None
+    finally:
+        if done:
+            write_record(arguments, settings, source, done)
+    _report(done, arguments.output)
+
+
+def _track(job: Job, result: Path, on_frame: Callable[[], None]) -> None:
+    """Track one sequence into ``result``, which appears when it is complete."""
+    sequence = job.sequence
+    is_kitti = sequence.rules.layout == "kitti"
+    with KittiResultWriter(result) if is_kitti else ResultWriter(result, with_classes=job.with_classes) as output:
+        for number, track in job.steps():
+            start = time.perf_counter()
+            try:
+                tracks = track()
+            except ValueError as error:
+                raise ValueError(f"{sequence.name}, frame {number}: {error}") from error
+            job.seconds += time.perf_counter() - start
+            output.write(number, tracks)
+            job.rows += len(tracks)
+            job.identities.update(to_numpy(tracks.ids).tolist())
+            on_frame()
+
+
+def _what_is_kept(done: Sequence[Job], jobs: Sequence[Job], output: Path) -> str:
+    names = ", ".join(job.sequence.name for job in done) or "none"
+    return (
+        f"{len(done)} of {len(jobs)} sequences are finished and kept in {output} ({names}); "
+        "of the others nothing was written"
+    )
+
+
+def _report(done: Sequence[Job], output: Path) -> None:
+    rows = [
+        {
+            "sequence": job.sequence.name,
+            "frames": str(job.sequence.length),
+            **job.cells(),
+            "tracks": str(len(job.identities)),
+            "rows": str(job.rows),
+            "frames/s": _rate(job.sequence.length / max(job.seconds, 1e-9)),
+        }
+        for job in done
+    ]
+    print_table(f"results in {output}", list(rows[0]), [list(row.values()) for row in rows], open_console())
+    ours = {f"{job.sequence.name}.txt" for job in done}
+    others = sorted(path.name for path in output.glob("*.txt") if path.name not in ours)
+    if others:
+        print(
+            f"mot: note: {output} also holds results of other runs, which `mot eval` would score too: "
+            f"{', '.join(others)}",
+            file=sys.stderr,
+        )
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"

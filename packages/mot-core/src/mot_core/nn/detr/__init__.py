@@ -1,0 +1,1 @@
+"""Deformable DETR: attention, encoder, decoder, detector, matcher and criterion. Import from ``mot_core.nn``."""

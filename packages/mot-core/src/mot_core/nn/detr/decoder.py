@@ -1,0 +1,252 @@
+"""The decoder of Deformable DETR: queries that look at the memory near their boxes, and refine the boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mot_core.nn.attention import attend
+from mot_core.nn.detr.attention import DeformableAttention
+from mot_core.nn.mlp import MLP, FeedForward
+
+DecoderHook = Callable[[int, Tensor], Tensor]
+"""``(layer, queries (B, N, C)) -> queries``, called after the norm of the visual attention, before the feed-forward."""
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedQueries:
+    """What each decoder layer makes of the queries: one entry per layer in every list.
+
+    Attributes:
+        hidden: ``(B, N, C)`` output of the layer.
+        boxes_cxcywh: ``(B, N, 4)`` boxes after the layer, with gradient.
+        references: ``(B, N, 2)`` centres or ``(B, N, 4)`` boxes in [0, 1] that entered the layer, and to which its
+            box head adds; without gradient after the first layer.
+    """
+
+    hidden: list[Tensor]
+    boxes_cxcywh: list[Tensor]
+    references: list[Tensor]
+
+
+class DeformableDecoderLayer(nn.Module):
+    """Self-attention, deformable attention to the memory, feed-forward; residuals with a norm after each.
+
+    Args:
+        embed_dim: channels.
+        num_heads: heads of both attentions.
+        ffn_dim: hidden channels of the feed-forward.
+        num_levels: levels of the pyramid.
+        num_points: points per head and level.
+        dropout: probability.
+        track_attention: let the queries of tracks attend to each other first (MOTR's "extra track attention").
+
+    >>> layer = DeformableDecoderLayer(embed_dim=8, num_heads=2, ffn_dim=16, num_levels=1)
+    >>> queries, memory = torch.zeros(1, 5, 8), torch.zeros(1, 6, 8)
+    >>> layer(queries, queries, torch.full((1, 5, 1, 2), 0.5), memory, [(2, 3)]).shape
+    torch.Size([1, 5, 8])
+    """
+
+    def __init__(
+        self,
+        embed_dim: int = 256,
+        num_heads: int = 8,
+        ffn_dim: int = 1024,
+        num_levels: int = 4,
+        num_points: int = 4,
+        dropout: float = 0.0,
+        track_attention: bool = False,
+    ) -> None:
+        super().__init__()
+        self.track_attn: nn.MultiheadAttention | None = None
+        if track_attention:
+            self.track_attn = nn.MultiheadAttention(embed_dim, num_heads, dropout, batch_first=True)
+            self.track_attn_norm = nn.LayerNorm(embed_dim)
+        self.self_attn = nn.MultiheadAttention(embed_dim, num_heads, dropout, batch_first=True)
+        self.self_attn_norm = nn.LayerNorm(embed_dim)
+        self.cross_attn = DeformableAttention(embed_dim, num_levels, num_heads, num_points)
+        self.cross_attn_norm = nn.LayerNorm(embed_dim)
+        self.ffn = FeedForward(embed_dim, ffn_dim, dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        queries: Tensor,
+        query_positions: Tensor,
+        references: Tensor,
+        memory: Tensor,
+        shapes: Sequence[tuple[int, int]],
+        padding_mask: Tensor | None = None,
+        valid: Tensor | None = None,
+        num_objects: int | None = None,
+        hook: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Refines the queries.
+
+        Args:
+            queries: ``(B, N, C)``.
+            query_positions: ``(B, N, C)``, added to what asks and what is asked, never to values.
+            references: ``(B, N, L, 2)`` or ``(B, N, L, 4)``, as fractions of each level's map.
+            memory: ``(B, S, C)``.
+            shapes: (height, width) of every level.
+            padding_mask: ``(B, S)`` bool, True where the memory is padding.
+            valid: ``(B, N)`` bool, False for padded queries, which no other query sees; None for all valid.
+            num_objects: how many queries are no tracks; these come first. None for all.
+            hook: called with the queries after the norm of the visual attention; what it returns goes on.
+
+        Returns:
+            ``(B, N, C)``.
+        """
+        start = queries.shape[1] if num_objects is None else num_objects
+        if self.track_attn is not None and start < queries.shape[1]:
+            tracks = attend(self.track_attn, queries[:, start:], query_positions[:, start:], _rows(valid, start))
+            tracks = self.track_attn_norm(queries[:, start:] + self.dropout(tracks))
+            queries = torch.cat([queries[:, :start], tracks], 1)
+        attended = attend(self.self_attn, queries, query_positions, valid)
+        queries = self.self_attn_norm(queries + self.dropout(attended))
+        attended = self.cross_attn(queries + query_positions, references, memory, shapes, padding_mask)
+        queries = self.cross_attn_norm(queries + self.dropout(attended))
+        if hook is not None:
+            queries = hook(queries)
+        return self.ffn(queries)
+
+
+class DeformableDecoder(nn.Module):
+    """A stack of decoder layers, each followed by a head that refines the boxes.
+
+    The boxes of a layer are the references of the next, without gradient (Zhu et al. 2021, appendix A.4).
+
+    Args:
+        num_layers: number of layers.
+        embed_dim: channels.
+        num_heads: heads of the attentions.
+        ffn_dim: hidden channels of the feed-forward.
+        num_levels: levels of the pyramid.
+        num_points: points per head and level.
+        dropout: probability.
+        track_attention: see :class:`DeformableDecoderLayer`.
+
+    >>> decoder = DeformableDecoder(num_layers=2, embed_dim=8, num_heads=2, ffn_dim=16, num_levels=1)
+    >>> queries, memory = torch.zeros(1, 5, 8), torch.zeros(1, 6, 8)
+    >>> decoded = decoder(queries, queries, torch.full((1, 5, 2), 0.5), memory, [(2, 3)], torch.ones(1, 1, 2))
+    >>> [tuple(references.shape) for references in decoded.references]
+    [(1, 5, 2), (1, 5, 4)]
+    """
+
+    def __init__(
+        self,
+        num_layers: int = 6,
+        embed_dim: int = 256,
+        num_heads: int = 8,
+        ffn_dim: int = 1024,
+        num_levels: int = 4,
+        num_points: int = 4,
+        dropout: float = 0.0,
+        track_attention: bool = False,
+    ) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            DeformableDecoderLayer(embed_dim, num_heads, ffn_dim, num_levels, num_points, dropout, track_attention)
+            for _ in range(num_layers)
+        )
+        # No refinement at first: boxes are at their references, with a size of sigmoid(-2) = 12 % of the image.
+        self.box_heads = nn.ModuleList(
+            _box_head(embed_dim, size_logit=-2.0 if layer == 0 else 0.0) for layer in range(num_layers)
+        )
+
+    def forward(
+        self,
+        queries: Tensor,
+        query_positions: Tensor,
+        references: Tensor,
+        memory: Tensor,
+        shapes: Sequence[tuple[int, int]],
+        ratios: Tensor,
+        padding_mask: Tensor | None = None,
+        valid: Tensor | None = None,
+        num_objects: int | None = None,
+        hook: DecoderHook | None = None,
+    ) -> DecodedQueries:
+        """Decodes.
+
+        Args:
+            queries: ``(B, N, C)``; objects first, then tracks.
+            query_positions: ``(B, N, C)``.
+            references: ``(B, N, 2)`` centres or ``(B, N, 4)`` boxes (cx, cy, w, h) in [0, 1] of the image.
+            memory: ``(B, S, C)``.
+            shapes: (height, width) of every level.
+            ratios: ``(B, L, 2)``, see :func:`mot_core.nn.detr.pyramid.valid_ratios`.
+            padding_mask: ``(B, S)`` bool, True where the memory is padding.
+            valid: ``(B, N)`` bool, False for padded queries.
+            num_objects: how many queries are no tracks; None for all.
+            hook: called in every layer, see :data:`DecoderHook`.
+        """
+        decoded = DecodedQueries([], [], [])
+        scale = torch.cat([ratios, ratios], -1)[:, None]
+        for index, (layer, head) in enumerate(zip(self.layers, self.box_heads, strict=True)):
+            at_levels = references[:, :, None] * scale[..., : references.shape[-1]]
+            bound = None if hook is None else _Bound(hook, index)
+            queries = layer(
+                queries, query_positions, at_levels, memory, shapes, padding_mask, valid, num_objects, bound
+            )
+            boxes = refine_boxes(head(queries), references)
+            decoded.hidden.append(queries)
+            decoded.references.append(references)
+            decoded.boxes_cxcywh.append(boxes)
+            references = boxes.detach()
+        return decoded
+
+
+def refine_boxes(offsets: Tensor, references: Tensor) -> Tensor:
+    """Moves boxes by ``offsets (..., 4)`` in logits; a reference ``(..., 2)`` has a centre only.
+
+    >>> refine_boxes(torch.zeros(1, 4), torch.tensor([[0.3, 0.4]])).tolist()
+    [[0.30000001192092896, 0.4000000059604645, 0.5, 0.5]]
+    """
+    logits = inverse_sigmoid(references)
+    if references.shape[-1] == 2:
+        logits = torch.cat([logits, torch.zeros_like(logits)], -1)
+    return (offsets + logits).sigmoid()
+
+
+def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
+    """Logit of ``x`` in [0, 1], finite at the ends.
+
+    >>> inverse_sigmoid(torch.tensor([0.5, 1.0])).tolist()
+    [0.0, 11.512925148010254]
+    """
+    x = x.clamp(0, 1)
+    return (x.clamp(min=eps) / (1 - x).clamp(min=eps)).log()
+
+
+def _box_head(embed_dim: int, size_logit: float) -> MLP:
+    head = MLP(embed_dim, embed_dim, 4, 3)
+    last = head.layers[-1]
+    nn.init.zeros_(last.get_parameter("weight"))
+    with torch.no_grad():
+        last.get_parameter("bias").copy_(torch.tensor([0.0, 0.0, size_logit, size_logit]))
+    return head
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """A hook of one layer."""
+
+    hook: DecoderHook
+    layer: int
+
+    def __call__(self, queries: Tensor) -> Tensor:
+        result = self.hook(self.layer, queries)
+        if result.shape != queries.shape:
+            raise ValueError(
+                f"the hook of decoder layer {self.layer} must return queries of shape {tuple(queries.shape)}, "
+                f"got {tuple(result.shape)}"
+            )
+        return result
+
+
+def _rows(valid: Tensor | None, start: int) -> Tensor | None:
+    return None if valid is None else valid[:, start:]

@@ -1,0 +1,207 @@
+"""Deformable DETR: backbone, encoder, decoder with box refinement, and a place for the queries of tracks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mot_core.nn.backbones.base import Backbone
+from mot_core.nn.detr.attention import DeformableAttention
+from mot_core.nn.detr.decoder import DecoderHook, DeformableDecoder
+from mot_core.nn.detr.encoder import DeformableEncoder
+from mot_core.nn.detr.position import sine_position
+from mot_core.nn.detr.pyramid import flatten_masks, resize_mask, spatial_shapes, valid_ratios
+from mot_core.structures import FeaturePyramid, TrackState
+
+
+@dataclass(frozen=True, eq=False)
+class DetectorOutput:
+    """Predictions of every decoder layer for a batch of frames; the last layer's are the ones to use.
+
+    Attributes:
+        logits: ``(layers, B, N, K)`` class logits for a sigmoid.
+        boxes_cxcywh: ``(layers, B, N, 4)`` in [0, 1].
+        hidden: ``(layers, B, N, C)`` embeddings.
+        references: per layer, ``(B, N, 2)`` centres or ``(B, N, 4)`` boxes that its head refined.
+    """
+
+    logits: Tensor
+    boxes_cxcywh: Tensor
+    hidden: Tensor
+    references: list[Tensor]
+
+
+class DeformableDETR(nn.Module):
+    """Deformable DETR with iterative box refinement (Zhu et al. 2021, arXiv 2010.04159), one stage.
+
+    The parts can be called one by one: :meth:`features`, :meth:`encode` and :meth:`decode`. Numbers and gradients
+    equal those of the released detectors of MOTIP and MOTR (``golden/deformable_detr.json``).
+
+    Args:
+        backbone: images to maps.
+        num_classes: ``K``, columns of the logits; there is no column for the background.
+        num_queries: learned queries for objects.
+        embed_dim: ``C``, a multiple of 32 and of ``num_heads``.
+        num_heads: heads of every attention.
+        num_encoder_layers: layers of the encoder.
+        num_decoder_layers: layers of the decoder.
+        ffn_dim: hidden channels of the feed-forwards.
+        num_levels: levels of the pyramid; those that the backbone lacks come from convolutions of stride 2.
+        num_points: points per head and level.
+        dropout: probability in encoder and decoder.
+        track_attention: let track queries attend to each other in every decoder layer (MOTR).
+
+    >>> from mot_core.nn import SmallBackbone
+    >>> detector = DeformableDETR(SmallBackbone(), num_queries=5, embed_dim=32, ffn_dim=32, num_levels=3,
+    ...     num_encoder_layers=1, num_decoder_layers=2)
+    >>> output = detector(torch.zeros(2, 3, 64, 96))
+    >>> output.boxes_cxcywh.shape, output.hidden.shape
+    (torch.Size([2, 2, 5, 4]), torch.Size([2, 2, 5, 32]))
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int = 1,
+        num_queries: int = 300,
+        embed_dim: int = 256,
+        num_heads: int = 8,
+        num_encoder_layers: int = 6,
+        num_decoder_layers: int = 6,
+        ffn_dim: int = 1024,
+        num_levels: int = 4,
+        num_points: int = 4,
+        dropout: float = 0.0,
+        track_attention: bool = False,
+    ) -> None:
+        super().__init__()
+        if embed_dim % 32:
+            raise ValueError(f"embed_dim must be a multiple of 32 (groups of the norms), got {embed_dim}")
+        if num_levels < len(backbone.channels):
+            raise ValueError(f"num_levels must be at least {len(backbone.channels)}, one per map of the backbone")
+        self.embed_dim, self.num_classes, self.num_queries = embed_dim, num_classes, num_queries
+        extra = num_levels - len(backbone.channels)
+        self.strides = (*backbone.strides, *(backbone.strides[-1] * 2 ** (i + 1) for i in range(extra)))
+        self.backbone = backbone
+        self.projections = nn.ModuleList(_projection(channels, embed_dim, 1) for channels in backbone.channels)
+        for index in range(extra):
+            self.projections.append(_projection(embed_dim if index else backbone.channels[-1], embed_dim, 3))
+        layer = (embed_dim, num_heads, ffn_dim, num_levels, num_points, dropout)
+        self.encoder = DeformableEncoder(num_encoder_layers, *layer)
+        self.decoder = DeformableDecoder(num_decoder_layers, *layer, track_attention)
+        self.query_embed = nn.Embedding(num_queries, 2 * embed_dim)
+        self.reference_points = nn.Linear(embed_dim, 2)
+        heads = [nn.Linear(embed_dim, num_classes) for _ in range(num_decoder_layers)]
+        for head in heads:
+            nn.init.constant_(head.bias, -math.log(99))  # every class at 1 %, so that the background does not drown it
+        self.class_heads = nn.ModuleList(heads)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Xavier matrices in the transformer, as the authors have them."""
+        for parameter in [*self.encoder.layers.parameters(), *self.decoder.layers.parameters()]:
+            if parameter.ndim > 1:
+                nn.init.xavier_uniform_(parameter)
+        for module in self.modules():
+            if isinstance(module, DeformableAttention):
+                module.reset_parameters()
+        nn.init.xavier_uniform_(self.reference_points.weight)
+        nn.init.zeros_(self.reference_points.bias)
+
+    def features(self, images: Tensor, padding_mask: Tensor | None = None) -> FeaturePyramid:
+        """Images to the pyramid that encoder and plug-ins see.
+
+        Args:
+            images: ``(B, 3, H, W)``, normalised; the values of padded pixels do not matter.
+            padding_mask: ``(B, H, W)`` bool, True where the image is padding; None for no padding.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images must have shape (B, 3, H, W), got {tuple(images.shape)}")
+        if padding_mask is None:
+            padding_mask = images.new_zeros((images.shape[0], *images.shape[2:]), dtype=torch.bool)
+        elif padding_mask.shape != (images.shape[0], *images.shape[2:]):
+            expected = (images.shape[0], *images.shape[2:])
+            raise ValueError(f"padding_mask must have shape (B, H, W) = {expected}, got {tuple(padding_mask.shape)}")
+        maps = self.backbone(images.masked_fill(padding_mask[:, None], 0))
+        levels = [project(level) for project, level in zip(self.projections, maps, strict=False)]
+        last = maps[-1]
+        for project in self.projections[len(maps) :]:
+            last = project(last)
+            levels.append(last)
+        masks = [resize_mask(padding_mask, size) for size in spatial_shapes(levels)]
+        positions = [sine_position(mask, self.embed_dim) for mask in masks]
+        return FeaturePyramid(tuple(levels), tuple(masks), tuple(positions))
+
+    def encode(self, pyramid: FeaturePyramid) -> Tensor:
+        """The memory ``(B, S, C)`` of a pyramid, all levels one after the other."""
+        return self.encoder(pyramid)
+
+    def decode(
+        self,
+        pyramid: FeaturePyramid,
+        memory: Tensor,
+        tracks: TrackState | None = None,
+        on_decoder_layer: DecoderHook | None = None,
+    ) -> DetectorOutput:
+        """Decodes objects, and tracks if there are any.
+
+        Args:
+            pyramid: what :meth:`features` gave; its masks and sizes are used.
+            memory: ``(B, S, C)`` of :meth:`encode`.
+            tracks: ``queries (B, M, 2C)`` (position, then content) and ``ref_logits (B, M, 2)`` of tracks. They take
+                the slots after the ``num_queries`` objects; where ``valid`` is False no other query sees them.
+            on_decoder_layer: ``(layer, queries) -> queries``, called in every layer after the norm of the visual
+                attention and before the feed-forward.
+        """
+        batch = memory.shape[0]
+        queries = self.query_embed.weight.expand(batch, -1, -1)
+        references = self.reference_points(queries[..., : self.embed_dim]).sigmoid()
+        valid = None
+        if tracks is not None:
+            if tracks.queries is None or tracks.ref_logits is None:
+                raise ValueError("tracks must have queries and ref_logits to be decoded")
+            queries = torch.cat([queries, tracks.queries], 1)
+            references = torch.cat([references, tracks.ref_logits.sigmoid()], 1)
+            valid = torch.cat([tracks.valid.new_ones(batch, self.num_queries), tracks.valid], 1)
+        positions, content = queries.chunk(2, -1)
+        decoded = self.decoder(
+            content,
+            positions,
+            references,
+            memory,
+            spatial_shapes(pyramid.levels),
+            valid_ratios(pyramid.masks),
+            flatten_masks(pyramid.masks),
+            valid,
+            self.num_queries,
+            on_decoder_layer,
+        )
+        logits = [head(hidden) for head, hidden in zip(self.class_heads, decoded.hidden, strict=True)]
+        return DetectorOutput(
+            torch.stack(logits), torch.stack(decoded.boxes_cxcywh), torch.stack(decoded.hidden), decoded.references
+        )
+
+    def forward(
+        self,
+        images: Tensor,
+        padding_mask: Tensor | None = None,
+        tracks: TrackState | None = None,
+        on_features: Callable[[FeaturePyramid], FeaturePyramid] | None = None,
+        on_decoder_layer: DecoderHook | None = None,
+    ) -> DetectorOutput:
+        """:meth:`features`, ``on_features``, :meth:`encode` and :meth:`decode` in one call."""
+        pyramid = self.features(images, padding_mask)
+        if on_features is not None:
+            pyramid = on_features(pyramid)
+        return self.decode(pyramid, self.encode(pyramid), tracks, on_decoder_layer)
+
+
+def _projection(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
+    """A convolution to the width of the transformer; a kernel of 3 halves the map."""
+    convolution = nn.Conv2d(in_channels, out_channels, kernel, stride=1 if kernel == 1 else 2, padding=kernel // 2)
+    nn.init.xavier_uniform_(convolution.weight)
+    return nn.Sequential(convolution, nn.GroupNorm(32, out_channels))

@@ -1,0 +1,137 @@
+"""The encoder of Deformable DETR: every cell of a pyramid attends to a few cells on all levels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mot_core.nn.detr.attention import DeformableAttention
+from mot_core.nn.detr.pyramid import flatten_levels, flatten_masks, spatial_shapes, valid_ratios
+from mot_core.nn.mlp import FeedForward
+from mot_core.structures import FeaturePyramid
+
+
+class DeformableEncoderLayer(nn.Module):
+    """Deformable self-attention and feed-forward, each with a residual and a norm after it.
+
+    Args:
+        embed_dim: channels.
+        num_heads: heads of the attention.
+        ffn_dim: hidden channels of the feed-forward.
+        num_levels: levels of the pyramid.
+        num_points: points per head and level.
+        dropout: probability.
+
+    >>> layer = DeformableEncoderLayer(embed_dim=8, num_heads=2, ffn_dim=16, num_levels=1)
+    >>> tokens = torch.zeros(1, 6, 8)
+    >>> layer(tokens, tokens, encoder_references([(2, 3)], torch.ones(1, 1, 2)), [(2, 3)]).shape
+    torch.Size([1, 6, 8])
+    """
+
+    def __init__(
+        self,
+        embed_dim: int = 256,
+        num_heads: int = 8,
+        ffn_dim: int = 1024,
+        num_levels: int = 4,
+        num_points: int = 4,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.self_attn = DeformableAttention(embed_dim, num_levels, num_heads, num_points)
+        self.self_attn_norm = nn.LayerNorm(embed_dim)
+        self.ffn = FeedForward(embed_dim, ffn_dim, dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        references: Tensor,
+        shapes: Sequence[tuple[int, int]],
+        padding_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Refines ``tokens (B, S, C)``; the others as :meth:`DeformableAttention.forward` takes them."""
+        attended = self.self_attn(tokens + positions, references, tokens, shapes, padding_mask)
+        return self.ffn(self.self_attn_norm(tokens + self.dropout(attended)))
+
+
+class DeformableEncoder(nn.Module):
+    """A stack of encoder layers; a learned vector per level is added to the positions.
+
+    Args:
+        num_layers: number of layers.
+        embed_dim: channels.
+        num_heads: heads of the attention.
+        ffn_dim: hidden channels of the feed-forward.
+        num_levels: levels of the pyramid.
+        num_points: points per head and level.
+        dropout: probability.
+
+    >>> encoder = DeformableEncoder(num_layers=1, embed_dim=8, num_heads=2, ffn_dim=16, num_levels=1)
+    >>> maps = (torch.zeros(1, 8, 2, 3),)
+    >>> encoder(FeaturePyramid(maps, (torch.zeros(1, 2, 3, dtype=torch.bool),), maps)).shape
+    torch.Size([1, 6, 8])
+    """
+
+    def __init__(
+        self,
+        num_layers: int = 6,
+        embed_dim: int = 256,
+        num_heads: int = 8,
+        ffn_dim: int = 1024,
+        num_levels: int = 4,
+        num_points: int = 4,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.level_embed = nn.Parameter(torch.empty(num_levels, embed_dim))
+        nn.init.normal_(self.level_embed)
+        self.layers = nn.ModuleList(
+            DeformableEncoderLayer(embed_dim, num_heads, ffn_dim, num_levels, num_points, dropout)
+            for _ in range(num_layers)
+        )
+
+    def forward(self, pyramid: FeaturePyramid) -> Tensor:
+        """Encodes the levels of ``pyramid`` into its memory ``(B, S, C)``."""
+        if len(pyramid.levels) != len(self.level_embed) or pyramid.positions is None:
+            raise ValueError(
+                f"the encoder needs {len(self.level_embed)} levels with their positions, "
+                f"got {len(pyramid.levels)} levels and {len(pyramid.positions or ())} positions"
+            )
+        tokens = flatten_levels(pyramid.levels)
+        positions = [
+            position.to(tokens.dtype) + embed[:, None, None]
+            for position, embed in zip(pyramid.positions, self.level_embed, strict=True)
+        ]
+        shapes, mask = spatial_shapes(pyramid.levels), flatten_masks(pyramid.masks)
+        references = encoder_references(shapes, valid_ratios(pyramid.masks))
+        flat_positions = flatten_levels(positions)
+        for layer in self.layers:
+            tokens = layer(tokens, flat_positions, references, shapes, mask)
+        return tokens
+
+
+def encoder_references(shapes: Sequence[tuple[int, int]], ratios: Tensor) -> Tensor:
+    """The centre of every cell, as fractions of the map of every level: ``(B, S, L, 2)`` (x, y), float32.
+
+    A centre is first a fraction of the valid part of its own level, and the same fraction of the valid part of the
+    others: padding moves no reference.
+
+    Args:
+        shapes: (height, width) of every level.
+        ratios: ``(B, L, 2)``, see :func:`mot_core.nn.detr.pyramid.valid_ratios`.
+
+    >>> encoder_references([(1, 2), (1, 1)], torch.ones(1, 2, 2))[0, :, 0].tolist()
+    [[0.25, 0.5], [0.75, 0.5], [0.5, 0.5]]
+    """
+    centres = []
+    for (height, width), ratio in zip(shapes, ratios.unbind(1), strict=True):
+        rows = torch.linspace(0.5, height - 0.5, height, dtype=torch.float32, device=ratios.device)
+        columns = torch.linspace(0.5, width - 0.5, width, dtype=torch.float32, device=ratios.device)
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
+        grid = torch.stack([x.flatten(), y.flatten()], -1)
+        centres.append(grid / (ratio[:, None] * ratio.new_tensor([width, height])))
+    return torch.cat(centres, 1)[:, :, None] * ratios[:, None]

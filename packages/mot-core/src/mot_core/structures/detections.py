@@ -1,0 +1,147 @@
+"""Detections and tracks of one frame: plain dataclasses of arrays or tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
+
+Array: TypeAlias = Any
+"""A NumPy array or a tensor. (A union would make every operation on it a type error.)"""
+
+Index: TypeAlias = Any
+"""Anything that selects rows: a boolean mask, integer positions or a slice."""
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """Detections of one frame, all fields with the same length ``N``.
+
+    Attributes:
+        boxes_xyxy: ``(N, 4)`` corners in pixels.
+        scores: ``(N,)`` confidence.
+        classes: ``(N,)`` integer class labels, or None when there is only one class.
+        embeddings: ``(N, E)`` appearance, or None.
+
+    >>> len(Detections(np.zeros((3, 4)), np.ones(3)))
+    3
+    """
+
+    boxes_xyxy: Array
+    scores: Array
+    classes: Array | None = None
+    embeddings: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes_xyxy)
+
+    def __getitem__(self, rows: Index) -> Detections:
+        classes, embeddings = (None if each is None else each[rows] for each in (self.classes, self.embeddings))
+        return Detections(self.boxes_xyxy[rows], self.scores[rows], classes, embeddings)
+
+
+@dataclass(frozen=True, eq=False)
+class Tracks:
+    """Tracks of one frame, as a tracker reports them. All fields have the same length ``N``.
+
+    Attributes:
+        ids: ``(N,)`` int64 identities, unique within the frame.
+        boxes_xyxy: ``(N, 4)`` corners in pixels.
+        scores: ``(N,)`` confidence of the detection behind each track.
+        classes: ``(N,)`` int64 class labels; 0 where the detections carried none.
+        detection_index: ``(N,)`` int64 row of the detection in the input of this frame; -1 for none.
+
+    >>> tracks = Tracks(np.array([7]), np.array([[0., 0., 4., 2.]]), np.array([0.9]))
+    >>> tracks.ids, tracks.classes, tracks.detection_index
+    (array([7]), array([0]), array([-1]))
+    """
+
+    ids: Array
+    boxes_xyxy: Array
+    scores: Array
+    classes: Array = None
+    detection_index: Array = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("classes", 0), ("detection_index", -1)):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, _full_like(self.ids, value))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: Index) -> Tracks:
+        return Tracks(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+    @classmethod
+    def empty(cls) -> Tracks:
+        """A frame without tracks, as NumPy arrays.
+
+        >>> len(Tracks.empty())
+        0
+        """
+        ints = np.zeros(0, np.int64)
+        return cls(ints, np.zeros((0, 4)), np.zeros(0), ints, ints)
+
+    def numpy(self) -> Tracks:
+        """The same tracks as NumPy arrays (detached, on the CPU).
+
+        >>> import torch
+        >>> Tracks(torch.tensor([3]), torch.zeros(1, 4), torch.ones(1)).numpy().ids
+        array([3])
+        """
+        return Tracks(*(to_numpy(getattr(self, f.name)) for f in fields(self)))
+
+    def torch(self, like: torch.Tensor | None = None) -> Tracks:
+        """The same tracks as tensors; floating fields get dtype and device of ``like``.
+
+        >>> Tracks.empty().torch().boxes_xyxy.shape
+        torch.Size([0, 4])
+        """
+        import torch
+
+        def convert(value: Array) -> torch.Tensor:
+            if like is not None and like.dtype == torch.float32 and value.dtype == np.float64:
+                value = value.astype(np.float32)  # faster in NumPy than a second tensor
+            tensor = torch.as_tensor(value)
+            if like is None or (like.device.type == "cpu" and not tensor.is_floating_point()):
+                return tensor
+            return tensor.to(like.device, like.dtype if tensor.is_floating_point() else None)
+
+        return Tracks(*(convert(getattr(self, f.name)) for f in fields(self)))
+
+    def to(self, device: Any) -> Tracks:
+        """The same tracks, as tensors, on another device; Lightning calls it.
+
+        >>> Tracks.empty().to("cpu").ids.device
+        device(type='cpu')
+        """
+        tracks = self.torch()
+        return Tracks(*(getattr(tracks, f.name).to(device) for f in fields(self)))
+
+
+def to_numpy(value: Any) -> npt.NDArray[Any]:
+    """``value`` (array, tensor on any device, nested list) as a NumPy array.
+
+    >>> to_numpy([[1, 2]]).shape
+    (1, 2)
+    """
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":  # NumPy has no bfloat16
+            value = value.float()
+        return cast(npt.NDArray[Any], value.numpy())
+    return np.asarray(value)
+
+
+def _full_like(ids: Array, value: int) -> Array:
+    if isinstance(ids, np.ndarray):
+        return np.full(len(ids), value, np.int64)
+    import torch
+
+    return torch.full((len(ids),), value, dtype=torch.int64, device=ids.device)

@@ -1,0 +1,344 @@
+"""MOTIP: a detector for single frames, and identities as words that a decoder predicts from the history of tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mot_core.association.assignment import assign
+from mot_core.checkpoints import ImportReport, load_deformable_detr
+from mot_core.nn import (
+    DetectorOutput,
+    IDDecoder,
+    IdentityMemory,
+    SetCriterion,
+    TrackTokens,
+    TrajectoryModel,
+    id_loss,
+)
+from mot_core.plugins import Context
+from mot_core.slots import Trajectories, keep_slots, slot_iou, take, trajectories
+from mot_core.structures import ClipBatch, ClipOutput, FrameOutput, TrackState
+from mot_core.trackers.base import Tracker
+from mot_core.trackers.motip.frame_batches import detect_frames, join_targets
+from mot_core.trackers.motip.identity_labels import IdentityLabels, draw_labels, stack_labels
+from mot_core.trackers.motip.released_weights import load_motip
+from mot_core.trackers.outputs import frame_output
+from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
+
+
+class MOTIP(Tracker):
+    """MOTIP (Gao et al., CVPR 2025, arXiv 2403.16848); its released weights, and those inside FDTA, can be imported.
+
+    Each frame is detected by itself. In training the embeddings that were matched to an identity become a history with
+    random words, and a decoder tells from it the word of every detection. In tracking words stand for live tracks.
+
+    In a training step only a few frames of a clip have gradient in the detector, as the authors have it: a loss over
+    all frames trains the detector through these frames alone.
+
+    Args:
+        detector: settings of the detector.
+        optimizer: settings of optimiser and schedule; those of the paper by default.
+        num_words: identities in the vocabulary of the ID decoder.
+        word_dim: channels of a word; None for as many as the embeddings have.
+        id_layers: layers of the ID decoder.
+        id_head_dim: channels per head of the ID decoder; divides embeddings and word together.
+        max_distance: frames for which the ID decoder learns a bias; at least the length of a clip is best.
+        groups: random labellings of every clip, from one pass of the detector.
+        occlusion: probability that an identity is hidden for a while, in training.
+        switch: probability that an identity takes part in a swap of embeddings in a frame, in training.
+        gradient_frames: frames of a clip that train the detector.
+        id_weight: of the loss of the words.
+        detection_threshold: detections with a higher score are used in tracking.
+        newborn_threshold: a new track needs a higher score.
+        id_threshold: a detection whose best word is less probable is new.
+        miss_tolerance: a track that is not seen in one frame less than this is forgotten; at most ``max_distance``
+            is best.
+        min_area: detections with a larger area are used in tracking, in pixels of the original frame.
+        checkpointing: compute the detector again in backward, frame by frame, instead of keeping what backward needs.
+        seed: of what is drawn in training.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    >>> small = DetectorSettings("small", num_queries=20, embed_dim=64, ffn_dim=128, num_levels=3,
+    ...     num_encoder_layers=1, num_decoder_layers=2)
+    >>> MOTIP(small, id_layers=2).id_decoder.num_heads  # heads of 32 channels: 64 of an embedding, 64 of a word
+    4
+    """
+
+    capabilities: ClassVar[frozenset[str]] = frozenset(
+        {"features", "decoder_layer", "embeddings", "live_boxes", "ids", "box_head"}
+    )
+    tracking_parameters = ("detection_threshold", "newborn_threshold", "id_threshold", "miss_tolerance", "min_area")
+
+    def __init__(
+        self,
+        detector: DetectorSettings | None = None,
+        optimizer: OptimizerSettings | None = None,
+        *,
+        num_words: int = 50,
+        word_dim: int | None = None,
+        id_layers: int = 6,
+        id_head_dim: int = 32,
+        max_distance: int = 30,
+        groups: int = 6,
+        occlusion: float = 0.5,
+        switch: float = 0.5,
+        gradient_frames: int = 4,
+        id_weight: float = 1.0,
+        detection_threshold: float = 0.3,
+        newborn_threshold: float = 0.6,
+        id_threshold: float = 0.2,
+        miss_tolerance: int = 30,
+        min_area: float = 0.0,
+        checkpointing: bool = False,
+        seed: int = 0,
+    ) -> None:
+        _at_least(1, num_words=num_words, id_layers=id_layers, id_head_dim=id_head_dim, max_distance=max_distance)
+        _at_least(1, groups=groups, gradient_frames=gradient_frames, word_dim=1 if word_dim is None else word_dim)
+        _at_least(2, miss_tolerance=miss_tolerance)
+        _at_least(0, id_weight=id_weight, min_area=min_area)
+        thresholds = {"detection": detection_threshold, "newborn": newborn_threshold, "id": id_threshold}
+        for name, value in {
+            "occlusion": occlusion,
+            "switch": switch,
+            **{f"{name}_threshold": threshold for name, threshold in thresholds.items()},
+        }.items():
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must be from 0 to 1, got {value}")
+        super().__init__(
+            detector,
+            optimizer or OptimizerSettings(lr=1e-4, weight_decay=5e-4, points_scale=0.05),
+            checkpointing=checkpointing,
+            seed=seed,
+        )
+        width = self.detector.embed_dim
+        self.trajectory_model = TrajectoryModel(width, 2 * width)
+        self.id_decoder = IDDecoder(width, word_dim or width, num_words, id_layers, id_head_dim, max_distance)
+        self.criterion = SetCriterion()
+        self.groups, self.occlusion, self.switch = groups, occlusion, switch
+        self.gradient_frames, self.id_weight = gradient_frames, id_weight
+        self.detection_threshold, self.min_area = detection_threshold, min_area
+        self.memory = IdentityMemory(num_words, miss_tolerance - 1, newborn_threshold, id_threshold)
+        self._seen: dict[int, tuple[Tensor, Tensor]] = {}  # box and score of each identity when it was seen last
+
+    # Training.
+
+    def clip_losses(self, batch: ClipBatch, ctx: Context) -> tuple[dict[str, Tensor], ClipOutput]:
+        """``class``, ``l1`` and ``giou`` of the last layer over all frames, ``aux_...`` of the others, and ``id``."""
+        targets = list(batch.targets or ())
+        # Of the step alone: every process has the same, and a clip has them whichever batch it is in.
+        order = torch.randperm(batch.num_frames, generator=self.generator(ctx.step, "frames")).tolist()
+        live, rest = sorted(order[: self.gradient_frames]), sorted(order[self.gradient_frames :])
+        calls = [
+            *_chunks(live, 1 if self.checkpointing else self.gradient_frames),
+            *_chunks(rest, self.gradient_frames),
+        ]
+        outputs = detect_frames(lambda *where: self.detect(*where)[0], batch, targets, calls, live, ctx)
+        frames = [
+            self.plugins.on_embeddings(
+                frame_output(output, batch, time, has_grad=time in live), ctx.at(time, truth, has_grad=time in live)
+            )
+            for time, (output, truth) in enumerate(zip(outputs, targets, strict=True))
+        ]
+        losses, gt_index = self.criterion(_supervised(outputs, frames), join_targets(targets))
+        losses = self._weighted(losses)
+        # The identities are those of the last layer's matching, whose embeddings are used. The authors' trainer takes
+        # them from the layer before it, because its criterion returns what it matched last.
+        for time, truth in enumerate(targets):
+            frame = replace(frames[time], gt_index=gt_index[-1, time * len(batch) : (time + 1) * len(batch)])
+            frames[time] = replace(frame, iou=slot_iou(frame, truth))
+        clip = ClipOutput(frames, targets)
+        losses["id"] = self.id_weight * self._id_loss(batch, trajectories(clip), ctx)
+        return losses, clip
+
+    def _weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The losses of the criterion with their weights, those of earlier layers added up."""
+        criterion = self.criterion
+        weights = {"class": criterion.class_weight, "l1": criterion.l1_weight, "giou": criterion.giou_weight}
+        total: dict[str, Tensor] = {}
+        for name, loss in losses.items():
+            kind, _, layer = name.partition("_")
+            name = f"aux_{kind}" if layer else kind
+            total[name] = total.get(name, 0) + weights[kind] * loss
+        return total
+
+    def _id_loss(self, batch: ClipBatch, found: Trajectories, ctx: Context) -> Tensor:
+        """The loss of the words in all groups of all clips."""
+        drawn = [
+            draw_labels(
+                present[ids >= 0],
+                self.id_decoder.newborn,
+                self.groups,
+                self.generator(ctx.step, sequence, times),
+                self.occlusion,
+                self.switch,
+            )
+            for ids, present, sequence, times in zip(
+                found.ids, found.present, batch.sequences, batch.times.tolist(), strict=True
+            )
+        ]
+        size = max(1, found.ids.shape[1])  # the decoder needs something to look at, even if it is not valid
+        labels = _merged(stack_labels(drawn, size), batch.images.device)
+        assert found.embeddings is not None, "our detector has them"
+        embeddings = found.embeddings.transpose(1, 2)  # (B, T, I, C)
+        if not found.ids.shape[1]:
+            embeddings = embeddings.sum(2, keepdim=True)  # zeros in the graph
+        embeddings = embeddings.repeat_interleave(self.groups, 0)
+        history = take(embeddings.flatten(0, 1), labels.source.flatten(0, 1)).view_as(embeddings)
+        ids = nn.functional.pad(found.ids, (0, size - found.ids.shape[1]), value=-1)
+        state = TrackState(
+            ids.repeat_interleave(self.groups, 0).where(labels.words >= 0, -1),
+            labels.words >= 0,
+            history=history.where(labels.history_valid[..., None], 0).transpose(1, 2),
+            history_valid=labels.history_valid.transpose(1, 2),
+        )
+        state = self.plugins.on_tracks_update(None, state, ctx)
+        times = torch.arange(batch.num_frames, device=ids.device)[:, None].expand_as(labels.source)
+        words = labels.words.clamp(min=0)[:, None].expand_as(labels.source)
+        logits = self._words(state, times, words, TrackTokens(embeddings, labels.current_valid, times))
+        counted = labels.current_valid[:, 1:]
+        if counted.any():
+            right = logits.detach()[:, 1:].argmax(-1) == labels.answers[:, 1:]
+            ctx.log("id_accuracy", right[counted].float().mean())
+        return id_loss(logits, labels.answers, labels.current_valid)
+
+    def _words(self, state: TrackState, times: Tensor, words: Tensor, current: TrackTokens) -> Tensor:
+        """Logits of the words of detections, from histories as the plug-ins left them."""
+        assert state.history is not None, "we made it"
+        assert state.history_valid is not None, "we made it"
+        history = self.trajectory_model(state.history).transpose(1, 2)
+        logits: Tensor = self.id_decoder(
+            TrackTokens(history, state.history_valid.transpose(1, 2), times, words), current
+        )
+        return logits
+
+    # Tracking.
+
+    def track_frame(self, batch: ClipBatch, ctx: Context) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Detects, asks the history who is who, and reports what has an identity."""
+        output, _ = self.detect(batch.images[:, 0], batch.padding, ctx)
+        frame = self.plugins.on_embeddings(frame_output(output, batch, 0), ctx)
+        area = frame.boxes_cxcywh[..., 2:].prod(-1) * batch.original_size.prod()
+        strong = frame.logits.sigmoid().amax(-1) > self.detection_threshold
+        frame = keep_slots(frame, frame.valid & strong & (area > self.min_area))
+        scores, classes = frame.logits[0].sigmoid().max(-1)
+        assert frame.embeddings is not None, "our detector has them"
+        ids = self.memory.update(frame.embeddings[0], scores, self._identify(frame, ctx))
+        for identity, box, score in zip(ids.tolist(), frame.boxes_cxcywh[0], scores, strict=True):
+            self._seen[identity] = box, score
+        live = {self.memory.identities[word] for word in self.memory.words}
+        self._seen = {identity: seen for identity, seen in self._seen.items() if identity in live}
+        kept = ids >= 0
+        return ids[kept], frame.boxes_cxcywh[0, kept], scores[kept], classes[kept]
+
+    def reset(self) -> None:
+        """Drop history and identities."""
+        self.memory.reset()
+        self._seen.clear()
+
+    def _identify(self, frame: FrameOutput, ctx: Context) -> Tensor | None:
+        """``(N, words + 1)`` logits of the detections of a frame; None when there are no tracks or no detections."""
+        history = self.memory.tokens()
+        if history is None or not frame.valid.shape[1]:
+            return None
+        assert history.words is not None, "the memory has them"
+        assert frame.embeddings is not None, "our detector has them"
+        state = self._state(history)
+        scores = self.plugins.on_associate(frame, state, ctx)
+        if scores is not None:
+            return self._as_logits(scores[0])
+        state = self.plugins.on_tracks_update(None, state, ctx)
+        now = torch.full_like(frame.gt_index[:, None], history.times.shape[1])
+        current = TrackTokens(frame.embeddings[:, None], frame.valid[:, None], now)
+        return self._words(state, history.times, history.words, current)[0, 0]
+
+    def _state(self, history: TrackTokens) -> TrackState:
+        """The live tracks, as plug-ins get them."""
+        identities = [self.memory.identities[word] for word in self.memory.words]
+        embeddings, valid = history.embeddings.transpose(1, 2), history.valid.transpose(1, 2)
+        last = (valid * torch.arange(1, valid.shape[2] + 1, device=valid.device)).argmax(-1)
+        return TrackState(
+            torch.tensor(identities, device=valid.device)[None],
+            torch.ones_like(valid[..., 0]),
+            torch.stack([self._seen[identity][0] for identity in identities])[None],
+            torch.stack([self._seen[identity][1] for identity in identities])[None],
+            misses=valid.shape[2] - 1 - last,
+            embeddings=take(embeddings.flatten(0, 1), last[0, :, None])[None, :, 0],
+            history=embeddings,
+            history_valid=valid,
+        )
+
+    def _as_logits(self, scores: Tensor) -> Tensor:
+        """The best one-to-one matching by the scores ``(M, N)`` of a plug-in, as a certain answer of the decoder.
+
+        Pairs need a score above ``id_threshold``.
+        """
+        rows, columns = assign(-scores.double().cpu().numpy(), -self.memory.id_threshold)
+        words = torch.full((scores.shape[1],), self.id_decoder.newborn)
+        words[columns] = torch.tensor(self.memory.words)[rows]
+        return (nn.functional.one_hot(words, self.id_decoder.newborn + 1) * 1e4).to(scores)
+
+    # Weights.
+
+    def clip_groups(self) -> Iterator[list[nn.Parameter]]:
+        """The detector by itself, and the rest with the plug-ins."""
+        yield list(self.detector.parameters())
+        yield [parameter for name, parameter in self.named_parameters() if not name.startswith("detector.")]
+
+    def import_weights(self, state: Mapping[str, Tensor]) -> ImportReport:
+        """Load a released MOTIP, or FDTA without its adapters, or a Deformable DETR to start from.
+
+        Args:
+            state: names and tensors as released, see :func:`mot_core.checkpoints.read_state_dict`.
+
+        Returns:
+            What became of every key; ours are those of this tracker.
+
+        Raises:
+            ValueError: the checkpoint has another architecture.
+        """
+        if any(name.startswith("id_decoder.") for name in state):
+            return load_motip(self.detector, self.trajectory_model, self.id_decoder, state)
+        prefix = "detr." if any(name.startswith("detr.") for name in state) else ""
+        report = load_deformable_detr(self.detector, state, prefix=prefix)
+        fresh = [name for name in self.state_dict() if not name.startswith(("detector.", "plugins."))]
+        return ImportReport(
+            {theirs: f"detector.{ours}" for theirs, ours in report.used.items()},
+            report.unused,
+            (*(f"detector.{name}" for name in report.missing), *fresh),
+            {f"detector.{name}": shapes for name, shapes in report.remade.items()},
+        )
+
+
+def _at_least(least: int, **values: float) -> None:
+    for name, value in values.items():
+        if not value >= least:
+            raise ValueError(f"{name} must be at least {least}, got {value}")
+
+
+def _chunks(frames: Sequence[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(frames), size):
+        yield list(frames[start : start + size])
+
+
+def _supervised(outputs: Sequence[DetectorOutput], frames: Sequence[FrameOutput]) -> DetectorOutput:
+    """The layers to match: those of the decoder, with what plug-ins made of the last and kept as ``aux``."""
+    logits = list(torch.cat([output.logits[:-1] for output in outputs], 1))
+    boxes = list(torch.cat([output.boxes_cxcywh[:-1] for output in outputs], 1))
+    for layer in [*zip(*(frame.aux for frame in frames), strict=True), frames]:
+        logits.append(torch.cat([frame.logits for frame in layer]))
+        boxes.append(torch.cat([frame.boxes_cxcywh for frame in layer]))
+    stacked = torch.stack(boxes)
+    return DetectorOutput(torch.stack(logits), stacked, stacked, [])  # the criterion asks for no embeddings
+
+
+def _merged(labels: IdentityLabels, device: torch.device) -> IdentityLabels:
+    """Clips and groups in one dimension."""
+    names = ("words", "source", "history_valid", "current_valid", "answers")
+    return IdentityLabels(*(getattr(labels, name).flatten(0, 1).to(device) for name in names))

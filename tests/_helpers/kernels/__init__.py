@@ -1,0 +1,1 @@
+"""Cases, comparison and ahead-of-time compilation of the GPU kernels."""

@@ -1,0 +1,12 @@
+"""The trackers of `mot_core.association` once more, the slow and plain way: what the batched ones are compared with.
+
+One Python object per track, full covariance matrices, explicit loops over pairs, and one list of tracks per frame.
+Written from the papers and from the notes on the official implementations, not from our code.
+"""
+
+from _helpers.plain_trackers.bytetrack import PlainByteTrack as PlainByteTrack
+from _helpers.plain_trackers.common import Row as Row
+from _helpers.plain_trackers.filters import AreaFilter as AreaFilter
+from _helpers.plain_trackers.filters import HeightFilter as HeightFilter
+from _helpers.plain_trackers.ocsort import PlainOCSort as PlainOCSort
+from _helpers.plain_trackers.sort import PlainSort as PlainSort

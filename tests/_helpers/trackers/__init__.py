@@ -1,0 +1,1 @@
+"""Small trackers and detectors, and clips to train them on."""

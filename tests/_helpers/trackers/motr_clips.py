@@ -1,0 +1,85 @@
+"""A tiny MOTR with random weights, and clips whose objects are where it sees them: tracks form without training."""
+
+import torch
+
+from mot_core.structures import ClipBatch, FrameTargets
+from mot_core.trackers import MOTR, DetectorSettings
+
+TINY = DetectorSettings(
+    "small", num_queries=8, embed_dim=32, num_heads=4, ffn_dim=32, num_levels=3, num_encoder_layers=1,
+    num_decoder_layers=2,
+)  # fmt: skip
+HEIGHT, WIDTH = 64, 96
+
+
+def tiny_motr(*plugins, seed=0, **arguments):
+    """In float64, in training mode. Its queries look at different places, its boxes are all over the image."""
+    torch.manual_seed(seed)
+    tracker = MOTR(TINY, **arguments).double()
+    torch.nn.init.normal_(tracker.detector.reference_points.weight, std=0.5)
+    for head in tracker.detector.decoder.box_heads:
+        torch.nn.init.normal_(head.layers[-1].weight, std=0.3)
+    for plugin in plugins:
+        tracker.attach(plugin)
+    tracker.setup()
+    return tracker
+
+
+def targets_of(objects):
+    """Ground truth of one clip from ``{identity: box}``; identities below 0 are none."""
+    ids = torch.tensor([[max(one, -1) for one in objects]], dtype=torch.int64)
+    boxes = torch.stack(list(objects.values()))[None] if objects else torch.zeros(1, 0, 4, dtype=torch.float64)
+    return FrameTargets(boxes, torch.zeros_like(ids), ids, torch.ones_like(ids, dtype=torch.bool))
+
+
+def images_of(seed, frames):
+    return torch.randn(1, frames, 3, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def batch_of(images, targets=None, name="clip", first=1):
+    frames = images.shape[1]
+    size = torch.tensor([[HEIGHT, WIDTH]])
+    return ClipBatch(
+        images, torch.zeros(1, HEIGHT, WIDTH, dtype=torch.bool), size, 10 * size,
+        first + torch.arange(frames)[None], (name,), None if targets is None else tuple(targets),
+    )  # fmt: skip
+
+
+def follow(tracker, batch, step=0):
+    """What the tracker computes for every frame."""
+    ctx = tracker.plugins.start_clip(training=tracker.training, step=step)
+    return list(tracker.follow(batch, ctx))
+
+
+def seen_clip(tracker, schedule, seed=1, name="clip"):
+    """A clip with the identities ``schedule[t]`` in frame t, each about where its track or a free slot sees it."""
+    images, targets = images_of(seed, len(schedule)), []
+    for time, present in enumerate(schedule):
+        # What is matched in a frame does not change what is seen in it.
+        so_far = batch_of(images[:, : time + 1], [*targets, targets_of({})], name)
+        frame = follow(tracker, so_far)[time][0]
+        carried = frame.track_ids[0].tolist()
+        rows = {one: carried.index(one) if one in carried else one for one in present}
+        targets.append(targets_of({one: 1.01 * frame.boxes_cxcywh[0, row].detach() for one, row in rows.items()}))
+    return batch_of(images, targets, name)
+
+
+def merge(*batches):
+    """Clips of one length in one batch, their objects padded."""
+    targets = []
+    for frames in zip(*(batch.targets for batch in batches), strict=True):
+        count = max(frame.ids.shape[1] for frame in frames)
+
+        def pad(name, fill, frames=frames, count=count):
+            rows = []
+            for frame in frames:
+                value = getattr(frame, name)
+                empty = value.new_full((1, count - value.shape[1], *value.shape[2:]), fill)
+                rows.append(torch.cat([value, empty], 1))
+            return torch.cat(rows)
+
+        targets.append(FrameTargets(pad("boxes_cxcywh", 0), pad("labels", 0), pad("ids", -1), pad("valid", False)))
+    return ClipBatch(
+        *(torch.cat([getattr(batch, name) for batch in batches]) for name in ClipBatch.SHAPES),
+        tuple(name for batch in batches for name in batch.sequences), tuple(targets),
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Scripts that tests run in two processes, and their launcher."""

@@ -1,0 +1,69 @@
+"""Gradients of the loss, from one process or from two: `python -m _helpers.two_process.unitrack OUT`."""
+
+import sys
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from _helpers.trackers.small_tracker import SmallTracker, make_batch
+from _helpers.two_process.launch import in_two_processes
+from _helpers.unitrack_clips import noisy
+from mot_core.structures import FrameTargets
+from unitrack_loss import UniTrackLoss, UniTrackPlugin
+
+EMPTY = [{"count": 0}, {"frames": 1}]  # clips in which nothing can be associated
+
+
+class Embedder(nn.Module):
+    """A linear layer that makes embeddings, and the loss of them."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.linear = nn.Linear(6, 4, dtype=torch.float64)
+
+    def forward(self, clip):
+        return UniTrackLoss()(replace(clip, embed=self.linear(clip.embed))).total
+
+
+def clips_of(rank):
+    """Of every step of process ``rank``: the second has nothing in all of them but the last."""
+    return [noisy(seed=step, **(shape if rank else {})) for step, shape in enumerate([*EMPTY, {}])]
+
+
+def gradients_of_embedder(model, clips):
+    found = []
+    for clip in clips:
+        model.zero_grad()
+        model(clip).backward()
+        found.append([one.grad.clone() for one in model.parameters()])
+    return found
+
+
+def gradient_of_tracker(rows):
+    """Of the plug-in's loss alone, of some of three clips: the last has no objects."""
+    torch.manual_seed(0)
+    tracker = SmallTracker(UniTrackPlugin(weight=1.0, warmup_steps=0, min_score=1.0), dropout=0.0)
+    images, targets = make_batch(clips=3)
+    known = torch.tensor([True, True, False])[:, None]
+    targets = [
+        FrameTargets(
+            *(one[rows] for one in (frame.boxes_cxcywh, frame.labels, frame.ids.where(known, -1), frame.valid & known))
+        )
+        for frame in targets
+    ]
+    tracker(images[rows], targets)[1]["unitrack/loss"].backward()
+    return {name: one.grad for name, one in tracker.named_parameters() if one.grad is not None}
+
+
+def save_gradients(rank, folder):
+    """What process ``rank`` of two is left with."""
+    model = nn.parallel.DistributedDataParallel(Embedder())  # waits for every parameter, in every step
+    tracker = gradient_of_tracker(([0, 1], [2])[rank])
+    report = {"embedder": gradients_of_embedder(model, clips_of(rank)), "tracker": tracker}
+    torch.save(report, folder / f"{rank}.pt")
+
+
+if __name__ == "__main__":
+    in_two_processes(save_gradients, sys.argv[1])

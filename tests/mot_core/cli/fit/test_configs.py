@@ -1,0 +1,86 @@
+"""The configs that come with mot-core: found by name, complete, and the values of the papers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from mot_core.cli.fit.configs import PACKAGE, find_config, shipped_configs
+
+FOLDER = PACKAGE / "configs"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def test_the_issue_names_them():
+    assert {"motip_dancetrack", "motr_mot17", "motip_synthetic", "motr_synthetic"} <= set(NAMES)
+
+
+def test_a_file_goes_before_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_config("motip_synthetic") == find_config("motip_synthetic.yaml") == FOLDER / "motip_synthetic.yaml"
+    Path("motip_synthetic").write_text("trainer: {max_epochs: 1}\n")
+    assert find_config("motip_synthetic") == Path("motip_synthetic")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("a: [1\n", "my.yaml is not YAML"), ("text\n", "must hold settings"), ("", "must hold settings")],
+)
+def test_files_that_are_no_configs(tmp_path, text, words):
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words):
+        find_config(str(path))
+
+
+def test_what_was_meant():
+    with pytest.raises(FileNotFoundError, match="did you mean motip_dancetrack"):
+        find_config("motip_dancetrak")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_they_say_how_to_run_them(name):
+    text = shipped_configs()[name].read_text()
+    assert text.startswith("# ")
+    assert f"mot fit --config {name}" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_they_build_what_they_name(name, build_config):
+    with torch.device("meta"):
+        model, data, trainer = build_config(name)
+    content = yaml.safe_load(shipped_configs()[name].read_text())
+    assert type(model).__name__ == content["model"]["class_path"]
+    assert type(data).__name__ == content["data"]["class_path"]
+    assert trainer.gradient_clip_val == 0.1
+
+
+@pytest.mark.parametrize("name", ["motip_synthetic", "motr_synthetic"])
+def test_the_small_ones_train(mot, name, tmp_path):
+    few = ("--trainer.max_steps", "2", "--trainer.limit_val_batches", "0", "--trainer.enable_model_summary", "false")
+    done = mot("fit", "--config", name, "--output", tmp_path, "--data.clip_length", "2", *few)
+    assert done.code == 0, done.err
+    assert (tmp_path / "version_0" / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_the_papers_learning_rates(build_config):
+    with torch.device("meta"):
+        model, data, _ = build_config("motip_dancetrack")
+    rates = {group["name"]: group["lr"] for group in model.parameter_groups()}
+    assert rates == {"backbone": pytest.approx(1e-5), "points": pytest.approx(5e-6), "tracker": 1e-4}
+    assert model.optimizer.milestones == (6, 9)
+    assert (data.sampling.length(0), data.augmentation.short_sides[-1]) == (30, 800)
+
+
+def test_those_of_plugins_are_found_without_an_import(tmp_path, monkeypatch):
+    folder = tmp_path / "my_method" / "configs"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").write_text("raise AssertionError('imported')")
+    (folder / "my_config.yaml").write_text("trainer: {max_epochs: 1}\n")
+    (tmp_path / "single.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("MOT_CORE_PLUGINS", "my_method.plugin:Mine,single:Other,not_installed:Third,some/file.py:Fourth")
+    assert find_config("my_config") == folder / "my_config.yaml"

@@ -1,0 +1,379 @@
+"""`mot track` with a trained tracker: sequences, folders of images and videos; the same results as Trainer.predict."""
+
+from __future__ import annotations
+
+import shutil
+
+import av
+import numpy as np
+import pytest
+import torch
+import yaml
+from lightning import Trainer
+from PIL import Image
+
+from mot_core.cli.track import command as track
+from mot_core.cli.track import images
+from mot_core.data import Augmentation, MOTDataModule, SyntheticVideo
+from mot_core.io import read_kitti, read_mot
+from mot_core.nn import SetCriterion
+from mot_core.structures import ClipOutput
+from mot_core.trackers import DetectorSettings, Tracker, frame_output
+from mot_core.visualization import write_video
+
+SMALL = DetectorSettings(
+    "small", num_queries=8, embed_dim=32, num_heads=4, ffn_dim=32, num_levels=3, num_encoder_layers=1,
+    num_decoder_layers=2,
+)  # fmt: skip
+RESIZE = Augmentation(short_sides=(40,), max_long_side=50)
+
+
+class Toy(Tracker):
+    """Reports a few slots; every three frames of a stream it gives them new identities.
+
+    Args:
+        width: how many slots; part of the network, as it were.
+        shift: by how much the scores are raised.
+    """
+
+    tracking_parameters = ("shift",)
+
+    def __init__(self, detector: DetectorSettings | None = None, *, width: int = 3, shift: float = 0.0) -> None:
+        if not 0 <= shift <= 1:
+            raise ValueError(f"shift must be from 0 to 1, got {shift}")
+        super().__init__(detector or SMALL)
+        self.width, self.shift, self.seen = width, shift, 0
+        self.criterion = SetCriterion()
+
+    def clip_losses(self, batch, ctx):
+        output, _ = self.detect(batch.images[:, 0], batch.padding, ctx.at(0, batch.targets[0]))
+        losses, _ = self.criterion(output, batch.targets[0])
+        return losses, ClipOutput([frame_output(output, batch, 0)], batch.targets[:1])
+
+    def track_frame(self, batch, ctx):
+        output, _ = self.detect(batch.images[:, 0], batch.padding, ctx)
+        ids = torch.arange(self.width, device=self.device) + self.width * (self.seen // 3)
+        self.seen += 1
+        scores, labels = output.logits[-1, 0, : self.width].sigmoid().max(-1)
+        return ids, output.boxes_cxcywh[-1, 0, : self.width], scores + self.shift, labels
+
+    def reset(self):
+        self.seen = 0
+
+    def import_weights(self, state):
+        raise NotImplementedError
+
+
+def save(path, tracker, resize, data):
+    """A checkpoint of a tracker after one step of training."""
+    trainer = Trainer(
+        max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=path.parent,
+    )  # fmt: skip
+    trainer.fit(tracker, MOTDataModule(train=data, benchmark="generic", resize=resize))
+    trainer.save_checkpoint(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    """Two sequences of 7 frames of 48x64, smooth enough for a video codec."""
+    root = tmp_path_factory.mktemp("videos")
+    video = SyntheticVideo(num_videos=2, num_frames=7, image_size=(48, 64), num_objects=(3, 3), seed=4)
+    for number in range(2):
+        video.save(root, number)
+    return root
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, videos):
+    torch.manual_seed(0)
+    return save(tmp_path_factory.mktemp("toy") / "toy.ckpt", Toy(), RESIZE, videos)
+
+
+@pytest.fixture
+def toy(mot, monkeypatch, checkpoint, tmp_path):
+    """Run `mot track SOURCE ...` with the toy, into the folder out."""
+    monkeypatch.setattr(track, "load_tracker", lambda name: Toy)
+
+    def run(source, *arguments, checkpoint=checkpoint):
+        given = [] if checkpoint is None else ["--checkpoint", checkpoint]
+        given += [] if "--device" in arguments else ["--device", "cpu"]  # what is compared is computed there too
+        return mot("track", source, "--tracker", "toy", "--output", tmp_path / "out", *given, *arguments)
+
+    return run
+
+
+def table(path):
+    results = read_mot(path, kind="results")
+    return np.column_stack([results.frames, results.ids, results.boxes_xyxy, results.scores])
+
+
+def predicted(checkpoint, folder, resize=RESIZE):
+    """Rows of Trainer.predict by sequence."""
+    data = MOTDataModule(predict=folder, benchmark="generic", resize=resize)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
+    rows = {}
+    tracks = trainer.predict(Toy.from_checkpoint(checkpoint), data)
+    for batch, one in zip(data.predict_dataloader(), tracks, strict=True):
+        number = batch.times.item()
+        columns = np.column_stack([one.ids, one.boxes_xyxy, one.scores])
+        rows.setdefault(batch.sequences[0], []).extend([number, *row] for row in columns)
+    return {name: np.array(values) for name, values in rows.items()}
+
+
+def test_results_are_those_of_the_trainer(toy, videos, checkpoint, tmp_path):
+    done = toy(videos)
+    assert (done.code, done.err) == (0, "")
+    expected = predicted(checkpoint, videos)
+    assert len(expected) == 2
+    for name, rows in expected.items():
+        np.testing.assert_allclose(table(tmp_path / "out" / f"{name}.txt"), rows, atol=1e-4)
+        assert name in done.out
+    record = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())
+    assert record["checkpoint"] == str(checkpoint)
+    assert record["device"] == "cpu"
+    assert record["resize"]["short_sides"] == [40]
+    assert record["parameters"] == {"detector": None, "width": 3, "shift": 0.0}
+    assert record["sequences"]["synthetic-train-4-0"] == {"benchmark": "generic", "frames": "1-7"}
+
+
+def test_resize_is_the_one_of_training_unless_given(toy, videos, checkpoint, tmp_path, monkeypatch):
+    seen = []
+    original = Toy.track_frame
+    monkeypatch.setattr(Toy, "track_frame", lambda self, batch, ctx: seen.append(batch) or original(self, batch, ctx))
+    assert toy(videos / "synthetic-train-4-0").code == 0
+    assert {tuple(batch.image_size[0].tolist()) for batch in seen} == {(38, 50)}  # the longer side is limited
+    seen.clear()
+    assert toy(videos / "synthetic-train-4-0", "--resize", 32, 100).code == 0
+    assert {tuple(batch.image_size[0].tolist()) for batch in seen} == {(32, 42)}
+    expected = predicted(checkpoint, videos, Augmentation(short_sides=(32,), max_long_side=100))
+    name = "synthetic-train-4-0"
+    np.testing.assert_allclose(table(tmp_path / "out" / f"{name}.txt"), expected[name], atol=1e-4)
+
+
+def test_the_resize_survives_a_second_checkpoint(checkpoint):
+    tracker = Toy.from_checkpoint(checkpoint)
+    assert images.choose_resize(None, tracker.resize) == RESIZE
+    content = {}
+    tracker.on_save_checkpoint(content)
+    assert content["tracker"]["resize"] == tracker.resize
+
+
+def test_a_checkpoint_that_tells_no_resize(toy, videos, checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    del content["tracker"]["resize"]
+    torch.save(content, tmp_path / "old.ckpt")
+    done = toy(videos / "synthetic-train-4-0", checkpoint=tmp_path / "old.ckpt")
+    assert done.code == 0
+    assert "does not tell how frames were resized; they keep their size" in done.err
+    expected = predicted(checkpoint, videos, None)["synthetic-train-4-0"]
+    np.testing.assert_allclose(table(tmp_path / "out" / "synthetic-train-4-0.txt"), expected, atol=1e-4)
+
+
+def test_arguments_that_act_in_tracking_are_flags(toy, videos, tmp_path):
+    done = toy(videos, "--help")
+    assert "--shift FLOAT" in done.out
+    assert "by how much the scores are raised" in done.out
+    assert "--width" not in done.out
+    assert "--preset NAME" not in done.out
+    assert toy(videos / "synthetic-train-4-0").code == 0
+    before = table(tmp_path / "out" / "synthetic-train-4-0.txt")
+    (tmp_path / "toy.yaml").write_text("shift: 0.5\n")
+    assert toy(videos / "synthetic-train-4-0", "--config", tmp_path / "toy.yaml").code == 0
+    after = table(tmp_path / "out" / "synthetic-train-4-0.txt")
+    np.testing.assert_allclose(after[:, :6], before[:, :6])
+    np.testing.assert_allclose(after[:, 6], before[:, 6] + 0.5, atol=1e-5)
+    record = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())
+    assert record["given"] == {"shift": 0.5}
+    assert record["parameters"]["shift"] == 0.5
+
+
+def test_windows_have_real_frame_numbers_and_need_no_other_images(toy, videos, tmp_path):
+    folder = shutil.copytree(videos / "synthetic-train-4-0", tmp_path / "cut")
+    for number in (1, 2, 7):
+        (folder / "img1" / f"{number:06d}.png").unlink()
+    done = toy(folder)
+    assert done.code == 1
+    assert "000001.png is missing (3 of 7 of cut)" in done.err
+    assert toy(folder, "--frames", "3-6").code == 0
+    assert table(tmp_path / "out" / "cut.txt")[:, 0].tolist() == [number for number in range(3, 7) for _ in range(3)]
+
+
+def test_a_plain_folder_of_images_in_the_order_of_their_numbers(toy, videos, checkpoint, tmp_path):
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    for number in range(1, 8):
+        source = videos / "synthetic-train-4-1" / "img1" / f"{number:06d}.png"
+        shutil.copy(source, folder / f"shot{number + 5}.png")  # shot10 comes after shot9
+    (folder / "notes.txt").write_text("not an image")
+    assert toy(folder, "--video", "--plot").code == 0
+    expected = predicted(checkpoint, videos)["synthetic-train-4-1"]
+    np.testing.assert_allclose(table(tmp_path / "out" / "holiday.txt"), expected, atol=1e-4)
+    with av.open(str(tmp_path / "out" / "holiday.mp4")) as video:
+        assert video.streams.video[0].frames == 7
+    with Image.open(tmp_path / "out" / "holiday.png") as sheet:
+        assert np.asarray(sheet.convert("RGB").resize((60, 30))).std() > 30  # the frames, not a plain canvas
+
+
+def test_a_video_file(toy, videos, checkpoint, tmp_path):
+    names = sorted((videos / "synthetic-train-4-0" / "img1").iterdir())
+    pictures = [Image.open(name).convert("RGB") for name in names]
+    write_video(tmp_path / "street.mp4", pictures, 12)
+    done = toy(tmp_path / "street.mp4", "--video")
+    assert (done.code, done.err) == (0, "")
+    rows = table(tmp_path / "out" / "street.txt")
+    # What the codec left of the frames, as files.
+    folder = tmp_path / "decoded" / "street" / "img1"
+    folder.mkdir(parents=True)
+    with av.open(str(tmp_path / "street.mp4")) as video:
+        for number, frame in enumerate(video.decode(video=0), 1):
+            Image.fromarray(frame.to_ndarray(format="rgb24")).save(folder / f"{number:06d}.png")
+    np.testing.assert_allclose(rows, predicted(checkpoint, tmp_path / "decoded")["street"], atol=1e-4)
+    with av.open(str(tmp_path / "out" / "street.mp4")) as video:
+        stream = video.streams.video[0]
+        assert (stream.frames, float(stream.average_rate)) == (7, 12.0)
+        shown = next(video.decode(video=0)).to_ndarray(format="rgb24")
+    assert shown.std() > 20  # a picture, not a canvas
+
+
+def test_a_video_that_ends_early_is_tracked_to_its_end(toy, videos, tmp_path, monkeypatch):
+    pictures = [Image.open(name).convert("RGB") for name in sorted((videos / "synthetic-train-4-0/img1").iterdir())]
+    write_video(tmp_path / "street.mp4", pictures, 12)
+    from mot_core.data.video_file import VideoFile
+
+    original = VideoFile.__init__
+
+    def longer(self, path):
+        original(self, path)
+        self.length = self._next = 9
+
+    monkeypatch.setattr(VideoFile, "__init__", longer)
+    done = toy(tmp_path / "street.mp4", "--video")
+    assert done.code == 0
+    assert "ends after 7 frames, although it tells of 9" in done.err
+    assert table(tmp_path / "out" / "street.txt")[-1, 0] == 7
+    assert yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())["sequences"]["street"]["frames"] == "1-7"
+
+
+def test_kitti_counts_from_0_and_has_names_of_classes(toy, videos, tmp_path):
+    root = tmp_path / "training"
+    (root / "label_02").mkdir(parents=True)
+    (root / "label_02" / "0003.txt").write_text("")
+    (root / "image_02" / "0003").mkdir(parents=True)
+    for number in range(7):
+        source = videos / "synthetic-train-4-1" / "img1" / f"{number + 1:06d}.png"
+        shutil.copy(source, root / "image_02" / "0003" / f"{number:06d}.png")
+    two = DetectorSettings(**{**SMALL.__dict__, "num_classes": 2})
+    torch.manual_seed(1)
+    path = save(tmp_path / "two.ckpt", Toy(two, width=8), None, videos)
+    assert toy(root, checkpoint=path).code == 0
+    results = read_kitti(tmp_path / "out" / "0003.txt", kind="results")
+    assert (results.frames[0], results.frames[-1]) == (0, 6)
+    assert set(results.classes.tolist()) == {0, 3}  # Car and Pedestrian, the classes that are scored
+
+
+def test_interruption_keeps_what_is_finished(toy, videos, tmp_path, monkeypatch):
+    original = Toy.track_frame
+
+    def interrupted(self, batch, ctx):
+        if batch.sequences[0].endswith("1") and batch.times.item() == 4:
+            raise KeyboardInterrupt
+        return original(self, batch, ctx)
+
+    monkeypatch.setattr(Toy, "track_frame", interrupted)
+    done = toy(videos)
+    assert done.code == 130
+    assert "1 of 2 sequences are finished and kept" in done.err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["run.yaml", "synthetic-train-4-0.txt"]
+
+
+def broken_image(tmp_path, videos):
+    folder = shutil.copytree(videos / "synthetic-train-4-0", tmp_path / "park")
+    image = folder / "img1" / "000005.png"
+    image.write_bytes(image.read_bytes()[:300])
+    return folder, "000005.png cannot be decoded"
+
+
+def text_as_video(tmp_path, videos):
+    (tmp_path / "street.mp4").write_text("hello " * 100)
+    return tmp_path / "street.mp4", "street.mp4 is not a video that can be read"
+
+
+def cut_video(tmp_path, videos):
+    pictures = [Image.open(name).convert("RGB") for name in sorted((videos / "synthetic-train-4-0/img1").iterdir())]
+    path = write_video(tmp_path / "street.mp4", pictures, 12)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path, "street.mp4 is not a video that can be read"
+
+
+def nothing_there(tmp_path, videos):
+    return tmp_path / "none", "there is no folder"
+
+
+def empty_folder(tmp_path, videos):
+    (tmp_path / "empty").mkdir()
+    return tmp_path / "empty", "a folder of images holds .jpg, .jpeg, .png files, a video is a file"
+
+
+def no_images(tmp_path, videos):
+    folder = shutil.copytree(videos / "synthetic-train-4-0", tmp_path / "park")
+    shutil.rmtree(folder / "img1")
+    return folder, "park has no images"
+
+
+@pytest.mark.parametrize("spoil", [broken_image, text_as_video, cut_video, nothing_there, empty_folder, no_images])
+def test_bad_sources_get_one_sentence(toy, videos, tmp_path, spoil):
+    source, words = spoil(tmp_path, videos)
+    done = toy(source)
+    assert done.code == 1
+    assert words in done.err
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--shift", "2"], 1, "with {'shift': 2.0}: shift must be from 0 to 1, got 2.0"),
+        (["--shift", "high"], 2, "--shift: expected a number, got 'high'"),
+        (["--width", "3"], 2, "unrecognized arguments: --width"),
+        (["--device", "tpu"], 2, "--device: invalid choice: 'tpu'"),
+        (["--resize", "0", "100"], 1, "sides must be at least 1 pixel"),
+        (["--frames", "3-9"], 1, "frames 3-9 are not a part of synthetic-train-4-0, which has 1-7"),
+    ],
+)
+def test_wrong_arguments_get_one_sentence(toy, videos, arguments, code, words):
+    done = toy(videos, *arguments)
+    assert done.code == code
+    assert words in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_checkpoint_is_needed_and_must_be_one_of_this_tracker(toy, videos, checkpoint, tmp_path):
+    done = toy(videos, checkpoint=None)
+    assert done.code == 2
+    assert "the following arguments are required: --checkpoint" in done.err
+    done = toy(videos, checkpoint=tmp_path / "none.ckpt")
+    assert done.code == 1
+    assert "none.ckpt does not exist" in done.err
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+    done = toy(videos, checkpoint=tmp_path / "other.pth")
+    assert done.code == 1
+    assert "other.pth has no tracker of ours in it" in done.err
+    (tmp_path / "text.ckpt").write_text("hello")
+    assert "is not a checkpoint that can be read" in toy(videos, checkpoint=tmp_path / "text.ckpt").err
+
+
+def test_without_a_gpu_cuda_is_refused(toy, videos, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    done = toy(videos, "--device", "cuda")
+    assert done.code == 1
+    assert "--device cuda: PyTorch finds no GPU here; choose cpu" in done.err
+
+
+def test_results_do_not_overwrite_the_ground_truth(toy, videos, tmp_path, mot, checkpoint):
+    folder = shutil.copytree(videos / "synthetic-train-4-0", tmp_path / "gt")  # its result would be gt/gt.txt
+    done = mot("track", folder, "--tracker", "toy", "--checkpoint", checkpoint, "--output", folder / "gt")
+    assert done.code == 1
+    assert "is an input of this sequence" in done.err

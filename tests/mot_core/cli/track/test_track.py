@@ -1,0 +1,395 @@
+"""`mot track`: what it writes, what it refuses, and what is left when it stops."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pathlib
+import signal
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from mot_core.association import ByteTrack, Sort
+from mot_core.cli import main
+from mot_core.cli.track import command as track
+from mot_core.io import KITTI_CLASSES, find_sequences, read_kitti, read_mot
+from mot_core.structures import Tracks
+
+
+def files(folder):
+    return sorted(path.name for path in folder.rglob("*")) if folder.exists() else []
+
+
+def track_by_hand(sequence, tracker, names="det"):
+    detections = sequence.detections(names)
+    rows = []
+    for frame in sequence.frame_numbers():
+        at = detections.frame(frame)
+        tracks = tracker.update(detections.boxes_xyxy[at], detections.scores[at])
+        rows += [(frame, i, *box) for i, box in zip(tracks.ids, tracks.boxes_xyxy, strict=True)]
+    return np.array(rows)
+
+
+def rows_in(path):
+    table = read_mot(path, kind="results")
+    return np.column_stack([table.frames, table.ids, table.boxes_xyxy])
+
+
+@pytest.mark.parametrize("name", ["bytetrack", "ocsort", "sort"])
+def test_every_tracker_tracks_a_folder(mot, scenes, tmp_path, name):
+    done = mot("track", scenes, "--benchmark", "generic", "--tracker", name, "--output", tmp_path / "out")
+    assert (done.code, done.err) == (0, "")
+    assert files(tmp_path / "out") == ["park.txt", "run.yaml", "street.txt"]
+    for sequence in ("park", "street"):
+        assert f"{sequence}" in done.out
+        assert len(np.unique(read_mot(tmp_path / "out" / f"{sequence}.txt", kind="results").ids)) >= 4
+
+
+def test_files_hold_what_the_tracker_said(mot, scenes, tmp_path):
+    mot("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path)
+    for sequence in find_sequences(scenes, benchmark="generic"):
+        np.testing.assert_allclose(
+            rows_in(tmp_path / f"{sequence.name}.txt"), track_by_hand(sequence, Sort()), atol=1e-4
+        )
+
+
+def test_one_sequence_alone_and_a_folder_that_is_not_there_yet(mot, scenes, tmp_path):
+    out = tmp_path / "new" / "deep"
+    assert mot("track", scenes / "park", "--benchmark", "generic", "--tracker", "sort", "--output", out).code == 0
+    assert files(out) == ["park.txt", "run.yaml"]
+
+
+def test_flags_win_over_yaml_and_the_record_tells_all_parameters(mot, scenes, tmp_path):
+    config = tmp_path / "fast.yaml"
+    config.write_text("max_age: 3\nmin_hits: 1\n")
+    done = mot(
+        *("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path / "out"),
+        *("--config", config, "--max-age", 7),
+    )
+    assert done.code == 0
+    record = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())
+    assert record["given"] == {"max_age": 7, "min_hits": 1}
+    assert record["parameters"]["iou_threshold"] == 0.3
+    assert record["parameters"]["cost"] == "mot_core.association.costs.iou_cost"
+    assert record["sequences"]["park"]["frames"] == "1-40"
+    assert record["sequences"]["park"]["detections"] == str(scenes / "park" / "det" / "det.txt")
+    park = find_sequences(scenes / "park", benchmark="generic")[0]
+    by_hand = track_by_hand(park, Sort(max_age=7, min_hits=1))
+    np.testing.assert_allclose(rows_in(tmp_path / "out" / "park.txt"), by_hand, atol=1e-4)
+
+
+def test_presets_know_benchmarks_and_sequences(mot, scenes, tmp_path):
+    (scenes / "park").rename(scenes / "MOT17-05-FRCNN")
+    (scenes / "street").rename(scenes / "MOT17-02-FRCNN")
+    done = mot(
+        "track",
+        scenes,
+        "--tracker",
+        "bytetrack",
+        "--preset",
+        "official",
+        "--low-threshold",
+        "0.2",
+        "--output",
+        tmp_path,
+    )
+    assert (done.code, done.err) == (0, "")
+    record = yaml.safe_load((tmp_path / "run.yaml").read_text())
+    assert record["parameters"]["max_age"] == 30
+    assert record["parameters"]["low_threshold"] == 0.2
+    assert record["sequences"]["MOT17-05-FRCNN"]["max_age"] == 14
+    assert "max_age" not in record["sequences"]["MOT17-02-FRCNN"]
+
+
+def test_the_first_detections_present_are_used(mot, scenes, tmp_path):
+    (scenes / "park" / "det" / "det.txt").rename(scenes / "park" / "det" / "yolox.txt")
+    arguments = ("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path / "out")
+    assert mot(*arguments, "--detections", "yolox,det").code == 0
+    done = mot(*arguments)
+    assert done.code == 1
+    assert "sequence park has no detections 'det'" in done.err
+    assert "choose from yolox" in done.err
+
+
+@pytest.mark.parametrize(
+    ("window", "first", "last"), [(("--frames", "11-25"), 11, 25), (("--split", "half-val"), 22, 40)]
+)
+def test_windows_keep_real_frame_numbers(mot, scenes, tmp_path, window, first, last):
+    arguments = ("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--min-hits", "1", *window)
+    assert mot(*arguments, "--output", tmp_path / "out").code == 0
+    frames = read_mot(tmp_path / "out" / "street.txt", kind="results").frames
+    assert (frames[0], frames[-1]) == (first, last)
+    assert (
+        yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())["sequences"]["park"]["frames"] == f"{first}-{last}"
+    )
+
+
+def test_classes_are_tracked_apart_and_written(mot, scenes, tmp_path):
+    path = scenes / "park" / "det" / "det.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{line.rsplit(',', 3)[0]},{3 + 2 * (n % 2)},-1,-1\n" for n, line in enumerate(lines)))
+    assert mot("track", scenes / "park", "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path).code == 0
+    results = read_mot(tmp_path / "park.txt", kind="results")
+    assert set(results.classes.tolist()) <= {3, 5}
+    for identity in np.unique(results.ids):
+        assert len(set(results.classes[results.ids == identity])) == 1
+
+
+def test_kitti_counts_from_0_and_keeps_its_classes(mot, tmp_path):
+    root = tmp_path / "training"
+    row = "{frame} -1 {kind} -1 -1 -10 {x} 100 {right} 180 -1 -1 -1 -1000 -1000 -1000 -10 0.9\n"
+    for folder in ("label_02", "det"):
+        (root / folder).mkdir(parents=True)
+    lines = [
+        row.format(frame=frame, kind=kind, x=x + 3 * frame, right=x + 60 + 3 * frame)
+        for frame in range(20)
+        for kind, x in (("Car", 50), ("Pedestrian", 52))
+    ]
+    (root / "det" / "0003.txt").write_text("".join(lines))
+    (root / "label_02" / "0003.txt").write_text(
+        "".join(lines).replace(" -1 Car", " 1 Car").replace(" -1 Ped", " 2 Ped")
+    )
+    done = mot("track", root, "--tracker", "bytetrack", "--output", tmp_path / "out")
+    assert (done.code, done.err) == (0, "")
+    results = read_kitti(tmp_path / "out" / "0003.txt", kind="results")
+    assert results.frames.min() == 0
+    assert len(results) == 40
+    for identity in np.unique(results.ids):
+        assert len(set(results.classes[results.ids == identity])) == 1
+    assert {KITTI_CLASSES[label] for label in results.classes} == {"Car", "Pedestrian"}
+    for folder in ("label_02", "det"):  # where results would have the names of inputs
+        before = (root / folder / "0003.txt").read_text()
+        done = mot("track", root, "--tracker", "bytetrack", "--output", root / folder)
+        assert done.code == 1
+        assert "is an input of this sequence; choose another folder" in done.err
+        assert (root / folder / "0003.txt").read_text() == before
+
+
+def test_a_sequence_without_detections_gives_an_empty_file(mot, scenes, tmp_path):
+    (scenes / "park" / "det" / "det.txt").write_text("")
+    arguments = ("--benchmark", "generic", "--tracker", "bytetrack", "--plot", "--video", "--output", tmp_path / "out")
+    assert mot("track", scenes / "park", *arguments).code == 0
+    assert files(tmp_path / "out") == ["park.mp4", "park.png", "park.txt", "run.yaml"]
+    assert (tmp_path / "out" / "park.txt").read_text() == ""
+
+
+def test_scores_outside_0_1_need_thresholds(mot, scenes, tmp_path):
+    path = scenes / "street" / "det" / "det.txt"
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    path.write_text("".join(",".join([*row[:6], str(100 * float(row[6])), *row[7:]]) + "\n" for row in rows))
+    out = tmp_path / "out"
+    arguments = ("track", scenes, "--benchmark", "generic", "--tracker", "bytetrack", "--output", out)
+    done = mot(*arguments)
+    assert done.code == 1
+    assert f"{path}: the scores lie between" in done.err
+    assert "--track-threshold and --low-threshold and --birth-threshold" in done.err
+    assert files(out) == []  # not even park, whose scores are fine
+    done = mot(*arguments, "--track-threshold", 60, "--low-threshold", 10)
+    assert "with --birth-threshold" in done.err
+    config = tmp_path / "birth.yaml"
+    config.write_text("birth_threshold: 70\nfuse_score: no\n")
+    assert mot(*arguments, "--track-threshold", 60, "--low-threshold", 10, "--config", config).code == 0
+    assert len(read_mot(out / "street.txt", kind="results"))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("12,-1,5,5", "det.txt:7"),
+        ("12,-1,5,5,nan,9,0.5,-1,-1,-1", "det.txt:7"),
+        ("12,-1,5,5,-4,9,0.5,-1,-1,-1", "det.txt:7"),
+    ],
+    ids=["truncated", "nan", "negative width"],
+)
+def test_bad_detections_are_named_before_anything_is_written(mot, scenes, tmp_path, line, words):
+    path = scenes / "street" / "det" / "det.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:6], line, *lines[6:]]) + "\n")
+    done = mot("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path / "out")
+    assert done.code == 1
+    assert words in done.err
+    assert "Traceback" not in done.err
+    assert done.err.count("\n") == 1
+    assert files(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--frames", "30-60"], 1, "frames 30-60 are not a part of park, which has 1-40"),
+        (["--frames", "60-30"], 2, "--frames: expected A-B, two frame numbers with A <= B, got '60-30'"),
+        (["--frames", "ten"], 2, "--frames: expected A-B"),
+        (["--frames", "1-9", "--split", "half-val"], 2, "not allowed with argument"),
+        (["--preset", "offical"], 1, "--preset: Sort has no preset 'offical'; it has: default, official"),
+        (["--config", "no.yaml"], 1, "no.yaml: No such file or directory"),
+        (["--max-age", "soon"], 2, "--max-age: expected a number, got 'soon'"),
+        (["--inertia", "0.5"], 2, "unrecognized arguments: --inertia"),
+        (["--max", "5"], 2, "unrecognized arguments: --max"),
+        (["--frame-rate", "0"], 1, "frame_rate must be a positive number"),
+        (["--benchmark", "KITTI"], 1, "is not in the layout of KITTI"),
+        (["--benchmark", "auto"], 1, "choose one of MOT15"),
+    ],
+)
+def test_wrong_arguments_get_one_sentence(mot, scenes, tmp_path, arguments, code, words):
+    given = [] if "--benchmark" in arguments else ["--benchmark", "generic"]
+    # "generic" is the name of the folder around the sequences: moved, so that "auto" has nothing to go by
+    scenes = scenes.rename(tmp_path / "mine")
+    done = mot("track", scenes, *given, "--tracker", "sort", "--output", tmp_path / "out", *arguments)
+    assert done.code == code
+    assert words in done.err
+    assert done.err.count("\n") == 1
+    assert files(tmp_path / "out") == []
+
+
+def test_a_sequence_that_is_not_there(mot, tmp_path):
+    done = mot("track", tmp_path / "none", "--tracker", "sort", "--output", tmp_path / "out")
+    assert done.code == 1
+    assert f"there is no folder {tmp_path / 'none'}" in done.err
+
+
+def test_output_that_cannot_be_written(mot, scenes, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    arguments = ("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output")
+    done = mot(*arguments, tmp_path / "file")
+    assert done.code == 1
+    assert str(tmp_path / "file") in done.err
+    assert (tmp_path / "file").read_text() == "mine"
+    done = mot(*arguments, tmp_path / "file" / "below")
+    assert done.code == 1
+
+
+def test_read_only_output(mot, scenes, tmp_path, monkeypatch):
+    def refuse(path, *_, **__):  # chmod would not stop root, who runs many CI machines
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(pathlib.Path, "touch", refuse)
+    done = mot("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path / "out")
+    assert done.code == 1
+    assert f"cannot write {tmp_path / 'out' / 'park.txt'}: Read-only file system" in done.err
+    assert files(tmp_path / "out") == []
+
+
+def test_a_write_that_fails_half_way_keeps_what_is_finished(mot, scenes, tmp_path, monkeypatch):
+    (tmp_path / "street.txt").mkdir()  # stands in the way of the second sequence
+    done = mot("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path)
+    assert done.code == 1
+    assert f"cannot write {tmp_path / 'street.txt'}: it is a folder" in done.err
+    assert len(read_mot(tmp_path / "park.txt", kind="results"))
+    assert list(yaml.safe_load((tmp_path / "run.yaml").read_text())["sequences"]) == ["park"]
+
+
+class Interrupting(Sort):
+    """Somebody presses Ctrl-C in frame 20 of the second sequence."""
+
+    frames = 0
+
+    def update(self, *arguments, **options):
+        Interrupting.frames += 1
+        if Interrupting.frames == 60:
+            raise KeyboardInterrupt
+        return super().update(*arguments, **options)
+
+
+def test_interruption_keeps_what_is_finished_and_nothing_half(mot, scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(track, "load_tracker", lambda name: Interrupting)
+    monkeypatch.setattr(Interrupting, "frames", 0)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "street.txt").write_text("1,1,0,0,9,9,1,-1,-1,-1\n")  # of an earlier run: it stays
+    done = mot("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", out)
+    assert done.code == 130
+    assert f"interrupted: 1 of 2 sequences are finished and kept in {out} (park)" in done.err
+    assert files(out) == ["park.txt", "run.yaml", "street.txt"]
+    assert (out / "street.txt").read_text() == "1,1,0,0,9,9,1,-1,-1,-1\n"
+    assert rows_in(out / "park.txt")[-1, 0] == 40
+
+
+class Terminated(Sort):
+    def update(self, *arguments, **options):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return super().update(*arguments, **options)
+
+
+def test_sigterm_cleans_up_like_ctrl_c(scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(track, "load_tracker", lambda name: Terminated)
+    out = tmp_path / "out"
+    command = ["mot", "track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", out]
+    monkeypatch.setattr("sys.argv", [str(word) for word in command])
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main() == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert list(out.iterdir()) == []
+
+
+def test_a_second_run_replaces_the_first_and_strangers_are_pointed_out(mot, scenes, tmp_path):
+    arguments = ("track", "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path / "out")
+    assert mot(*arguments, scenes).err == ""
+    before = (tmp_path / "out" / "park.txt").read_text()
+    done = mot(*arguments, scenes / "park", "--frames", "1-20")
+    assert "also holds results of other runs" in done.err
+    assert "street.txt" in done.err
+    assert (tmp_path / "out" / "park.txt").read_text() != before
+
+
+def test_the_plot_is_a_sheet_where_there_are_images(mot, scenes, tmp_path):
+    (scenes / "park" / "img1").mkdir()
+    for frame in range(1, 41):
+        Image.new("RGB", (320, 240), "navy").save(scenes / "park" / "img1" / f"{frame:06d}.jpg")
+    arguments = ("--benchmark", "generic", "--tracker", "sort", "--plot", "--output", tmp_path / "out")
+    assert mot("track", scenes, *arguments).code == 0
+    with Image.open(tmp_path / "out" / "park.png") as sheet, Image.open(tmp_path / "out" / "street.png") as paths:
+        blue, white = sheet.convert("RGB").getpixel((400, 595)), paths.convert("RGB").getpixel((2, 2))
+    assert blue[2] > 100 > blue[0]
+    assert white == (255, 255, 255)
+
+
+def test_tracker_errors_name_sequence_and_frame(mot, scenes, tmp_path, monkeypatch):
+    class Broken:
+        def update(self, boxes_xyxy, scores, classes=None, timestamp=None):
+            raise ValueError("I do not like these boxes")
+
+    monkeypatch.setattr(track, "load_tracker", lambda name: Broken)
+    done = mot("track", scenes, "--benchmark", "generic", "--tracker", "broken", "--output", tmp_path / "out")
+    assert done.code == 1
+    assert "park, frame 1: I do not like these boxes" in done.err
+    assert files(tmp_path / "out") == []
+
+
+def test_a_minimal_tracker_needs_no_presets_and_no_parameters(mot, scenes, tmp_path, monkeypatch):
+    class Repeat:
+        """Number the detections of every frame.
+
+        Args:
+            shift: pixels to the right.
+        """
+
+        def __init__(self, *, shift: float = 0.0) -> None:
+            self.shift = shift
+
+        def update(self, boxes_xyxy, scores, classes=None, timestamp=None):
+            shift = np.array([self.shift, 0, self.shift, 0])
+            return Tracks(np.arange(len(scores)), boxes_xyxy + shift, scores)
+
+    monkeypatch.setattr(track, "load_tracker", lambda name: Repeat)
+    done = mot("track", scenes, "--benchmark", "generic", "--tracker", "repeat", "--shift", "2", "--output", tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert yaml.safe_load((tmp_path / "run.yaml").read_text())["parameters"] == {"shift": 2.0}
+    detections = find_sequences(scenes, benchmark="generic")[0].detections()
+    np.testing.assert_allclose(rows_in(tmp_path / "park.txt")[:, 2], detections.boxes_xyxy[:, 0] + 2, atol=1e-4)
+
+
+def test_tensors_from_a_tracker_are_written(mot, scenes, tmp_path, monkeypatch):
+    class OnTensors(ByteTrack):
+        def update(self, *arguments, **options):
+            return super().update(*arguments, **options).torch()
+
+    monkeypatch.setattr(track, "load_tracker", lambda name: OnTensors)
+    done = mot("track", scenes, "--benchmark", "generic", "--tracker", "x", "--output", tmp_path)
+    assert (done.code, done.err) == (0, "")
+    park = find_sequences(scenes / "park", benchmark="generic")[0]
+    np.testing.assert_allclose(rows_in(tmp_path / "park.txt"), track_by_hand(park, ByteTrack()), atol=1e-4)

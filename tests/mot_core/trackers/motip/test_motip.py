@@ -1,0 +1,195 @@
+"""The losses of MOTIP by loops, in batches, and their gradients."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from _helpers.trackers.motip_clips import clips, gradients, make, one_clip
+from mot_core.nn import TrackTokens
+from mot_core.slots import slot_ids, slot_iou
+from mot_core.structures import FrameTargets
+from mot_core.trackers.motip.identity_labels import draw_labels
+
+
+def words_by_loops(tracker, clip, batch, step):
+    """Sum of the cross-entropies and number of detections that count, clip by clip and group by group."""
+    total, count = 0.0, 0
+    newborn = tracker.id_decoder.newborn
+    for row, (sequence, times) in enumerate(zip(batch.sequences, batch.times.tolist(), strict=True)):
+        matched = [
+            {int(one): frame.embeddings[row, slot] for slot, one in enumerate(slot_ids(frame, truth)[row]) if one >= 0}
+            for frame, truth in zip(clip.frames, clip.targets, strict=True)
+        ]
+        everyone = sorted(set().union(*matched))
+        present = torch.tensor([[one in frame for frame in matched] for one in everyone]).reshape(-1, len(matched))
+        labels = draw_labels(
+            present, newborn, tracker.groups, tracker.generator(step, sequence, times), tracker.occlusion,
+            tracker.switch,
+        )  # fmt: skip
+        for group in range(tracker.groups):
+            tokens = []  # of the history: time, word, embedding
+            for time in range(len(matched)):
+                asked = [n for n in range(len(everyone)) if labels.current_valid[group, time, n]]
+                if time and asked:
+                    width = tracker.detector.embed_dim
+                    known = [embedding for _, _, embedding in tokens]
+                    history = TrackTokens(
+                        torch.stack(known)[None, None] if known else torch.zeros(1, 1, 0, width).double(),
+                        torch.ones(1, 1, len(tokens), dtype=torch.bool),
+                        torch.tensor([at for at, _, _ in tokens], dtype=torch.int64)[None, None],
+                        torch.tensor([word for _, word, _ in tokens], dtype=torch.int64)[None, None],
+                    )
+                    if not known:  # at least one token, though it is not valid
+                        nobody = torch.zeros(1, 1, 1, dtype=torch.int64)
+                        history = TrackTokens(torch.zeros(1, 1, 1, width).double(), nobody > 0, nobody, nobody)
+                    now = torch.full((1, 1, len(asked)), time)
+                    current = torch.stack([matched[time][everyone[n]] for n in asked])[None, None]
+                    history = replace(history, embeddings=tracker.trajectory_model(history.embeddings))
+                    logits = tracker.id_decoder(history, TrackTokens(current, now >= 0, now))[0, 0]
+                    right = [int(labels.answers[group, time, n]) for n in asked]
+                    total += sum(-answer.log_softmax(-1)[word] for answer, word in zip(logits, right, strict=True))
+                    count += len(asked)
+                for n in range(len(everyone)):
+                    if labels.history_valid[group, time, n]:
+                        whose = everyone[int(labels.source[group, time, n])]
+                        tokens.append((time, int(labels.words[group, n]), matched[time][whose]))
+    return total, count
+
+
+@pytest.mark.parametrize("num_words", [50, 2])
+def test_loss_of_words_by_loops(num_words):
+    tracker, batch = make(num_words=num_words, id_weight=0.5, groups=3), clips(frames=5)
+    losses, clip = tracker.losses(batch, step=3)
+    total, count = words_by_loops(tracker, clip, batch, step=3)
+    assert count > 10
+    torch.testing.assert_close(losses["id"], 0.5 * total / count)
+    wanted = torch.autograd.grad(0.5 * total / count, tracker.id_decoder.word_to_embed.weight, retain_graph=True)
+    torch.testing.assert_close(torch.autograd.grad(losses["id"], tracker.id_decoder.word_to_embed.weight), wanted)
+
+
+def test_losses_of_detection_by_frames():
+    """Sums over all frames, divided by the objects of the whole clip."""
+    tracker, batch = make(), clips()
+    losses, clip = tracker.losses(batch)
+    wanted = dict.fromkeys(("class", "l1", "giou"), 0.0)
+    for frame, truth in zip(clip.frames, batch.targets, strict=True):
+        for row in range(2):
+            positive = frame.gt_index[row] >= 0
+            p = frame.logits[row, :, 0].sigmoid()
+            wanted["class"] += (-0.25 * (1 - p) ** 2 * p.log())[positive].sum()
+            wanted["class"] += (-0.75 * p**2 * (1 - p).log())[~positive].sum()
+            boxes = truth.boxes_cxcywh[row, frame.gt_index[row][positive]]
+            wanted["l1"] += (frame.boxes_cxcywh[row, positive] - boxes).abs().sum()
+    objects = sum(frame.valid.sum() for frame in batch.targets)
+    torch.testing.assert_close(losses["class"], 2 * wanted["class"] / objects)
+    torch.testing.assert_close(losses["l1"], 5 * wanted["l1"] / objects)
+    assert set(losses) == {"class", "l1", "giou", "aux_class", "aux_l1", "aux_giou", "id"}
+    for frame, truth in zip(clip.frames, batch.targets, strict=True):
+        assert torch.equal((frame.gt_index >= 0).sum(1), truth.valid.sum(1))
+        assert torch.equal(frame.iou, slot_iou(replace(frame, iou=None), truth))
+
+
+def test_two_clips_are_twice_one():
+    """Boxes and words are counted over the batch; what is drawn for a clip does not depend on its neighbour."""
+    tracker, batch = make(), clips(objects=(1, 5))
+    both, clip = tracker.losses(batch, step=7)
+    alone = [tracker.losses(one_clip(batch, row), step=7) for row in range(2)]
+    objects = [sum(int(frame.valid[row].sum()) for frame in batch.targets) for row in range(2)]
+    words = [words_by_loops(tracker, alone[row][1], one_clip(batch, row), step=7)[1] for row in range(2)]
+    assert objects[0] != objects[1]
+    for name, loss in both.items():
+        counts = words if name == "id" else objects
+        parts = sum(n * losses[name] for n, (losses, _) in zip(counts, alone, strict=True))
+        torch.testing.assert_close(loss, parts / sum(counts), msg=name)
+    for row in range(2):
+        for frame, other in zip(clip.frames, alone[row][1].frames, strict=True):
+            assert torch.equal(frame.gt_index[row : row + 1], other.gt_index)
+            assert frame.has_grad == other.has_grad
+
+
+def test_padded_objects_and_pixels_do_not_count():
+    tracker, batch = make(), clips()
+    wanted, _ = tracker.losses(batch)
+    padded = [
+        FrameTargets(
+            F.pad(frame.boxes_cxcywh, (0, 0, 0, 3), value=0.5), F.pad(frame.labels, (0, 3)),
+            F.pad(frame.ids, (0, 3), value=1), F.pad(frame.valid, (0, 3)),
+            {name: F.pad(value, (0, 3)) for name, value in frame.extras.items()},
+        )
+        for frame in batch.targets
+    ]  # fmt: skip
+    found, _ = tracker.losses(replace(batch, targets=tuple(padded)))
+    for name in wanted:
+        torch.testing.assert_close(found[name], wanted[name])
+    padding = batch.padding.clone()
+    padding[:, :, 40:] = True
+    noisy = batch.images.clone()
+    noisy[..., 40:] = 9.0
+    one, other = (tracker.losses(replace(batch, images=images, padding=padding))[0] for images in (noisy, batch.images))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_frames_with_gradient():
+    batch = clips(frames=6)
+    tracker = make(gradient_frames=2)
+    losses, clip = tracker.losses(batch, step=1)
+    assert sum(frame.has_grad for frame in clip.frames) == 2
+    assert all(frame.boxes_cxcywh.requires_grad == frame.has_grad for frame in clip.frames)
+    chosen = {tuple(f.has_grad for f in tracker.losses(batch, step=step)[1].frames) for step in range(6)}
+    assert len(chosen) > 1, "others in every step"
+    everything = make(gradient_frames=9)
+    all_losses, _, all_gradients = gradients(everything, batch, step=1)
+    _, _, some = gradients(tracker, batch, step=1)
+    for name in losses:  # which frames train decides no value
+        torch.testing.assert_close(losses[name], all_losses[name])
+    name = "detector.backbone.stem.weight"
+    assert not torch.allclose(some[name], all_gradients[name])
+    torch.testing.assert_close(gradients(make(gradient_frames=6), batch, step=1)[2], all_gradients)
+
+
+def test_checkpointing_changes_nothing():
+    batch = clips()
+    plain, _, wanted = gradients(make(), batch)
+    saved, _, found = gradients(make(checkpointing=True), batch)
+    torch.testing.assert_close(saved, plain)
+    torch.testing.assert_close(found, wanted)
+
+
+def without_objects(batch, frames):
+    targets = [
+        replace(frame, valid=torch.zeros_like(frame.valid), ids=torch.full_like(frame.ids, -1))
+        if time in frames else frame for time, frame in enumerate(batch.targets)
+    ]  # fmt: skip
+    return replace(batch, targets=tuple(targets))
+
+
+def without_identities(batch):
+    return replace(batch, targets=tuple(replace(f, ids=torch.full_like(f.ids, -1)) for f in batch.targets))
+
+
+def nothing_to_see(batch):
+    empty = FrameTargets(torch.zeros(2, 0, 4).double(), *torch.zeros(2, 2, 0).long(), torch.zeros(2, 0).bool())
+    return replace(batch, targets=(empty,) * batch.num_frames)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda batch: without_objects(batch, {0, 2}),
+        lambda batch: without_objects(batch, {0, 1, 2, 3}),
+        nothing_to_see,
+        lambda batch: replace(batch, targets=(nothing_to_see(batch).targets[0], *batch.targets[1:])),
+        lambda batch: clips(objects=(1, 1)),
+        lambda batch: clips(frames=1),
+        without_identities,
+    ],
+    ids=["empty frames", "no objects", "no rows", "other sizes", "one object", "one frame", "no identities"],
+)  # fmt: skip
+def test_clips_with_little_in_them(change):
+    losses, _, found = gradients(make(), change(clips()))
+    assert all(loss.requires_grad and loss.isfinite() for loss in losses.values())
+    assert all(gradient.isfinite().all() for gradient in found.values())
+    assert "id_decoder.time_bias" in found
+    assert "trajectory_model.ffn.linear1.weight" in found

@@ -1,0 +1,259 @@
+"""Clips of MOTR: tracks, losses and gradients."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from _helpers.trackers.motr_clips import batch_of, follow, images_of, merge, seen_clip, targets_of, tiny_motr
+from mot_core.plugins import Plugin
+from mot_core.trackers.motr.track_queries import next_ids
+
+
+def tracks_in(steps):
+    """Identities carried into each frame, in order; -1 for false positives."""
+    return [frame.track_ids[frame.is_track].tolist() for frame, _, _ in steps]
+
+
+def test_an_object_leaves_and_comes_back_as_the_same_track():
+    tracker = tiny_motr(drop=0, insert=0)
+    steps = follow(tracker, seen_clip(tracker, [[0, 1], [0], [], [0, 1, 2], [2]]))
+    assert [sorted(ids) for ids in tracks_in(steps)] == [[], [0, 1], [0, 1], [0, 1], [0, 1, 2]]
+    assert [count.item() for *_, count in steps] == [2, 2, 2, 3, 3]
+    for time, frame in enumerate(frame for frame, _, _ in steps[1:]):
+        assert (frame.gt_index[frame.is_track] >= 0).sum() == [1, 0, 2, 1][time]
+    # One that is back is the object of its track; one that is new, of a free slot.
+    back = steps[3][0]
+    assert back.gt_index[0][(back.track_ids == 1)[0]] == 1
+    assert (back.gt_index[0] == 2).nonzero().item() < 8
+
+
+def test_a_track_that_is_somewhere_else_is_dropped():
+    tracker = tiny_motr(drop=0, insert=0)
+    batch = seen_clip(tracker, [[0, 1], [0, 1], [0, 1]])
+    moved = batch.targets[1].boxes_cxcywh.clone()
+    moved[0, 0] = torch.tensor([0.9, 0.9, 0.02, 0.02])
+    targets = batch.targets[0], replace(batch.targets[1], boxes_cxcywh=moved), batch.targets[2]
+    assert tracks_in(follow(tracker, replace(batch, targets=targets)))[1:] == [[0, 1], [1]]
+
+
+def test_lost_tracks_and_false_positives():
+    tracker = tiny_motr(drop=1.0, insert=1.0)
+    assert tracks_in(follow(tracker, seen_clip(tracker, [[0, 1], [0, 1]]))) == [[], []]
+    tracker = tiny_motr(drop=0.0, insert=1.0)
+    batch = seen_clip(tracker, [[0, 1, 2], [0, 1, 2]])
+    first, second = (frame for frame, _, _ in follow(tracker, batch))
+    carried = second.track_ids[second.is_track].tolist()
+    assert carried[:3] == [0, 1, 2]
+    assert set(carried[3:]) == {-1}
+    assert (first.gt_index >= 0).sum() == 3
+    # They are background, or find an object that nothing follows.
+    assert (second.gt_index[0, -(len(carried) - 3) :] == -1).all()
+    assert tracks_in(follow(tracker.eval(), batch))[1] == [0, 1, 2], "nothing is drawn in evaluation"
+
+
+@pytest.mark.parametrize("schedule", [[[0]], [[], [], []], [[], [3], [3]], [[2], [], []], [[-1, 4], [4], [-1]]])
+def test_empty_frames_and_single_objects(schedule):
+    tracker = tiny_motr()
+    batch = seen_clip(tracker, schedule)
+    losses, clip = tracker.losses(batch)
+    sum(losses.values()).backward()
+    assert all(value.isfinite() for value in losses.values())
+    assert len(clip.frames) == len(schedule)
+    assert not any((frame.track_ids[frame.is_track] < -1).any() for frame in clip.frames)
+    # Distributed training waits for the gradient of every parameter, whether there were tracks or not.
+    named = tracker.named_parameters()
+    assert not [name for name, one in named if one.requires_grad and (one.grad is None or one.grad.isnan().any())]
+
+
+def test_losses_are_divided_by_objects_and_vanished_tracks():
+    tracker = tiny_motr(drop=0, insert=0)
+    batch = seen_clip(tracker, [[0, 1], [0], [0, 2]])
+    steps = follow(tracker, batch)
+    losses, clip = tracker.losses(batch)
+    weights = {"class": 2, "l1": 5, "giou": 2}
+    for name, weight in weights.items():
+        last = sum(layers[-1][name] for _, layers, _ in steps)
+        assert losses[name].item() == pytest.approx(weight * last.item() / 7), "5 objects, 2 frames without object 1"
+        earlier = sum(layers[0][name] for _, layers, _ in steps)
+        assert losses[f"aux_{name}"].item() == pytest.approx(weight * earlier.item() / 7)
+    assert clip.targets is batch.targets
+    assert [frame.time.item() for frame in clip.frames] == [1, 2, 3]
+
+
+def make_two(tracker):
+    one = seen_clip(tracker, [[0, 1, 2, 3], [0, 1, 2, 3], [0, 2, 3, 5]], seed=1, name="one")
+    return one, seen_clip(tracker, [[4], [], [4, 6]], seed=2, name="two")
+
+
+def test_two_clips_in_a_batch_are_two_clips():
+    """Also what is drawn is the same: training in several processes equals one with the whole batch."""
+    tracker = tiny_motr(drop=0.3, insert=0.6)
+    alone = make_two(tracker)
+    assert len({tuple(map(len, tracks_in(follow(tracker, batch)))) for batch in alone}) == 2, "other numbers of tracks"
+    together, separate = follow(tracker, merge(*alone)), [follow(tracker, batch) for batch in alone]
+    for time, (frame, layers, count) in enumerate(together):
+        assert count == sum(steps[time][2] for steps in separate)
+        for layer, losses in enumerate(layers):
+            for name, value in losses.items():
+                expected = sum(steps[time][1][layer][name].item() for steps in separate)
+                assert value.item() == pytest.approx(expected, rel=1e-9), (time, layer, name)
+        for clip, steps in enumerate(separate):
+            own = steps[time][0]
+            slots = own.valid.shape[1]
+            assert torch.equal(frame.gt_index[clip, :slots], own.gt_index[0])
+            assert torch.equal(frame.track_ids[clip, :slots], own.track_ids[0])
+            assert not frame.valid[clip, slots:].any()
+            torch.testing.assert_close(frame.boxes_cxcywh[clip, :slots], own.boxes_cxcywh[0])
+
+
+def test_gradients_of_two_clips_are_the_weighted_mean_of_each():
+    tracker = tiny_motr(drop=0.3, insert=0.6)
+    alone = make_two(tracker)
+
+    def gradient(batch):
+        tracker.zero_grad()
+        sum(tracker.losses(batch)[0].values()).backward()
+        return torch.cat([one.grad.flatten() for one in tracker.parameters() if one.requires_grad])
+
+    counts = [sum(count.item() for *_, count in follow(tracker, batch)) for batch in alone]
+    expected = sum(count * gradient(batch) for count, batch in zip(counts, alone, strict=True)) / sum(counts)
+    torch.testing.assert_close(gradient(merge(*alone)), expected)
+
+
+def test_other_steps_and_seeds_draw_otherwise():
+    tracker = tiny_motr(drop=0.5, insert=0.5)
+    batch = seen_clip(tracker, [[0, 1, 2, 3, 4, 5, 6, 7]] * 2)
+
+    def drawn(step, tracker=tracker):
+        return tracks_in(follow(tracker, batch, step))[1]
+
+    assert drawn(0) == drawn(0) == drawn(0, tiny_motr(drop=0.5, insert=0.5))
+    assert len({tuple(drawn(step)) for step in range(5)}) > 2
+    others = [drawn(0, tiny_motr(drop=0.5, insert=0.5)) for _ in range(1)]
+    tracker.seed = 1
+    assert drawn(0) != others[0]
+
+
+def test_checkpointing_changes_nothing_but_memory():
+    found = []
+    for checkpointing in (False, True):
+        tracker = tiny_motr(drop=0, insert=1.0, checkpointing=checkpointing)
+        losses, _ = tracker.losses(seen_clip(tracker, [[0, 1], [0], [0, 1]]))
+        sum(losses.values()).backward()
+        found.append([*losses.values(), *(one.grad for one in tracker.parameters() if one.grad is not None)])
+    assert len(found[0]) == len(found[1])
+    for plain, again in zip(*found, strict=True):
+        torch.testing.assert_close(plain, again)
+
+
+def test_gradient_flows_through_tracks_to_earlier_frames():
+    tracker = tiny_motr(drop=0, insert=0)
+    batch = seen_clip(tracker, [[0, 1], [0, 1]])
+    images = batch.images.requires_grad_()
+    last = follow(tracker, batch)[-1][1][-1]
+    last["l1"].backward()
+    assert images.grad[0, 0].abs().sum() > 0
+    assert tracker.query_interaction.position_update.layers[0].weight.grad.abs().sum() > 0
+
+
+def test_objects_without_identity_are_found_and_not_followed():
+    tracker = tiny_motr(drop=0, insert=0)
+    batch = seen_clip(tracker, [[0, 1], [0, 1]])
+    unknown = replace(batch.targets[0], ids=torch.tensor([[0, -1]]))
+    steps = follow(tracker, replace(batch, targets=(unknown, batch.targets[1])))
+    assert (steps[0][0].gt_index >= 0).sum() == 2
+    assert tracks_in(steps)[1] == [0]
+    assert next_ids(steps[0][0], unknown).max() == 0
+
+
+def test_clips_without_ground_truth():
+    with pytest.raises(ValueError, match="clip have no ground truth"):
+        tiny_motr().losses(batch_of(images_of(1, 2)))
+
+
+def test_targets_that_are_not_finite():
+    tracker = tiny_motr()
+    wrong = targets_of({0: torch.tensor([float("nan")] * 4, dtype=torch.float64)})
+    with pytest.raises(ValueError, match="not finite"):
+        tracker.losses(batch_of(images_of(1, 1), [wrong]))
+
+
+class Asks(Plugin):
+    """Wants options of the tracker, and keeps the tracks of every frame."""
+
+    name = "asks"
+
+    def __init__(self, **options):
+        super().__init__()
+        self.options, self.seen = options, []
+
+    def setup(self, spec):
+        return self.options
+
+    def on_tracks_update(self, frame, tracks, ctx):
+        self.seen.append(tracks)
+        return tracks
+
+
+def test_detections_of_all_objects_for_a_plugin():
+    tracker = tiny_motr(Asks(object_supervision="all"), drop=0, insert=1.0)
+    batch = seen_clip(tracker, [[0, 1], [0, 1, 2], [0, 1, 2]])
+    tracker.plugins["asks"].seen.clear()
+    frames = [frame for frame, _, _ in follow(tracker, batch)]
+    for frame, objects in zip(frames, (2, 3, 3), strict=True):
+        detections = frame.gt_index[0, :8]
+        assert sorted(detections[detections >= 0].tolist()) == list(range(objects)), "one slot of each object"
+    tracks = [sorted(frame.gt_index[0][(frame.track_ids >= 0)[0]].tolist()) for frame in frames]
+    assert tracks == [[], [0, 1], [0, 1, 2]]
+    # Only objects without a track give births, and no detection of a followed object goes on as a false positive.
+    for frame, state in zip(frames[1:], tracker.plugins["asks"].seen[1:], strict=False):
+        ids = state.ids[0][state.ids[0] >= 0].tolist()
+        assert sorted(ids) == [0, 1, 2]
+        false = state.boxes_cxcywh[0][state.ids[0] < 0]
+        matched = frame.boxes_cxcywh[0][frame.gt_index[0] >= 0]
+        assert not (false[:, None] == matched).all(-1).any()
+
+
+def test_a_plugin_keeps_tracks_and_updates_queries():
+    batch = seen_clip(tiny_motr(drop=0, insert=0), [[0, 1], [0, 1], [0, 1]])
+    moved = torch.tensor([[0.9, 0.9, 0.02, 0.02]]).double()
+    targets = tuple(
+        replace(one, boxes_cxcywh=torch.cat([moved[None], one.boxes_cxcywh[:, 1:]], 1)) for one in batch.targets
+    )
+    tracker = tiny_motr(Asks(keep_rule="plugin", query_update="plugin"), drop=1.0, insert=1.0)
+    frames = [frame for frame, _, _ in follow(tracker, replace(batch, targets=targets))]
+    assert [frame.track_ids[frame.is_track].sort().values.tolist() for frame in frames] == [[], [0, 1], [0, 1]]
+    slots = (frames[0].gt_index[0] >= 0).nonzero().squeeze(1)
+    assert torch.equal(tracker.plugins["asks"].seen[0].queries[0], tracker.detector.query_embed.weight[slots])
+
+
+class Idle(Plugin):
+    """Looks at everything and has parameters, but no weight."""
+
+    name = "idle"
+
+    def __init__(self):
+        super().__init__(weight=0)
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def on_embeddings(self, frame, ctx):
+        torch.rand(3)
+        return frame
+
+    def on_tracks_update(self, frame, tracks, ctx):
+        return replace(tracks)
+
+    def on_clip_loss(self, clip, ctx):
+        return {"size": self.scale * sum(frame.boxes_cxcywh.sum() for frame in clip.frames)}
+
+
+def test_a_plugin_without_weight_changes_no_bit():
+    found = []
+    for plugins in ([], [Idle()]):
+        tracker = tiny_motr(*plugins, drop=0.3, insert=0.6)
+        losses, clip = tracker.losses(merge(*make_two(tracker)))
+        sum(losses[name] for name in ("class", "l1", "giou", "aux_class")).backward()
+        named = [one for name, one in tracker.named_parameters() if not name.startswith("plugins.")]
+        found.append([*(frame.boxes_cxcywh for frame in clip.frames), *(one.grad for one in named), *named])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
