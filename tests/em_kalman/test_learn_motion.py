@@ -4,14 +4,22 @@ import json
 
 from _helpers.em_kalman_scenes import near_is_same
 from em_kalman import save_model
-from em_kalman.motion.command import main
+from mot_core.cli import main
 from mot_core.io import make_scene
 
 
 def test_the_command_writes_a_file_and_prints_held_out_likelihoods(tmp_path, capsys):
     make_scene(num_objects=6, num_frames=100).save(tmp_path / "data", "street")
     save_model(near_is_same(-8.0), tmp_path / "model.pt")
-    command = [str(tmp_path / "data"), "--benchmark", "generic", "--output", str(tmp_path / "motion.json")]
+    command = [
+        "em-kalman",
+        "learn-motion",
+        str(tmp_path / "data"),
+        "--benchmark",
+        "generic",
+        "--output",
+        str(tmp_path / "motion.json"),
+    ]
     assert main([*command, "--checkpoint", str(tmp_path / "model.pt")]) == 0
     content = json.loads((tmp_path / "motion.json").read_text())
     assert content["trained_on"] == "street (det)"
@@ -20,4 +28,4 @@ def test_the_command_writes_a_file_and_prints_held_out_likelihoods(tmp_path, cap
     assert values[0] == max(values)
     assert main([*command, "--checkpoint", str(tmp_path / "none.pt")]) == 1
     assert "none.pt: no such file" in capsys.readouterr().err
-    assert main(["--help"]) == 0
+    assert main(["em-kalman", "learn-motion", "--help"]) == 0

@@ -252,8 +252,8 @@ def test_the_callback(name, tmp_path):
     runs = {}
     for kind, callbacks in {
         "without": [],
-        "none": [EMKalmanCallback(str(tmp_path / "model.pt"), weight=0.0)],
-        "with": [EMKalmanCallback(str(tmp_path / "model.pt"), weight=1.0, warmup_steps=0, min_score=0.0)],
+        "none": [EMKalmanCallback(checkpoint=str(tmp_path / "model.pt"), weight=0.0)],
+        "with": [EMKalmanCallback(checkpoint=str(tmp_path / "model.pt"), weight=1.0, warmup_steps=0, min_score=0.0)],
     }.items():
         losses, tracker = Losses(), make(name)
         run = trainer(tmp_path, *callbacks, losses, max_epochs=1)
@@ -269,7 +269,7 @@ def test_the_callback_refuses_other_models():
     class Other(lightning.LightningModule):
         pass
 
-    with pytest.raises(TypeError, match="EMKalmanCallback needs a tracker of mot-core, got Other; attach EMKalmanPl"):
+    with pytest.raises(TypeError, match="EMKalmanCallback: expected a mot-core tracker, got Other; attach EMKalmanPl"):
         EMKalmanCallback(model=near_is_same()).setup(None, Other(), "fit")
 
 

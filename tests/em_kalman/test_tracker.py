@@ -188,3 +188,20 @@ def test_user_errors(tmp_path):
         EMKalmanTracker(model=near_is_same(), max_age=-1)
     with pytest.raises(ValueError, match="min_hits must be 0 or more"):
         EMKalmanTracker(model=near_is_same(), min_hits=-1)
+
+
+def test_files_saved_under_former_names(tmp_path):
+    """Models saved `detection_probability` as `presence`; the tracker was called OnlineAssociator."""
+    model = NeuralKalmanFilter()
+    model.detection_probability.copy_(torch.tensor([0.9, 0.2, 0.6]))
+    save_model(model, tmp_path / "model.pt")
+    content = torch.load(tmp_path / "model.pt", weights_only=True)
+    content["state_dict"]["presence"] = content["state_dict"].pop("detection_probability")
+    torch.save(content, tmp_path / "old.pt")
+    assert torch.equal(load_model(tmp_path / "old.pt").detection_probability, model.detection_probability)
+
+    tracker, again = EMKalmanTracker(model=model), EMKalmanTracker(model=model)
+    tracker.update([[0.0, 0, 10, 20]], [0.9])
+    again.load_state_dict({**tracker.state_dict(), "tracker": "OnlineAssociator"})
+    found = [one.update([[1.0, 0, 11, 20]], [0.9]).ids.tolist() for one in (tracker, again)]
+    assert found[0] == found[1]

@@ -7,10 +7,11 @@ import torch
 
 from _helpers.conformance import check_clip, check_gradient
 from _helpers.trackers.small_tracker import Depth, Pull, Refiner
-from _helpers.trackers.tracker_cases import TRACKERS, batches, make, synthetic, trainer
-from mot_core.plugins import Plugin
+from _helpers.trackers.tracker_cases import DETR_TRACKERS, batches, make, synthetic, trainer
+from mot_core.cli.track.registry import trainable_trackers
+from mot_core.plugins import CAPABILITIES, Plugin
 
-BOTH = pytest.mark.parametrize("name", TRACKERS)
+EACH_TRACKER = pytest.mark.parametrize("name", DETR_TRACKERS)
 
 
 class Drops(Plugin):
@@ -105,7 +106,7 @@ def assert_same(a, b):
     assert not different
 
 
-@BOTH
+@EACH_TRACKER
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_plugins_without_weight_change_no_bit(name, checkpointing):
     plugins = [Watches(), Pull(weight=0), Drops(weight=0)]
@@ -115,14 +116,14 @@ def test_plugins_without_weight_change_no_bit(name, checkpointing):
     assert plugins[0].calls >= hooks, "nothing was tested by leaving hooks out"
 
 
-@BOTH
+@EACH_TRACKER
 def test_a_closed_gate_changes_no_bit_of_the_first_step(name):
     """Its gates have gradient from the tracker's own losses: they open with the first step."""
     plain, gated = train(name, [], 1), train(name, [Depth(weight=0), Pull(weight=0)], 1)
     assert_same(plain[: len(plain) - 8], gated[: len(gated) - 8])
 
 
-@BOTH
+@EACH_TRACKER
 def test_plugins_with_weight_train_tracker_and_themselves(name):
     tracker = make(name, Depth(), Refiner(), Pull(weight=2.0))
     (batch, *_) = batches()
@@ -142,7 +143,7 @@ def test_plugins_with_weight_train_tracker_and_themselves(name):
         assert parameter.grad.any() or key.startswith("depth.value"), key
 
 
-@BOTH
+@EACH_TRACKER
 @pytest.mark.parametrize("plugins", [lambda: [], lambda: [Depth(), Refiner(), Pull()]])
 def test_clips_are_what_the_contract_says(name, plugins):
     tracker = make(name, *plugins())
@@ -154,7 +155,7 @@ def test_clips_are_what_the_contract_says(name, plugins):
         check_gradient(clip, tracker.capabilities, tracker.detector.backbone.stem.weight)
 
 
-@BOTH
+@EACH_TRACKER
 def test_checkpointing_with_plugins_changes_no_bit(name):
     """Every frame by itself, so that the same images are in a call of the detector."""
     options = {"gradient_frames": 1} if name == "motip" else {}
@@ -166,19 +167,20 @@ def test_checkpointing_with_plugins_changes_no_bit(name):
     assert all(torch.equal(value, state[1][key]) for key, value in state[0].items())
 
 
-@BOTH
+@EACH_TRACKER
 def test_a_plugin_that_needs_what_the_tracker_lacks_names_those_that_have_it(name):
     class Needs(Plugin):
         name = "needs"
 
     plugin = Needs()
-    plugin.requires, others = {"motip": (["track_queries"], "motr"), "motr": (["assoc"], "none")}[name]
+    plugin.requires = [next(key for key in CAPABILITIES if key not in make(name).capabilities)]
+    others = [key for key, one in trainable_trackers().items() if plugin.requires[0] in one.capabilities]
     message = f"plug-in 'needs' needs a tracker that .*, and '{name.upper()}' does not; installed trackers that do: "
-    with pytest.raises(ValueError, match=message + others):
+    with pytest.raises(ValueError, match=message + (", ".join(others) or "none")):
         trainer(None).fit(make(name, plugin), synthetic())
 
 
-@BOTH
+@EACH_TRACKER
 def test_plugins_train_in_a_trainer_and_are_restored(tmp_path, name):
     plugins = Depth(weight=0.5), Refiner(), Pull()
     tracker = make(name, *plugins)
@@ -190,5 +192,5 @@ def test_plugins_train_in_a_trainer_and_are_restored(tmp_path, name):
     run.save_checkpoint(tmp_path / "x.ckpt")
     again = type(tracker).from_checkpoint(tmp_path / "x.ckpt", Depth(), Refiner())
     assert torch.equal(again.plugins["depth"].gates, plugins[0].gates)
-    with pytest.raises(ValueError, match="plug-ins that also act in tracking; give them too: depth, refiner"):
+    with pytest.raises(ValueError, match="the plug-in 'depth', which also acts in tracking: unknown plug-in"):
         type(tracker).from_checkpoint(tmp_path / "x.ckpt", Pull())

@@ -8,19 +8,18 @@ import torch
 import yaml
 from PIL import Image
 
+from _helpers.trackers.tracker_cases import EAGER
 from mot_core.cli import main
+from mot_core.cli.track.registry import trainable_trackers
 from mot_core.io import read_mot
 
 DETECTOR = {
     "backbone": "small", "num_queries": 20, "embed_dim": 32, "num_heads": 4, "ffn_dim": 32, "num_levels": 3,
     "num_encoder_layers": 1, "num_decoder_layers": 2,
 }  # fmt: skip
-# Thresholds of trackers that have hardly learned.
-MODELS = {
-    "MOTIP": {"num_words": 30, "id_layers": 1, "groups": 1, "detection_threshold": 0.005, "newborn_threshold": 0.005},
-    "MOTR": {"birth_threshold": 0.005, "keep_threshold": 0.005, "report_threshold": 0.005},
-}
-SEQUENCES = {"MOTIP": ("MOT15/train/PETS09-S2L1", "MOT15"), "MOTR": ("flies/fly-clip", "generic")}
+SMALLER = {"motip": {"num_words": 30, "id_layers": 1, "groups": 1}}
+SEQUENCES = [("MOT15/train/PETS09-S2L1", "MOT15"), ("flies/fly-clip", "generic")]
+CASES = [(name, *SEQUENCES[index % 2]) for index, name in enumerate(trainable_trackers())]
 FRAMES = 20
 
 
@@ -38,16 +37,16 @@ def excerpt(source, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
-def test_fit_and_test_on_real_frames(mot_data, tmp_path, monkeypatch, capsys, model):
+@pytest.mark.parametrize(("tracker", "folder", "benchmark"), CASES)
+def test_fit_and_test_on_real_frames(mot_data, tmp_path, monkeypatch, capsys, tracker, folder, benchmark):
     monkeypatch.chdir(tmp_path)
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):  # Lightning sets them
         monkeypatch.setenv(name, "0")
-    folder, benchmark = SEQUENCES[model]
+    model = trainable_trackers()[tracker].__name__
     name = folder.split("/")[-1]
     path = str(excerpt(mot_data / folder, tmp_path / "data" / name))
     config = {
-        "model": {"class_path": model, "init_args": {"detector": DETECTOR, **MODELS[model]}},
+        "model": {"class_path": model, "init_args": {"detector": DETECTOR, **SMALLER.get(tracker, {}), **EAGER[tracker]}},
         "data": {
             "class_path": "MOTDataModule",
             "init_args": {

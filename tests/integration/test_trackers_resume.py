@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from _helpers.trackers.tracker_cases import SMALL, TRACKERS, Losses, make, synthetic, trainer
+from _helpers.trackers.tracker_cases import DETR_TRACKERS, SMALL, Losses, make, synthetic, trainer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers:UserWarning",
@@ -47,7 +47,7 @@ def everything(tracker, run):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("name", TRACKERS)
+@pytest.mark.parametrize("name", DETR_TRACKERS)
 def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, name, workers):
     whole, losses, run = fit(name, tmp_path / "whole", workers)
     assert len(losses) == 6
@@ -64,7 +64,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, name, wor
         assert not different
 
 
-@pytest.mark.parametrize("name", TRACKERS)
+@pytest.mark.parametrize("name", DETR_TRACKERS)
 def test_workers_change_nothing(tmp_path, name):
     (one, losses, _), (other, again, _) = (fit(name, tmp_path / str(workers), workers) for workers in (0, 2))
     assert losses == again

@@ -5,9 +5,10 @@ import os
 import pytest
 import torch
 
+from mot_core.cli.track.registry import trainable_trackers
 from mot_core.data import SyntheticDataModule
 from mot_core.nn import TimmBackbone
-from mot_core.trackers import MOTIP, MOTR, DetectorSettings
+from mot_core.trackers import DetectorSettings, DETRTracker
 
 pytestmark = [
     pytest.mark.skipif("MOT_TIMM" not in os.environ, reason="needs timm and torchvision: nox -s tests_timm"),
@@ -34,7 +35,9 @@ def test_a_model_without_these_strides_is_refused():
         TimmBackbone("vit_tiny_patch16_224")
 
 
-@pytest.mark.parametrize("tracker_class", [MOTIP, MOTR])
+@pytest.mark.parametrize(
+    "tracker_class", [one for one in trainable_trackers().values() if issubclass(one, DETRTracker)]
+)
 def test_trackers_train_a_step_with_it(tmp_path, tracker_class):
     import lightning
 

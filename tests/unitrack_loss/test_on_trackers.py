@@ -140,7 +140,7 @@ def test_what_it_needs():
         UniTrackPlugin(report_every=0)
     with pytest.raises(ValueError, match="window must be at least 2"):
         UniTrackPlugin(window=1)
-    assert load_plugin("unitrack-loss") is UniTrackPlugin
+    assert load_plugin("unitrack") is UniTrackPlugin
 
 
 class Logged(lightning.Callback):
@@ -184,5 +184,5 @@ def test_the_callback_refuses_other_models(tmp_path):
     class Other(lightning.LightningModule):
         pass
 
-    with pytest.raises(TypeError, match="UniTrackCallback needs a tracker of mot-core, got Other; attach UniTrackPl"):
+    with pytest.raises(TypeError, match="UniTrackCallback: expected a mot-core tracker, got Other; attach UniTrackPl"):
         UniTrackCallback().setup(None, Other(), "fit")

@@ -72,5 +72,5 @@ def test_plugin_follows_identities_through_the_slots():
 
 
 def test_mot_core_finds_it():
-    (entry,) = entry_points(group="mot_core.plugins", name="example-method")
+    (entry,) = entry_points(group="mot_core.plugins", name="example_method")
     assert entry.load() is TrackSmoothnessPlugin

@@ -2,15 +2,17 @@
 
 from mot_core.nn import SetCriterion
 from mot_core.structures import ClipOutput
-from mot_core.trackers import DetectorSettings, Tracker, frame_output
+from mot_core.trackers import DetectorSettings, DETRTracker, FrameTracks, frame_output
 
 SMALL = DetectorSettings(
     "small", num_queries=8, embed_dim=32, ffn_dim=32, num_levels=3, num_encoder_layers=1, num_decoder_layers=2
 )
 
 
-class OracleTracker(Tracker):
+class OracleTracker(DETRTracker):
     """Learns with a detector as others do, and tracks the ground truth itself, so that scores are known."""
+
+    capabilities = frozenset({"embeddings"})
 
     def __init__(self, detector: DetectorSettings = SMALL, *, checkpointing: bool = False, seed: int = 0):
         super().__init__(detector, checkpointing=checkpointing, seed=seed)
@@ -26,14 +28,12 @@ class OracleTracker(Tracker):
         return losses, ClipOutput(frames, list(batch.targets))
 
     def track_frame(self, batch, ctx):
-        self.detect(batch.images[:, 0], batch.padding, ctx)
+        output, _ = self.detect(batch.images[:, 0], batch.padding, ctx)
+        self.plugins.on_embeddings(frame_output(output, batch, 0), ctx)
         truth = batch.targets[0]
         valid = truth.valid[0]
         boxes = truth.boxes_cxcywh[0][valid]
-        return truth.ids[0][valid], boxes, boxes[:, 2], truth.labels[0][valid]
+        return FrameTracks(truth.ids[0][valid], boxes, boxes[:, 2], truth.labels[0][valid])
 
     def reset(self):
         pass
-
-    def import_weights(self, state):
-        raise NotImplementedError

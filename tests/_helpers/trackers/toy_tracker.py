@@ -6,7 +6,7 @@ import torch
 from mot_core.data import SyntheticDataModule
 from mot_core.nn import SetCriterion
 from mot_core.structures import ClipOutput
-from mot_core.trackers import DetectorSettings, Tracker, frame_output
+from mot_core.trackers import DetectorSettings, DETRTracker, FrameTracks, frame_output
 
 SMALL = DetectorSettings(
     "small", num_queries=8, embed_dim=32, num_heads=4, ffn_dim=32, num_levels=3, num_encoder_layers=1,
@@ -14,7 +14,7 @@ SMALL = DetectorSettings(
 )  # fmt: skip
 
 
-class ToyTracker(Tracker):
+class ToyTracker(DETRTracker):
     """Reports its first ``width`` slots in every frame."""
 
     capabilities = frozenset({"features", "decoder_layer", "embeddings", "live_boxes", "ids", "box_head"})
@@ -39,13 +39,11 @@ class ToyTracker(Tracker):
         output, _ = self.detect(batch.images[:, 0], batch.padding, ctx)
         rows = slice(self.width)
         ids = torch.arange(self.width)
-        return ids, output.boxes_cxcywh[-1, 0, rows], output.logits[-1, 0, rows, 0].sigmoid(), torch.zeros_like(ids)
+        boxes, scores = output.boxes_cxcywh[-1, 0, rows], output.logits[-1, 0, rows, 0].sigmoid()
+        return FrameTracks(ids, boxes, scores, torch.zeros_like(ids))
 
     def reset(self):
         self.forgotten += 1
-
-    def import_weights(self, state):
-        raise NotImplementedError
 
 
 def make_toy(seed=0, **arguments):

@@ -1,10 +1,11 @@
-"""Both trackers in a small size, synthetic data, and a training that writes down what happened."""
+"""Every trainable tracker in a small size, synthetic data, and a training that records its losses. Add yours here."""
 
 import lightning
 import torch
 
+from _helpers.trackers.grid_tracker import GridTracker
 from mot_core.data import SyntheticDataModule
-from mot_core.trackers import MOTIP, MOTR, DetectorSettings, OptimizerSettings
+from mot_core.trackers import MOTIP, MOTR, DetectorSettings, DETRTracker, OptimizerSettings
 
 SMALL = DetectorSettings(
     "small", num_queries=8, embed_dim=32, num_heads=4, ffn_dim=32, num_levels=3, num_encoder_layers=1,
@@ -17,7 +18,17 @@ TRACKERS = {
             "min_area": 4} | options)
     ),
     "motr": lambda **options: MOTR(**({"detector": SMALL, "optimizer": RATES, "min_area": 4} | options)),
+    "grid": lambda **options: GridTracker(**({"optimizer": RATES} | options)),
 }  # fmt: skip
+
+EAGER = {
+    "motip": {"detection_threshold": 0.005, "newborn_threshold": 0.005},
+    "motr": {"birth_threshold": 0.005, "keep_threshold": 0.005, "report_threshold": 0.005},
+    "grid": {"threshold": 0.3},
+}
+"""Thresholds with which an untrained tracker reports tracks."""
+
+DETR_TRACKERS = [name for name, build in TRACKERS.items() if isinstance(build(), DETRTracker)]
 
 
 def make(name, *plugins, seed=0, **options):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from _helpers.trackers.tracker_cases import Losses, make, synthetic, trainer
+from _helpers.trackers.tracker_cases import EAGER, TRACKERS, Losses, make, synthetic, trainer
 
 
 class Report(Losses):
@@ -23,11 +23,7 @@ class Report(Losses):
 
 
 def fit(name, folder, processes):
-    tracker = make(name)
-    if name == "motr":  # tracks are born without having learned anything
-        tracker.birth_threshold = tracker.keep_threshold = tracker.report_threshold = 0.005
-    else:
-        tracker.detection_threshold, tracker.memory.newborn_threshold = 0.005, 0.005
+    tracker = make(name, **EAGER[name])
     run = trainer(
         folder, Report(folder), devices=processes, strategy="ddp_fork" if processes > 1 else "auto", precision="64-true"
     )
@@ -37,7 +33,7 @@ def fit(name, folder, processes):
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    for name in ("motip", "motr"):
+    for name in TRACKERS:
         folder = Path(sys.argv[1]) / name
         folder.mkdir()
         for processes in (2, 1):

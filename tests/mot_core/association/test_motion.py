@@ -102,7 +102,7 @@ def test_bad_files_are_told_in_a_sentence(change, sentence, path):
 
 
 def test_no_file_and_other_bytes(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none.json: no such file; python -m em_kalman.motion.command"):
+    with pytest.raises(FileNotFoundError, match=r"none.json: no such file; mot em-kalman learn-motion"):
         Sort(motion=str(tmp_path / "none.json"))
     (tmp_path / "image.json").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(ValueError, match="expected a JSON file in UTF-8"):

@@ -3,9 +3,11 @@ from types import SimpleNamespace
 import pytest
 from lightning import LightningModule
 
+from _helpers.trackers.toy_tracker import SMALL
 from mot_core.callbacks import MemoryEstimate
 from mot_core.callbacks import memory as module
 from mot_core.callbacks.memory import available_memory, complaint
+from mot_core.trackers import MOTIP
 from mot_core.trackers.memory import StepMemory, estimate_memory
 
 STEP = StepMemory(100, 100, 200, 600, int(9e9), 1000, 4, 30)
@@ -58,9 +60,9 @@ def test_where_nobody_tells_nothing_is_compared(estimate, monkeypatch, capsys):
 
 
 def test_advice_names_what_can_still_be_changed(make_tracker):
-    plain, checkpointed = make_tracker(), make_tracker(checkpointing=True)
-    plain.gradient_frames = 4
-    assert complaint(STEP, int(8e9), plain).endswith(
+    checkpointed = make_tracker(checkpointing=True)
+    with_fewer = MOTIP(SMALL, id_layers=1)
+    assert complaint(STEP, int(8e9), with_fewer).endswith(
         "needs at least 36.00 GB of memory and 8.00 GB are there: use checkpointing=true, a smaller gradient_frames, "
         "shorter clips or smaller images"
     )

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from lightning import Callback, LightningModule
@@ -113,8 +115,8 @@ def test_faulty_tracks_are_told_with_their_sequence(make_trainer, make_tracker, 
     right = tracker.track_frame
 
     def wrong(batch, ctx):
-        ids, *others = right(batch, ctx)
-        return (torch.zeros_like(ids), *others)
+        tracks = right(batch, ctx)
+        return replace(tracks, ids=torch.zeros_like(tracks.ids))
 
     tracker.track_frame = wrong
     with pytest.raises(ValueError, match="synthetic-test-0-0: ids of frame 1 must be unique"):

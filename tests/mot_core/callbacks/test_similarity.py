@@ -81,9 +81,7 @@ def test_nothing_else_changes(runs):
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     for name, value in runs.without.metrics.items():
         assert torch.equal(value, runs.having.metrics[name]), name
-    detector = runs.having.tracker.detector
-    assert "decode" not in vars(detector)
-    assert not hasattr(detector, "plugins")
+    assert "on_embeddings" not in vars(runs.having.tracker.plugins)
 
 
 def test_a_picture_lies_beside_the_numbers(runs):
@@ -102,7 +100,7 @@ def test_without_two_objects_nothing_is_said_and_every_second_epoch_can_be_left_
 ):
     class Check(Callback):
         def on_validation_epoch_start(self, trainer, pl_module):
-            taps.append("decode" in vars(pl_module.detector))
+            taps.append("on_embeddings" in vars(pl_module.plugins))
 
     taps = []
     callback = EmbeddingSimilarity(every_n_epochs=2, min_score=0.99)
@@ -116,13 +114,13 @@ def test_without_two_objects_nothing_is_said_and_every_second_epoch_can_be_left_
 def test_an_interrupt_leaves_the_tracker_as_it_was(make_trainer, make_tracker, make_data, tmp_path):
     class Interrupt(Callback):
         def on_validation_batch_end(self, trainer, pl_module, *_):
-            assert "decode" in vars(pl_module.detector)
+            assert "on_embeddings" in vars(pl_module.plugins)
             raise RuntimeError("power is gone")
 
     tracker = make_tracker()
     with pytest.raises(RuntimeError, match="power"):
         make_trainer(tmp_path, [EmbeddingSimilarity(), Interrupt()]).validate(tracker, make_data(), verbose=False)
-    assert "decode" not in vars(tracker.detector)
+    assert "on_embeddings" not in vars(tracker.plugins)
 
 
 def test_without_matplotlib_numbers_only(make_trainer, make_tracker, make_data, tmp_path, monkeypatch, caplog):
@@ -131,7 +129,7 @@ def test_without_matplotlib_numbers_only(make_trainer, make_tracker, make_data, 
         callback = EmbeddingSimilarity(min_score=0.0, folder=tmp_path / "here")
         make_trainer(tmp_path, [callback]).validate(make_tracker(), make_data(num_frames=2), verbose=False)
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["epoch-000.json"]
-    assert "EmbeddingSimilarity writes numbers only: pictures need" in caplog.text
+    assert "EmbeddingSimilarity writes numbers only: drawing needs" in caplog.text
 
 
 def test_pairs_of_few_rows():
@@ -141,5 +139,7 @@ def test_pairs_of_few_rows():
 def test_wrong_use_is_told():
     with pytest.raises(ValueError, match="bins must be at least 1, got 0"):
         EmbeddingSimilarity(bins=0)
-    with pytest.raises(TypeError, match=r"detector of a mot_core.trackers.Tracker, got LightningModule"):
+    with pytest.raises(
+        TypeError, match=r"expected a mot_core tracker with the capability 'embeddings', got LightningModule"
+    ):
         EmbeddingSimilarity().setup(None, LightningModule(), "fit")

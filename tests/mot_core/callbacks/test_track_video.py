@@ -95,7 +95,7 @@ def test_sheets_where_videos_cannot_be_written(fit, monkeypatch, caplog):
     with caplog.at_level("INFO"):
         written = fit(TrackVideo())
     assert written == ["tracks/epoch-000-synthetic-val-0-0.png"]
-    assert "TrackVideo saves sheets of frames instead of videos: pictures need av" in caplog.text
+    assert "TrackVideo saves sheets of frames instead of videos: drawing a video needs av" in caplog.text
 
 
 def test_an_interrupt_leaves_nothing(fit, temporary):

@@ -15,7 +15,8 @@ import mot_core.callbacks
 from mot_core.callbacks import EmbeddingSimilarity, MemoryEstimate, ResultsWriter, TrackVideo
 from mot_core.trackers import Tracker
 
-OURS = [getattr(mot_core.callbacks, name) for name in mot_core.callbacks.__all__]
+BASES = {"PluginCallback"}
+OURS = [getattr(mot_core.callbacks, name) for name in mot_core.callbacks.__all__ if name not in BASES]
 
 
 def ours():

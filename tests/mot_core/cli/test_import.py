@@ -68,7 +68,11 @@ def test_lightning_takes_it_too(mot, files):
     [
         (["no.pth", "a.ckpt", "--tracker", "motr"], 1, "checkpoint no.pth does not exist"),
         (["small.yaml", "a.ckpt", "--tracker", "motr"], 1, "small.yaml is not a checkpoint"),
-        (["released.pth", "a.ckpt", "--tracker", "sort"], 2, "invalid choice: 'sort'"),
+        (
+            ["released.pth", "a.ckpt", "--tracker", "sort"],
+            1,
+            "expected a tracker with released weights (motip, motr), got sort",
+        ),
         (["released.pth", "a.ckpt", "--tracker", "motr"], 1, "of this architecture: "),
         (["released.pth", "a.ckpt", "--config", "no"], 1, "there is no config no"),
         (["released.pth", "a.ckpt", "--config", "wrong.yaml"], 1, "wrong.yaml: model: MOTR has no argument 'detectr'"),

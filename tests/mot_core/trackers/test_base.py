@@ -10,7 +10,7 @@ from _helpers.trackers.toy_tracker import SMALL, ToyTracker, make_toy, synthetic
 from mot_core.boxes import cxcywh_to_xyxy
 from mot_core.data import MOTDataModule, SyntheticVideo
 from mot_core.plugins import Plugin
-from mot_core.trackers import OptimizerSettings
+from mot_core.trackers import FrameTracks, OptimizerSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning")
 
@@ -47,7 +47,7 @@ class Answers(ToyTracker):
         number = int(batch.times[0, 0])
         self.seen.append((batch.sequences[0], number, ctx.frame, ctx.training))
         ids, boxes = self.answers.get(number, (torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4)))
-        return ids, boxes, torch.ones(len(ids)), torch.zeros_like(ids)
+        return FrameTracks(ids, boxes, torch.ones(len(ids)), torch.zeros_like(ids))
 
 
 def perfect(batches):
@@ -154,7 +154,7 @@ def test_a_loss_that_is_not_finite_is_told(tmp_path):
             losses, clip = super().clip_losses(batch, ctx)
             return losses | {"frame_1_l1": losses["frame_1_l1"] / 0}, clip
 
-    message = r"step 0: the loss is inf \(frame_1_l1\) on clips of synthetic-train-0-\d, synthetic.*; a lower"
+    message = r"step 0: the loss is inf \(frame_1_l1\) on clips of synthetic-train-0-\d, synthetic.*; try a lower"
     with pytest.raises(ValueError, match=message):
         trainer(tmp_path).fit(Diverging(), synthetic())
 
@@ -244,7 +244,7 @@ def test_gradients_are_clipped_group_by_group(tmp_path):
 
 def test_only_norms_are_clipped(tmp_path):
     fit = trainer(tmp_path, gradient_clip_val=0.1, gradient_clip_algorithm="value")
-    with pytest.raises(ValueError, match=r"gradient_clip_algorithm must be norm, got .*value"):
+    with pytest.raises(ValueError, match=r"gradient_clip_algorithm: expected norm, got .*value"):
         fit.fit(make_toy(), synthetic())
 
 
@@ -286,9 +286,9 @@ def test_a_stream_that_begins_later_counts_from_there():
 def test_tracking_wants_one_frame_in_evaluation_mode():
     tracker = make_toy()
     (batch, *_) = frames()
-    with pytest.raises(ValueError, match=r"tracks in evaluation mode: call eval\(\) first"):
+    with pytest.raises(ValueError, match=r"expected a tracker in evaluation mode, .* call eval\(\) first"):
         tracker.track(batch)
-    with pytest.raises(ValueError, match="track takes one frame of one clip, got 2 of 2"):
+    with pytest.raises(ValueError, match="expected one frame of one clip, got 2 of 2"):
         tracker.eval().track(clips())
 
 

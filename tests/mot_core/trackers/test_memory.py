@@ -63,7 +63,7 @@ def test_with_checkpointing_one_frame_is_kept_and_what_the_others_gave():
 
 def test_frames_without_gradient_keep_what_they_gave():
     tracker = make_toy()
-    tracker.gradient_frames = 2
+    tracker.frames_in_memory = lambda clip_length: min(2, clip_length)
     estimate = estimate_memory(tracker, (32, 48), 5)
     assert estimate.activations == 2 * estimate.frame + 3 * estimate.output
     assert estimate_memory(tracker, (32, 48), 1).activations == estimate.frame

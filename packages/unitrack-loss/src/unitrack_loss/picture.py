@@ -6,9 +6,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from mot_core.extras import require
 from mot_core.io.atomic import atomic_path
 from mot_core.visualization import identity_color
-from mot_core.visualization.extras import require
 from unitrack_loss.clip import TrackClip
 from unitrack_loss.explanation import Explanation, explain
 
@@ -48,7 +48,7 @@ def plot(what: Explanation | TrackClip, path: str | PathLike[str], axis: str = "
         raise ValueError(f"path must end in {', '.join('.' + one for one in FORMATS)}, got {Path(path).name!r}")
     if axis not in ("x", "y"):
         raise ValueError(f"axis must be 'x' or 'y', got {axis!r}")
-    require("plot")
+    require("plot", "drawing")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -9,13 +9,14 @@ import torch
 import yaml
 
 from mot_core.cli.fit.configs import PACKAGE, find_config, shipped_configs
+from mot_core.cli.track.registry import trainable_trackers
 
 FOLDER = PACKAGE / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-def test_the_issue_names_them():
-    assert {"motip_dancetrack", "motr_mot17", "motip_synthetic", "motr_synthetic"} <= set(NAMES)
+def test_expected_configs_ship():
+    assert {config for tracker in trainable_trackers().values() for config in tracker.configs} == set(NAMES)
 
 
 def test_a_file_goes_before_a_name(tmp_path, monkeypatch):
@@ -58,7 +59,7 @@ def test_they_build_what_they_name(name, build_config):
     assert trainer.gradient_clip_val == 0.1
 
 
-@pytest.mark.parametrize("name", ["motip_synthetic", "motr_synthetic"])
+@pytest.mark.parametrize("name", [f"{name}_synthetic" for name in trainable_trackers()])
 def test_the_small_ones_train(mot, name, tmp_path):
     few = ("--trainer.max_steps", "2", "--trainer.limit_val_batches", "0", "--trainer.enable_model_summary", "false")
     done = mot("fit", "--config", name, "--output", tmp_path, "--data.clip_length", "2", *few)

@@ -221,7 +221,7 @@ def test_without_optuna_a_sentence_tells_the_command(mot, write_sweep, tmp_path,
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     done = mot("sweep", write_sweep(), "--trials", 1, "--output", tmp_path / "out")
     assert done.code == 1
-    assert "mot sweep needs optuna, which is not installed" in done.err
+    assert "mot sweep needs optuna: pip install" in done.err
 
 
 # With real trainings.

@@ -18,7 +18,7 @@ from mot_core.data import Augmentation, MOTDataModule, SyntheticVideo
 from mot_core.io import read_kitti, read_mot
 from mot_core.nn import SetCriterion
 from mot_core.structures import ClipOutput
-from mot_core.trackers import DetectorSettings, Tracker, frame_output
+from mot_core.trackers import DetectorSettings, DETRTracker, FrameTracks, frame_output
 from mot_core.visualization import write_video
 
 SMALL = DetectorSettings(
@@ -28,7 +28,7 @@ SMALL = DetectorSettings(
 RESIZE = Augmentation(short_sides=(40,), max_long_side=50)
 
 
-class Toy(Tracker):
+class Toy(DETRTracker):
     """Reports a few slots; every three frames of a stream it gives them new identities.
 
     Args:
@@ -55,13 +55,10 @@ class Toy(Tracker):
         ids = torch.arange(self.width, device=self.device) + self.width * (self.seen // 3)
         self.seen += 1
         scores, labels = output.logits[-1, 0, : self.width].sigmoid().max(-1)
-        return ids, output.boxes_cxcywh[-1, 0, : self.width], scores + self.shift, labels
+        return FrameTracks(ids, output.boxes_cxcywh[-1, 0, : self.width], scores + self.shift, labels)
 
     def reset(self):
         self.seen = 0
-
-    def import_weights(self, state):
-        raise NotImplementedError
 
 
 def save(path, tracker, resize, data):
@@ -360,7 +357,7 @@ def test_a_checkpoint_is_needed_and_must_be_one_of_this_tracker(toy, videos, che
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
     done = toy(videos, checkpoint=tmp_path / "other.pth")
     assert done.code == 1
-    assert "other.pth has no tracker of ours in it" in done.err
+    assert "other.pth: expected a checkpoint of a mot-core tracker" in done.err
     (tmp_path / "text.ckpt").write_text("hello")
     assert "is not a checkpoint that can be read" in toy(videos, checkpoint=tmp_path / "text.ckpt").err
 

@@ -6,9 +6,11 @@ import av
 import pytest
 import torch
 
+from _helpers.trackers.tracker_cases import EAGER, make
+from mot_core.cli.track.registry import trainable_trackers
 from mot_core.data import SyntheticVideo
 from mot_core.io import read_mot
-from mot_core.trackers import MOTIP, MOTR, DetectorSettings
+from mot_core.trackers import MOTIP, DetectorSettings
 
 SMALL = DetectorSettings(
     "small", num_queries=8, embed_dim=32, num_heads=4, ffn_dim=32, num_levels=3, num_encoder_layers=1,
@@ -16,29 +18,22 @@ SMALL = DetectorSettings(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("name", "thresholds"),
-    [
-        ("motip", ["--detection-threshold", 0, "--newborn-threshold", 0, "--miss-tolerance", 5]),
-        ("motr", ["--birth-threshold", 0, "--keep-threshold", 0, "--report-threshold", 0, "--min-area", 0]),
-    ],
-)
-def test_the_trackers_that_are_installed(mot, tmp_path, name, thresholds):
+@pytest.mark.parametrize("name", trainable_trackers())
+def test_installed_trackers(mot, tmp_path, name):
     video = SyntheticVideo(num_videos=1, num_frames=5, image_size=(48, 64)).save(tmp_path / "videos", 0)
-    torch.manual_seed(0)
-    content = {}
-    tracker = MOTIP(SMALL, id_layers=1) if name == "motip" else MOTR(SMALL)
+    content, tracker = {}, make(name)
     tracker.on_save_checkpoint(content)
     torch.save({**content, "state_dict": tracker.state_dict()}, tmp_path / "random.ckpt")
     arguments = ["--tracker", name, "--checkpoint", tmp_path / "random.ckpt", "--output", tmp_path / "out"]
-    done = mot("track", video, "--frames", "2-4", *arguments, *thresholds)
+    flags = [word for key, value in EAGER[name].items() for word in (f"--{key.replace('_', '-')}", value)]
+    done = mot("track", video, "--frames", "2-4", *arguments, *flags)
     assert done.code == 0, done.err
     results = read_mot(tmp_path / "out" / f"{video.name}.txt", kind="results")
     assert sorted(set(results.frames.tolist())) == [2, 3, 4]
-    other = "motr" if name == "motip" else "motip"
+    other = next(one for one in trainable_trackers() if one != name)
     done = mot("track", video, *("--tracker", other), *arguments[2:])
     assert done.code == 1
-    assert f"random.ckpt holds a tracker of class '{name.upper()}'; known here: {other.upper()}" in done.err
+    assert f"random.ckpt holds a tracker of class '{name.upper()}'; known classes are: {other.upper()}" in done.err
 
 
 @pytest.mark.parametrize("folder", ["flies/fly-clip", "MOT15/train/PETS09-S2L1"])

@@ -13,14 +13,11 @@ from torch.utils.data import DataLoader
 from em_kalman.detections.sampler import WindowSampler
 from em_kalman.detections.sequences import DetectionSequence, read_detections
 from em_kalman.detections.window import WindowBatch
+from mot_core.extras import needs
 from mot_core.io import make_scene
 
-try:
+with needs("lightning", "train", "training", package="em-kalman"):
     from lightning import LightningDataModule
-except ModuleNotFoundError as error:
-    if error.name != "lightning":
-        raise
-    raise ImportError("training needs lightning: pip install './packages/em-kalman[train]'") from error
 
 from mot_core.data import ClipLoader, ClipSampler
 

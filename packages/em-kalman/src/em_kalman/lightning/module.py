@@ -16,13 +16,10 @@ from em_kalman.motion.motion_model import MotionModel
 from em_kalman.objectives import Objective
 from em_kalman.tracking.detection_probability import learn_detection_probability
 from em_kalman.training import Schedule, calibrate_dustbin, check_collapse, check_objective, step_values
+from mot_core.extras import needs
 
-try:
+with needs("lightning", "train", "EMKalmanModule", package="em-kalman"):
     from lightning import LightningModule
-except ModuleNotFoundError as error:
-    if error.name != "lightning":
-        raise
-    raise ImportError("EMKalmanModule needs lightning: pip install './packages/em-kalman[train]'") from error
 
 
 class EMKalmanModule(LightningModule):

@@ -1,74 +1,61 @@
-"""``python -m em_kalman.motion.command``: the motion noise of detections, for ``mot track --motion FILE``."""
+"""``mot em-kalman``: learn the motion noise of detections, for ``mot track --motion FILE``."""
 
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from em_kalman.checkpoint import load_model
-from em_kalman.detections.sampler import WindowSampler
-from em_kalman.detections.sequences import DetectionSequence, read_detections
-from em_kalman.motion.noise import confident_trajectories, learn_noise, noise_loglik
-from mot_core.association.kalman import BYTETRACK_NOISE, SORT_NOISE
+if TYPE_CHECKING:
+    from em_kalman.detections.sequences import DetectionSequence
 
 LEARNED_SHARE = 0.8  # of the frames of a sequence; the rest is held out
 
 EPILOG = """\
-example:
+examples:
   mot fit --config em_kalman_mot17 --data.root data/MOT17/train
-  python -m em_kalman.motion.command data/MOT17/train --checkpoint FILE --output motion.json
+  mot em-kalman learn-motion data/MOT17/train --checkpoint FILE --output motion.json
   mot track data/MOT17/test --tracker bytetrack --motion motion.json --output out
 
-The noise is of these detections at this frame rate: another detector or another frame rate has another one.
+The noise describes these detections at this frame rate. Learn it again for another detector or frame rate.
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Learn, compare with the constants of the trackers on the last fifth of every sequence, and write.
-
-    Args:
-        arguments: of the command line; by default those of this process.
-
-    Returns:
-        The exit code: 0 done, 1 a problem with the input, 2 wrong usage.
-
-    >>> import contextlib, io
-    >>> with contextlib.redirect_stdout(io.StringIO()):
-    ...     code = main(["--help"])
-    >>> code
-    0
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m em_kalman.motion.command",
-        description="Learn how detections move and how exact they are, without labels.",
+def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
+    """Declare ``mot em-kalman learn-motion``."""
+    parser.epilog = EPILOG
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    summary = "learn the motion and the measurement noise of detections, without labels"
+    learn = commands.add_parser(
+        "learn-motion",
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SOURCE", help="a sequence, or a folder of sequences")
-    parser.add_argument("--checkpoint", metavar="FILE", required=True, help="a trained model of em_kalman")
-    parser.add_argument("--output", metavar="FILE", type=Path, required=True, help="JSON file to write")
-    parser.add_argument(
+    learn.add_argument("source", metavar="SOURCE", help="a sequence, or a folder of sequences")
+    learn.add_argument("--checkpoint", metavar="FILE", required=True, help="trained em_kalman model")
+    learn.add_argument("--output", metavar="FILE", type=Path, required=True, help="JSON file to write")
+    learn.add_argument(
         "--detections",
         metavar="NAME[,NAME]",
         default="det",
-        help="read det/NAME.txt; of several the first that a sequence has (default: det)",
+        help="read det/NAME.txt; given several names, the first one that a sequence has (default: det)",
     )
-    parser.add_argument("--benchmark", metavar="NAME", default="auto", help="as of mot track (default: auto)")
-    try:
-        options = parser.parse_args(arguments)
-        _run(options)
-    except SystemExit as exit_:  # argparse: --help or wrong usage
-        return int(exit_.code or 0)
-    except (ValueError, OSError) as error:
-        print(f"em_kalman: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    learn.add_argument("--benchmark", metavar="NAME", default="auto", help="as for mot track (default: auto)")
+    learn.set_defaults(run=run)
 
 
-def _run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> int:
+    """Learn the noise on the first frames, compare it with the trackers' constants on the others, and write it."""
+    from dataclasses import replace
+
+    from em_kalman.checkpoint import load_model
+    from em_kalman.detections.sampler import WindowSampler
+    from em_kalman.detections.sequences import read_detections
+    from em_kalman.motion.noise import confident_trajectories, learn_noise, noise_loglik
+    from mot_core.association.kalman import BYTETRACK_NOISE, SORT_NOISE
+
     model = load_model(options.checkpoint)
     sequences = read_detections(options.source, options.detections, benchmark=options.benchmark)
     first = [replace(one, frames=one.frames[: _end(one)]) for one in sequences]
@@ -87,11 +74,8 @@ def _run(options: argparse.Namespace) -> None:
     for name, noise in rows.items():
         print(f"  {name:<28} {noise_loglik(held_out, noise):8.3f}")
     print(f"wrote {options.output}: mot track ... --motion {options.output}")
+    return 0
 
 
 def _end(sequence: DetectionSequence) -> int:
     return int(LEARNED_SHARE * len(sequence.frames))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -107,6 +107,11 @@ class EMKalmanTracker(OnlineTracker):
         """Whether :meth:`update` needs embeddings: if the model learned from them."""
         assert self.model is not None
         return self.model.embeddings
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a state, also one saved when this class was called ``OnlineAssociator``."""
+        old = state.get("tracker") == "OnlineAssociator"
+        super().load_state_dict({**state, "tracker": type(self).__name__} if old else state)
 
     def _step(self, table: TrackTable, frame: FrameDetections, dt: float) -> tuple[Integers, Floats]:
         given = frame

@@ -101,7 +101,7 @@ def read_motion(path: str | PathLike[str]) -> LearnedMotion:
     0.01
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file; python -m em_kalman.motion.command writes one from detections")
+        raise FileNotFoundError(f"{path}: no such file; mot em-kalman learn-motion writes one from detections")
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

@@ -66,13 +66,7 @@ def available_memory(device: torch.device | str) -> int | None:
 
 def complaint(estimate: StepMemory, available: int, tracker: Tracker) -> str:
     """What is wrong, and what can be done about it."""
-    advice = ["smaller images"]
-    if estimate.frames > 1:
-        advice.insert(0, "shorter clips")
-    if estimate.frames_kept > 1 and hasattr(tracker, "gradient_frames"):
-        advice.insert(0, "a smaller gradient_frames")
-    if not tracker.checkpointing:
-        advice.insert(0, "checkpointing=true")
+    advice = [*tracker.memory_advice, *(["shorter clips"] if estimate.frames > 1 else []), "smaller images"]
     return (
         f"a training step needs at least {_size(estimate.total)} of memory and {_size(available)} are there: "
         f"use {', '.join(advice[:-1])}{' or ' if advice[:-1] else ''}{advice[-1]}"
@@ -88,9 +82,10 @@ def _table(title: str, estimate: StepMemory, available: int | None) -> Table:
         "gradients": estimate.gradients,
         "states of the optimiser": estimate.optimizer,
         "images": estimate.images,
-        f"detector, {estimate.frames_kept} of {estimate.frames} frames for backward": estimate.activations,
-        "  one frame of each clip": estimate.frame,
     }
+    if estimate.frame:
+        rows[f"detector, {estimate.frames_kept} of {estimate.frames} frames for backward"] = estimate.activations
+        rows["  one frame of each clip"] = estimate.frame
     for name, size in rows.items():
         table.add_row(name, _size(size))
     table.add_section()

@@ -14,13 +14,12 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from mot_core.callbacks.folders import run_folder
+from mot_core.extras import require
 from mot_core.io import open_atomic
 from mot_core.io.atomic import atomic_path
-from mot_core.nn import DetectorOutput
-from mot_core.structures import TrackerSpec
-from mot_core.tap import Tap
+from mot_core.plugins import Context, Plugins
+from mot_core.structures import FrameOutput
 from mot_core.trackers import Tracker
-from mot_core.visualization.extras import require
 
 HIGH = 0.9
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -54,19 +53,19 @@ class EmbeddingSimilarity(Callback):
         self.bins = bins
         self.min_score = min_score
         self.folder = folder
-        self._tap: Tap | None = None  # only while it measures
+        self._plugins: Plugins | None = None  # only while it measures
         self._sums = torch.zeros(0)
         self._draws = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find out whether a picture can be drawn."""
-        if not isinstance(pl_module, Tracker):
+        if not isinstance(pl_module, Tracker) or "embeddings" not in pl_module.capabilities:
             raise TypeError(
-                f"EmbeddingSimilarity looks into the detector of a mot_core.trackers.Tracker, got "
+                "EmbeddingSimilarity: expected a mot_core tracker with the capability 'embeddings', got "
                 f"{type(pl_module).__name__}"
             )
         try:
-            require("plot")
+            require("plot", "drawing")
         except ModuleNotFoundError as error:
             self._draws = False
             rank_zero_info(f"EmbeddingSimilarity writes numbers only: {error}")
@@ -79,22 +78,11 @@ class EmbeddingSimilarity(Callback):
             assert isinstance(pl_module, Tracker)
             # Counts of the bins, pairs, pairs above 0.9, sum: what several processes add up.
             self._sums = torch.zeros(self.bins + 3, dtype=torch.float64)
-            self._tap = Tap(pl_module.detector, TrackerSpec("detector"))
-            self._tap.method(pl_module.detector, "decode", after=lambda output, *_, **__: output, live=False)
-
-    def on_validation_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
-    ) -> None:
-        """Count the pairs of a frame."""
-        if self._tap is None:
-            return
-        for output in self._tap.captured.get("decode", ()):
-            self._sums += self._count(output)
-        self._tap.reset()
+            self._observe(pl_module.plugins)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log and save."""
-        if self._tap is None:
+        if self._plugins is None:
             return
         self._stop()
         dtype = torch.float32 if pl_module.device.type == "mps" else torch.float64
@@ -120,16 +108,29 @@ class EmbeddingSimilarity(Callback):
         """Leave the tracker as it was."""
         self._stop()
 
-    def _stop(self) -> None:
-        if self._tap is not None:
-            self._tap.detach()
-            self._tap = None
+    def _observe(self, plugins: Plugins) -> None:
+        """Count the pairs of every frame that the tracker passes to its plug-ins."""
+        pass_on = plugins.on_embeddings
 
-    def _count(self, output: DetectorOutput) -> Tensor:
+        def on_embeddings(frame: FrameOutput, ctx: Context) -> FrameOutput:
+            frame = pass_on(frame, ctx)
+            self._sums += self._count(frame)
+            return frame
+
+        plugins.on_embeddings = on_embeddings  # type: ignore[method-assign]
+        self._plugins = plugins
+
+    def _stop(self) -> None:
+        if self._plugins is not None:
+            del self._plugins.on_embeddings  # the method of the class again
+            self._plugins = None
+
+    def _count(self, frame: FrameOutput) -> Tensor:
         sums = torch.zeros_like(self._sums)
-        scores = output.logits[-1].sigmoid().amax(-1)
-        for score, embeddings in zip(scores, output.hidden[-1], strict=True):
-            similarity = pair_similarities(embeddings[score > self.min_score]).double().cpu()
+        assert frame.embeddings is not None, "checked in setup"
+        objects = frame.valid & (frame.logits.sigmoid().amax(-1) > self.min_score)
+        for chosen, embeddings in zip(objects, frame.embeddings, strict=True):
+            similarity = pair_similarities(embeddings[chosen]).double().cpu()
             sums[:-3] += torch.histc(similarity, self.bins, -1, 1)
             sums[-3:] += torch.stack([torch.tensor(len(similarity)), (similarity > HIGH).sum(), similarity.sum()])
         return sums

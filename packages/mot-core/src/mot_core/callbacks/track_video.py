@@ -14,10 +14,10 @@ from lightning.pytorch.utilities import rank_zero_info
 
 from mot_core.callbacks.folders import run_folder
 from mot_core.data import IMAGE_MEAN, IMAGE_STD
+from mot_core.extras import require
 from mot_core.io import BoxTable, Sequence
 from mot_core.structures import ClipBatch, Tracks
 from mot_core.visualization import save_sheet, save_video
-from mot_core.visualization.extras import require
 
 
 class TrackVideo(Callback):
@@ -64,12 +64,12 @@ class TrackVideo(Callback):
         """Find out what can be drawn, before the training starts."""
         if self.kind == "video":
             try:
-                require("video")
+                require("video", "drawing a video")
             except ModuleNotFoundError as error:
                 rank_zero_info(f"TrackVideo saves sheets of frames instead of videos: {error}")
                 self.kind = "sheet"
         if self.kind == "sheet":
-            require("plot")
+            require("plot", "drawing")
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decide whether to draw."""

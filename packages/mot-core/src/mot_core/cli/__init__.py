@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from keyword import iskeyword
 
 from mot_core.cli.parser import Parser, Version
@@ -30,6 +31,9 @@ COMMANDS = {
     "plugins": "list what can be attached to a tracker, and where it comes from",
 }
 """Subcommands, each a module of this package with ``configure(parser, arguments)``, and what they do."""
+
+COMMAND_GROUP = "mot_core.commands"
+"""Entry-point group of commands that method packages add."""
 
 FOLDERS = {"track", "sweep"}
 """Subcommands that are a folder, with ``configure`` in ``command.py``."""
@@ -81,14 +85,32 @@ def _run(arguments: list[str]) -> int:
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and stop")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
     called = next((argument for argument in arguments if not argument.startswith("-")), None)
-    for name, summary in COMMANDS.items():
+    packaged = package_commands()
+    summaries = {**{name: _summary(point) for name, point in packaged.items()}, **COMMANDS}
+    for name in (*COMMANDS, *(name for name in packaged if name not in COMMANDS)):
+        summary = summaries[name]
         command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if name == called:
-            import_module(module_of(name)).configure(command, arguments)
+            import_module(module_of(name) if name in COMMANDS else packaged[name].value).configure(command, arguments)
     namespace = parser.parse_args(arguments)
     code = int(namespace.run(namespace))
     sys.stdout.flush()  # so that a reader that went away is noticed here
     return code
+
+
+def package_commands() -> dict[str, EntryPoint]:
+    """Return the commands of installed method packages by name; nothing is imported.
+
+    A package declares one in the entry-point group ``mot_core.commands``: a module with
+    ``configure(parser, arguments)``, like the modules of our own commands.
+    """
+    return {point.name: point for point in sorted(entry_points(group=COMMAND_GROUP), key=lambda point: point.name)}
+
+
+def _summary(point: EntryPoint) -> str:
+    """The summary of the package that provides a command."""
+    summary = point.dist.metadata["Summary"] if point.dist else ""
+    return summary or f"commands of {point.value.partition('.')[0]}"
 
 
 def module_of(command: str) -> str:

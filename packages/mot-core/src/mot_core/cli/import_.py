@@ -7,15 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-CONFIGS = {"motip": "motip_dancetrack", "motr": "motr_mot17"}
 EPILOG = """\
 examples:
   mot import motip_dancetrack.pth motip.ckpt --tracker motip
   mot import motip_sportsmot.pth motip.ckpt --config motip_sportsmot
   mot import motr_final.pth motr.ckpt --tracker motr --report keys.txt
 
---tracker motip is --config motip_dancetrack, --tracker motr is --config motr_mot17. The checkpoint holds the settings
-too: mot track, mot test and mot fit --init take it as it is. Code in SOURCE is never run.
+--tracker NAME uses the first config of that tracker. The checkpoint also holds the settings, so mot track, mot test and
+mot fit --init can read it directly. Code in SOURCE is never run.
 """
 
 
@@ -25,7 +24,7 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     parser.add_argument("source", metavar="SOURCE", type=Path, help="released weights, a file of torch.save")
     parser.add_argument("output", metavar="OUT", type=Path, help="checkpoint to write")
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--tracker", choices=sorted(CONFIGS), help="the tracker of the paper, with ResNet-50")
+    which.add_argument("--tracker", metavar="NAME", help="trainable tracker, with the settings of its paper")
     which.add_argument(
         "--config",
         metavar="NAME",
@@ -42,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mot_core.io import open_atomic
 
     state = read_state_dict(arguments.source)
-    tracker = _from_config(arguments.config or CONFIGS[arguments.tracker])
+    tracker = _from_config(arguments.config or _config_of(arguments.tracker))
     report = tracker.import_weights(state)
     save(tracker, arguments.output)
     if arguments.report:
@@ -51,6 +50,17 @@ def run(arguments: argparse.Namespace) -> int:
     print(short_report(report))
     print(f"mot: {arguments.output} is written", file=sys.stderr)
     return 0
+
+
+def _config_of(name: str) -> str:
+    """The config that fits the released weights of a tracker."""
+    from mot_core.cli.track.registry import load_tracker, trainable_trackers
+
+    configs: tuple[str, ...] = getattr(load_tracker(name), "configs", ())
+    if not configs:
+        known = ", ".join(key for key, one in trainable_trackers().items() if one.configs)
+        raise ValueError(f"--tracker: expected a tracker with released weights ({known}), got {name}")
+    return configs[0]
 
 
 def save(tracker: Any, path: Path) -> None:

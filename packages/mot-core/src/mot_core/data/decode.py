@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mot_core.extras import needs
+
 
 def read_image(path: str | PathLike[str]) -> npt.NDArray[np.uint8]:
     """The pixels of an image file, ``(H, W, 3)`` uint8.
@@ -56,12 +58,8 @@ def _decode(path: str | PathLike[str], mode: str) -> npt.NDArray[np.uint8]:
 
 def pillow() -> Any:
     """The module ``PIL.Image``, or a sentence how to install it."""
-    try:
+    with needs("PIL", "train", "reading images"):
         from PIL import Image
-    except ImportError as error:
-        raise ImportError(
-            "reading images needs pillow, which is not installed; run: pip install './packages/mot-core[train]'"
-        ) from error
     return Image
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mot_core.extras import needs
+
 VIDEO_EXTENSIONS = (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm")
 
 
@@ -97,12 +99,8 @@ class VideoFile:
             raise ValueError(f"video {self.path} cannot be read ({error.strerror}); replace the file") from error
 
     def _open(self) -> Any:
-        try:
+        with needs("av", "video", "reading a video"):
             import av
-        except ImportError as error:
-            raise ModuleNotFoundError(
-                "reading a video needs av, which is not installed; run: pip install './packages/mot-core[video]'"
-            ) from error
         try:
             container = av.open(str(self.path))
         except _errors() as error:

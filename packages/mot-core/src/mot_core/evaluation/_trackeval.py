@@ -7,6 +7,8 @@ import io
 from functools import cache
 from typing import Any
 
+from mot_core.extras import needs
+
 FAMILIES = ("HOTA", "CLEAR", "Identity", "Count")
 """The groups of numbers that are computed, by TrackEval's names."""
 
@@ -18,14 +20,9 @@ def trackeval_metrics() -> dict[str, Any]:
     Raises:
         ImportError: if the extra ``[eval]`` is not installed.
     """
-    try:
-        # TrackEval prints about optional packages when it is imported; stdout is for results (--json -).
-        with contextlib.redirect_stdout(io.StringIO()):
-            from trackeval import metrics
-    except ModuleNotFoundError as error:
-        if error.name != "trackeval":
-            raise
-        raise ImportError("scoring needs the package trackeval: pip install './packages/mot-core[eval]'") from error
+    # TrackEval prints about optional packages when it is imported; stdout is for results (--json -).
+    with needs("trackeval", "eval", "scoring"), contextlib.redirect_stdout(io.StringIO()):
+        from trackeval import metrics
     return {
         "HOTA": metrics.HOTA(),
         "CLEAR": metrics.CLEAR({"PRINT_CONFIG": False}),

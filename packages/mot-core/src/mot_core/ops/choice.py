@@ -7,6 +7,8 @@ from importlib.util import find_spec
 
 from torch import Tensor
 
+from mot_core.extras import needs
+
 # Read once: a compiled graph could not ask again. tests/kernels runs in processes of its own for that.
 CHOICE = os.environ.get("MOT_CORE_KERNELS", "")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -32,7 +34,6 @@ def use_kernels(tensor: Tensor) -> bool:
     if CHOICE == "reference" or not (tensor.is_cuda or (INTERPRETED and CHOICE == "triton")):
         return False
     if CHOICE == "triton" and not HAS_TRITON:
-        raise ImportError(
-            "MOT_CORE_KERNELS=triton needs triton: pip install './packages/mot-core[triton]', or unset the variable"
-        )
+        with needs("triton", "triton", "MOT_CORE_KERNELS=triton"):
+            raise ModuleNotFoundError(name="triton")
     return HAS_TRITON

@@ -60,6 +60,7 @@ class Plugin(nn.Module):
         name: of the plug-in in its tracker, in state dicts and in names of losses.
         requires: capabilities without which it cannot work; in a set or list, one of several. Names are in
             :data:`mot_core.plugins.CAPABILITIES`.
+        arguments: Positional and keyword arguments of the constructor.
 
     Args:
         weight: of its losses, in place of which no other weight is applied.
@@ -72,6 +73,13 @@ class Plugin(nn.Module):
 
     name: str = ""
     requires: Collection[str | Collection[str]] = ()
+    arguments: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Plugin:
+        """Record the arguments, so that a checkpoint can rebuild the plug-in."""
+        plugin: Plugin = super().__new__(cls)
+        object.__setattr__(plugin, "arguments", (args, kwargs))
+        return plugin
 
     def __init__(self, weight: float = 1.0, warmup_steps: int = 0) -> None:
         super().__init__()

@@ -1,10 +1,11 @@
-"""The base class of our trackers: what training, validation and tracking have in common, whatever the tracker does."""
+"""The base class of all trainable trackers: training, validation, tracking, plug-ins, optimizer and checkpoints."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any, ClassVar
 from zlib import crc32
@@ -12,127 +13,139 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.checkpoint import checkpoint
 
 from mot_core.boxes import cxcywh_to_xyxy
 from mot_core.checkpoints import ImportReport
 from mot_core.evaluation import TrackingMetrics
 from mot_core.extras import needs
-from mot_core.nn import DeformableDETR, DetectorOutput
 from mot_core.plugins import Context, Plugin, Plugins
-from mot_core.structures import ClipBatch, ClipOutput, FeaturePyramid, TrackerSpec, Tracks, TrackState
+from mot_core.structures import ClipBatch, ClipOutput, TrackerSpec, Tracks
 from mot_core.trackers.checkpoint import constructor_arguments, describe, read_tracker
-from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
+from mot_core.trackers.settings import OptimizerSettings
 
 with needs("lightning", "train", "a tracker that is trained"):
     from lightning import LightningModule
 
 
-class Tracker(LightningModule, ABC):
-    """A tracker that learns from clips and tracks frame by frame. Plug-ins are attached to it.
+@dataclass(frozen=True, eq=False)
+class FrameTracks:
+    """The tracks visible in one frame, as :meth:`Tracker.track_frame` returns them.
 
-    A subclass has a ``detector``, gives the losses of a batch of clips (:meth:`clip_losses`) and the tracks of a frame
-    (:meth:`track_frame`). All random numbers of a training step depend on ``seed``, step and clip alone, not on the
-    number of processes or what was drawn before: see :meth:`generator`.
+    Attributes:
+        ids: Identities from 0, ``(N,)`` int64.
+        boxes_cxcywh: Boxes as center and size in [0, 1], ``(N, 4)``.
+        scores: Confidence of each box, ``(N,)``.
+        classes: Class labels from 0, ``(N,)`` int64.
+    """
+
+    ids: Tensor
+    boxes_cxcywh: Tensor
+    scores: Tensor
+    classes: Tensor
+
+
+class Tracker(LightningModule, ABC):
+    """A tracker that trains on clips, tracks frame by frame and accepts plug-ins. It assumes no kind of detector.
+
+    A subclass implements :attr:`spec`, :meth:`clip_losses`, :meth:`track_frame` and :meth:`reset`. It must draw the
+    random numbers of a training step from :meth:`generator`, so that they depend on seed, step and clip only, and not
+    on the number of processes.
 
     Args:
-        detector: settings of the detector.
-        optimizer: settings of optimiser and schedule.
-        checkpointing: compute the detector again in backward, frame by frame, instead of keeping what backward needs.
-        track_attention: track queries attend to each other in the decoder.
-        seed: of what is drawn in training.
+        optimizer: Optimizer and learning-rate schedule; the defaults of :class:`OptimizerSettings`.
+        seed: Seed for all random draws during training.
     """
 
     capabilities: ClassVar[frozenset[str]] = frozenset()
-    """What plug-ins can use, see :data:`mot_core.plugins.CAPABILITIES`."""
+    """Capabilities offered to plug-ins, see :data:`mot_core.plugins.CAPABILITIES`."""
     accepts: ClassVar[Mapping[str, frozenset[str]]] = {}
-    """Options beside the defaults that the tracker can serve, see :data:`mot_core.plugins.OPTIONS`."""
+    """Non-default options that the tracker supports, see :data:`mot_core.plugins.OPTIONS`."""
 
     tracking_parameters: ClassVar[tuple[str, ...]] = ()
-    """Arguments that act in tracking alone, as thresholds: ``mot track`` has flags for them."""
+    """Constructor arguments that affect tracking only, such as thresholds. `mot track` offers a flag for each."""
 
-    detector: DeformableDETR
+    configs: ClassVar[tuple[str, ...]] = ()
+    """Names of the shipped configs. The first one fits the released weights: `mot import --tracker NAME` uses it."""
+
+    class_head_keys: ClassVar[str] = r"(?!)"
+    """Regular expression of the state-dict keys that depend on the number of classes; `--init` may reset them."""
+
     arguments: dict[str, Any]
     resize: dict[str, Any] | None = None
-    """How frames were resized in training, out of a checkpoint: fields of :class:`mot_core.data.Augmentation`."""
+    """Frame resizing used in training, read from the checkpoint: fields of :class:`mot_core.data.Augmentation`."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Tracker:
-        """Remembers the arguments: a checkpoint says with which the tracker is built again."""
+        """Record the arguments, so that a checkpoint can rebuild the tracker."""
         tracker: Tracker = super().__new__(cls)
         object.__setattr__(tracker, "arguments", constructor_arguments(cls, args, kwargs))
         return tracker
 
-    def __init__(
-        self,
-        detector: DetectorSettings | None = None,
-        optimizer: OptimizerSettings | None = None,
-        *,
-        checkpointing: bool = False,
-        track_attention: bool = False,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, optimizer: OptimizerSettings | None = None, *, seed: int = 0) -> None:
         super().__init__()
         self.optimizer = optimizer or OptimizerSettings()
-        self.checkpointing = checkpointing
         self.seed = seed
-        self.detector = (detector or DetectorSettings()).build(track_attention=track_attention)
         self.plugins = Plugins()
         self.options = self.plugins.options
         self.val_metrics = TrackingMetrics()
         self.test_metrics = TrackingMetrics()
-        self._stream: tuple[str, int] | None = None  # sequence and frame that were tracked last
+        self._stream: tuple[str, int] | None = None  # sequence and number of the last tracked frame
         self._first = 0
         self._tracking: Context | None = None
 
-    # What a tracker is.
+    # Implemented by each tracker.
+
+    @property
+    @abstractmethod
+    def spec(self) -> TrackerSpec:
+        """The description of the tracker that plug-ins receive."""
 
     @abstractmethod
     def clip_losses(self, batch: ClipBatch, ctx: Context) -> tuple[dict[str, Tensor], ClipOutput]:
-        """The tracker's own losses of a batch of clips by name, weighted, and all that was predicted."""
+        """Return the tracker's own weighted losses for a batch of clips, by name, and all predictions."""
 
     @abstractmethod
-    def track_frame(self, batch: ClipBatch, ctx: Context) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The next frame of a stream, one clip of one frame.
-
-        Returns:
-            ``(N,)`` int64 identities from 0, ``(N, 4)`` boxes (centre and size in [0, 1]), ``(N,)`` scores and ``(N,)``
-            int64 class labels of the tracks that are seen in it.
-        """
+    def track_frame(self, batch: ClipBatch, ctx: Context) -> FrameTracks:
+        """Track the next frame of a stream, given as one clip of one frame."""
 
     @abstractmethod
     def reset(self) -> None:
-        """Drop the tracks: a new stream begins."""
+        """Drop all tracks before a new stream starts."""
 
-    @abstractmethod
     def import_weights(self, state: Mapping[str, Tensor]) -> ImportReport:
-        """Load a released state dict of this tracker, or of a detector to start from; tells every key."""
+        """Load a released state dict of this tracker, or of a detector to start from, and report every key.
+
+        Raises:
+            ValueError: If no released weights exist for this tracker, or the architecture differs.
+        """
+        raise ValueError(f"{type(self).__name__} cannot import released weights; pass one of its own checkpoints")
+
+    # Overridden where the memory of training is known.
 
     @property
-    def spec(self) -> TrackerSpec:
-        """What plug-ins are told."""
-        detector = self.detector
-        box_heads = detector.decoder.box_heads
-        return TrackerSpec(
-            type(self).__name__,
-            self.capabilities,
-            num_classes=detector.num_classes,
-            embed_dim=detector.embed_dim,
-            feature_channels=(detector.embed_dim,) * len(detector.strides),
-            strides=detector.strides,
-            decoder_layers=len(box_heads),
-            box_head=box_heads[-1],
-            class_head=detector.class_heads[-1],
-            accepts=self.accepts,
-        )
+    def frame_network(self) -> nn.Module | None:
+        """The network that runs on every frame, ``(B, 3, H, W)`` to a dataclass of tensors; None if unknown.
+
+        Its activations dominate the memory of a training step, see :func:`estimate_memory`.
+        """
+        return None
+
+    def frames_in_memory(self, clip_length: int) -> int:
+        """Return the number of frames of a clip whose activations are stored at once for the backward pass."""
+        return clip_length
+
+    @property
+    def memory_advice(self) -> list[str]:
+        """Arguments of this tracker that would reduce the memory of a training step, most effective first."""
+        return []
 
     # Plug-ins.
 
     def attach(self, plugin: Plugin) -> None:
-        """Add a plug-in, before training starts."""
+        """Attach a plug-in. Must be called before training starts."""
         self.plugins.attach(plugin)
 
     def setup(self, stage: str | None = None) -> None:
-        """Set up the plug-ins, once; Lightning calls it, and so does the first use without Lightning."""
+        """Set up the plug-ins once. Lightning calls this; without Lightning, the first use does."""
         self.options = self.plugins.setup(self.spec)
 
     # Training.
@@ -145,21 +158,24 @@ class Tracker(LightningModule, ABC):
         step: int = 0,
         log: Callable[[str, Any], None] = lambda name, value: None,
     ) -> tuple[dict[str, Tensor], ClipOutput]:
-        """All losses of a batch by name, those of the plug-ins too; add them up and call ``backward``.
+        """Compute all losses of a batch, including those of plug-ins; sum them and call ``backward``.
 
         Args:
-            batch: clips with targets.
-            epoch: of the training.
-            step: of the optimiser: what is drawn depends on it.
-            log: gets the value of every loss by name, without the weights of plug-ins, and what else plug-ins report.
+            batch: Clips with targets.
+            epoch: Training epoch, from 0.
+            step: Optimizer step, from 0. Random draws depend on it.
+            log: Called with the name and value of every loss, before plug-in weights, and with plug-in reports.
+
+        Returns:
+            The losses by name, and the predictions they were computed on.
 
         Raises:
-            ValueError: the clips have no targets.
+            ValueError: If the clips have no targets.
         """
         if batch.targets is None:
-            raise ValueError(f"clips of {', '.join(batch.sequences)} have no ground truth to train on")
+            raise ValueError(f"batch: clips of {', '.join(batch.sequences)} have no ground truth to train on")
         self.setup()
-        with self._own_randomness(step):
+        with self._step_randomness(step):
             ctx = self.plugins.start_clip(training=self.training, epoch=epoch, step=step, log=log)
             own, clip = self.clip_losses(batch, ctx)
             for name, value in own.items():
@@ -167,76 +183,55 @@ class Tracker(LightningModule, ABC):
             return {**own, **self.plugins.losses(clip, ctx, own)}, clip
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
-        """Lightning's training step."""
+        """Compute and log the total loss of a batch."""
 
         def log(name: str, value: Any) -> None:
             self.log(f"train/{name}", value, batch_size=len(batch))
 
         losses, _ = self.losses(batch, epoch=self.current_epoch, step=self.global_step, log=log)
-        # One by one: the order in which torch.sum adds, and so the last bit, would depend on how many there are.
+        # Sum in a fixed order: with torch.sum, the last bit would depend on the number of losses.
         total = sum(losses.values(), torch.zeros_like(next(iter(losses.values()))))
         if not torch.isfinite(total):
             bad = [name for name, value in losses.items() if not torch.isfinite(value)]
             raise ValueError(
                 f"step {self.global_step}: the loss is {total.item()} ({', '.join(bad)}) on clips of "
-                f"{', '.join(batch.sequences)}; a lower learning rate or gradient clipping may help"
+                f"{', '.join(batch.sequences)}; try a lower learning rate or gradient clipping"
             )
         self.log("train/loss", total.detach(), batch_size=len(batch), prog_bar=True)
         return total
 
     def generator(self, step: int, *key: object) -> torch.Generator:
-        """Random numbers for a step and whatever else is named, as the clip: the same on every process."""
+        """Return a random generator seeded by the step and ``key`` (for example the clip): equal on every process."""
         return torch.Generator().manual_seed(crc32(repr((self.seed, step, *key)).encode()))
 
     @contextmanager
-    def _own_randomness(self, step: int) -> Iterator[None]:
-        """Dropout draws what step and process say: a resumed training goes on as one without interruption."""
+    def _step_randomness(self, step: int) -> Iterator[None]:
+        """Seed dropout by step and process, so that a resumed training equals an uninterrupted one."""
         with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(crc32(repr((self.seed, step, "process", self.global_rank)).encode()))
             yield
-
-    def detect(
-        self, images: Tensor, padding: Tensor, ctx: Context, tracks: TrackState | None = None
-    ) -> tuple[DetectorOutput, FeaturePyramid]:
-        """The detector on one frame of each clip (or on several frames), with the hooks of the plug-ins.
-
-        Args:
-            images: ``(B, 3, H, W)``.
-            padding: ``(B, H, W)`` bool, True where padded.
-            ctx: of this call.
-            tracks: queries to decode beside the learned ones.
-        """
-
-        def run(images: Tensor) -> tuple[DetectorOutput, FeaturePyramid]:
-            pyramid = self.plugins.on_features(self.detector.features(images, padding), ctx)
-            memory = self.detector.encode(pyramid)
-            return self.detector.decode(
-                pyramid, memory, tracks, lambda layer, hidden: self.plugins.on_decoder_layer(layer, hidden, ctx)
-            ), pyramid
-
-        if self.checkpointing and self.training and torch.is_grad_enabled():
-            result: tuple[DetectorOutput, FeaturePyramid] = checkpoint(run, images, use_reentrant=False)
-            return result
-        return run(images)
 
     # Tracking.
 
     @torch.no_grad()
     def track(self, batch: ClipBatch) -> Tracks:
-        """The tracks of the next frame of a stream, in pixels of the original images.
+        """Track the next frame of a stream.
 
-        A new stream begins with another sequence, or when the number of the frame does not rise.
+        A new stream starts when the sequence changes or the frame number does not increase.
 
         Args:
-            batch: one clip of one frame.
+            batch: One clip of one frame.
+
+        Returns:
+            The tracks, with boxes in pixels of the original image.
 
         Raises:
-            ValueError: the tracker is in training mode, or there is more than one clip or frame.
+            ValueError: If the tracker is in training mode, or the batch has more than one clip or frame.
         """
         if self.training:
-            raise ValueError("a tracker tracks in evaluation mode: call eval() first")
+            raise ValueError("track: expected a tracker in evaluation mode, got training mode; call eval() first")
         if len(batch) != 1 or batch.num_frames != 1:
-            raise ValueError(f"track takes one frame of one clip, got {batch.num_frames} of {len(batch)}")
+            raise ValueError(f"batch: expected one frame of one clip, got {batch.num_frames} of {len(batch)}")
         self.setup()
         sequence, frame = batch.sequences[0], int(batch.times[0, 0])
         if self._stream is None or self._tracking is None or sequence != self._stream[0] or frame <= self._stream[1]:
@@ -244,16 +239,15 @@ class Tracker(LightningModule, ABC):
             self._tracking = self.plugins.start_clip(training=False)
             self._first = frame
         self._stream = sequence, frame
-        ids, boxes, scores, classes = self.track_frame(batch, self._tracking.at(frame - self._first))
-        height, width = batch.original_size[0].tolist()
-        return Tracks(ids, cxcywh_to_xyxy(boxes) * boxes.new_tensor([width, height, width, height]), scores, classes)
+        found = self.track_frame(batch, self._tracking.at(frame - self._first))
+        return Tracks(found.ids, _in_pixels(found.boxes_cxcywh, batch), found.scores, found.classes)
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> Tracks:  # type: ignore[override]  # for callbacks
-        """Track a frame and compare it with the ground truth."""
+        """Track a frame and score it against the ground truth."""
         return self._score(batch, self.val_metrics)
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> Tracks:  # type: ignore[override]  # for callbacks
-        """Track a frame and compare it with the ground truth."""
+        """Track a frame and score it against the ground truth."""
         return self._score(batch, self.test_metrics)
 
     def predict_step(self, batch: ClipBatch, batch_idx: int) -> Tracks:
@@ -261,26 +255,25 @@ class Tracker(LightningModule, ABC):
         return self.track(batch)
 
     def on_validation_epoch_start(self) -> None:
-        """Every validation begins with new streams."""
+        """Start every validation with new streams."""
         self._stream = None
 
     on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
 
     def on_validation_epoch_end(self) -> None:
-        """Log HOTA, MOTA, IDF1 and what belongs to them."""
+        """Log HOTA, MOTA, IDF1 and their components."""
         self._report("val", self.val_metrics)
 
     def on_test_epoch_end(self) -> None:
-        """Log HOTA, MOTA, IDF1 and what belongs to them."""
+        """Log HOTA, MOTA, IDF1 and their components."""
         self._report("test", self.test_metrics)
 
     def _score(self, batch: ClipBatch, metrics: TrackingMetrics) -> Tracks:
         tracks = self.track(batch)
         if batch.targets is None:
-            raise ValueError(f"{batch.sequences[0]} has no ground truth to score against; use predict")
+            raise ValueError(f"{batch.sequences[0]} has no ground truth to score against; use predict instead")
         truth = batch.targets[0]
-        height, width = batch.original_size[0].tolist()
-        boxes = cxcywh_to_xyxy(truth.boxes_cxcywh[0]) * truth.boxes_cxcywh.new_tensor([width, height, width, height])
+        boxes = _in_pixels(truth.boxes_cxcywh[0], batch)
         valid, ignore = truth.valid[0], truth.extras.get("ignore")
         metrics.update(
             batch.sequences[0],
@@ -298,27 +291,34 @@ class Tracker(LightningModule, ABC):
         self.log_dict({f"{stage}/{name}": value.float() for name, value in scores.items()}, sync_dist=False)
         metrics.reset()
 
-    # The optimiser.
+    # Optimizer.
+
+    def learning_rate_scales(self) -> dict[str, float]:
+        """Return the parameter groups, each with its factor of the learning rate, in the optimizer's order."""
+        return {"tracker": 1.0, "plugins": 1.0}
+
+    def group_of(self, parameter_name: str) -> str:
+        """Return the parameter group of a parameter: a key of :meth:`learning_rate_scales`."""
+        return "plugins" if parameter_name.startswith("plugins.") else "tracker"
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Backbone, sampling points, everything else of the tracker, and the plug-ins, each with its learning rate."""
+        """Return the trainable parameters of the tracker and its plug-ins by group, each with its learning rate."""
         self.setup()
-        settings = self.optimizer
-        scales = {"backbone": settings.backbone_scale, "points": settings.points_scale, "tracker": 1.0, "plugins": 1.0}
+        scales = self.learning_rate_scales()
         groups: dict[str, list[nn.Parameter]] = {name: [] for name in scales}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
-                groups[_group(name)].append(parameter)
+                groups[self.group_of(name)].append(parameter)
         return [
-            {"name": name, "params": parameters, "lr": settings.lr * scales[name]}
+            {"name": name, "params": parameters, "lr": self.optimizer.lr * scales[name]}
             for name, parameters in groups.items()
             if parameters
         ]
 
     def configure_optimizers(self) -> Any:
-        """AdamW and the schedule of the settings, step by step."""
+        """Return AdamW and the step-wise schedule of :class:`OptimizerSettings`."""
         settings = self.optimizer
-        # A fifth of the time on a CPU. Elsewhere mixed precision would unscale gradients after we have clipped them.
+        # Fused AdamW saves a fifth of the time on CPU. On GPU it would unscale gradients after we clipped them.
         fused = all(parameter.device.type == "cpu" for parameter in self.parameters())
         groups = self.parameter_groups()
         optimizer = torch.optim.AdamW(groups, settings.lr, weight_decay=settings.weight_decay, fused=fused or None)
@@ -328,7 +328,7 @@ class Tracker(LightningModule, ABC):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Set the first learning rate: only now the length of an epoch is known."""
+        """Set the first learning rate, now that the number of steps per epoch is known."""
         for config in self.trainer.lr_scheduler_configs:
             if isinstance(config.scheduler, LambdaLR):
                 schedule = config.scheduler
@@ -338,53 +338,54 @@ class Tracker(LightningModule, ABC):
                     group["lr"] = lr * factor(schedule.last_epoch)
 
     def _factor(self, step: int) -> float:
-        # Whoever asks for the length earlier makes the loader before a checkpoint can tell it where to go on.
+        # Reading the length earlier would create the loader before a checkpoint can restore its position.
         batches = self.trainer.num_training_batches
         if batches == float("inf"):
             return 1.0
         return self.optimizer.factor(step, -(-int(batches) // self.trainer.accumulate_grad_batches))
 
     def clip_groups(self) -> Iterator[list[nn.Parameter]]:
-        """Parameters whose gradients are clipped together: by default all."""
+        """Yield the groups of parameters whose gradients are clipped together; one group of all by default."""
         yield list(self.parameters())
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the gradients of each group of :meth:`clip_groups` to the Trainer's ``gradient_clip_val``."""
+        """Clip the gradient norm of each group of :meth:`clip_groups` to the Trainer's ``gradient_clip_val``."""
         if not gradient_clip_val:
             return
         if gradient_clip_algorithm not in (None, "norm"):
-            raise ValueError(f"gradient_clip_algorithm must be norm, got {str(gradient_clip_algorithm).lower()}")
+            raise ValueError(f"gradient_clip_algorithm: expected norm, got {str(gradient_clip_algorithm).lower()}")
         for parameters in self.clip_groups():
             nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
 
     # Checkpoints.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what is needed to build the tracker again."""
+        """Add the description that rebuilds the tracker and its plug-ins."""
         checkpoint["tracker"] = describe(self)
 
     @classmethod
-    def from_checkpoint(cls, path: str | PathLike[str], *plugins: Plugin, **changes: Any) -> Tracker:
-        """The tracker in a checkpoint of its training, in evaluation mode; ``Tracker`` itself takes any of ours.
+    def from_checkpoint(
+        cls, path: str | PathLike[str], *plugins: Plugin, recorded_plugins: bool = True, **changes: Any
+    ) -> Tracker:
+        """Load a tracker from a training checkpoint, in evaluation mode. ``Tracker`` itself loads any subclass.
 
         Args:
-            path: a checkpoint of Lightning.
-            plugins: those with which it was trained; they get their weights too. Those that were only losses can be
-                left out.
-            changes: arguments in place of those of the training, as thresholds.
+            path: Lightning checkpoint written by `mot fit`.
+            plugins: Plug-ins it was trained with; their weights are loaded too. Pure losses can be left out.
+            recorded_plugins: Rebuild the plug-ins that act in tracking from the checkpoint, found by entry point.
+                If False, they must be given in ``plugins`` or the tracker runs without them.
+            changes: Arguments that replace those of the training, such as thresholds.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it is no checkpoint of a tracker, or plug-ins that it needs are not given.
+            FileNotFoundError: If the file does not exist.
+            ValueError: If the file is not a tracker checkpoint, or a plug-in it needs cannot be rebuilt.
         """
-        return read_tracker(cls, path, plugins, changes)
+        return read_tracker(cls, path, plugins, changes, recorded_plugins=recorded_plugins)
 
 
-def _group(name: str) -> str:
-    if name.startswith("plugins."):
-        return "plugins"
-    if name.startswith("detector.backbone."):
-        return "backbone"
-    return "points" if "sampling_offsets" in name or ".reference_points." in name else "tracker"
+def _in_pixels(boxes_cxcywh: Tensor, batch: ClipBatch) -> Tensor:
+    """Boxes of the first clip as corners in pixels of the original image."""
+    height, width = batch.original_size[0].tolist()
+    return cxcywh_to_xyxy(boxes_cxcywh) * boxes_cxcywh.new_tensor([width, height, width, height])

@@ -1,4 +1,4 @@
-"""How a tracker was built, as constructor_arguments data in its checkpoints: nothing in a checkpoint is run."""
+"""The description of a tracker in its checkpoints: class, arguments and plug-ins as plain data, never as code."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from os import PathLike
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from torch import nn
 
 from mot_core.checkpoints.report import read_file
-from mot_core.plugins import Plugin
+from mot_core.plugins import Plugin, load_plugin
 
-if TYPE_CHECKING:
-    from mot_core.trackers.base import Tracker
+T = TypeVar("T", bound=nn.Module)
 
 
 def constructor_arguments(cls: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a constructor by name, as numbers, strings, lists and dicts.
+    """Return the arguments of a constructor by name, as numbers, strings, lists and dicts.
 
     Raises:
-        TypeError: an argument cannot be written so, or does not fit the constructor.
+        TypeError: If an argument cannot be written as plain data, or does not fit the constructor.
 
     >>> class Point:
     ...     def __init__(self, x, y=0, *, name="p"): ...
@@ -46,87 +47,132 @@ def _as_plain_data(value: Any, what: str) -> Any:
         return [_as_plain_data(one, what) for one in value]
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
-            return kind(value)  # without what a subclass adds, as numpy.float64
+            return kind(value)  # without what a subclass such as numpy.float64 adds
+    if isinstance(value, PathLike):
+        return str(value)
     if value is not None:
         raise TypeError(
-            f"{what} must be numbers, strings, lists, dicts or a dataclass of them, got {type(value).__name__}: it is "
-            "written into checkpoints"
+            f"{what}: expected numbers, strings, lists, dicts or a dataclass of them, got {type(value).__name__}; "
+            "checkpoints store it as plain data"
         )
     return None
 
 
-def describe(tracker: Tracker) -> dict[str, Any]:
-    """What stands in a checkpoint beside the weights: class, arguments, plug-ins, and how frames were resized."""
+def describe(tracker: Any) -> dict[str, Any]:
+    """Return the description of a tracker: class, arguments, plug-ins, and how training resized frames."""
     data = getattr(tracker._trainer, "datamodule", None)
     resize = getattr(data, "resize", None)
     return {
         "class": type(tracker).__name__,
         "arguments": tracker.arguments,
         "plugins": tracker.plugins.tracking(),
-        "resize": tracker.resize
-        if resize is None
-        else _as_plain_data(resize, f"{type(data).__name__}: argument 'resize'"),
+        "plugin_arguments": {plugin.name: _plugin_arguments(plugin) for plugin in tracker.plugins.values()},
+        "resize": (
+            tracker.resize if resize is None else _as_plain_data(resize, f"{type(data).__name__}: argument 'resize'")
+        ),
     }
 
 
+def _plugin_arguments(plugin: Plugin) -> dict[str, Any] | None:
+    """The arguments of a plug-in; None if one of them is an object, so that only the user can build it again."""
+    args, kwargs = plugin.arguments
+    try:
+        return constructor_arguments(type(plugin), args, kwargs)
+    except TypeError:
+        return None
+
+
 def read_tracker(
-    base: type[Tracker],
+    base: type[T],
     path: str | PathLike[str],
     plugins: Sequence[Plugin] = (),
     changes: Mapping[str, Any] | None = None,
-) -> Tracker:
-    """Builds the tracker in a checkpoint, ``base`` or one of its subclasses, with its weights.
+    *,
+    recorded_plugins: bool = True,
+) -> T:
+    """Build the tracker in a checkpoint, an instance of ``base`` or of a subclass, and load its weights.
 
-    ``changes`` are arguments in place of those in the checkpoint.
+    Args:
+        base: Class of the tracker, or a base class of it.
+        path: Checkpoint file.
+        plugins: Plug-ins to attach.
+        changes: Arguments that replace those in the checkpoint.
+        recorded_plugins: Rebuild the recorded plug-ins that act in tracking and are not in ``plugins``.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it holds something else, or plug-ins that it needs are not given.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file holds something else, or a plug-in it needs cannot be rebuilt.
     """
     content = read_checkpoint(path)
     record = content.get("tracker")
     if not isinstance(record, Mapping) or not {"class", "arguments", "plugins"} <= set(record):
         raise ValueError(
-            f"{path} has no tracker of ours in it; released weights of other projects are converted by `mot import`"
+            f"{path}: expected a checkpoint of a mot-core tracker, got something else; convert released weights of "
+            "other projects with `mot import`"
         )
-    classes = {one.__name__: one for one in reversed(list(_family(base)))}  # of one name: the one nearest to base
+    classes = {one.__name__: one for one in reversed(list(subclasses(base)))}  # of one name: the one nearest to base
     if record["class"] not in classes:
         known = ", ".join(name for name, one in classes.items() if not inspect.isabstract(one))
-        raise ValueError(f"{path} holds a tracker of class {record['class']!r}; known here: {known}")
-    given = {plugin.name for plugin in plugins}
-    lacking = [name for name, needed in record["plugins"].items() if needed and name not in given]
-    if lacking:
-        raise ValueError(
-            f"{path} was trained with plug-ins that also act in tracking; give them too: {', '.join(lacking)}"
-        )
-    unknown = sorted(given - set(record["plugins"]))
-    if unknown:
-        raise ValueError(f"{path} was trained without the plug-ins {', '.join(unknown)}; leave them out")
+        raise ValueError(f"{path} holds a tracker of class {record['class']!r}; known classes are: {known}")
     arguments = {**record["arguments"], **(changes or {})}
     try:
-        tracker = build(classes[record["class"]], arguments)
+        tracker: Any = build(classes[record["class"]], arguments)
     except (TypeError, ValueError) as error:
         if changes:
             raise ValueError(f"{path} with {changes}: {error}") from error
-        raise ValueError(f"{path} comes from another version, its arguments do not fit: {error}") from error
+        raise ValueError(f"{path} was written by another version, its arguments do not fit: {error}") from error
     tracker.resize = record.get("resize")
-    for plugin in plugins:
+    attached = _plugins_to_attach(record, path, plugins, rebuild=recorded_plugins)
+    for plugin in attached:
         tracker.attach(plugin)
     tracker.setup()
+    names = {plugin.name for plugin in attached}
     weights = {
         name: tensor
         for name, tensor in content.get("state_dict", {}).items()
-        if not name.startswith("plugins.") or name.split(".")[1] in given
+        if not name.startswith("plugins.") or name.split(".")[1] in names
     }
     try:
         tracker.load_state_dict(weights)
-    except RuntimeError as error:  # names every key on a line of its own
+    except RuntimeError as error:  # its message has a line per key
         raise ValueError(f"{path} does not fit its own tracker: {' '.join(str(error).split())[:300]}") from error
-    return tracker.eval()
+    loaded: T = tracker.eval()
+    return loaded
 
 
-def build(cls: type[Tracker], arguments: Mapping[str, Any]) -> Tracker:
-    """A tracker from constructor_arguments arguments: dicts become the settings that the constructor wants."""
+def _plugins_to_attach(
+    record: Mapping[str, Any], path: str | PathLike[str], given: Sequence[Plugin], *, rebuild: bool
+) -> list[Plugin]:
+    """The given plug-ins, and those that the checkpoint records as needed in tracking."""
+    names = {plugin.name for plugin in given}
+    unknown = sorted(names - set(record["plugins"]))
+    if unknown:
+        raise ValueError(f"{path} was trained without the plug-ins {', '.join(unknown)}; leave them out")
+    if not rebuild:
+        return list(given)
+    recorded = record.get("plugin_arguments", {})
+    attached = {plugin.name: plugin for plugin in given}
+    for name, needed in record["plugins"].items():
+        if not needed or name in names:
+            continue
+        problem = f"{path} was trained with the plug-in {name!r}, which also acts in tracking"
+        arguments = recorded.get(name)
+        if arguments is None:
+            raise ValueError(
+                f"{problem}, and the checkpoint does not hold its arguments; pass the plug-in to "
+                "Tracker.from_checkpoint, or track without it with --no-plugins"
+            )
+        try:
+            attached[name] = build(load_plugin(name), arguments)
+        except (ValueError, TypeError, OSError) as error:
+            raise ValueError(
+                f"{problem}: {error}; install the package that provides it, or track without it with --no-plugins"
+            ) from error
+    return [attached[name] for name in record["plugins"] if name in attached]
+
+
+def build(cls: type[Any], arguments: Mapping[str, Any]) -> Any:
+    """Build an object from plain arguments: dicts become the dataclasses that the constructor expects."""
     hints: dict[str, Any] = {}
     for one in reversed(cls.__mro__):
         hints.update(get_type_hints(one.__init__))  # type: ignore[misc]  # of an unknown class
@@ -134,20 +180,20 @@ def build(cls: type[Tracker], arguments: Mapping[str, Any]) -> Tracker:
 
 
 def read_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
-    """All that a checkpoint of Lightning holds, without running any code in it.
+    """Read a Lightning checkpoint without running any code in it.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, or holds something else.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it cannot be read, or holds something else.
     """
     content = read_file(path)
     if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a checkpoint, got {type(content).__name__}")
+        raise ValueError(f"{path}: expected a checkpoint, got {type(content).__name__}")
     return content
 
 
 def _settings(hint: Any, value: Any) -> Any:
-    """What a constructor_arguments value was before, by the hint of its argument: a dataclass, a tuple, or the same."""
+    """Turn a plain value back into what the type hint of its argument names: a dataclass, a tuple, or itself."""
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     for option in options:
         if isinstance(value, Mapping) and isinstance(option, type) and is_dataclass(option):
@@ -158,7 +204,13 @@ def _settings(hint: Any, value: Any) -> Any:
     return value
 
 
-def _family(base: type[Tracker]) -> Iterator[type[Tracker]]:
+def subclasses(base: type) -> Iterator[type]:
+    """Yield a class and all its subclasses.
+
+    >>> [one.__name__ for one in subclasses(bool)]
+    ['bool']
+    """
     yield base
-    for one in base.__subclasses__():
-        yield from _family(one)
+    children: list[type] = base.__subclasses__()
+    for child in children:
+        yield from subclasses(child)

@@ -1,10 +1,12 @@
-"""How much memory a training step will need, found without computing one."""
+"""An estimate of the memory of a training step, without computing one."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,17 +17,17 @@ from mot_core.trackers.base import Tracker
 
 @dataclass(frozen=True)
 class StepMemory:
-    """Bytes that a training step holds at once, at least: temporary memory and small parts are not in it.
+    """A lower bound on the bytes that a training step holds at once; temporary tensors and small parts are excluded.
 
     Attributes:
-        parameters: of the tracker and its plug-ins.
-        gradients: of those that are trained.
-        optimizer: two states of AdamW for each of them.
-        images: of the batch.
-        frame: what the detector keeps of one frame of each clip for backward.
-        output: what it gives for one frame of each clip.
-        frames_kept: frames of which it keeps all for backward at once.
-        frames: of a clip.
+        parameters: Parameters of the tracker and its plug-ins.
+        gradients: Gradients of the trainable parameters.
+        optimizer: The two AdamW states of each trainable parameter.
+        images: Images of the batch.
+        frame: Tensors that the frame network stores for the backward pass, for one frame of each clip.
+        output: Outputs of the frame network for one frame of each clip.
+        frames_kept: Number of frames whose activations are stored at once.
+        frames: Number of frames of a clip.
     """
 
     parameters: int
@@ -39,36 +41,35 @@ class StepMemory:
 
     @property
     def activations(self) -> int:
-        """What the detector keeps of all frames: of some all, of the others what it gave."""
+        """Bytes stored for all frames: all activations of some, only the outputs of the others."""
         return self.frame * self.frames_kept + self.output * (self.frames - self.frames_kept)
 
     @property
     def total(self) -> int:
-        """All together."""
+        """The sum of all parts."""
         return self.parameters + self.gradients + self.optimizer + self.images + self.activations
 
 
 def estimate_memory(
     tracker: Tracker, image_size: tuple[int, int], clip_length: int, batch_size: int = 1, *, mixed: bool = False
 ) -> StepMemory:
-    """Memory of a training step, from a run of the detector on tensors without content: it takes a second or two.
+    """Estimate the memory of a training step by running the frame network on tensors without data; takes a second.
 
-    Within two percent of what the detector really keeps. What the tracker computes beside it, plug-ins and temporary
-    results come on top: with MOTIP's 30 frames of 800 x 1440 the detector keeps 22 GB, and the ID decoder 0.7 GB for
-    10 objects and 1.8 GB for 20. On small images the ID decoder may keep as much as the detector.
+    Accurate to two percent for the detector. The rest of the tracker, plug-ins and temporary results come on top: for
+    MOTIP with 30 frames of 800 x 1440 the detector stores 22 GB, and the ID decoder 0.7 GB for 10 objects and 1.8 GB
+    for 20. On small images the ID decoder may store as much as the detector.
 
     Args:
-        tracker: on any device; nothing of it changes.
-        image_size: (height, width) of the batch, with padding.
-        clip_length: frames of a clip.
-        batch_size: clips.
-        mixed: training in mixed precision, activations in bfloat16 where that is allowed.
+        tracker: Tracker on any device. It is not modified.
+        image_size: Height and width of the batch in pixels, including padding.
+        clip_length: Number of frames of a clip.
+        batch_size: Number of clips.
+        mixed: Whether training uses mixed precision, with activations in bfloat16 where autocast allows it.
     """
     parameters = list(tracker.parameters())
     trained = sum(_bytes(parameter) for parameter in parameters if parameter.requires_grad)
-    frame, output = _measure(tracker.detector, (batch_size, 3, *image_size), mixed)
-    trained_frames = getattr(tracker, "gradient_frames", clip_length)  # MOTIP: the others only pass through
-    kept = 1 if tracker.checkpointing else min(trained_frames, clip_length)
+    network = tracker.frame_network
+    frame, output = (0, 0) if network is None else _measure(network, (batch_size, 3, *image_size), mixed)
     height, width = image_size
     return StepMemory(
         parameters=sum(map(_bytes, parameters)),
@@ -77,18 +78,18 @@ def estimate_memory(
         images=batch_size * clip_length * 3 * height * width * parameters[0].element_size(),
         frame=frame,
         output=output,
-        frames_kept=kept,
+        frames_kept=tracker.frames_in_memory(clip_length),
         frames=clip_length,
     )
 
 
-def _measure(detector: nn.Module, shape: tuple[int, ...], mixed: bool) -> tuple[int, int]:
-    """Bytes that backward needs of one call, without the parameters, and bytes of the result."""
+def _measure(network: nn.Module, shape: tuple[int, ...], mixed: bool) -> tuple[int, int]:
+    """Bytes that one call stores for the backward pass, without parameters, and bytes of its result."""
     mode = FakeTensorMode()
-    fake = _without_content(detector, mode)
+    fake = _without_content(network, mode)
     first = next(fake.parameters())
     own = {id(tensor.untyped_storage()) for tensor in (*fake.parameters(), *fake.buffers())}
-    kept: dict[int, torch.UntypedStorage] = {}  # views share a storage, and are saved once
+    kept: dict[int, torch.UntypedStorage] = {}  # views share a storage, which is saved once
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -102,12 +103,19 @@ def _measure(detector: nn.Module, shape: tuple[int, ...], mixed: bool) -> tuple[
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
     ):
         output = fake(torch.empty(shape, dtype=first.dtype, device=first.device))
-    results = (output.logits, output.boxes_cxcywh, output.hidden)
-    return sum(one.nbytes() for key, one in kept.items() if key not in own), sum(map(_bytes, results))
+    return sum(one.nbytes() for key, one in kept.items() if key not in own), sum(map(_bytes, _tensors(output)))
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    """The tensors of a dataclass; lists of them are intermediate results, which are not stored."""
+    if isinstance(output, Tensor):
+        yield output
+    elif is_dataclass(output):
+        yield from (value for field in fields(output) if isinstance(value := getattr(output, field.name), Tensor))
 
 
 def _without_content(module: nn.Module, mode: FakeTensorMode) -> nn.Module:
-    """A copy of which no tensor takes memory."""
+    """Copy a module so that its tensors take no memory."""
     memo: dict[int, object] = {}
     for parameter in module.parameters():
         memo[id(parameter)] = nn.Parameter(mode.from_tensor(parameter.data), parameter.requires_grad)

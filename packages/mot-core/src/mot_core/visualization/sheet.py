@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mot_core.extras import require
 from mot_core.io.atomic import atomic_path
-from mot_core.visualization.extras import require
 from mot_core.visualization.frames import Images, TrackedFrames
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def save_sheet(
     ...     picture.size
     (1612, 480)
     """
-    require("plot")
+    require("plot", "drawing")
     from PIL import Image
 
     numbers = sequence.frame_numbers()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mot_core.extras import require
 from mot_core.io.atomic import atomic_path
 from mot_core.visualization.colors import identity_color
-from mot_core.visualization.extras import require
 from mot_core.visualization.paths import paths_by_identity
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def save_trajectories(sequence: Sequence, tracks: BoxTable, path: str | Path) ->
     ...     picture.size
     (1920, 896)
     """
-    require("plot")
+    require("plot", "drawing")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

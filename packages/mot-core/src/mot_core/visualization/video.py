@@ -7,8 +7,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mot_core.extras import require
 from mot_core.io.atomic import atomic_path
-from mot_core.visualization.extras import require
 from mot_core.visualization.frames import Images, TrackedFrames
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def save_video(
     ...     video.streams.video[0].frames
     20
     """
-    require("video")
+    require("video", "drawing a video")
     frames = TrackedFrames(sequence, tracks, images=images)
 
     def pictures() -> Iterator[Image.Image]:
@@ -90,7 +90,7 @@ def write_video(path: str | Path, pictures: Iterable[Image.Image], frame_rate: f
     ...     video.streams.video[0].frames, float(video.streams.video[0].average_rate)
     (6, 12.0)
     """
-    require("video")
+    require("video", "drawing a video")
     import av
 
     codec, options = next(choice for choice in CODECS if choice[0] in av.codecs_available)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+
+from mot_core.trackers.checkpoint import subclasses
 
 LEAF = re.compile(
     r"Option '(?P<option>[^']+)' is not accepted"
@@ -70,7 +72,7 @@ def _reason(leaf: re.Match[str], line: str, message: str, owner: str, base: type
         head, name = option.partition(".")[0], owner.rpartition(".")[2]
         return f"{name} has no argument {head!r}{_close(head, [*_arguments(owner), 'class_path', 'init_args'])}"
     if name := leaf["name"]:
-        return f"there is no class {name}{_close(name, sorted({one.__name__ for one in _family(base)}))}"
+        return f"there is no class {name}{_close(name, sorted(_class_names(base)))}"
     if leaf["lost"]:
         return f"{owner} cannot be imported: {leaf['lost']}"
     given = re.search(r"Given value: (.*)", message)
@@ -106,9 +108,7 @@ def _arguments(path: str) -> list[str]:
     ]
 
 
-def _family(base: type | None) -> Iterator[type]:
-    children: list[type] = base.__subclasses__() if base else []
-    for one in children:
-        if not one.__name__.startswith("_"):
-            yield one
-        yield from _family(one)
+def _class_names(base: type | None) -> set[str]:
+    """The names of all subclasses that a user may name."""
+    found = subclasses(base) if base else ()
+    return {one.__name__ for one in found if one is not base and not one.__name__.startswith("_")}

@@ -14,8 +14,6 @@ from mot_core.trackers.checkpoint import read_checkpoint
 with needs("lightning", "train", "training"):
     from lightning import LightningModule
 
-CLASS_HEADS = r"detector\.class_heads\..*"
-
 
 def load_weights(model: LightningModule, path: str | PathLike[str]) -> ImportReport:
     """Loads released weights, or a checkpoint of ours with the same or other classes, into a fresh tracker.
@@ -27,7 +25,7 @@ def load_weights(model: LightningModule, path: str | PathLike[str]) -> ImportRep
     """
     if not isinstance(model, Tracker):
         raise TypeError(
-            f"--init is for the trackers of mot_core, and {type(model).__name__} is none; load its weights in it"
+            f"--init supports mot_core trackers only, got {type(model).__name__}; load the weights in your own code"
         )
     record = read_checkpoint(path).get("tracker")
     state = read_state_dict(path)
@@ -40,7 +38,7 @@ def load_weights(model: LightningModule, path: str | PathLike[str]) -> ImportRep
         state,
         lambda name: None if name.startswith("plugins.") else name,
         source=f"a {type(model).__name__}",
-        fresh=CLASS_HEADS,
+        fresh=model.class_head_keys,
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mot_core.cli.sweep.space import Sweep, read_sweep
 from mot_core.cli.terminal import open_console, print_table
+from mot_core.extras import needs
 from mot_core.io import open_atomic
 
 if TYPE_CHECKING:
@@ -192,11 +193,7 @@ def _report(study: optuna.Study, sweep: Sweep, arguments: argparse.Namespace) ->
 
 
 def _optuna() -> Any:
-    try:
+    with needs("optuna", "train,tune", "mot sweep"):
         import optuna
-    except ImportError as error:
-        raise ImportError(
-            "mot sweep needs optuna, which is not installed; run: pip install './packages/mot-core[train,tune]'"
-        ) from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # `mot fit` has told why a trial failed
     return optuna

@@ -35,7 +35,7 @@ class ImageJob(Job):
 
     def __post_init__(self) -> None:
         self.images = self.stream.image
-        self.with_classes = self.tracker.detector.num_classes > 1
+        self.with_classes = self.tracker.spec.num_classes > 1
 
     def steps(self) -> Iterator[tuple[int, Callable[[], Tracks]]]:
         """Every frame; a video that ends early ends the sequence."""
@@ -95,6 +95,12 @@ def configure_images(parser: argparse.ArgumentParser, name: str, tracker: Any) -
         for key, parameter in parameters_of(tracker).items()
         if key in getattr(tracker, "tracking_parameters", ())
     }
+    parser.add_argument(
+        "--plugins",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="run with the plug-ins of the training that act in tracking (default: yes)",
+    )
     add_flags(parser, f"parameters of {name} (default: those of the training)", parameters)
     parser.set_defaults(run=lambda namespace: run(namespace, tracker, parameters))
 
@@ -106,14 +112,15 @@ def run(arguments: argparse.Namespace, tracker: type[Tracker], parameters: dict[
     settings.update(given_flags(arguments, parameters))
     device = choose_device(arguments.device)
     streams = open_streams(arguments.source, arguments.benchmark, partial(window, arguments=arguments))
-    loaded = tracker.from_checkpoint(arguments.checkpoint, **settings).to(device)
+    loaded = tracker.from_checkpoint(arguments.checkpoint, recorded_plugins=arguments.plugins, **settings).to(device)
     resize = choose_resize(arguments.resize, loaded.resize)
     jobs = [ImageJob(stream.sequence, stream, loaded, resize) for stream in streams]
     for job in jobs:
         result_path(job, arguments.output)
     if arguments.resize is None and loaded.resize is None:
         print("mot: note: the checkpoint does not tell how frames were resized; they keep their size", file=sys.stderr)
-    source = {"checkpoint": str(arguments.checkpoint), "device": str(device), "resize": resize}
+    source: dict[str, Any] = {"checkpoint": str(arguments.checkpoint), "device": str(device), "resize": resize}
+    source["plugins"] = list(loaded.plugins)
     run_jobs(arguments, jobs, settings, source)
     return 0
 

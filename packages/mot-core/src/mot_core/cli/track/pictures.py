@@ -11,11 +11,11 @@ from mot_core.io import Sequence, read_kitti, read_mot
 
 def check_extras(*, plot: bool, video: bool) -> None:
     """Fail before tracking, not after it, if the packages that draw are missing."""
-    from mot_core.visualization.extras import require
+    from mot_core.extras import require
 
     for extra, wanted in (("plot", plot), ("video", video)):
         if wanted:
-            require(extra)
+            require(extra, "drawing")
 
 
 def save_pictures(

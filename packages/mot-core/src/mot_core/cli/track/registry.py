@@ -18,6 +18,16 @@ def installed_trackers() -> dict[str, EntryPoint]:
     return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
 
 
+def trainable_trackers() -> dict[str, type[Any]]:
+    """Load every installed tracker that is trained end to end, by name.
+
+    >>> sorted({"motip", "motr", "sort"} & set(trainable_trackers()))
+    ['motip', 'motr']
+    """
+    loaded = {name: load_tracker(name) for name in installed_trackers()}
+    return {name: cast("type[Any]", tracker) for name, tracker in loaded.items() if takes_images(tracker)}
+
+
 def load_tracker(name: str) -> Callable[..., Any]:
     """The tracker class behind ``name``.
 

@@ -6,6 +6,7 @@ from importlib import import_module
 
 from torch import Tensor
 
+from mot_core.extras import needs
 from mot_core.nn.backbones.base import Backbone
 
 
@@ -27,13 +28,8 @@ class TimmBackbone(Backbone):
 
     def __init__(self, name: str, pretrained: bool = False) -> None:
         super().__init__()
-        try:
+        with needs("timm", "timm", f"the backbone {name!r}"):
             timm = import_module("timm")
-        except ImportError as error:
-            raise ModuleNotFoundError(
-                f"the backbone {name!r} needs timm ({error}); run: pip install './packages/mot-core[timm]'",
-                name="timm",
-            ) from error
         self.body = timm.create_model(name, pretrained=pretrained, features_only=True)
         reductions = self.body.feature_info.reduction()
         if not set(self.strides) <= set(reductions):

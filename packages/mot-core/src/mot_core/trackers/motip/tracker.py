@@ -23,7 +23,8 @@ from mot_core.nn import (
 from mot_core.plugins import Context
 from mot_core.slots import Trajectories, keep_slots, slot_iou, take, trajectories
 from mot_core.structures import ClipBatch, ClipOutput, FrameOutput, TrackState
-from mot_core.trackers.base import Tracker
+from mot_core.trackers.base import FrameTracks
+from mot_core.trackers.detr import DETRTracker
 from mot_core.trackers.motip.frame_batches import detect_frames, join_targets
 from mot_core.trackers.motip.identity_labels import IdentityLabels, draw_labels, stack_labels
 from mot_core.trackers.motip.released_weights import load_motip
@@ -31,7 +32,7 @@ from mot_core.trackers.outputs import frame_output
 from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
 
 
-class MOTIP(Tracker):
+class MOTIP(DETRTracker):
     """MOTIP (Gao et al., CVPR 2025, arXiv 2403.16848); its released weights, and those inside FDTA, can be imported.
 
     Each frame is detected by itself. In training the embeddings that were matched to an identity become a history with
@@ -74,6 +75,7 @@ class MOTIP(Tracker):
     capabilities: ClassVar[frozenset[str]] = frozenset(
         {"features", "decoder_layer", "embeddings", "live_boxes", "ids", "box_head"}
     )
+    configs = ("motip_dancetrack", "motip_sportsmot", "motip_bft", "motip_synthetic")
     tracking_parameters = ("detection_threshold", "newborn_threshold", "id_threshold", "miss_tolerance", "min_area")
 
     def __init__(
@@ -220,7 +222,7 @@ class MOTIP(Tracker):
 
     # Tracking.
 
-    def track_frame(self, batch: ClipBatch, ctx: Context) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def track_frame(self, batch: ClipBatch, ctx: Context) -> FrameTracks:
         """Detects, asks the history who is who, and reports what has an identity."""
         output, _ = self.detect(batch.images[:, 0], batch.padding, ctx)
         frame = self.plugins.on_embeddings(frame_output(output, batch, 0), ctx)
@@ -235,7 +237,7 @@ class MOTIP(Tracker):
         live = {self.memory.identities[word] for word in self.memory.words}
         self._seen = {identity: seen for identity, seen in self._seen.items() if identity in live}
         kept = ids >= 0
-        return ids[kept], frame.boxes_cxcywh[0, kept], scores[kept], classes[kept]
+        return FrameTracks(ids[kept], frame.boxes_cxcywh[0, kept], scores[kept], classes[kept])
 
     def reset(self) -> None:
         """Drop history and identities."""
@@ -283,6 +285,18 @@ class MOTIP(Tracker):
         words = torch.full((scores.shape[1],), self.id_decoder.newborn)
         words[columns] = torch.tensor(self.memory.words)[rows]
         return (nn.functional.one_hot(words, self.id_decoder.newborn + 1) * 1e4).to(scores)
+
+    # Memory.
+
+    def frames_in_memory(self, clip_length: int) -> int:
+        """Return 1 with checkpointing, otherwise the frames with gradient; the other frames only pass through."""
+        return min(super().frames_in_memory(self.gradient_frames), clip_length)
+
+    @property
+    def memory_advice(self) -> list[str]:
+        """Checkpointing, then fewer frames with gradient."""
+        fewer = ["a smaller gradient_frames"] if self.frames_in_memory(self.gradient_frames) > 1 else []
+        return [*super().memory_advice, *fewer]
 
     # Weights.
 

@@ -13,7 +13,8 @@ from mot_core.checkpoints import ImportReport, load_deformable_detr
 from mot_core.nn import DetectorOutput, QueryInteraction, mean_over_processes
 from mot_core.plugins import Context
 from mot_core.structures import ClipBatch, ClipOutput, FeaturePyramid, FrameOutput, TrackState
-from mot_core.trackers.base import Tracker
+from mot_core.trackers.base import FrameTracks
+from mot_core.trackers.detr import DETRTracker
 from mot_core.trackers.motr.collective_loss import CollectiveLoss
 from mot_core.trackers.motr.released_weights import load_motr
 from mot_core.trackers.motr.track_queries import choose_tracks, form_tracks, next_ids
@@ -23,7 +24,7 @@ from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
 WEIGHTS = {"class": 2.0, "l1": 5.0, "giou": 2.0}
 
 
-class MOTR(Tracker):
+class MOTR(DETRTracker):
     """End-to-end tracking with transformers (Zeng et al. 2022, arXiv 2105.03247).
 
     A deformable DETR finds new objects with its learned queries. What it makes of an object becomes, after the query
@@ -58,6 +59,7 @@ class MOTR(Tracker):
     capabilities = frozenset(
         {"features", "decoder_layer", "embeddings", "live_boxes", "ids", "track_queries", "box_head"}
     )
+    configs = ("motr_mot17", "motr_dancetrack", "motr_synthetic")
     tracking_parameters = ("birth_threshold", "keep_threshold", "miss_tolerance", "report_threshold", "min_area")
     accepts: ClassVar[Mapping[str, frozenset[str]]] = {
         "object_supervision": frozenset({"all"}),
@@ -167,7 +169,7 @@ class MOTR(Tracker):
 
     # Tracking.
 
-    def track_frame(self, batch: ClipBatch, ctx: Context) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def track_frame(self, batch: ClipBatch, ctx: Context) -> FrameTracks:
         """The tracks of the next frame of a stream."""
         before = self._tracks
         frame = self._decode(batch, 0, before, ctx)
@@ -184,7 +186,7 @@ class MOTR(Tracker):
         found = tracks.ids[0][seen]
         same = found[:, None] == ids  # a track that a plug-in has made has no slot, and class 0
         labels = classes[same.to(torch.uint8).argmax(-1)].where(same.any(-1), 0)
-        return found, boxes[seen], tracks.scores[0][seen], labels
+        return FrameTracks(found, boxes[seen], tracks.scores[0][seen], labels)
 
     def reset(self) -> None:
         """Drop the tracks: a new stream begins."""

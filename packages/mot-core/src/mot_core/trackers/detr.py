@@ -1,0 +1,115 @@
+"""The base class of trackers with a deformable-DETR detector: MOTIP and MOTR."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mot_core.nn import DeformableDETR, DetectorOutput
+from mot_core.plugins import Context
+from mot_core.structures import FeaturePyramid, TrackerSpec, TrackState
+from mot_core.trackers.base import Tracker
+from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
+
+
+class DETRTracker(Tracker):
+    """A tracker on top of :class:`mot_core.nn.DeformableDETR`, with the plug-in hooks of the detector.
+
+    Args:
+        detector: Detector settings; by default those of the papers.
+        optimizer: Optimizer and learning-rate schedule; by default those of the papers.
+        checkpointing: Recompute the detector in the backward pass, frame by frame. Saves most of the memory of a
+            training step and costs about a third more time.
+        track_attention: Let track queries attend to each other in the decoder (MOTR).
+        seed: Seed for all random draws during training.
+    """
+
+    class_head_keys = r"detector\.class_heads\..*"
+    detector: DeformableDETR
+
+    def __init__(
+        self,
+        detector: DetectorSettings | None = None,
+        optimizer: OptimizerSettings | None = None,
+        *,
+        checkpointing: bool = False,
+        track_attention: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(optimizer, seed=seed)
+        self.checkpointing = checkpointing
+        self.detector = (detector or DetectorSettings()).build(track_attention=track_attention)
+
+    @property
+    def spec(self) -> TrackerSpec:
+        """The description of the tracker that plug-ins receive."""
+        detector = self.detector
+        box_heads = detector.decoder.box_heads
+        return TrackerSpec(
+            type(self).__name__,
+            self.capabilities,
+            num_classes=detector.num_classes,
+            embed_dim=detector.embed_dim,
+            feature_channels=(detector.embed_dim,) * len(detector.strides),
+            strides=detector.strides,
+            decoder_layers=len(box_heads),
+            box_head=box_heads[-1],
+            class_head=detector.class_heads[-1],
+            accepts=self.accepts,
+        )
+
+    def detect(
+        self, images: Tensor, padding: Tensor, ctx: Context, tracks: TrackState | None = None
+    ) -> tuple[DetectorOutput, FeaturePyramid]:
+        """Run the detector with the hooks of the plug-ins, on one frame of each clip or on several frames.
+
+        Args:
+            images: Normalized images, ``(B, 3, H, W)``.
+            padding: True where an image is padded, ``(B, H, W)`` bool.
+            ctx: Context of this call.
+            tracks: Track queries to decode in addition to the learned queries.
+        """
+
+        def run(images: Tensor) -> tuple[DetectorOutput, FeaturePyramid]:
+            pyramid = self.plugins.on_features(self.detector.features(images, padding), ctx)
+            memory = self.detector.encode(pyramid)
+            return self.detector.decode(
+                pyramid, memory, tracks, lambda layer, hidden: self.plugins.on_decoder_layer(layer, hidden, ctx)
+            ), pyramid
+
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            result: tuple[DetectorOutput, FeaturePyramid] = checkpoint(run, images, use_reentrant=False)
+            return result
+        return run(images)
+
+    # Optimizer.
+
+    def learning_rate_scales(self) -> dict[str, float]:
+        """Return the factors of backbone, sampling points, the rest of the tracker, and plug-ins."""
+        settings = self.optimizer
+        return {"backbone": settings.backbone_scale, "points": settings.points_scale, **super().learning_rate_scales()}
+
+    def group_of(self, parameter_name: str) -> str:
+        """Return the parameter group of a parameter."""
+        if parameter_name.startswith("plugins."):
+            return "plugins"
+        if parameter_name.startswith("detector.backbone."):
+            return "backbone"
+        return "points" if "sampling_offsets" in parameter_name or ".reference_points." in parameter_name else "tracker"
+
+    # Memory.
+
+    @property
+    def frame_network(self) -> nn.Module:
+        """The detector."""
+        return self.detector
+
+    def frames_in_memory(self, clip_length: int) -> int:
+        """Return 1 with checkpointing, otherwise all frames of a clip."""
+        return 1 if self.checkpointing else clip_length
+
+    @property
+    def memory_advice(self) -> list[str]:
+        """Checkpointing, unless it is on."""
+        return [] if self.checkpointing else ["checkpointing=true"]

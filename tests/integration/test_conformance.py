@@ -1,0 +1,139 @@
+"""Every installed plug-in on every trainable tracker: it trains, it weighs, and without a weight it changes no bit.
+
+Trackers are registered in `_helpers/trackers/tracker_cases.py`, plug-ins in `_helpers/plugin_cases.py`.
+"""
+
+import lightning
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+
+from _helpers.conformance import check_clip
+from _helpers.plugin_cases import CALLBACKS, PLUGINS
+from _helpers.trackers.tracker_cases import DETR_TRACKERS, TRACKERS, Losses, batches, make, synthetic, trainer
+from mot_core.cli.fit.configs import shipped_configs
+from mot_core.cli.fit.registered import import_registered
+from mot_core.cli.track.registry import trainable_trackers
+from mot_core.plugins import installed_plugins
+from mot_core.trackers import Tracker
+
+EACH_PLUGIN = pytest.mark.parametrize("plugin", PLUGINS)
+EACH_TRACKER = pytest.mark.parametrize("name", TRACKERS)
+
+
+def own(tracker):
+    return [item for item in tracker.named_parameters() if not item[0].startswith("plugins.")]
+
+
+def steps(name, *plugins, **options):
+    """Losses, gradients and weights of three training steps, without those of the plug-ins."""
+    tracker = make(name, *plugins, **options)
+    optimizer = torch.optim.SGD(tracker.parameters(), lr=1e-3)
+    found = []
+    for step, batch in enumerate(batches()):
+        losses, _ = tracker.losses(batch, step=step)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+        found += [value for key, value in losses.items() if "/" not in key]
+        found += [one.grad.clone() for _, one in own(tracker) if one.grad is not None]
+    return [*found, *(value for key, value in tracker.state_dict().items() if not key.startswith("plugins."))]
+
+
+def assert_equal_bits(one, other):
+    assert len(one) == len(other)
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_every_tracker_has_a_case():
+    assert trainable_trackers().keys() <= TRACKERS.keys()
+
+
+def test_every_plugin_has_a_case_under_its_own_name():
+    installed = {plugin.name: plugin.load() for plugin in installed_plugins()}
+    assert installed.keys() == PLUGINS.keys() == CALLBACKS.keys()
+    assert all(found.name == name for name, found in installed.items())
+
+
+@pytest.mark.parametrize("name", trainable_trackers())
+def test_tracker_registration(name):
+    """The class names its configs, each builds the class, and one of them needs no files."""
+    tracker = trainable_trackers()[name]
+    assert issubclass(tracker, Tracker)
+    assert f"{name}_synthetic" in tracker.configs
+    assert set(tracker.configs) <= shipped_configs().keys()
+    arguments = make(name).arguments.keys()
+    assert set(tracker.tracking_parameters) - arguments <= set(tracker.__init__.__annotations__)
+
+
+@EACH_TRACKER
+@EACH_PLUGIN
+def test_training(name, plugin):
+    tracker, logged = make(name, PLUGINS[plugin]()), {}
+    losses, clip = tracker.losses(batches()[0], log=logged.__setitem__)
+    check_clip(clip, tracker.capabilities)
+    assert losses[f"{plugin}/loss"].item() == pytest.approx(0.5 * logged[f"{plugin}/loss"].item())
+    losses[f"{plugin}/loss"].backward()
+    gradient = own(tracker)[0][1].grad
+    assert gradient.isfinite().all()
+    assert gradient.any(), "the loss does not reach the first layer"
+
+
+@EACH_TRACKER
+@EACH_PLUGIN
+def test_zero_weight_changes_no_bit(name, plugin):
+    assert_equal_bits(steps(name), steps(name, PLUGINS[plugin](weight=0.0)))
+
+
+@pytest.mark.parametrize("name", DETR_TRACKERS)
+@EACH_PLUGIN
+def test_checkpointing_changes_no_bit(name, plugin):
+    options = {"gradient_frames": 1} if name == "motip" else {}  # the same frames in each call of the detector
+    plain = steps(name, PLUGINS[plugin](), **options)
+    assert_equal_bits(plain, steps(name, PLUGINS[plugin](), checkpointing=True, **options))
+
+
+@EACH_TRACKER
+@EACH_PLUGIN
+def test_callback(name, plugin, tmp_path):
+    """It attaches the plug-in once, changes the losses, and without a weight it does not."""
+    runs = {}
+    for kind, callbacks in {
+        "without": [],
+        "no weight": [CALLBACKS[plugin](weight=0.0)],
+        "with": [CALLBACKS[plugin]()],
+    }.items():
+        losses, tracker = Losses(), make(name)
+        run = trainer(tmp_path, *callbacks, losses, max_epochs=1)
+        run.fit(tracker, datamodule=synthetic())
+        assert list(tracker.plugins) == [plugin] * len(callbacks)
+        runs[kind] = losses.values
+    assert runs["no weight"] == runs["without"] != runs["with"]
+    assert f"train/{plugin}/loss" in run.callback_metrics
+    run.validate(tracker, datamodule=synthetic(), verbose=False)
+    assert list(tracker.plugins) == [plugin], "attached again by the second stage"
+
+
+@EACH_PLUGIN
+def test_callback_on_a_foreign_module(plugin):
+    callback = CALLBACKS[plugin]()
+    message = f"{type(callback).__name__}: expected a mot-core tracker, got LightningModule; attach "
+    with pytest.raises(TypeError, match=f"{message}{type(callback.plugin).__name__}"):
+        callback.setup(None, lightning.LightningModule(), "fit")
+
+
+@EACH_PLUGIN
+def test_callback_flags(plugin, capsys):
+    """Arguments of the plug-in are flags of the callback, with the help of its docstring."""
+    import_registered()
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--callback", type=lightning.Callback)
+    name = type(CALLBACKS[plugin]()).__name__
+    parsed = parser.parse_args([f"--callback={name}", "--callback.weight=0.3", "--callback.warmup_steps=7"])
+    assert parsed.callback.init_args.weight == 0.3
+    assert parsed.callback.init_args.warmup_steps == 7
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--callback.help={name}"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "--callback.warmup_steps WARMUP_STEPS" in text
+    assert "type: int, default: 500" in text
