@@ -45,8 +45,9 @@ def test_fit_and_test_on_real_frames(mot_data, tmp_path, monkeypatch, capsys, tr
     model = trainable_trackers()[tracker].__name__
     name = folder.split("/")[-1]
     path = str(excerpt(mot_data / folder, tmp_path / "data" / name))
+    options = SMALLER.get(tracker, {}) | EAGER[tracker]
     config = {
-        "model": {"class_path": model, "init_args": {"detector": DETECTOR, **SMALLER.get(tracker, {}), **EAGER[tracker]}},
+        "model": {"class_path": model, "init_args": {"detector": DETECTOR, **options}},
         "data": {
             "class_path": "MOTDataModule",
             "init_args": {
