@@ -141,6 +141,75 @@ def test_imports_quickly(module):
     assert done.stdout.split() == [], f"importing {module} must not import these"
 
 
+def edges(module):
+    """The modules that a module imports, for types too; a name of a package counts as the module that defines it."""
+    for name in imports_of(module):
+        parent = name.rpartition(".")[0]
+        target = name if name in MODULES else parent
+        if target in MODULES and target != module:
+            yield target
+
+
+def test_no_circular_imports():
+    """Not even for types: a module that needs another one's types is below it."""
+    graph = {module: sorted(set(edges(module))) for module in MODULES}
+    done, path = set(), []
+
+    def visit(module):
+        if module in path:
+            pytest.fail(f"circular import: {' -> '.join([*path[path.index(module) :], module])}")
+        if module not in done:
+            path.append(module)
+            for target in graph[module]:
+                visit(target)
+            path.pop()
+            done.add(module)
+
+    for module in graph:
+        visit(module)
+
+
+# Functions that every module of one kind defines, and hooks of Python.
+INTERFACES = {
+    r"mot_core\.cli\..*|em_kalman\.motion\.command": {"configure", "run"},
+    r"mot_core\.bench\..*": {"run"},
+    r"mot_core\.ops\..*": {"forward", "backward", "reference", "fits"},
+}
+
+
+def test_public_names_are_defined_once():
+    """One name, one thing: classes, public or private, and public functions of all packages."""
+    homes = {}
+    for module, path in MODULES.items():
+        own = {name for pattern, names in INTERFACES.items() if re.fullmatch(pattern, module) for name in names}
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            public = isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+            if (public or isinstance(node, ast.ClassDef)) and node.name not in own:
+                homes.setdefault(node.name, []).append(module)
+    twice = {name: modules for name, modules in homes.items() if len(modules) > 1}
+    assert not twice, f"rename all but one: {twice}"
+
+
+def test_a_folder_holds_one_topic():
+    sizes = {}
+    for path in SOURCES:
+        if path.name != "__init__.py":
+            sizes[path.parent] = sizes.get(path.parent, 0) + 1
+    crowded = {str(path.relative_to(ROOT)): size for path, size in sizes.items() if size > 17}
+    assert not crowded, f"divide these folders by topic: {crowded}"
+
+
+def test_no_symlinks():
+    """They break in zip files and on Windows."""
+    listed = subprocess.run(
+        ["git", "-c", "safe.directory=*", "ls-files", "--stage"], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip(f"not a git checkout: {listed.stderr.strip()}")
+    links = [line.split("\t")[1] for line in listed.stdout.splitlines() if line.startswith("120000")]
+    assert not links
+
+
 def own_files(pattern):
     listed = subprocess.run(
         ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard", pattern],

@@ -135,7 +135,7 @@ def test_depth_and_resizing(video_root):
 def test_faults_are_told_before_training_starts(video_root, video_folder):
     (video_folder / "img1" / "000002.png").unlink()
     faults = [
-        (MOTDataModule(), "there is no data for train; give the argument 'train' of the data"),
+        (MOTDataModule(), "expected data for train, got none; set its argument 'train'"),
         (MOTDataModule(video_folder.parent, benchmark="generic"), r"000002\.png is missing"),
         (MOTDataModule(video_root, benchmark="generic", clip_length=9), "has 8 frames, fewer than a clip of 9"),
     ]

@@ -1,4 +1,4 @@
-"""Windows of detections as LightningDataModules: no labels, no images."""
+"""LightningDataModules over windows of detections: no labels, no images."""
 
 from __future__ import annotations
 
@@ -17,27 +17,24 @@ from mot_core.extras import needs
 from mot_core.io import make_scene
 
 with needs("lightning", "train", "training", package="em-kalman"):
-    from lightning import LightningDataModule
-
-from mot_core.data import ClipLoader, ClipSampler
+    from mot_core.data import ClipLoader, ClipSampler, LoaderDataModule
 
 Folders = str | Path | Sequence[str | Path]
 
 
-class WindowDataModule(LightningDataModule, ABC):
-    """Loaders over windows of detections; the last frames of each sequence are kept for validation.
+class WindowDataModule(LoaderDataModule, ABC):
+    """Loaders over windows of detections; the last frames of each sequence are held out for validation.
 
-    A subclass tells the sequences. ``n`` processes with batches of ``b`` get together what one process gets with
-    ``n * b``, and any number of workers the same windows.
+    A subclass implements :meth:`make_sequences`.
 
     Args:
-        val_share: of the frames of a sequence, kept for validation.
-        num_frames: frames of a window.
-        stride: frames from the begin of a window to that of the next.
-        frame_step: take every so many frames.
-        batch_size: windows per process.
-        num_workers: workers of each process, that make the windows; 0: the process itself makes them.
-        seed: of order and shuffling.
+        val_share: Share of the last frames of each sequence that is held out for validation.
+        num_frames: Frames per window.
+        stride: Frames between the starts of consecutive windows.
+        frame_step: Use every n-th frame.
+        batch_size: Windows per batch and process.
+        num_workers: Worker processes that prepare windows, per process. 0 prepares them in the process itself.
+        seed: Seed for the order and for shuffling.
     """
 
     def __init__(
@@ -50,16 +47,10 @@ class WindowDataModule(LightningDataModule, ABC):
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
+        super().__init__(batch_size, num_workers, seed)
         if not 0 <= val_share < 1:
             raise ValueError(f"val_share must be from 0 to below 1, got {val_share}")
         self.val_share = val_share
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.seed = seed
         self._options: dict[str, Any] = {
             "num_frames": num_frames,
             "stride": stride,
@@ -70,71 +61,65 @@ class WindowDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def make_sequences(self) -> list[DetectionSequence]:
-        """The detections to learn from."""
+        """Return the detections to learn from."""
 
     def setup(self, stage: str) -> None:
-        """Read and check the detections, so that faults are told before the training starts.
+        """Read and check the detections, so that faults are reported before training starts.
 
         Raises:
-            ValueError: no sequence is as long as a window.
+            ValueError: If no sequence is as long as a window.
         """
         train, val = self._samplers()
         if stage == "fit" and not len(train):
             options = self._options
             raise ValueError(
                 f"no window of {options['num_frames']} frames with frame_step {options['frame_step']} has detections: "
-                "the sequences are too short or empty; give fewer num_frames, or other detections"
+                "the sequences are too short or empty; set a smaller num_frames, or use other detections"
             )
-        if stage == "fit" and not len(val) and self.trainer is not None:
-            self.trainer.limit_val_batches = 0  # nothing to validate on: Lightning does not ask for it
+        if stage == "fit" and not len(val):
+            self.skip_validation()
 
     def train_dataloader(self) -> ClipLoader:
-        """Windows in an order that is drawn anew every epoch; it resumes where it stopped."""
+        """Return windows in a new random order every epoch, which resumes where it stopped."""
         windows, _ = self._samplers()
-        order = _Order(windows, seed=self.seed, **self._processes())
-        if self.trainer is not None:  # resumed: the first pass begins before Lightning tells the epoch
-            order.set_epoch(self.trainer.current_epoch)
-        return ClipLoader(windows, order, self.batch_size, self.num_workers, WindowBatch.stack)
+        order = _IndexSampler(windows, seed=self.seed, **self.processes())
+        return self.training_loader(windows, order, WindowBatch.stack)
 
     def val_dataloader(self) -> DataLoader[WindowBatch]:
-        """Windows in their order."""
+        """Return windows in order."""
         _, windows = self._samplers()
-        order = _Order(windows, shuffle=False, **self._processes())
+        order = _IndexSampler(windows, shuffle=False, **self.processes())
         return DataLoader(
             windows, self.batch_size, sampler=order, num_workers=self.num_workers, collate_fn=WindowBatch.stack
         )
 
     def _samplers(self) -> tuple[WindowSampler, WindowSampler]:
-        """To train and to validate on, made once."""
+        """Windows to train and to validate on, read once."""
         if self._windows is None:
             sequences = self.make_sequences()
             first, last = zip(*(_split(sequence, self.val_share) for sequence in sequences), strict=True)
             self._windows = WindowSampler(first, **self._options), WindowSampler(last, **self._options)
         return self._windows
 
-    def _processes(self) -> dict[str, Any]:
-        if self.trainer is None:
-            return {"num_replicas": 1, "rank": 0}
-        return {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
-
 
 class DetectionDataModule(WindowDataModule):
-    """The detections of folders or text files; ground truth is never opened.
+    """Detections of folders or text files. Ground truth is never opened.
 
     Args:
-        root: a sequence, a folder of sequences, a text file of detections, or several of them.
-        detections: of a sequence, read ``det/NAME.txt``; of several names, by commas, the first that it has.
-        sequences: only sequences of these names, as ``*-FRCNN``; all by default.
-        benchmark: name of the benchmark, "generic" for own data; "auto" tells it from the names of the sequences.
-        min_score: lowest score of a detection.
-        image_size: (height, width) where a sequence does not tell it, and of text files.
-        val_share: of the frames of a sequence, kept for validation.
-        num_frames: frames of a window.
-        stride: frames from the begin of a window to that of the next.
-        frame_step: take every so many frames.
-        batch_size: windows per process.
-        num_workers: workers of each process, that make the windows; 0: the process itself makes them.
-        seed: of order and shuffling.
+        root: Sequence, folder of sequences or text file of detections, or a list of them.
+        detections: Name of the detections: ``det/NAME.txt`` of each sequence. Given several names, separated by commas,
+            the first one that a sequence has.
+        sequences: Names of the sequences to use, with wildcards such as ``*-FRCNN``; all by default.
+        benchmark: Benchmark name, "generic" for your own data; "auto" infers it from the sequence names.
+        min_score: Smallest detection score to use.
+        image_size: Height and width in pixels for text files and for sequences without a size.
+        val_share: Share of the last frames of each sequence that is held out for validation.
+        num_frames: Frames per window.
+        stride: Frames between the starts of consecutive windows.
+        frame_step: Use every n-th frame.
+        batch_size: Windows per batch and process.
+        num_workers: Worker processes that prepare windows, per process. 0 prepares them in the process itself.
+        seed: Seed for the order and for shuffling.
 
     >>> import tempfile
     >>> root = tempfile.mkdtemp()
@@ -169,7 +154,7 @@ class DetectionDataModule(WindowDataModule):
         self.image_size = image_size
 
     def make_sequences(self) -> list[DetectionSequence]:
-        """The detections in the files."""
+        """Return the detections in the files."""
         return read_detections(
             self.root,
             self.detections,
@@ -181,19 +166,19 @@ class DetectionDataModule(WindowDataModule):
 
 
 class SyntheticDetectionDataModule(WindowDataModule):
-    """Detections of made-up scenes (:func:`mot_core.io.make_scene`): no files.
+    """Detections of synthetic scenes, see :func:`mot_core.io.make_scene`; needs no files.
 
     Args:
-        num_scenes: number of scenes.
-        num_objects: people in a scene.
-        scene_frames: frames of a scene.
-        val_share: of the frames of a scene, kept for validation.
-        num_frames: frames of a window.
-        stride: frames from the begin of a window to that of the next.
-        frame_step: take every so many frames.
-        batch_size: windows per process.
-        num_workers: workers of each process, that make the windows; 0: the process itself makes them.
-        seed: of scenes, order and shuffling.
+        num_scenes: Number of scenes.
+        num_objects: People per scene.
+        scene_frames: Frames per scene.
+        val_share: Share of the last frames of each scene that is held out for validation.
+        num_frames: Frames per window.
+        stride: Frames between the starts of consecutive windows.
+        frame_step: Use every n-th frame.
+        batch_size: Windows per batch and process.
+        num_workers: Worker processes that prepare windows, per process. 0 prepares them in the process itself.
+        seed: Seed for scenes, order and shuffling.
 
     >>> data = SyntheticDetectionDataModule(num_scenes=2, num_objects=5, scene_frames=50, stride=5)
     >>> len(data.train_dataloader().dataset)
@@ -221,7 +206,7 @@ class SyntheticDetectionDataModule(WindowDataModule):
         self.scene_frames = scene_frames
 
     def make_sequences(self) -> list[DetectionSequence]:
-        """The detections of the scenes."""
+        """Return the detections of the scenes."""
         found = []
         for number in range(self.num_scenes):
             scene = make_scene(self.seed * self.num_scenes + number, self.num_objects, self.scene_frames)
@@ -230,14 +215,14 @@ class SyntheticDetectionDataModule(WindowDataModule):
         return found
 
 
-class _Order(ClipSampler):
-    """A :class:`ClipSampler` of indices: windows do not depend on the epoch."""
+class _IndexSampler(ClipSampler):
+    """A :class:`ClipSampler` of plain indices, since windows do not depend on the epoch."""
 
     def __iter__(self) -> Iterator[int]:  # type: ignore[override]
         return (index for _, index in super().__iter__())
 
 
 def _split(sequence: DetectionSequence, val_share: float) -> tuple[DetectionSequence, DetectionSequence]:
-    """The first and the last frames."""
+    """Split the last frames off a sequence."""
     begin = len(sequence.frames) - round(val_share * len(sequence.frames))
     return replace(sequence, frames=sequence.frames[:begin]), replace(sequence, frames=sequence.frames[begin:])

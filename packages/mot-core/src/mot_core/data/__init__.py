@@ -11,7 +11,7 @@ from mot_core.data.collate import IMAGE_MEAN, IMAGE_STD, collate
 from mot_core.data.folders import index_sequences
 from mot_core.data.image_frame import FrameSource, ImageFrame
 from mot_core.data.index import FrameIndex
-from mot_core.data.loading import ClipLoader
+from mot_core.data.loading import ClipLoader, LoaderDataModule
 from mot_core.data.modules import ClipDataModule, MOTDataModule, SyntheticDataModule
 from mot_core.data.sampling import ClipKey, ClipSampler, ClipSampling, SequenceSampler
 from mot_core.data.synthetic_video import SyntheticVideo
@@ -30,6 +30,7 @@ __all__ = [
     "FrameIndex",
     "FrameSource",
     "ImageFrame",
+    "LoaderDataModule",
     "MOTDataModule",
     "SequenceSampler",
     "SyntheticDataModule",

@@ -1,4 +1,4 @@
-"""The data of a training as LightningDataModules."""
+"""LightningDataModules over clips and frames: folders of sequences, and synthetic video."""
 
 from __future__ import annotations
 
@@ -17,35 +17,31 @@ from mot_core.data.decode import DecodeCache
 from mot_core.data.folders import index_sequences
 from mot_core.data.image_frame import FrameSource
 from mot_core.data.index import FrameIndex
-from mot_core.data.loading import ClipLoader
+from mot_core.data.loading import ClipLoader, LoaderDataModule
 from mot_core.data.sampling import ClipSampler, ClipSampling, SequenceSampler
 from mot_core.data.synthetic_video import SyntheticVideo
-from mot_core.extras import needs
 from mot_core.io import Sequence as VideoSequence
 from mot_core.io import find_sequences
-
-with needs("lightning", "train", "training"):
-    from lightning import LightningDataModule
 
 Stage = Literal["train", "val", "test", "predict"]
 Folders = str | Path | Sequence[str | Path]
 
 
-class ClipDataModule(LightningDataModule, ABC):
-    """Loaders over sources of frames: clips to train on, frames in their order for all else.
+class ClipDataModule(LoaderDataModule, ABC):
+    """Loaders of clips for training, and of frames in order for validation, test and prediction.
 
-    A subclass tells the source of a stage. In training, ``n`` processes with batches of ``b`` get together what one
-    process gets with ``n * b``; otherwise every process gets whole sequences, one frame at a time.
+    A subclass implements :meth:`make_source`. In training, ``n`` processes with batches of ``b`` together receive what
+    one process receives with ``n * b``; otherwise each process receives whole sequences, one frame at a time.
 
     Args:
-        clip_length: frames of a clip, or a schedule ``{first epoch: length}``.
-        max_interval: largest interval between the frames of a clip; it is drawn from 1 on.
-        stride: frames between the begins of clips.
-        augmentation: of the clips.
-        resize: of the frames for validation, test and prediction.
-        batch_size: clips per process.
-        num_workers: workers of each process, that make the clips; 0: the process itself makes them.
-        seed: of order, intervals and augmentation.
+        clip_length: Frames per clip, or a schedule ``{first epoch: length}``.
+        max_interval: Largest step between the frames of a clip, drawn from 1 to this number per clip.
+        stride: Frames between the starts of consecutive clips.
+        augmentation: Augmentation of training clips; the same transform for all frames of a clip.
+        resize: Resizing of frames in validation, test and prediction.
+        batch_size: Clips per batch and process.
+        num_workers: Worker processes that prepare clips, per process. 0 prepares them in the process itself.
+        seed: Seed for order, intervals and augmentation.
     """
 
     def __init__(
@@ -59,63 +55,54 @@ class ClipDataModule(LightningDataModule, ABC):
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
+        super().__init__(batch_size, num_workers, seed)
         self.sampling = ClipSampling(clip_length, max_interval, stride)
         self.augmentation = augmentation or Augmentation()
         self.resize = resize or Augmentation()
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.seed = seed
         self._sources: dict[Stage, FrameSource | None] = {}
 
     @abstractmethod
     def make_source(self, stage: Stage) -> FrameSource | None:
-        """The frames of a stage; None where there are none."""
+        """Return the frames of a stage, or None if it has no data."""
 
     def source(self, stage: Stage) -> FrameSource:
-        """The frames of a stage, made once.
+        """Return the frames of a stage, read once.
 
         Raises:
-            ValueError: there are none.
+            ValueError: If the stage has no data.
         """
         if stage not in self._sources:
             self._sources[stage] = self.make_source(stage)
         source = self._sources[stage]
         if source is None:
-            raise ValueError(f"there is no data for {stage}; give the argument {stage!r} of the data")
+            raise ValueError(f"data: expected data for {stage}, got none; set its argument {stage!r}")
         return source
 
     def setup(self, stage: str) -> None:
-        """Read and check what a stage needs, so that faults are told before the training starts."""
+        """Read and check the data of a stage, so that faults are reported before training starts."""
         first: dict[str, Stage] = {"fit": "train", "validate": "val", "test": "test", "predict": "predict"}
         self.source(first[stage])
         if stage == "fit":
             self._clips()
             self._sources.setdefault("val", self.make_source("val"))
-            if self._sources["val"] is None and self.trainer is not None:
-                self.trainer.limit_val_batches = 0  # nothing to validate on: Lightning does not ask for it
+            if self._sources["val"] is None:
+                self.skip_validation()
 
     def train_dataloader(self) -> ClipLoader:
-        """Clips in an order that is drawn anew every epoch."""
+        """Return clips in a new random order every epoch."""
         clips = self._clips()
-        sampler = ClipSampler(clips, seed=self.seed, **self._processes())
-        if self.trainer is not None:  # resumed: the first pass begins before Lightning tells the epoch
-            sampler.set_epoch(self.trainer.current_epoch)
-        return ClipLoader(clips, sampler, self.batch_size, self.num_workers)
+        return self.training_loader(clips, ClipSampler(clips, seed=self.seed, **self.processes()))
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Frames in their order."""
+        """Return frames in order."""
         return self._frames("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Frames in their order."""
+        """Return frames in order."""
         return self._frames("test")
 
     def predict_dataloader(self) -> DataLoader[Any]:
-        """Frames in their order."""
+        """Return frames in order."""
         return self._frames("predict")
 
     def _clips(self) -> ClipDataset:
@@ -125,41 +112,37 @@ class ClipDataModule(LightningDataModule, ABC):
         frames = FrameDataset(self.source(stage), self.resize)
         return DataLoader(
             cast("Dataset[Any]", frames),
-            sampler=SequenceSampler(frames.lengths, **self._processes()),
+            sampler=SequenceSampler(frames.lengths, **self.processes()),
             num_workers=self.num_workers,
             collate_fn=collate,
             persistent_workers=self.num_workers > 0,
         )
 
-    def _processes(self) -> dict[str, Any]:
-        if self.trainer is None:
-            return {"num_replicas": 1, "rank": 0}
-        return {"num_replicas": self.trainer.world_size, "rank": self.trainer.global_rank}
-
 
 class MOTDataModule(ClipDataModule):
-    """Sequences in folders (MOTChallenge layout or KITTI) and COCO-style lists.
+    """Sequences in folders (MOTChallenge or KITTI layout) and COCO-style lists.
 
     Args:
-        train: folder, or several, of sequences to train on.
-        val: to validate on while training.
-        test: to test on.
-        predict: to track only, without ground truth.
-        train_coco: more to train on: COCO-style files of stills (CrowdHuman) or videos, and the folder of their images.
-        val_coco: more to validate on.
-        benchmark: name of the benchmark whose rules say which ground truth counts; ``"auto"``: from the folders.
-        split: ``"half"``: train on the first half of each sequence of ``train``, validate and test on second halves.
-        min_visibility: objects of which less is visible are ignored in training.
-        with_depth: read depth maps (``depth/NAME.png`` beside ``img1``), in training.
-        cache_mb: memory per worker for decoded images, in MB.
-        clip_length: frames of a clip, or a schedule ``{first epoch: length}``.
-        max_interval: largest interval between the frames of a clip; it is drawn from 1 on.
-        stride: frames between the begins of clips.
-        augmentation: of the clips.
-        resize: of the frames for validation, test and prediction.
-        batch_size: clips per process.
-        num_workers: workers of each process, that make the clips; 0: the process itself makes them.
-        seed: of order, intervals and augmentation.
+        train: Folder or folders of sequences to train on.
+        val: Folder or folders of sequences to validate on during training.
+        test: Folder or folders of sequences to test on.
+        predict: Folder or folders of sequences to track without ground truth.
+        train_coco: Additional training data: COCO-style files of still images (CrowdHuman) or videos, each with the
+            folder of its images.
+        val_coco: Additional validation data, like ``train_coco``.
+        benchmark: Benchmark whose rules select the ground truth; ``"auto"`` infers it from folder names.
+        split: ``"half"`` trains on the first half of each sequence, and validates and tests on the second halves.
+        min_visibility: Smallest visible share of an object; objects below it are ignored in training.
+        with_depth: Read depth maps (``depth/NAME.png`` next to ``img1``) in training.
+        cache_mb: Memory per worker for decoded images, in megabytes.
+        clip_length: Frames per clip, or a schedule ``{first epoch: length}``.
+        max_interval: Largest step between the frames of a clip, drawn from 1 to this number per clip.
+        stride: Frames between the starts of consecutive clips.
+        augmentation: Augmentation of training clips; the same transform for all frames of a clip.
+        resize: Resizing of frames in validation, test and prediction.
+        batch_size: Clips per batch and process.
+        num_workers: Worker processes that prepare clips, per process. 0 prepares them in the process itself.
+        seed: Seed for order, intervals and augmentation.
 
     >>> import tempfile
     >>> root = tempfile.mkdtemp()
@@ -205,7 +188,7 @@ class MOTDataModule(ClipDataModule):
         self.cache_mb = cache_mb
 
     def sequences(self, stage: Stage) -> list[VideoSequence]:
-        """The sequences in the folders of a stage, cut where they are split.
+        """Return the sequences in the folders of a stage, cut to their half if they are split.
 
         >>> MOTDataModule().sequences("train")
         []
@@ -218,7 +201,7 @@ class MOTDataModule(ClipDataModule):
         return [first_half(one) if stage == "train" else one.half_val() for one in found]
 
     def make_source(self, stage: Stage) -> FrameSource | None:
-        """The frames of a stage; None where there are none."""
+        """Return the frames of a stage, or None if it has no data."""
         parts: list[FrameIndex] = []
         sequences = self.sequences(stage)
         training = stage == "train"
@@ -238,23 +221,23 @@ class MOTDataModule(ClipDataModule):
 
 
 class SyntheticDataModule(ClipDataModule):
-    """Synthetic video, made while it is read: endless data with no files.
+    """Synthetic video, rendered while it is read: endless data without files.
 
     Args:
-        num_videos: to train on.
-        num_val_videos: to validate, test and predict on, of other seeds.
-        num_frames: of each video.
-        image_size: (height, width).
-        num_objects: fewest and most figures in a video.
-        with_depth: depth maps too.
-        frame_step: frames of the scene from one frame to the next, see :class:`SyntheticVideo`.
-        clip_length: frames of a clip, or a schedule ``{first epoch: length}``.
-        max_interval: largest interval between the frames of a clip; it is drawn from 1 on.
-        stride: frames between the begins of clips.
-        augmentation: of the clips.
-        batch_size: clips per process.
-        num_workers: workers of each process, that make the clips; 0: the process itself makes them.
-        seed: of the videos, order, intervals and augmentation.
+        num_videos: Number of training videos.
+        num_val_videos: Number of videos to validate, test and predict on, rendered from other seeds.
+        num_frames: Frames per video.
+        image_size: Height and width in pixels.
+        num_objects: Smallest and largest number of objects per video.
+        with_depth: Render depth maps too.
+        frame_step: Scene frames from one video frame to the next, see :class:`SyntheticVideo`.
+        clip_length: Frames per clip, or a schedule ``{first epoch: length}``.
+        max_interval: Largest step between the frames of a clip, drawn from 1 to this number per clip.
+        stride: Frames between the starts of consecutive clips.
+        augmentation: Augmentation of training clips; the same transform for all frames of a clip.
+        batch_size: Clips per batch and process.
+        num_workers: Worker processes that prepare clips, per process. 0 prepares them in the process itself.
+        seed: Seed for videos, order, intervals and augmentation.
 
     >>> data = SyntheticDataModule(num_videos=100, clip_length=4, stride=30, batch_size=2)
     >>> len(data.train_dataloader()), len(data.val_dataloader())
@@ -291,13 +274,13 @@ class SyntheticDataModule(ClipDataModule):
         }
 
     def make_source(self, stage: Stage) -> SyntheticVideo:
-        """The videos of a stage; prediction is on those of the test."""
+        """Return the videos of a stage; prediction uses those of the test."""
         count = self.num_videos if stage == "train" else self.num_val_videos
         return SyntheticVideo(count, split="test" if stage == "predict" else stage, **self.video)
 
 
 def first_half(sequence: VideoSequence) -> VideoSequence:
-    """What :meth:`mot_core.io.Sequence.half_val` leaves over, for training.
+    """Return the frames before :meth:`mot_core.io.Sequence.half_val`, for training.
 
     >>> first_half(VideoSequence("MOT17-02-FRCNN", Path(), "MOT17", length=600)).frame_numbers()
     range(1, 302)
