@@ -237,7 +237,7 @@ def test_user_errors(tmp_path):
         plugin(model=NeuralKalmanFilter(embeddings=True))
     with pytest.raises(ValueError, match="min_score must be from 0 to 1, got 2"):
         plugin(min_score=2)
-    with pytest.raises(ValueError, match="needs a tracker that gives an embedding per slot"):
+    with pytest.raises(ValueError, match="needs a tracker that provides an embedding per slot"):
         Plugins(plugin()).setup(TrackerSpec("none", frozenset({"live_boxes"})))
     one = clip(embeddings=torch.randn(4, 2, 3, 8).requires_grad_())
     with pytest.raises(ValueError, match="a window needs at least 2 frames to learn from, got 1"):

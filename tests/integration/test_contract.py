@@ -199,7 +199,7 @@ def test_checkpointing_changes_no_bit(plugins):
 def test_reentrant_checkpointing_is_refused():
     tracker = build(Depth(), checkpointing="reentrant")
     with pytest.raises(
-        ValueError, match=r"on_features of plug-in 'depth', frame 0, fired without gradient .*reentrant"
+        ValueError, match=r"on_features of plug-in 'depth', frame 0: called without gradient .*reentrant"
     ):
         tracker(*make_batch())
 

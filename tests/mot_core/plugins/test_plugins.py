@@ -83,7 +83,7 @@ def test_a_hook_fires_once_per_frame():
     plugins = plugins_of(Watches())
     ctx = plugins.start_clip(training=True).at(4)
     plugins.on_embeddings(frame(), ctx)
-    with pytest.raises(ValueError, match="on_embeddings of plug-in 'watches', frame 4, fired twice"):
+    with pytest.raises(ValueError, match="on_embeddings of plug-in 'watches', frame 4: called twice"):
         plugins.on_embeddings(frame(), ctx)
     plugins.on_embeddings(frame(), ctx.at(5))
 
@@ -94,7 +94,7 @@ def test_hooks_keep_their_order():
     for layer in range(3):
         plugins.on_decoder_layer(layer, torch.ones(1, 3, 8), ctx)
     plugins.on_tracks_update(frame(), tracks(), ctx)
-    with pytest.raises(ValueError, match=r"on_embeddings .* fired after on_tracks_update; the order is on_features"):
+    with pytest.raises(ValueError, match=r"on_embeddings .* called after on_tracks_update; the order is on_features"):
         plugins.on_embeddings(frame(), ctx)
 
 
@@ -119,7 +119,7 @@ def test_without_gradient_only_where_the_tracker_says_so():
     ctx = plugins.start_clip(training=True)
     with torch.no_grad():
         plugins.on_embeddings(frame(), ctx.at(0, has_grad=False))
-        with pytest.raises(ValueError, match=r"fired without gradient in training: .* say so with has_grad=False"):
+        with pytest.raises(ValueError, match=r"called without gradient in training; pass has_grad=False"):
             plugins.on_embeddings(frame(), ctx.at(1))
         plugins.on_embeddings(frame(), plugins.start_clip(training=False))
 
@@ -133,7 +133,7 @@ def test_a_hook_with_memory_must_not_be_checkpointed():
         return plugins.on_embeddings(frame(boxes_cxcywh=boxes.sigmoid()), ctx).boxes_cxcywh.square()
 
     total = checkpoint(network, boxes, use_reentrant=False).sum()
-    with pytest.raises(ValueError, match="on_embeddings of plug-in 'watches', frame 0, fired again in backward"):
+    with pytest.raises(ValueError, match="on_embeddings of plug-in 'watches', frame 0: called again in backward"):
         total.backward()
 
 
@@ -164,8 +164,8 @@ def test_no_plugins_no_losses():
 @pytest.mark.parametrize(
     ("compute", "message"),
     [
-        (lambda clip: clip.frames[0].boxes_cxcywh, r"must be a tensor with one number, got a tensor \(1, 3, 4\)"),
-        (lambda clip: 3.0, "must be a tensor with one number, got float"),
+        (lambda clip: clip.frames[0].boxes_cxcywh, r"must be a scalar tensor, got a tensor \(1, 3, 4\)"),
+        (lambda clip: 3.0, "must be a scalar tensor, got float"),
         (lambda clip: clip.frames[0].boxes_cxcywh.detach().sum(), "'some_loss/value' has no gradient"),
     ],
 )

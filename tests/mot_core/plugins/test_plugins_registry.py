@@ -115,5 +115,5 @@ def test_two_packages_of_one_name(monkeypatch):
         name, value, dist = "fine", "somewhere:Fine", None
 
     monkeypatch.setattr(registry, "entry_points", lambda group: [Point, Point])
-    with pytest.raises(ValueError, match=r"plug-in 'fine' is in \? and in \?; uninstall one"):
+    with pytest.raises(ValueError, match=r"plug-in 'fine' is provided by \? and in \?; uninstall one"):
         load_plugin("fine")

@@ -12,10 +12,10 @@ from mot_core.structures import TrackerSpec
 @pytest.mark.parametrize(
     ("plugin", "error", "message"),
     [
-        (nn.Linear(1, 1), TypeError, "derived from mot_core.plugins.Plugin, got Linear"),
-        (Plugin(), ValueError, "Plugin: its attribute name must be a word such as 'my_loss', got ''"),
-        (type("Dotted", (Plugin,), {"name": "a.b"})(), ValueError, "must be a word .* got 'a.b'"),
-        (type("Items", (Plugin,), {"name": "items"})(), ValueError, "must be a word .* got 'items'"),
+        (nn.Linear(1, 1), TypeError, "expected a mot_core.plugins.Plugin, got Linear"),
+        (Plugin(), ValueError, "Plugin: attribute name: expected an identifier such as 'my_loss', got ''"),
+        (type("Dotted", (Plugin,), {"name": "a.b"})(), ValueError, "expected an identifier .* got 'a.b'"),
+        (type("Items", (Plugin,), {"name": "items"})(), ValueError, "expected an identifier .* got 'items'"),
         (Loss(), ValueError, "two plug-ins are called 'some_loss'"),
     ],
 )
@@ -33,7 +33,7 @@ def test_the_same_plugin_again_is_no_other():
 
 
 def test_attaching_too_late():
-    with pytest.raises(ValueError, match="plug-in 'some_loss' comes too late"):
+    with pytest.raises(ValueError, match="plug-in 'some_loss' must be attached before"):
         plugins_of().attach(Loss())
 
 
@@ -76,7 +76,7 @@ def test_a_missing_capability_lists_the_trackers_that_have_it(monkeypatch):
         FakePoint("other", type("Other", (), {"capabilities": frozenset({"features"})})),
     ]
     monkeypatch.setattr("mot_core.plugins.negotiation.entry_points", lambda group: points)
-    with pytest.raises(ValueError, match="needs a tracker that gives an embedding") as caught:
+    with pytest.raises(ValueError, match="needs a tracker that provides an embedding") as caught:
         plugins_of(NeedsMuch(), spec=TrackerSpec("bare", frozenset({"ids"})))
     assert "('embeddings') or gives boxes with gradient ('live_boxes'), and 'bare' does not" in str(caught.value)
     assert str(caught.value).endswith("installed trackers that do: fine")
@@ -94,7 +94,7 @@ def test_unknown_capabilities_are_told_with_a_guess():
     plugin = type("Typo", (Plugin,), {"name": "typo", "requires": ("embedings",)})()
     with pytest.raises(ValueError, match="plug-in 'typo': unknown capability 'embedings'; did you mean 'embeddings'"):
         plugins_of(plugin)
-    with pytest.raises(ValueError, match="tracker 'mine': unknown capability 'xyz'; there are: features"):
+    with pytest.raises(ValueError, match="tracker 'mine': unknown capability 'xyz'; capabilities are: features"):
         plugins_of(NeedsMuch(), spec=TrackerSpec("mine", frozenset({"xyz", "ids"})))
 
 
@@ -117,7 +117,7 @@ def test_options_default_to_the_tracker():
 def test_a_tracker_serves_an_option_or_refuses(accepts, capabilities, refused):
     spec = TrackerSpec("mine", frozenset(capabilities), accepts=accepts)
     if refused:
-        with pytest.raises(ValueError, match="'a' asks for birth='plugin'; tracker 'mine' can serve: tracker"):
+        with pytest.raises(ValueError, match="'a' requests birth='plugin'; tracker 'mine' supports: tracker"):
             plugins_of(asking("a", birth="plugin"), spec=spec)
     else:
         assert plugins_of(asking("a", birth="plugin"), spec=spec).options["birth"] == "plugin"
@@ -126,9 +126,12 @@ def test_a_tracker_serves_an_option_or_refuses(accepts, capabilities, refused):
 @pytest.mark.parametrize(
     ("plugins", "message"),
     [
-        ([asking("a", colour="red")], "asks for colour='red', which there is not; known: object_supervision in"),
-        ([asking("a", birth="me")], "asks for birth='me', which there is not"),
-        ([asking("a", birth="plugin"), asking("b", birth="tracker")], "'a' and 'b' ask for birth='plugin' and 'track"),
+        (
+            [asking("a", colour="red")],
+            "requests colour='red', which is unknown; known options are: object_supervision in",
+        ),
+        ([asking("a", birth="me")], "requests birth='me', which is unknown"),
+        ([asking("a", birth="plugin"), asking("b", birth="tracker")], "'a' and 'b' request birth='plugin' and 'track"),
     ],
 )
 def test_options_that_cannot_be(plugins, message):
@@ -142,7 +145,7 @@ def test_a_head_of_the_tracker_stays_with_the_tracker():
         return {}
 
     thief = type("Thief", (Plugin,), {"name": "thief", "setup": keep_head})()
-    with pytest.raises(ValueError, match="plug-in 'thief' keeps a head of the tracker"):
+    with pytest.raises(ValueError, match="plug-in 'thief' stores a head of the tracker"):
         plugins_of(thief, spec=TrackerSpec("mine", box_head=nn.Linear(2, 4)))
 
 

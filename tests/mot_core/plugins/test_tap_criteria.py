@@ -97,7 +97,7 @@ def test_results_that_cannot_take_a_loss():
 
 
 def test_wrapped_models_are_refused():
-    with pytest.raises(ValueError, match=r"wrapped in DataParallel, .*model.module"):
+    with pytest.raises(ValueError, match=r"expected the bare tracker, got DataParallel, .*model.module"):
         Tap(nn.DataParallel(build()), SPEC)
     wrapped = nn.parallel.DistributedDataParallel.__new__(nn.parallel.DistributedDataParallel)
     with pytest.raises(ValueError, match=r"wrapped in DistributedDataParallel"):
@@ -105,20 +105,20 @@ def test_wrapped_models_are_refused():
 
 
 def test_containers_are_refused():
-    with pytest.raises(ValueError, match="model is a Sequential, which would run the plug-ins"):
+    with pytest.raises(ValueError, match="got Sequential, which would run the plug-ins"):
         Tap(nn.Sequential(nn.Linear(1, 1)), SPEC)
 
 
 def test_two_taps_are_refused():
     model = build()
-    with Tap(model, SPEC), pytest.raises(ValueError, match="Foreign has an attribute 'plugins' already"):
+    with Tap(model, SPEC), pytest.raises(ValueError, match="Foreign already has an attribute 'plugins'"):
         Tap(model, SPEC)
     Tap(model, SPEC).detach()
 
 
 def test_a_tracker_without_what_is_needed_stays_untouched():
     model = build()
-    with pytest.raises(ValueError, match="plug-in 'size' needs a tracker that gives an embedding"):
+    with pytest.raises(ValueError, match="plug-in 'size' needs a tracker that provides an embedding"):
         Tap(model, TrackerSpec("bare"), Size())
     assert not hasattr(model, "plugins")
 
@@ -129,7 +129,7 @@ def test_wrong_names_are_told():
             tap.output("encoder")
         with pytest.raises(ValueError, match="name: Foreign has no method '_post'"):
             tap.method(tap.model, "_post")
-        with pytest.raises(ValueError, match="give an object that has attributes"):
+        with pytest.raises(ValueError, match="expected an object with instance attributes"):
             tap.replace(Plain, "compute", lambda original: None)
 
 

@@ -1,4 +1,4 @@
-"""Attaching plug-ins to a tracker that is not ours: nothing of its code changes, and all can be undone.
+"""Attach plug-ins to a third-party tracker without changing its code; everything can be undone.
 
 >>> import torch
 >>> model = torch.nn.TransformerEncoderLayer(8, 2, batch_first=True)
@@ -26,22 +26,22 @@ _MISSING = object()
 
 
 class Tap:
-    """Plug-ins on a foreign tracker, until :meth:`detach` or the end of the ``with`` block.
+    """Plug-ins on a third-party tracker, until :meth:`detach` or the end of the ``with`` block.
 
-    The parameters of the plug-ins become parameters of the model (``plugins.<name>.*``) at once: make the Tap before
-    the optimiser, and before the model is wrapped for distributed training.
+    The parameters of the plug-ins immediately become parameters of the model (``plugins.<name>.*``). Create the Tap
+    before the optimizer, and before the model is wrapped for distributed training.
 
     Attributes:
-        plugins: calls the hooks; use it where you bring the tracker's tensors to ``on_features`` and others.
-        captured: what :meth:`output` and :meth:`method` have seen since the last loss, in the order of calls.
-        step: number of steps done, for the warm-up of weights; set it after loading a checkpoint.
-        epoch: of training; set it if a plug-in goes by it.
+        plugins: The hooks, to be called where you pass the tracker's tensors to ``on_features`` and others.
+        captured: Values captured by :meth:`output` and :meth:`method` since the last loss, in the order of calls.
+        step: Number of completed steps, for the warm-up of weights. Set it after loading a checkpoint.
+        epoch: Training epoch. Set it if a plug-in depends on it.
 
     Args:
-        model: the tracker, not wrapped.
-        spec: what the tracker offers; you know it from its code.
-        plugins: what to attach.
-        log: called with name and value of every loss.
+        model: Tracker, not wrapped.
+        spec: Capabilities of the tracker, which you know from its code.
+        plugins: Plug-ins to attach.
+        log: Called with name and value of every loss.
     """
 
     def __init__(
@@ -53,16 +53,18 @@ class Tap:
     ) -> None:
         if isinstance(model, (nn.parallel.DistributedDataParallel, nn.DataParallel)):
             raise ValueError(
-                f"model is wrapped in {type(model).__name__}, which would not synchronise the plug-ins: make the Tap "
-                "of the model itself (model.module), before it is wrapped"
+                f"model: expected the bare tracker, got {type(model).__name__}, which would not synchronize the "
+                "plug-ins; pass model.module before it is wrapped"
             )
         if isinstance(model, (nn.Sequential, nn.ModuleList, nn.ModuleDict)):
             raise ValueError(
-                f"model is a {type(model).__name__}, which would run the plug-ins as one of its modules: give the "
-                "module that it is part of"
+                f"model: expected a module with a forward of its own, got {type(model).__name__}, which would run the "
+                "plug-ins as one of its children; pass its parent module"
             )
         if hasattr(model, "plugins"):
-            raise ValueError(f"{type(model).__name__} has an attribute 'plugins' already; is there another Tap on it?")
+            raise ValueError(
+                f"model: {type(model).__name__} already has an attribute 'plugins'; detach the other Tap first"
+            )
         self.model = model
         self.plugins = Plugins(*plugins)
         self.plugins.setup(spec)
@@ -73,19 +75,19 @@ class Tap:
         self._undo: list[Callable[[], object]] = []
         self._context: Context | None = None
         self._added: set[str] = set()  # losses of the last step
-        self._reached: set[str] = set()  # those which backward has reached; "" stands for the tracker's own
+        self._reached: set[str] = set()  # losses that backward reached; "" stands for the tracker's own
         first = next(model.parameters(), None)
         self.plugins.train(model.training).to(None if first is None else first.device)
         model.add_module("plugins", self.plugins)
         self._undo.append(lambda: delattr(model, "plugins"))
 
     def output(self, path: str, read: Callable[[Any], Any] = lambda output: output, *, live: bool = True) -> None:
-        """Capture what a module returns, at every call in training, in ``captured[path]``.
+        """Capture the output of a module at every call in training, in ``captured[path]``.
 
         Args:
-            path: of the module in the model, as ``transformer.decoder``.
-            read: picks what is wanted out of it.
-            live: it must have a gradient. With False, all is captured, in evaluation too (then :meth:`reset` is yours).
+            path: Path of the module in the model, such as ``transformer.decoder``.
+            read: Function that selects the value to keep.
+            live: Require a gradient. If False, capture in evaluation too and call :meth:`reset` yourself.
         """
         try:
             module = self.model.get_submodule(path)
@@ -108,18 +110,18 @@ class Tap:
         key: str | None = None,
         live: bool = True,
     ) -> None:
-        """Capture what passes through a plain method, which module hooks do not see, in ``captured[key]``.
+        """Capture arguments or result of a plain method, which module hooks do not see, in ``captured[key]``.
 
         Args:
-            owner: the object whose method it is, the model or a part of it.
-            name: of the method.
-            before: called with the arguments before the method, which may change them; returns what to capture.
-            after: called with the result and the arguments after it; returns what to capture.
-            key: where to find it; the name by default.
-            live: as for :meth:`output`.
+            owner: Object that has the method: the model or a part of it.
+            name: Name of the method.
+            before: Called with the arguments before the method, which may change them; returns the value to capture.
+            after: Called with the result and the arguments after the method; returns the value to capture.
+            key: Key of the captured values; the name by default.
+            live: As for :meth:`output`.
         """
 
-        def watch(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        def capture(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             wanted = self._captures(live)
             if wanted and before is not None:
                 self._capture(key or name, before(*args, **kwargs), f"method {name!r}", live)
@@ -128,31 +130,33 @@ class Tap:
                 self._capture(key or name, after(result, *args, **kwargs), f"method {name!r}", live)
             return result
 
-        self.replace(owner, name, watch)
+        self.replace(owner, name, capture)
 
     def replace(self, owner: object, name: str, function: Callable[..., Any]) -> None:
-        """Put ``function(original, *args, **kwargs)`` in place of a method, on this one object.
+        """Replace a method of this one object by ``function(original, *args, **kwargs)``.
 
-        For modules the method is ``"forward"``. This is how ``on_decoder_layer`` is brought into a foreign decoder::
+        For modules, the method is ``"forward"``. This adds ``on_decoder_layer`` to a third-party decoder::
 
             tap.replace(norm, "forward", lambda forward, x: tap.plugins.on_decoder_layer(
                 0, forward(x), tap.context.at(0)))
 
-        A plug-in that keeps things by frame wants the index of the frame instead of 0; where a checkpoint repeats the
-        module in backward, it must be the same again.
+        Pass the frame index instead of 0 if a plug-in stores values by frame. If a checkpoint repeats the module in
+        backward, the index must be the same again.
         """
         original = getattr(owner, name, None)
         if not callable(original):
             raise ValueError(f"name: {type(owner).__name__} has no method {name!r}")
         attributes = getattr(owner, "__dict__", None)
         if not isinstance(attributes, dict):  # a class, or an object with __slots__
-            raise ValueError(f"owner: methods of {owner!r} cannot be replaced; give an object that has attributes")
+            raise ValueError(
+                f"owner: expected an object with instance attributes, got {owner!r}, whose methods cannot be replaced"
+            )
         before = attributes.get(name, _MISSING)
 
         def replaced(*args: Any, **kwargs: Any) -> Any:
             return function(original, *args, **kwargs)
 
-        attributes[name] = replaced  # not setattr(): modules have their own
+        attributes[name] = replaced  # not setattr(), which modules override
         self._undo.append(lambda: attributes.pop(name) if before is _MISSING else attributes.update({name: before}))
 
     def loss(
@@ -164,18 +168,18 @@ class Tap:
         into: str | None = None,
         weight_dict: str | None = None,
     ) -> None:
-        """Add the losses of the plug-ins to what a criterion returns in training.
+        """Add the losses of the plug-ins to the result of a criterion in training.
 
-        A dictionary gets a key per loss, and so does the criterion's dictionary of weights, where it has one; a tensor
-        gets the sum added; of a tuple, the first element is treated so. When the training loop has dropped the keys,
-        the next step says so.
+        A dictionary receives a key per loss, and so does the criterion's dictionary of weights if it has one. The sum
+        is added to a tensor. In a tuple, the first element is changed. If the training loop ignores the new keys, the
+        next step raises ValueError.
 
         Args:
-            owner: the criterion.
-            clip: called with the arguments of the criterion, makes the clip out of them and what was captured.
-            method: of the criterion that computes the loss of a step.
-            into: key of the dictionary to which the sum is added, for loops that use one key alone.
-            weight_dict: attribute with the weights by key; by default ``weight_dict``, if there is one.
+            owner: Criterion.
+            clip: Called with the arguments of the criterion; builds the clip from them and the captured values.
+            method: Method of the criterion that computes the loss of a step.
+            into: Key of the dictionary to add the sum to, for training loops that read one key only.
+            weight_dict: Attribute with the weights by key; ``weight_dict`` by default, if it exists.
         """
         weights = getattr(owner, weight_dict or "weight_dict", None)
         if weight_dict is not None and not isinstance(weights, dict):
@@ -201,7 +205,7 @@ class Tap:
 
     @property
     def context(self) -> Context:
-        """Of the clip that is being computed; in tracking of the sequence, until :meth:`reset`."""
+        """The context of the current clip or, in tracking, of the sequence until :meth:`reset`."""
         context = self._context
         now = (self.model.training, self.step)
         if context is None or (now != (context.training, context.step) and not in_backward()):
@@ -210,12 +214,12 @@ class Tap:
         return context
 
     def reset(self) -> None:
-        """Forget what was captured; a new clip or sequence begins. In training :meth:`loss` does so by itself."""
+        """Drop captured values before a new clip or sequence. In training, :meth:`loss` does so automatically."""
         self.captured.clear()
         self._context = None
 
     def detach(self) -> None:
-        """Leave the tracker as it was, to the bit."""
+        """Restore the tracker bit for bit."""
         while self._undo:
             self._undo.pop()()
         self.reset()
@@ -231,7 +235,7 @@ class Tap:
             self._complain_about_dropped_losses()
 
     def _captures(self, live: bool) -> bool:
-        """Whether to capture now: what a checkpoint repeats in backward is captured already."""
+        """Whether to capture now. Values that a checkpoint recomputes in backward are captured already."""
         return (self.model.training or not live) and not in_backward()
 
     def _capture(self, key: str, value: Any, what: str, live: bool) -> None:
@@ -246,27 +250,27 @@ class Tap:
         self._reached = set()
 
     def _merge(self, result: Any, losses: dict[str, Tensor], into: str | None) -> Any:
-        """``result`` of a criterion with the losses in it, watched by backward."""
+        """The result of a criterion with the losses added, and hooks that record whether backward reaches them."""
         if isinstance(result, tuple):
             return (self._merge(result[0], losses, into), *result[1:])
         if isinstance(result, dict) and into is None:
             for value in result.values():
-                self._watch("", value)
+                self._record_backward("", value)
             for name, loss in losses.items():
-                self._watch(name, loss)
+                self._record_backward(name, loss)
             return {**result, **losses}
         total = result.get(into) if isinstance(result, dict) else result
         if not isinstance(total, Tensor):
             raise TypeError(
-                f"the criterion must return a tensor or a dictionary{f' with a tensor {into!r}' if into else ''} (or a "
-                f"tuple that starts with it), got {type(total).__name__}"
+                f"criterion: expected a tensor or a dictionary{f' with a tensor {into!r}' if into else ''} (or a tuple "
+                f"that starts with one), got {type(total).__name__}"
             )
-        self._added = set()  # a sum cannot be dropped without the tracker's own
+        self._added = set()  # a sum cannot be dropped without the tracker's own losses
         for loss in losses.values():
             total = total + loss
         return {**result, into: total} if isinstance(result, dict) else total
 
-    def _watch(self, name: str, loss: object) -> None:
+    def _record_backward(self, name: str, loss: object) -> None:
         if isinstance(loss, Tensor) and loss.requires_grad:
             reached = self._reached
             loss.register_hook(lambda gradient: reached.add(name))  # type: ignore[no-untyped-call]
@@ -275,14 +279,14 @@ class Tap:
         dropped, self._added = self._added - self._reached, set()
         if "" in self._reached and dropped:
             raise ValueError(
-                f"the training loop dropped {', '.join(sorted(dropped))}: the tracker's own losses got a gradient in "
-                "the last step and these did not; name the dictionary of weights that it goes by (weight_dict=...) or "
-                "the key that it uses (into=...)"
+                f"the training loop dropped {', '.join(sorted(dropped))}: backward reached the tracker's own losses in "
+                "the last step, but not these; name the dictionary of weights it reads (weight_dict=...) or the key it "
+                "uses (into=...)"
             )
 
 
 def _check_live(value: Any, what: str) -> None:
-    """Refuse floating tensors without gradient, anywhere in dictionaries, lists and tuples."""
+    """Reject floating-point tensors without gradient, anywhere in dictionaries, lists and tuples."""
     if isinstance(value, Tensor):
         if value.is_floating_point() and not value.requires_grad:
             raise ValueError(_without_gradient(what))
@@ -295,7 +299,7 @@ def _check_live(value: Any, what: str) -> None:
 
 def _without_gradient(what: str) -> str:
     return (
-        f"{what} has no gradient in training, so a loss on it would train nothing: it is detached, or runs in a "
-        "re-entrant or custom checkpoint; capture what the checkpoint returns (watch the method that calls it), or "
-        "pass live=False if no gradient is wanted"
+        f"{what} has no gradient in training, so a loss on it would train nothing; it is detached, or runs in a "
+        "re-entrant or custom checkpoint: capture the output of the checkpoint (the method that calls it), or pass "
+        "live=False if no gradient is wanted"
     )

@@ -1,4 +1,4 @@
-"""The contract between a tracker and a plug-in: what a plug-in can do, needs and finds, and who calls it when.
+"""The contract between trackers and plug-ins: hooks, capabilities, negotiation and discovery.
 
 >>> from mot_core.plugins import Plugin, Plugins
 >>> from mot_core.structures import TrackerSpec

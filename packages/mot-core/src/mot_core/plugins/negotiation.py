@@ -1,4 +1,4 @@
-"""What trackers can offer and plug-ins can ask for, and the check that the two fit, before training starts."""
+"""Capabilities of trackers, requirements of plug-ins, and the check that they fit before training starts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 CAPABILITIES = {
     "features": "calls on_features with the feature maps",
     "decoder_layer": "calls on_decoder_layer in every decoder layer",
-    "embeddings": "gives an embedding per slot, with gradient",
-    "live_boxes": "gives boxes with gradient",
-    "assoc": "gives association logits between consecutive frames, with gradient",
+    "embeddings": "provides an embedding per slot, with gradient",
+    "live_boxes": "provides boxes with gradient",
+    "assoc": "provides association logits between consecutive frames, with gradient",
     "ids": "is trained with identities",
     "track_queries": "carries tracks into the next frame as queries",
     "box_head": "shares the box head of its last layer",
 }
-"""Capabilities of trackers and what they mean."""
+"""Capabilities of trackers and their meaning."""
 
 OPTIONS = {
     "object_supervision": ("untracked", "all"),
@@ -30,24 +30,24 @@ OPTIONS = {
     "keep_rule": ("tracker", "plugin"),
     "birth": ("tracker", "plugin"),
 }
-"""What a plug-in can ask of a tracker with track queries; the first value is the default.
+"""Options that a plug-in can request from a tracker with track queries; the first value is the default.
 
 ``object_supervision``: which objects the detection slots are matched to, those without a track or all (then an object
 may be assigned to a detection *and* a track). ``query_update``, ``keep_rule``, ``birth``: whether the tracker or
 ``on_tracks_update`` of the plug-in forms the next queries, decides which tracks stay, and which are born in tracking.
 """
 
-# What must carry gradient where a plug-in with a loss requires it.
+# Fields that must carry gradient if a plug-in with a loss requires the capability.
 LIVE = {"live_boxes": "boxes_cxcywh", "embeddings": "embeddings", "assoc": "assoc"}
 
 
 def check_capabilities(plugin: Plugin, spec: TrackerSpec) -> None:
-    """Refuse a plug-in that needs what the tracker lacks, and say which trackers have it."""
+    """Reject a plug-in that needs a capability the tracker lacks, and name the trackers that have it."""
     for group in groups(plugin):
         for name in sorted(group | spec.capabilities):
             if name not in CAPABILITIES:
                 close = difflib.get_close_matches(name, CAPABILITIES, 1)
-                hint = f"; did you mean {close[0]!r}?" if close else f"; there are: {', '.join(CAPABILITIES)}"
+                hint = f"; did you mean {close[0]!r}?" if close else f"; capabilities are: {', '.join(CAPABILITIES)}"
                 whose = f"plug-in {plugin.name!r}" if name in group else f"tracker {spec.name!r}"
                 raise ValueError(f"{whose}: unknown capability {name!r}{hint}")
         if not group & spec.capabilities:
@@ -59,7 +59,7 @@ def check_capabilities(plugin: Plugin, spec: TrackerSpec) -> None:
 
 
 def groups(plugin: Plugin | type[Plugin]) -> list[frozenset[str]]:
-    """The requirements of a plug-in, each a set of capabilities of which one is enough."""
+    """Return the requirements of a plug-in, each a set of capabilities of which one is enough."""
     return [frozenset([one] if isinstance(one, str) else one) for one in plugin.requires]
 
 
@@ -68,12 +68,12 @@ def _meaning(group: Collection[str]) -> list[str]:
 
 
 def trackers_with(group: Collection[str]) -> list[str]:
-    """Installed trackers whose class says, by an attribute ``capabilities``, that they have one of ``group``."""
+    """Return the installed trackers whose attribute ``capabilities`` contains a member of ``group``."""
     found = []
     for point in entry_points(group="mot_core.trackers"):
         try:
             capabilities = getattr(point.load(), "capabilities", ())
-        except Exception:  # noqa: S112 a tracker that cannot be loaded is none that helps
+        except Exception:  # noqa: S112 a tracker that cannot be loaded is of no help here
             continue
         if set(group) & set(capabilities):
             found.append(point.name)
@@ -81,7 +81,7 @@ def trackers_with(group: Collection[str]) -> list[str]:
 
 
 def negotiate(requests: Mapping[str, Mapping[str, str]], spec: TrackerSpec) -> dict[str, str]:
-    """What the tracker has to do so that all plug-ins (by name) get what they asked for, or a refusal.
+    """Combine the options that plug-ins request, by plug-in name, and check that the tracker supports them.
 
     >>> negotiate({"lamotr": {"object_supervision": "all"}}, TrackerSpec("motip"))["object_supervision"]
     'all'
@@ -92,17 +92,19 @@ def negotiate(requests: Mapping[str, Mapping[str, str]], spec: TrackerSpec) -> d
         for option, value in wanted.items():
             if value not in OPTIONS.get(option, ()):
                 known = ", ".join(f"{name} in {values}" for name, values in OPTIONS.items())
-                raise ValueError(f"plug-in {plugin!r} asks for {option}={value!r}, which there is not; known: {known}")
+                raise ValueError(
+                    f"plug-in {plugin!r} requests {option}={value!r}, which is unknown; known options are: {known}"
+                )
             if option in asked and options[option] != value:
                 raise ValueError(
-                    f"plug-ins {asked[option]!r} and {plugin!r} ask for {option}={options[option]!r} and {value!r}; "
-                    "they cannot be used together"
+                    f"plug-ins {asked[option]!r} and {plugin!r} request {option}={options[option]!r} and {value!r}; "
+                    "use only one of them"
                 )
-            # Without track queries there is nothing to be done differently.
+            # A tracker without track queries has nothing to do differently.
             served = {OPTIONS[option][0], *spec.accepts.get(option, ())}
             if "track_queries" in spec.capabilities and value not in served:
                 raise ValueError(
-                    f"plug-in {plugin!r} asks for {option}={value!r}; tracker {spec.name!r} can serve: "
+                    f"plug-in {plugin!r} requests {option}={value!r}; tracker {spec.name!r} supports: "
                     f"{', '.join(sorted(served))}"
                 )
             options[option], asked[option] = value, plugin
@@ -110,7 +112,7 @@ def negotiate(requests: Mapping[str, Mapping[str, str]], spec: TrackerSpec) -> d
 
 
 def check_gradient(plugin: Plugin, clip: ClipOutput) -> None:
-    """Refuse to compute a loss on tensors through which it can train nothing."""
+    """Reject tensors without gradient, on which a loss would train nothing."""
     frames = [frame for frame in clip.frames if frame.has_grad]
     for group in groups(plugin):
         if not group <= LIVE.keys():
@@ -119,7 +121,7 @@ def check_gradient(plugin: Plugin, clip: ClipOutput) -> None:
         if not any(tensor is not None and tensor.requires_grad for tensor in tensors):
             names = " or ".join(sorted(LIVE[name] for name in group))
             raise ValueError(
-                f"plug-in {plugin.name!r} got {names} without gradient in training, so its loss would train nothing: "
-                "the tracker has detached them, runs under torch.no_grad(), or in a re-entrant checkpoint (use "
-                "use_reentrant=False)"
+                f"plug-in {plugin.name!r} got {names} without gradient in training, so its loss would train nothing; "
+                "do not detach them, and do not run the tracker under torch.no_grad() or in a re-entrant checkpoint "
+                "(set use_reentrant=False)"
             )

@@ -1,4 +1,4 @@
-"""The base class of plug-ins, and what their hooks are told."""
+"""The base class of plug-ins, and the context that their hooks receive."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from mot_core.structures import ClipOutput, FeaturePyramid, FrameOutput, FrameTa
 
 
 def _log_nothing(name: str, value: Any) -> None:
-    """Where nobody listens."""
+    """Discard a logged value."""
 
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """Where a hook is called: in which clip or sequence, step and frame.
+    """The position of a hook call: clip or sequence, step and frame.
 
     Attributes:
-        spec: what the tracker offers.
-        training: a training step; otherwise tracking or validation.
-        epoch: of training, from 0.
-        step: of the optimiser, from 0.
-        frame: index of the frame in the clip or sequence, from 0; where the detector takes several frames at once,
-            ``on_features`` and ``on_decoder_layer`` get the number of the call instead, and a row for each image.
-        targets: ground truth of the rows of this call; None in tracking.
-        has_grad: False where the tracker runs this frame without gradient to save memory.
-        store: what the plug-in keeps for itself until the end of the clip or sequence. Write what is computed, do not
-            add to what is there: with checkpointing, ``on_features`` and ``on_decoder_layer`` run again in backward.
+        spec: Description of the tracker.
+        training: True in a training step, False in tracking and validation.
+        epoch: Training epoch, from 0.
+        step: Optimizer step, from 0.
+        frame: Index of the frame in the clip or sequence, from 0. If the detector processes several frames per call,
+            ``on_features`` and ``on_decoder_layer`` receive the number of the call instead, and one row per image.
+        targets: Ground truth of the rows of this call; None in tracking.
+        has_grad: False if the tracker runs this frame without gradient to save memory.
+        store: Private storage of the plug-in until the end of the clip or sequence. Assign values, do not accumulate:
+            with checkpointing, ``on_features`` and ``on_decoder_layer`` run again in the backward pass.
         log: ``log(name, value)`` reports a number.
-        fired: hooks called so far in this frame, kept by :class:`Plugins`.
+        fired: Hooks already called in this frame, maintained by :class:`Plugins`.
     """
 
     spec: TrackerSpec
@@ -47,24 +47,24 @@ class Context:
     fired: list[tuple[int, int]] = field(default_factory=list, repr=False)
 
     def at(self, frame: int, targets: FrameTargets | None = None, *, has_grad: bool = True) -> Context:
-        """The same clip or sequence at a frame, or at a call of the detector."""
+        """Return the context at a frame of the same clip, or at a call of the detector."""
         return replace(self, frame=frame, targets=targets, has_grad=has_grad, fired=[])
 
 
 class Plugin(nn.Module):
-    """A loss, or a module between the parts of a tracker. Override what it needs; all hooks do nothing by default.
+    """A loss, or a module between the parts of a tracker. Override the hooks it needs; the others do nothing.
 
-    Parameters and buffers are those of any module; in the tracker they are called ``plugins.<name>.*``.
+    A plug-in is an ordinary module. In the tracker its parameters and buffers are called ``plugins.<name>.*``.
 
     Attributes:
-        name: of the plug-in in its tracker, in state dicts and in names of losses.
-        requires: capabilities without which it cannot work; in a set or list, one of several. Names are in
-            :data:`mot_core.plugins.CAPABILITIES`.
+        name: Name in the tracker, in state dicts and in the names of losses. The entry point has the same name.
+        requires: Capabilities the plug-in needs, see :data:`mot_core.plugins.CAPABILITIES`. A set or list within means
+            that one of its members is enough.
         arguments: Positional and keyword arguments of the constructor.
 
     Args:
-        weight: of its losses, in place of which no other weight is applied.
-        warmup_steps: steps over which the weight rises linearly from 0.
+        weight: Weight of its losses, the only weight applied to them. 0 changes no bit of the training.
+        warmup_steps: Optimizer steps over which the weight rises linearly from 0.
 
     >>> plugin = Plugin(weight=0.5, warmup_steps=100)
     >>> plugin.weight_at(20), plugin.weight_at(500)
@@ -84,50 +84,50 @@ class Plugin(nn.Module):
     def __init__(self, weight: float = 1.0, warmup_steps: int = 0) -> None:
         super().__init__()
         if not (math.isfinite(weight) and weight >= 0):
-            raise ValueError(f"weight must be a number from 0, got {weight}")
+            raise ValueError(f"weight must be a finite number of at least 0, got {weight}")
         if warmup_steps < 0:
-            raise ValueError(f"warmup_steps must be 0 or more, got {warmup_steps}")
+            raise ValueError(f"warmup_steps must be at least 0, got {warmup_steps}")
         self.weight = weight
         self.warmup_steps = warmup_steps
 
     def weight_at(self, step: int) -> float:
-        """The weight of the losses in a step of the optimiser."""
+        """Return the weight of the losses at an optimizer step."""
         return self.weight * min(1.0, step / self.warmup_steps) if self.warmup_steps else self.weight
 
     def setup(self, spec: TrackerSpec) -> Mapping[str, str]:
-        """Build what depends on the tracker; called once, before there is an optimiser.
+        """Build the modules that depend on the tracker. Called once, before the optimizer exists.
 
         Returns:
-            Options that the plug-in wants from the tracker, out of :data:`mot_core.plugins.OPTIONS`.
+            Options requested from the tracker, keys of :data:`mot_core.plugins.OPTIONS`.
         """
         return {}
 
     def on_clip_start(self, ctx: Context) -> None:
-        """A clip (training) or a sequence (tracking) begins; ``ctx.store`` is empty."""
+        """Start a clip (training) or a sequence (tracking); ``ctx.store`` is empty."""
 
     def on_features(self, features: FeaturePyramid, ctx: Context) -> FeaturePyramid:
-        """The feature maps before the encoder, to be replaced or read."""
+        """Read or replace the feature maps before the encoder."""
         return features
 
     def on_decoder_layer(self, layer: int, hidden: Tensor, ctx: Context) -> Tensor:
-        """The queries ``(B, N, C)`` after the norm of the visual cross-attention, before the feed-forward part."""
+        """Read or replace the queries ``(B, N, C)`` after cross-attention, before the feed-forward block of a layer."""
         return hidden
 
     def on_embeddings(self, frame: FrameOutput, ctx: Context) -> FrameOutput:
-        """The predictions, before the tracker matches them: its own losses are computed on what is returned."""
+        """Read or replace the predictions before matching. The tracker computes its own losses on the result."""
         return frame
 
     def on_associate(self, frame: FrameOutput, tracks: TrackState, ctx: Context) -> Tensor | None:
-        """In tracking, scores ``(B, M, N)`` that associate tracks and slots; the first plug-in that has any wins."""
+        """Return association scores ``(B, M, N)`` of tracks and slots in tracking; the first plug-in with scores wins."""
         return None
 
     def on_tracks_update(self, frame: FrameOutput | None, tracks: TrackState, ctx: Context) -> TrackState:
-        """The tracks, after matching, before the next frame is decoded with them.
+        """Read or replace the tracks after matching, before the next frame is decoded with them.
 
-        ``frame`` is None where the tracker forms the histories of all frames of a clip at once.
+        ``frame`` is None if the tracker builds the histories of all frames of a clip at once.
         """
         return tracks
 
     def on_clip_loss(self, clip: ClipOutput, ctx: Context) -> dict[str, Tensor]:
-        """Losses of a clip by name, without weight. All are added up: what is only of interest goes to ``ctx.log``."""
+        """Return unweighted losses of a clip by name. All are summed; report other numbers with ``ctx.log``."""
         return {}

@@ -1,4 +1,4 @@
-"""Plug-ins installed on this machine: found by entry point, loaded when named."""
+"""Installed plug-ins, found by entry point and loaded when named."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mot_core.plugins.plugin import Plugin
 
 GROUP = "mot_core.plugins"
 VARIABLE = "MOT_CORE_PLUGINS"
-"""Environment variable that adds plug-ins under development: ``module:Class`` or ``path/file.py:Class``, or several."""
+"""Environment variable that adds plug-ins under development: ``module:Class`` or ``path/file.py:Class`` entries."""
 
 
 @dataclass(frozen=True)
 class InstalledPlugin:
-    """A plug-in and where it comes from.
+    """A plug-in and its origin.
 
     Attributes:
-        name: by which it is loaded.
+        name: Name to load it by.
         target: ``module:Class`` or ``file.py:Class``.
-        package: the distribution that brings it, or the variable that names it.
-        version: of the distribution; empty without one.
+        package: Distribution that provides it, or the environment variable that names it.
+        version: Version of the distribution; empty without one.
     """
 
     name: str
@@ -36,10 +36,10 @@ class InstalledPlugin:
     version: str = ""
 
     def load(self) -> type[Plugin]:
-        """The class.
+        """Import the class.
 
         Raises:
-            ValueError: it cannot be imported, or is not a plug-in; the sentence names it and its package.
+            ValueError: If it cannot be imported or is not a plug-in; the message names it and its package.
         """
         where = f"plug-in {self.name} ({self.target}, {self.package}{' ' + self.version if self.version else ''})"
         try:
@@ -47,7 +47,7 @@ class InstalledPlugin:
                 found = _from_file(*self.target.rsplit(":", 1))
             else:
                 found = EntryPoint(self.name, self.target, GROUP).load()
-        except (Exception, SystemExit) as error:  # it may fail in any way; say which one it was
+        except (Exception, SystemExit) as error:  # third-party code may raise anything
             raise ValueError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
         if not (isinstance(found, type) and issubclass(found, Plugin)):
             raise ValueError(f"{where} is not a class derived from mot_core.plugins.Plugin")
@@ -55,7 +55,7 @@ class InstalledPlugin:
 
 
 def installed_plugins() -> list[InstalledPlugin]:
-    """All plug-ins of installed packages and of ``MOT_CORE_PLUGINS``; nothing of them is imported.
+    """Return the plug-ins of installed packages and of ``MOT_CORE_PLUGINS`` without importing them.
 
     >>> os.environ["MOT_CORE_PLUGINS"] = "mot_core.plugins:Plugin"
     >>> [plugin.package for plugin in installed_plugins() if plugin.target == "mot_core.plugins:Plugin"]
@@ -73,10 +73,10 @@ def installed_plugins() -> list[InstalledPlugin]:
 
 
 def load_plugin(name: str) -> type[Plugin]:
-    """The class of the plug-in called ``name``; one under development goes before an installed one.
+    """Load the class of the plug-in ``name``; one under development takes precedence over an installed one.
 
     Raises:
-        ValueError: there is none of this name, or it cannot be loaded.
+        ValueError: If no plug-in has this name, or it cannot be loaded.
 
     >>> load_plugin("no-such-plugin")
     Traceback (most recent call last):
@@ -89,7 +89,9 @@ def load_plugin(name: str) -> type[Plugin]:
         names = ", ".join(sorted({plugin.name for plugin in plugins})) or "none"
         raise ValueError(f"unknown plug-in {name!r}; installed are: {names}")
     if len(named) > 1:
-        raise ValueError(f"plug-in {name!r} is in {' and in '.join(plugin.package for plugin in named)}; uninstall one")
+        raise ValueError(
+            f"plug-in {name!r} is provided by {' and in '.join(plugin.package for plugin in named)}; uninstall one"
+        )
     return named[0].load()
 
 
@@ -102,12 +104,12 @@ def _under_development(target: str) -> InstalledPlugin:
 
 def _from_file(file: str, attribute: str) -> object:
     path = Path(file).resolve()
-    # Not by its own name, which may be that of another module; in sys.modules, so that its classes can be pickled.
+    # A unique name avoids clashes with other modules; in sys.modules, its classes can be pickled.
     name = f"_mot_plugin_{path.stem}_{crc32(str(path).encode()):x}"
     if name not in sys.modules:
         spec = spec_from_file_location(name, path)
         if spec is None or spec.loader is None or not path.is_file():
-            raise FileNotFoundError(f"there is no file {path}")
+            raise FileNotFoundError(f"file {path} does not exist")
         module = module_from_spec(spec)
         sys.modules[name] = module
         try:

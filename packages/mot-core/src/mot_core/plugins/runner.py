@@ -1,4 +1,4 @@
-"""The plug-ins of one tracker: the one place that knows in which order hooks are called, and what can go wrong."""
+"""The plug-ins of one tracker: the order of hook calls, and the checks around them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ ORDER = ["on_features", "on_decoder_layer", "on_embeddings", "on_associate", "on
 """The hooks of one frame."""
 
 REPEATED_IN_BACKWARD = {"on_features", "on_decoder_layer"}
-"""Hooks inside the network, which a checkpoint computes again."""
+"""Hooks inside the network, which checkpointing computes again."""
 
 
 class Plugins(nn.ModuleDict):
-    """The plug-ins of a tracker, in the order in which they were attached. Without any, every call is a no-op.
+    """The plug-ins of a tracker, in the order of attachment. Without plug-ins, every call is a no-op.
 
     A tracker holds it as ``self.plugins``, so that parameters are called ``plugins.<name>.*``, and calls
 
@@ -31,10 +31,10 @@ class Plugins(nn.ModuleDict):
     2. ``ctx = start_clip(...)`` at the start of every clip or sequence, and ``ctx.at(frame, targets)`` for each frame;
     3. for each frame ``on_features``, ``on_decoder_layer`` in every layer, ``on_embeddings``, [its own matching, which
        sets ``gt_index``; in tracking ``on_associate``,] ``on_tracks_update``;
-    4. ``losses(clip, ctx)`` after its own losses, and adds all that is returned.
+    4. ``losses(clip, ctx)`` after its own losses, and adds everything it returns.
 
-    In training the hooks of a plug-in draw random numbers (dropout) of their own, which depend on seed, step, frame and
-    layer: the tracker draws the same numbers with and without plug-ins, and a recomputed hook those of the first time.
+    In training, the hooks of a plug-in draw random numbers (dropout) of their own, which depend on seed, step, frame
+    and layer. So the tracker draws the same numbers with and without plug-ins, and a recomputed hook repeats its own.
     """
 
     spec: TrackerSpec | None
@@ -48,24 +48,24 @@ class Plugins(nn.ModuleDict):
             self.attach(plugin)
 
     def attach(self, plugin: Plugin) -> None:
-        """Add a plug-in; the same one again is ignored (Lightning sets up for every stage)."""
+        """Attach a plug-in. Attaching the same one again is ignored: Lightning sets up every stage."""
         if not isinstance(plugin, Plugin):
-            raise TypeError(f"plug-ins are derived from mot_core.plugins.Plugin, got {type(plugin).__name__}")
+            raise TypeError(f"plugin: expected a mot_core.plugins.Plugin, got {type(plugin).__name__}")
         name = plugin.name
         if name in self and self[name] is plugin:
             return
         if self.spec is not None:
-            raise ValueError(f"plug-in {name!r} comes too late: attach it before the tracker is set up")
+            raise ValueError(f"plug-in {name!r} must be attached before the tracker is set up")
         if not name.isidentifier() or (hasattr(self, name) and name not in self):
             raise ValueError(
-                f"{type(plugin).__name__}: its attribute name must be a word such as 'my_loss', got {name!r}"
+                f"{type(plugin).__name__}: attribute name: expected an identifier such as 'my_loss', got {name!r}"
             )
         if name in self:
-            raise ValueError(f"two plug-ins are called {name!r}; one tracker can have one of this name")
+            raise ValueError(f"two plug-ins are called {name!r}; names must be unique within a tracker")
         self[name] = plugin
 
     def setup(self, spec: TrackerSpec) -> dict[str, str]:
-        """Check that the tracker has what the plug-ins need, let them build their modules, and agree on options.
+        """Check the capabilities of the tracker, let the plug-ins build their modules, and negotiate options.
 
         Returns:
             All options of :data:`mot_core.plugins.OPTIONS` by name.
@@ -80,8 +80,8 @@ class Plugins(nn.ModuleDict):
                 heads = {id(head) for head in (spec.box_head, spec.class_head) if isinstance(head, nn.Module)}
                 if any(id(module) in heads for module in plugin.modules()):
                     raise ValueError(
-                        f"plug-in {plugin.name!r} keeps a head of the tracker as its own module, so that it would be "
-                        "saved twice; take it from ctx.spec where it is used"
+                        f"plug-in {plugin.name!r} stores a head of the tracker as its own module, so that it would be "
+                        "saved twice; read it from ctx.spec where it is used"
                     )
             self.options = negotiate(requests, spec)
             self.spec = spec
@@ -90,35 +90,35 @@ class Plugins(nn.ModuleDict):
     def start_clip(
         self, *, training: bool, epoch: int = 0, step: int = 0, log: Callable[[str, Any], None] = _log_nothing
     ) -> Context:
-        """A clip or, in tracking, a sequence begins."""
+        """Start a clip or, in tracking, a sequence."""
         if self.spec is None:
-            raise ValueError("the plug-ins are not set up: call setup(spec) once, before there is an optimiser")
+            raise ValueError("the plug-ins are not set up; call setup(spec) once before the optimizer is built")
         ctx = Context(self.spec, training, epoch, step, log=log)
         for plugin in self._users("on_clip_start"):
             self._call(plugin, "on_clip_start", ctx, type(None))
         return ctx
 
     def on_features(self, features: FeaturePyramid, ctx: Context) -> FeaturePyramid:
-        """Before the encoder."""
+        """Call the hooks before the encoder."""
         for plugin in self._fire("on_features", ctx):
             features = self._call(plugin, "on_features", ctx, FeaturePyramid, features)
         return features
 
     def on_decoder_layer(self, layer: int, hidden: Tensor, ctx: Context) -> Tensor:
-        """After the norm of the visual cross-attention, before the feed-forward part; ``hidden (B, N, C)``."""
+        """Call the hooks between cross-attention and feed-forward block of a decoder layer; ``hidden (B, N, C)``."""
         for plugin in self._fire("on_decoder_layer", ctx, layer):
             changed = self._call(plugin, "on_decoder_layer", ctx, Tensor, layer, hidden)
             hidden = _same_shape(plugin, "on_decoder_layer", changed, tuple(hidden.shape))
         return hidden
 
     def on_embeddings(self, frame: FrameOutput, ctx: Context) -> FrameOutput:
-        """After the heads, before the tracker matches."""
+        """Call the hooks after the heads, before matching."""
         for plugin in self._fire("on_embeddings", ctx):
             frame = self._call(plugin, "on_embeddings", ctx, FrameOutput, frame)
         return frame
 
     def on_associate(self, frame: FrameOutput, tracks: TrackState, ctx: Context) -> Tensor | None:
-        """In tracking, instead of the tracker's own scores: those of the first plug-in that has any."""
+        """Return the association scores of the first plug-in that has any; None to use the tracker's own."""
         for plugin in self._fire("on_associate", ctx):
             scores = self._call(plugin, "on_associate", ctx, (Tensor, type(None)), frame, tracks)
             if scores is not None:
@@ -126,21 +126,21 @@ class Plugins(nn.ModuleDict):
         return None
 
     def on_tracks_update(self, frame: FrameOutput | None, tracks: TrackState, ctx: Context) -> TrackState:
-        """After matching, when the next queries or histories are formed."""
+        """Call the hooks after matching, when the next queries or histories are built."""
         for plugin in self._fire("on_tracks_update", ctx):
             tracks = self._call(plugin, "on_tracks_update", ctx, TrackState, frame, tracks)
         return tracks
 
     def losses(self, clip: ClipOutput, ctx: Context, taken: Collection[str] = ()) -> dict[str, Tensor]:
-        """The weighted losses of all plug-ins as ``{"<plug-in>/<loss>": scalar}``, to be added to the tracker's.
+        """Return the weighted losses of all plug-ins as ``{"<plug-in>/<loss>": scalar}``, to add to the tracker's own.
 
-        The values without weight go to ``ctx.log``. A weight of 0 leaves the graph of the tracker alone; only the
-        plug-in's own parameters take part, with gradient 0, as distributed training wants it.
+        Unweighted values go to ``ctx.log``. A weight of 0 does not touch the graph of the tracker; only the plug-in's
+        own parameters take part, with gradient 0, as distributed training requires.
 
         Args:
-            clip: all frames.
-            ctx: of the clip.
-            taken: names of the tracker's own losses.
+            clip: All frames of the clip.
+            ctx: Context of the clip.
+            taken: Names of the tracker's own losses.
         """
         losses: dict[str, Tensor] = {}
         for plugin in self._users("on_clip_loss"):
@@ -152,18 +152,18 @@ class Plugins(nn.ModuleDict):
                 if name in taken:
                     raise ValueError(f"two losses are called {name!r}")
                 if not isinstance(value, Tensor) or value.ndim:
-                    raise ValueError(f"loss {name!r} must be a tensor with one number, got {_kind(value)}")
+                    raise ValueError(f"loss {name!r} must be a scalar tensor, got {_kind(value)}")
                 if ctx.training and torch.is_grad_enabled() and not value.requires_grad:
                     raise ValueError(
-                        f"loss {name!r} has no gradient: what it was computed from is detached, or a .item(), round() "
-                        "or comparison cuts the graph"
+                        f"loss {name!r} has no gradient; its inputs are detached, or an .item(), round() or comparison "
+                        "cuts the graph"
                     )
                 ctx.log(name, value.detach())
                 losses[name] = weight * value if weight else _zero(plugin, value)
         return losses
 
     def tracking(self) -> dict[str, bool]:
-        """The plug-ins by name, and whether they take part in tracking, not only in training."""
+        """Return the plug-ins by name, and whether they act in tracking or in training only."""
         users = {plugin.name for hook in ORDER for plugin in self._users(hook)}
         return {plugin.name: plugin.name in users for plugin in self._all()}
 
@@ -171,11 +171,11 @@ class Plugins(nn.ModuleDict):
         return [cast(Plugin, plugin) for plugin in self.values()]
 
     def _users(self, hook: str) -> list[Plugin]:
-        """The plug-ins that do something in this hook."""
+        """The plug-ins that override this hook."""
         return [plugin for plugin in self._all() if getattr(type(plugin), hook) is not getattr(Plugin, hook)]
 
     def _fire(self, hook: str, ctx: Context, layer: int = 0) -> list[Plugin]:
-        """The plug-ins to call, once it is clear that this is the right moment."""
+        """The plug-ins to call, after checking the order of hooks."""
         users = self._users(hook)
         if not users:
             return users
@@ -183,22 +183,24 @@ class Plugins(nn.ModuleDict):
         if in_backward():
             if hook in REPEATED_IN_BACKWARD:
                 return users
-            raise ValueError(f"{what}, fired again in backward: keep it outside the part that is checkpointed")
+            raise ValueError(f"{what}: called again in backward; keep it outside the checkpointed part")
         if ctx.training and ctx.has_grad and not torch.is_grad_enabled():
             raise ValueError(
-                f"{what}, fired without gradient in training: the tracker runs under torch.no_grad() (then say so with "
-                "has_grad=False) or in a re-entrant checkpoint (then use use_reentrant=False)"
+                f"{what}: called without gradient in training; pass has_grad=False if the tracker runs under "
+                "torch.no_grad(), or set use_reentrant=False in its checkpoint"
             )
         moment = (ORDER.index(hook), layer)
         if moment in ctx.fired:
-            raise ValueError(f"{what}, fired twice: make a context with ctx.at(frame) for each frame, and call it once")
+            raise ValueError(
+                f"{what}: called twice; make a context with ctx.at(frame) for each frame and call each hook once"
+            )
         if ctx.fired and moment < ctx.fired[-1]:
-            raise ValueError(f"{what}, fired after {ORDER[ctx.fired[-1][0]]}; the order is {', '.join(ORDER)}")
+            raise ValueError(f"{what}: called after {ORDER[ctx.fired[-1][0]]}; the order is {', '.join(ORDER)}")
         ctx.fired.append(moment)
         return users
 
     def _call(self, plugin: Plugin, hook: str, ctx: Context, expected: type | tuple[type, ...], *arguments: Any) -> Any:
-        """One hook of one plug-in, with a store and random numbers of its own."""
+        """Call one hook of one plug-in, with its own store and random numbers."""
         view = replace(
             ctx,
             store=ctx.store.setdefault(plugin.name, {}),
@@ -214,13 +216,13 @@ class Plugins(nn.ModuleDict):
 
 
 def in_backward() -> bool:
-    """Whether autograd is running backward: then a forward is the recomputation of a checkpoint."""
+    """Return whether autograd is in backward, so that a forward pass is the recomputation of a checkpoint."""
     return torch._C._current_graph_task_id() != -1
 
 
 @contextmanager
 def _own_randomness(*key: object, off: bool = False) -> Iterator[None]:
-    """Random numbers that depend on the seed and ``key`` alone; afterwards those of the tracker go on as before."""
+    """Draw random numbers that depend on seed and ``key`` only, and leave those of the tracker unchanged."""
     if off:
         yield
         return
@@ -234,7 +236,7 @@ def _own_randomness(*key: object, off: bool = False) -> Iterator[None]:
 
 
 def _zero(plugin: Plugin, value: Tensor) -> Tensor:
-    """0, with the plug-in's parameters in its graph and nothing of the tracker."""
+    """A zero whose graph contains the plug-in's parameters and nothing of the tracker."""
     zero = torch.zeros_like(value, requires_grad=False)
     for parameter in plugin.parameters():
         zero = zero + 0 * parameter.sum()
