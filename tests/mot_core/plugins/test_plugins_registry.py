@@ -95,7 +95,7 @@ def test_bad_variables(monkeypatch, variable, message):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        (None, "there is no file"),
+        (None, "does not exist"),
         ("1 / 0", "ZeroDivisionError"),
         ("raise SystemExit(3)", "SystemExit: 3"),
     ],

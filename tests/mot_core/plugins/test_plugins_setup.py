@@ -78,7 +78,7 @@ def test_a_missing_capability_lists_the_trackers_that_have_it(monkeypatch):
     monkeypatch.setattr("mot_core.plugins.negotiation.entry_points", lambda group: points)
     with pytest.raises(ValueError, match="needs a tracker that provides an embedding") as caught:
         plugins_of(NeedsMuch(), spec=TrackerSpec("bare", frozenset({"ids"})))
-    assert "('embeddings') or gives boxes with gradient ('live_boxes'), and 'bare' does not" in str(caught.value)
+    assert "('embeddings') or provides boxes with gradient ('live_boxes'), and 'bare' does not" in str(caught.value)
     assert str(caught.value).endswith("installed trackers that do: fine")
 
 
@@ -128,7 +128,7 @@ def test_a_tracker_serves_an_option_or_refuses(accepts, capabilities, refused):
     [
         (
             [asking("a", colour="red")],
-            "requests colour='red', which is unknown; known options are: object_supervision in",
+            "requests colour='red', which is unknown; known options are: object",
         ),
         ([asking("a", birth="me")], "requests birth='me', which is unknown"),
         ([asking("a", birth="plugin"), asking("b", birth="tracker")], "'a' and 'b' request birth='plugin' and 'track"),

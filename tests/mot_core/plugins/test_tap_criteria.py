@@ -100,7 +100,7 @@ def test_wrapped_models_are_refused():
     with pytest.raises(ValueError, match=r"expected the bare tracker, got DataParallel, .*model.module"):
         Tap(nn.DataParallel(build()), SPEC)
     wrapped = nn.parallel.DistributedDataParallel.__new__(nn.parallel.DistributedDataParallel)
-    with pytest.raises(ValueError, match=r"wrapped in DistributedDataParallel"):
+    with pytest.raises(ValueError, match=r"expected the bare tracker, got DistributedDataParallel"):
         Tap(wrapped, SPEC)
 
 

@@ -108,7 +108,7 @@ def _check(logits: Tensor, dustbin: Tensor | None, row_mask: Tensor | None, colu
         if mask is not None and tuple(mask.shape) != (*batch, size):
             raise ValueError(f"{name} must have shape {(*batch, size)}, got {tuple(mask.shape)}")
     if dustbin is not None and dustbin.numel() != 1:
-        raise ValueError(f"dustbin must be a scalar tensor, got shape {tuple(dustbin.shape)}")
+        raise ValueError(f"dustbin must be a tensor with one number, got shape {tuple(dustbin.shape)}")
 
 
 def _fused(

@@ -118,7 +118,7 @@ class Plugin(nn.Module):
         return frame
 
     def on_associate(self, frame: FrameOutput, tracks: TrackState, ctx: Context) -> Tensor | None:
-        """Return association scores ``(B, M, N)`` of tracks and slots in tracking; the first plug-in with scores wins."""
+        """Return association scores ``(B, M, N)`` of tracks and slots in tracking; the first plug-in wins."""
         return None
 
     def on_tracks_update(self, frame: FrameOutput | None, tracks: TrackState, ctx: Context) -> TrackState:
