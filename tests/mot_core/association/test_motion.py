@@ -80,14 +80,14 @@ def test_in_a_file(path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ('{"format": "mot_motion",\n "version" 1}', r"motion.json:2: this is not JSON: Expecting ':'"),
+        ('{"format": "mot_motion",\n "version" 1}', r"motion.json:2: expected JSON, got a syntax error: Expecting ':'"),
         ("[1, 2]", 'motion.json: expected "format": "mot_motion", got null'),
         ({"version": 2}, 'motion.json: expected "version": 1, got 2'),
         ({"scale": "pixel"}, 'motion.json: expected "scale": "height", got "pixel"'),
         ({"r": None}, "motion.json: r must be a positive finite number, got None"),
         ({"q": -1}, "motion.json: q must be a positive finite number, got -1"),
         ({"dt": "fast"}, "motion.json: dt must be a positive finite number, got 'fast'"),
-        ({"v0": ...}, "motion.json: v0 is missing; a motion file has dt, q, r, p0, v0"),
+        ({"v0": ...}, "motion.json: v0 is missing; a motion file needs dt, q, r, p0, v0"),
     ],
 )
 def test_bad_files_are_told_in_a_sentence(change, sentence, path):

@@ -39,8 +39,8 @@ REFUSED = {
     "named class": ([BOX], [0.9], ["car"], None, "classes must be integers"),
     "nan time": ([BOX], [0.9], None, NAN, "timestamp must"),
     "inf time": ([BOX], [0.9], None, INF, "timestamp must be a finite number"),
-    "same time": ([BOX], [0.9], None, 10.0, "timestamp must grow"),
-    "time runs back": ([BOX], [0.9], None, 9.5, "timestamp must grow from frame to frame .*got 9.5 after 10.0"),
+    "same time": ([BOX], [0.9], None, 10.0, "timestamp must increase"),
+    "time runs back": ([BOX], [0.9], None, 9.5, "timestamp must increase from frame to frame .*got 9.5 after 10.0"),
 }
 
 
@@ -100,7 +100,7 @@ def test_one_bad_stream_stops_no_other(tracker_type, timestamps):
     bad = good if timestamps else Detections(np.array([[3.0, 0, 2, 1]]), np.array([0.9]))
     tracker.update_streams({"a": good, "b": good}, {"b": 5.0})
     before = tracker.state_dict()
-    with pytest.raises(ValueError, match="timestamp must grow" if timestamps else "row 0"):
+    with pytest.raises(ValueError, match="timestamp must increase" if timestamps else "row 0"):
         tracker.update_streams({"a": good, "b": bad}, timestamps)
     assert_equal_states(tracker.state_dict(), before)
 

@@ -116,9 +116,9 @@ def test_a_state_of_an_empty_tracker():
 @pytest.mark.parametrize(
     ("saved", "other", "sentence"),
     [
-        (Sort(), ByteTrack(), "state_dict() of ByteTrack expected, got one of 'Sort'"),
-        (ByteTrack(), OCSort(), "state_dict() of OCSort expected, got one of 'ByteTrack'"),
-        (OCSort(), Sort(), "state_dict() of Sort expected, got one of 'OCSort'"),
+        (Sort(), ByteTrack(), "expected state_dict() of ByteTrack, got that of 'Sort'"),
+        (ByteTrack(), OCSort(), "expected state_dict() of OCSort, got that of 'ByteTrack'"),
+        (OCSort(), Sort(), "expected state_dict() of Sort, got that of 'OCSort'"),
         (OCSort(delta_t=2), OCSort(delta_t=3), "saved with other parameters"),
     ],
 )
@@ -131,7 +131,7 @@ def test_a_foreign_state_is_refused_and_nothing_lost(saved, other, sentence):
 
 
 def test_a_dict_that_is_no_state_is_refused():
-    with pytest.raises(ValueError, match=re.escape("state_dict() of Sort expected, got one of None")):
+    with pytest.raises(ValueError, match=re.escape("expected state_dict() of Sort, got that of None")):
         Sort().load_state_dict({})
 
 
