@@ -269,6 +269,23 @@ def test_inverted_boxes_have_no_area():
     assert B.iou(np.array([5.0, 3, 3, 2]), np.array([0.0, 0, 9, 9])) == 0
 
 
+@pytest.mark.parametrize("convert", [np.asarray, torch.as_tensor])
+def test_batched_image_sizes_equal_single_sizes(convert):
+    boxes, sizes = np.random.default_rng(0).random((3, 5, 4), np.float32), [(240, 640), (100, 70), (1080, 1920)]
+    for function in (B.normalize_boxes, B.denormalize_boxes):
+        expected = np.stack([function(one, size) for one, size in zip(boxes, sizes, strict=True)])
+        for batch in (sizes, np.array(sizes), convert(sizes)):
+            np.testing.assert_array_equal(function(convert(boxes), batch), expected)
+        np.testing.assert_array_equal(function(convert(boxes[0]), convert(sizes[0])), expected[0])
+
+
+def test_invalid_image_sizes_are_rejected():
+    with pytest.raises(ValueError, match=re.escape("image_size must have shape (2,) or (3, 2) for boxes (3, 5, 4)")):
+        B.normalize_boxes(torch.zeros(3, 5, 4), torch.ones(2, 2))
+    with pytest.raises(ValueError, match="both positive"):
+        B.normalize_boxes(np.zeros((2, 5, 4)), [(240, 640), (0, 640)])
+
+
 @pytest.mark.parametrize("wrong", [np.zeros((3, 5)), np.zeros(3), np.zeros((4, 0)), torch.zeros(2, 3)])
 @pytest.mark.parametrize(
     "function",

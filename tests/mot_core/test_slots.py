@@ -135,7 +135,7 @@ def test_order_of_slots_does_not_matter():
 
 
 def test_trajectories_need_targets():
-    with pytest.raises(ValueError, match="the clip has no targets"):
+    with pytest.raises(ValueError, match=r"clip\.targets: expected the ground truth of every frame, got None"):
         trajectories(ClipOutput(make_clip(0).frames))
 
 
