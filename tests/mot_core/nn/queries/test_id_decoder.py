@@ -190,5 +190,5 @@ def test_runs_where_its_inputs_are():
 def test_refusals():
     with pytest.raises(ValueError, match=r"embed_dim \+ word_dim must be a multiple of head_dim, got 20 and 8"):
         IDDecoder(embed_dim=12, word_dim=8, head_dim=8)
-    with pytest.raises(ValueError, match="history must have words"):
+    with pytest.raises(ValueError, match=r"history\.words: expected the identity word of every token"):
         make()(replace(HISTORY, words=None), CURRENT)
