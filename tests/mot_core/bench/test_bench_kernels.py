@@ -12,7 +12,7 @@ from mot_core.ops import choice
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says that there is no GPU")
 def test_without_a_gpu_it_says_so_and_fails(capsys):
     assert main(["bench", "kernels"]) == 2
-    assert "no GPU that PyTorch can use was found" in capsys.readouterr().err
+    assert "expected a GPU that PyTorch can use, found none" in capsys.readouterr().err
 
 
 def test_measures_every_implementation():
@@ -43,7 +43,7 @@ def test_measures_every_implementation():
 
 
 def test_tells_which_case_comes(capsys):
-    assert list(kernels.told(CASES[:2])) == list(CASES[:2])
+    assert list(kernels.with_progress(CASES[:2])) == list(CASES[:2])
     assert f"2 of 2: {CASES[1].name}" in capsys.readouterr().err
 
 

@@ -61,7 +61,7 @@ def test_frames_may_differ_in_slots_but_not_in_number_from_targets():
     assert len(ClipOutput([frame(), other]).frames) == 2
     with pytest.raises(ValueError, match="targets must be one per frame, got 1 for 2 frames"):
         ClipOutput([frame(), other], [targets()])
-    with pytest.raises(ValueError, match="frames must be at least one, got none"):
+    with pytest.raises(ValueError, match="ClipOutput: expected at least one frame, got none"):
         ClipOutput([])
 
 

@@ -1,4 +1,4 @@
-"""The packages that pictures need."""
+"""Optional packages that pictures need."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ MODULES = {"plot": ("matplotlib", "PIL"), "video": ("av", "PIL")}
 
 
 def require(extra: str) -> None:
-    """Import what an extra of mot-core brings, or say in a sentence how to install it.
+    """Import the packages of an extra of mot-core, or raise an error that states how to install it.
 
     Args:
-        extra: ``"plot"`` or ``"video"``.
+        extra: "plot" or "video".
 
     Raises:
-        ModuleNotFoundError: if a package of the extra is missing.
+        ModuleNotFoundError: If a package of the extra is missing.
     """
     try:
         for module in MODULES[extra]:
