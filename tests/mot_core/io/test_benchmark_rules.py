@@ -99,12 +99,12 @@ def test_guess(paths, benchmark):
 @pytest.mark.parametrize(
     ("paths", "complaint"),
     [
-        (["clips/mine/street"], "the benchmark of street cannot be told"),
-        (["MOT17-02", "street"], "the benchmark of street cannot be told"),
+        (["clips/mine/street"], "the benchmark of street cannot be inferred"),
+        (["MOT17-02", "street"], "the benchmark of street cannot be inferred"),
         (["MOT17-02", "MOT20-01"], r"different benchmarks: MOT17-02 \(MOT17\), MOT20-01 \(MOT20\)"),
-        (["MOT17-2"], "cannot be told"),
-        (["M9901"], "cannot be told"),
-        ([], "cannot be told without sequences"),
+        (["MOT17-2"], "cannot be inferred"),
+        (["M9901"], "cannot be inferred"),
+        ([], "cannot be inferred without sequences"),
     ],
 )
 def test_refuses_to_guess(paths, complaint):

@@ -88,16 +88,22 @@ def test_problems_of_one_kind_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("make_options", "expected"),
     [
-        ({"ini": None}, ("seqinfo.ini", None, "there is none, so the length is that of the last frame in gt and det")),
+        (
+            {"ini": None},
+            ("seqinfo.ini", None, "the file is missing, so the length is that of the last frame"),
+        ),
         (
             {"ini": None, "images": (1, 2, 3)},
-            ("seqinfo.ini", None, "there is none, so the length is that of the images"),
+            ("seqinfo.ini", None, "the file is missing, so the length is that of the images"),
         ),
         ({"ini": INI.replace("=a", "=b")}, ("seqinfo.ini", None, "name is 'b', but the folder is 'a'")),
         ({"ini": INI.replace("seqLength=3\n", "")}, ("seqinfo.ini", None, "seqLength is missing")),
         ({"ini": INI.replace("64", "32"), "images": (1, 2, 3)}, ("seqinfo.ini", None, "imWidth and imHeight differ")),
         ({"images": (1, 3)}, ("img1", None, "1 of 3 images are missing, the first is that of frame 2")),
-        ({"images": (0, 1, 2, 3)}, ("img1", None, "1 images are of no frame of the sequence, the first is number 0")),
+        (
+            {"images": (0, 1, 2, 3)},
+            ("img1", None, "1 images belong to no frame of the sequence, the first is"),
+        ),
         ({"gt": ""}, ("gt/gt.txt", None, "3 of 3 frames have no box that counts")),
         ({"gt": GOOD.replace("2,1,", "1,3,")}, ("gt/gt.txt", None, "1 of 3 frames have no box that counts")),
         ({"gt": GOOD.replace("5,5,1,1,1\n2", "5,5,0.5,1,1\n2")}, ("gt/gt.txt", 1, "conf is neither 0 nor 1")),
@@ -146,7 +152,7 @@ def test_unknown_benchmark_is_an_error_and_the_rest_is_checked(tmp_path):
     report = check(tmp_path)
     assert not report.ok
     assert [(one.kind, one.line) for one in report.problems] == [("benchmark", None), ("width", 1)]
-    assert "the benchmark of street cannot be told from its name" in report.problems[0].message
+    assert "the benchmark of street cannot be inferred from its name" in report.problems[0].message
     assert "choose one of MOT15" in report.problems[0].remedy
     with pytest.raises(ValueError, match="there is no benchmark 'MOT18'"):
         check(tmp_path, "MOT18")

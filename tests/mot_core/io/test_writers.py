@@ -81,7 +81,7 @@ def test_corners_come_back_to_a_ten_thousandth_of_a_pixel(tmp_path, boxes, score
         ({"ids": [3, -1]}, "ids of frame 2 must be 0 or more, got -1"),
         ({"boxes_xyxy": [[0, 0, np.nan, 1], [0, 0, 1, 1]]}, "must be finite, got NaN or infinity"),
         ({"boxes_xyxy": [[0, 0, np.inf, 1], [0, 0, 1, 1]]}, "must be finite, got NaN or infinity"),
-        ({"boxes_xyxy": [[5, 0, 4, 1], [0, 0, 1, 1]]}, "must be left, top, right, bottom"),
+        ({"boxes_xyxy": [[5, 0, 4, 1], [0, 0, 1, 1]]}, "must be .left, top, right, bottom."),
         ({"boxes_xyxy": [[0, 0, 4, 1]]}, r"must have shape \(2, 4\), got \(1, 4\)"),
         ({"scores": [0.5, np.nan]}, "must be finite"),
     ],
