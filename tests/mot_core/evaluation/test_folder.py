@@ -199,11 +199,11 @@ def test_mot15_files_under_other_rules(scenes, tmp_path):
     (tmp_path / "results").mkdir()
     shutil.copy(scenes / "results/a.txt", tmp_path / "results/TUD-Campus.txt")
     assert evaluate(tmp_path / "results", tmp_path / "train").benchmark == "MOT15"
-    with refuses("named as those of MOT15, whose rules are not those of MOT17; choose MOT15 or auto, or generic"):
+    with refuses("have names of MOT15, which has other rules than MOT17; choose MOT15 or auto, or generic"):
         evaluate(tmp_path / "results", tmp_path / "train", benchmark="MOT17")
     folder.rename(tmp_path / "train/street")
     (tmp_path / "results/TUD-Campus.txt").rename(tmp_path / "results/street.txt")
-    with refuses("the benchmark of street cannot be told .*generic for your own data"):
+    with refuses("the benchmark of street cannot be inferred .*generic for your own data"):
         evaluate(tmp_path / "results", tmp_path / "train")
     with refuses("MOT17 scores class 1, but this ground truth has no classes"):
         evaluate(tmp_path / "results", tmp_path / "train", benchmark="MOT17")
@@ -295,4 +295,4 @@ def test_without_trackeval_one_sentence_tells_what_to_install(scenes):
         f"evaluate({str(scenes / 'results')!r}, {str(scenes / 'gt')!r}, benchmark='generic')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "ImportError: scoring needs the package trackeval: pip install './packages/mot-core[eval]'" in done.stderr
+    assert "ImportError: scoring needs trackeval; run: pip install './packages/mot-core[eval]'" in done.stderr

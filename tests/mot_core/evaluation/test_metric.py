@@ -256,7 +256,7 @@ def test_refusals():
 def test_refuses_to_score_when_the_rules_leave_nothing():
     metric = TrackingMetrics()
     metric.update("clip", 1, [5], BOX, [1], BOX, gt_scores=[0])
-    with pytest.raises(ValueError, match="ground truth given to update is empty under the rules of generic: of its 1"):
+    with pytest.raises(ValueError, match="ground truth given to update is empty under the rules of generic: none of"):
         metric.compute()
 
 

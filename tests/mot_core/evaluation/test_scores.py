@@ -127,7 +127,7 @@ def test_refusals():
     refuses("frame 3, but the sequence has frames 1 to 2", truth, BoxTable([3], [7], [BOX]))
     refuses("frame 0, but the sequence", truth, BoxTable([0], [7], [BOX]))
     refuses("frame 3, but the sequence", BoxTable([3], [7], [BOX]), results)
-    refuses("identity -1 in frame 1.*track them first", truth, BoxTable([1], [-1], [BOX]))
+    refuses("got -1 in frame 1.*track them first", truth, BoxTable([1], [-1], [BOX]))
     refuses("id 7 is already in frame 1", truth, BoxTable([1, 1], [7, 7], [BOX, BOX]))
     refuses("id 1 is already in frame 1", BoxTable([1, 1], [1, 1], [BOX, BOX]), results)
     refuses("results of clip.*not finite", truth, BoxTable([1], [7], [[0, 0, np.nan, 1]]))
@@ -142,7 +142,7 @@ def test_refuses_rules_that_do_not_fit():
     refuses("no class in column 8.*MOT17 need one of 1 to 13.*generic", mot15, results, "MOT17")
     refuses("class 17 in column 8", BoxTable([1], [1], [BOX], classes=[17]), results, "MOT17")
     cars = BoxTable([1], [1], [BOX], classes=[3])
-    refuses("of its 1 rows none counts .conf not 0 and class 1.", cars, results, "MOT17")
+    refuses("none of its 1 rows counts .conf not 0 and class 1.", cars, results, "MOT17")
     person = BoxTable([1], [1], [BOX], classes=[1])
     refuses("class 3, but MOT17 scores pedestrians", person, BoxTable([1], [7], [BOX], classes=[3]), "MOT17")
 
