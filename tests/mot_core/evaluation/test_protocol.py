@@ -60,7 +60,7 @@ def test_each_distractor_takes_one_result():
 
 
 def test_a_counted_box_is_matched_before_its_result_goes_to_a_distractor():
-    """The matching maximises the sum: result 0 belongs to the person although it overlaps the distractor too."""
+    """The matching maximizes the sum: result 0 belongs to the person although it overlaps the distractor too."""
     pair = prepare([box(0), box(30)], [box(10), box(28)], BENCHMARKS["MOT17"], counted=[1, 0], distractor=[0, 1])
     assert pair.ids.tolist() == [0]
 

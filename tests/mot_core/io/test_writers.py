@@ -135,11 +135,11 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_write_only_inside_the_block(tmp_path):
     writer = ResultWriter(tmp_path / "out.txt")
-    with pytest.raises(RuntimeError, match="inside its block only: with ResultWriter"):
+    with pytest.raises(RuntimeError, match="only inside its block; use: with ResultWriter"):
         writer.write(1, tracks_of(1))
     with writer:
         pass
-    with pytest.raises(RuntimeError, match="inside its block only"):
+    with pytest.raises(RuntimeError, match="only inside its block"):
         writer.write(1, tracks_of(1))
     assert (tmp_path / "out.txt").read_text() == ""
 
