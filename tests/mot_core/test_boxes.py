@@ -230,11 +230,11 @@ def test_integer_and_list_inputs():
 def test_format_round_trip(a, form):
     given = form(a)
     x1, y1, x2, y2 = a
-    centre, ltwh = B.xyxy_to_cxcywh(given), B.xyxy_to_ltwh(given)
-    assert type(centre) is type(ltwh) is type(given)
-    np.testing.assert_array_equal(centre, [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
+    center, ltwh = B.xyxy_to_cxcywh(given), B.xyxy_to_ltwh(given)
+    assert type(center) is type(ltwh) is type(given)
+    np.testing.assert_array_equal(center, [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
     np.testing.assert_array_equal(ltwh, [x1, y1, x2 - x1, y2 - y1])
-    np.testing.assert_array_equal(B.cxcywh_to_xyxy(centre), a)
+    np.testing.assert_array_equal(B.cxcywh_to_xyxy(center), a)
     np.testing.assert_array_equal(B.ltwh_to_xyxy(ltwh), a)
     assert B.box_area(given) == (x2 - x1) * (y2 - y1)
 

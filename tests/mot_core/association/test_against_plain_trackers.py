@@ -129,8 +129,8 @@ def test_equals_plain_loops_with_vanishing_areas(pair):
             if phase in (5, 6, 7):
                 continue
             side = (200.0 if place % 2 else 90.0) * 0.72 ** min(phase, 6) + rng.uniform(0, 1, 2)
-            centre = np.array([300.0 * place + 2 * phase, 200.0]) + rng.normal(0, 1, 2)
-            boxes.append([*(centre - side / 2), *(centre + side / 2)])
+            center = np.array([300.0 * place + 2 * phase, 200.0]) + rng.normal(0, 1, 2)
+            boxes.append([*(center - side / 2), *(center + side / 2)])
         frames.append((np.array(boxes), rng.uniform(0.7, 1, len(boxes)), None))
     count, _ = assert_equal_runs(pair, frames)
     assert count > 100

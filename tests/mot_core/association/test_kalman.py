@@ -158,9 +158,9 @@ def test_update_keeps_input_and_supports_empty_blocks():
     before = block.copy()
     kalman.update(block, np.full((4, 2), 3.0), np.ones(2))
     np.testing.assert_array_equal(block, before)
-    nobody = kalman.start(np.zeros((4, 0)), np.zeros(0))
-    kalman.predict(nobody, nobody[3])
-    assert kalman.update(nobody, np.zeros((4, 0)), np.zeros(0)).shape == (FILTER_ROWS, 0)
+    empty = kalman.start(np.zeros((4, 0)), np.zeros(0))
+    kalman.predict(empty, empty[3])
+    assert kalman.update(empty, np.zeros((4, 0)), np.zeros(0)).shape == (FILTER_ROWS, 0)
 
 
 @pytest.mark.parametrize("wrong", [((1.0, 0.0),) * 3, ((-1.0, 0.0),) * 4, ((np.nan, 0.0),) * 4, (1.0,) * 4])

@@ -29,7 +29,7 @@ REJECTED = {
     "one flat box": (BOX, [0.9], None, None, r"boxes_xyxy must have shape \(N, 4\), got \(4,\)"),
     "a batch": ([[BOX]], [0.9], None, None, r"got \(1, 1, 4\)"),
     "too few scores": ([BOX, OTHER], [0.9], None, None, r"scores must have shape \(2,\).*got \(1,\)"),
-    "scores for nobody": ([], [0.9], None, None, r"scores must have shape \(0,\)"),
+    "scores without boxes": ([], [0.9], None, None, r"scores must have shape \(0,\)"),
     "score column": ([BOX], [[0.9]], None, None, r"scores must have shape \(1,\).*got \(1, 1\)"),
     "too few classes": ([BOX, OTHER], [0.9, 0.9], [1], None, r"classes must have shape \(2,\).*got \(1,\)"),
     "half a class": ([BOX], [0.9], [0.5], None, "classes must be integers"),

@@ -109,9 +109,9 @@ def test_padded_tracks_have_no_effect(track_attention):
 @pytest.mark.parametrize("track_attention", [False, True])
 def test_invalid_tracks_equal_no_tracks(track_attention):
     detector = make_detector(track_attention=track_attention)
-    nobody = make_tracks(3, valid=torch.zeros(2, 3, dtype=torch.bool))
+    invalid = make_tracks(3, valid=torch.zeros(2, 3, dtype=torch.bool))
     expected = detector(images())
-    assert_same(detector(images(), tracks=nobody), expected, slice(6))
+    assert_same(detector(images(), tracks=invalid), expected, slice(6))
     assert_same(detector(images(), tracks=make_tracks(0)), expected)
 
 

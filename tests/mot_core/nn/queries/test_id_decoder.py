@@ -173,9 +173,9 @@ def test_id_loss():
     torch.testing.assert_close(loss, torch.stack(rows).mean())
     loss.backward()
     assert not logits.grad[:, 0].any()
-    nobody = id_loss(logits, words, torch.zeros_like(CURRENT.valid))
-    assert nobody.item() == 0
-    nobody.backward()
+    empty = id_loss(logits, words, torch.zeros_like(CURRENT.valid))
+    assert empty.item() == 0
+    empty.backward()
     assert id_loss(logits.bfloat16(), words, CURRENT.valid).dtype == torch.float32
 
 

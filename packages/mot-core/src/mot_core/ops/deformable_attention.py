@@ -50,8 +50,8 @@ def deformable_attention(
         TypeError: If ``spatial_shapes`` is a tensor.
 
     >>> value = torch.tensor([[1.0], [3.0]]).reshape(1, 2, 1, 1)  # one level of 1 x 2 cells
-    >>> centre = torch.tensor([0.5, 0.5]).reshape(1, 1, 1, 1, 1, 2)
-    >>> deformable_attention(value, [(1, 2)], centre, torch.ones(1, 1, 1, 1, 1)).item()
+    >>> center = torch.tensor([0.5, 0.5]).reshape(1, 1, 1, 1, 1, 2)
+    >>> deformable_attention(value, [(1, 2)], center, torch.ones(1, 1, 1, 1, 1)).item()
     2.0
     """
     _check(value, spatial_shapes, sampling_locations, attention_weights)
@@ -78,8 +78,8 @@ def reference(
 ) -> Tensor:
     """Compute :func:`deformable_attention` in PyTorch, for validated arguments.
 
-    >>> centre, one = torch.full((1, 1, 1, 1, 1, 2), 0.5), torch.ones(1, 1, 1, 1, 1)
-    >>> reference(torch.tensor([[1.0], [3.0]]).reshape(1, 2, 1, 1), [(1, 2)], centre, one).item()
+    >>> center, one = torch.full((1, 1, 1, 1, 1, 2), 0.5), torch.ones(1, 1, 1, 1, 1)
+    >>> reference(torch.tensor([[1.0], [3.0]]).reshape(1, 2, 1, 1), [(1, 2)], center, one).item()
     2.0
     """
     batch, _, heads, channels = value.shape
