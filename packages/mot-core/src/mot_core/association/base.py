@@ -237,14 +237,14 @@ class OnlineTracker(ABC):
             values, labels = saved["values"].numpy().copy(), saved["labels"].numpy().copy()
             if (len(values), len(labels)) != self._row_counts():
                 raise ValueError(
-                    f"stream {name!r}: expected {self._row_counts()} rows of values and labels, got "
-                    f"{(len(values), len(labels))}; the state was saved with other parameters"
+                    f"the state of stream {name!r} has {len(values)} + {len(labels)} rows, expected "
+                    f"{' + '.join(map(str, self._row_counts()))}; it was saved with other parameters"
                 )
             known = saved["embeddings"] is not None and values.shape[1] > 0
             embeddings = saved["embeddings"].numpy().copy() if known else None
             if values.shape[1] and known != self.uses_embeddings:
                 raise ValueError(
-                    f"stream {name!r}: the state has {'' if known else 'no '}embeddings; it was saved "
+                    f"the state of stream {name!r} has {'' if known else 'no '}embeddings; it was saved "
                     "with another model"
                 )
             rest = {key: saved[key] for key in ("next_id", "step", "clock", "timestamp")}
