@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mot_core.association import ByteTrack, OCSort, OnlineTracker, Sort
-from mot_core.boxes import cxcywh_to_xyxy
+from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes
 from mot_core.evaluation import Scores, TrackingMetrics
 from mot_core.nn import DetectorOutput
 from mot_core.structures import ClipBatch
@@ -101,5 +101,4 @@ def _truth(batch: ClipBatch) -> tuple[tuple[str, int], dict[str, Tensor]]:
 
 
 def _pixels(boxes_cxcywh: Tensor, batch: ClipBatch) -> Tensor:
-    height, width = batch.original_size[0].tolist()
-    return cxcywh_to_xyxy(boxes_cxcywh) * boxes_cxcywh.new_tensor([width, height, width, height])
+    return denormalize_boxes(cxcywh_to_xyxy(boxes_cxcywh), batch.original_size[0])

@@ -19,7 +19,7 @@ from rich.progress import track
 from rich.table import Table
 
 from mot_core.association import ByteTrack
-from mot_core.boxes import cxcywh_to_xyxy
+from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes
 from mot_core.cli import main as mot
 from mot_core.data import SyntheticDataModule, SyntheticVideo
 from mot_core.evaluation import evaluate
@@ -113,8 +113,7 @@ def follow(tracker: Tracker, batches: Iterable[ClipBatch], output: Path, name: s
             frame = int(batch.times[0, 0])
             ours.write(frame, tracker.track(batch))
             found = tracker.detector(batch.images[:, 0], batch.padding)
-            height, width = batch.original_size[0].tolist()
-            boxes = cxcywh_to_xyxy(found.boxes_cxcywh[-1, 0]) * torch.tensor([width, height, width, height])
+            boxes = denormalize_boxes(cxcywh_to_xyxy(found.boxes_cxcywh[-1, 0]), batch.original_size[0])
             theirs.write(frame, bytetrack.update(boxes, found.logits[-1, 0].sigmoid().amax(-1)))
 
 

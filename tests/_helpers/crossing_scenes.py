@@ -1,4 +1,4 @@
-"""Small random scenes for the tests of the trackers: crossing objects, misses, weak detections and clutter."""
+"""Small random scenes for tracker tests: crossing objects, misses, weak detections and clutter."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ import numpy as np
 def make_frames(
     seed, num_objects=8, num_frames=40, num_classes=None, size=(480, 640), miss=0.15, weak=0.25, clutter=1.0
 ):
-    """Frames ``(boxes_xyxy, scores, classes)`` of objects that bounce through a small image.
+    """Return frames ``(boxes_xyxy, scores, classes)`` of objects that bounce through a small image.
 
-    Objects vanish for bursts of frames, weak detections have scores down to 0.05, clutter is Poisson distributed. All
-    values are continuous, so that no two costs are equal and every assignment is unique.
+    Objects vanish for bursts of frames, weak detections have scores down to 0.05, and clutter is Poisson distributed.
+    All values are continuous, so that no two costs are equal and every assignment is unique.
     """
     rng = np.random.default_rng(seed)
     height, width = size

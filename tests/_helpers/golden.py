@@ -1,6 +1,6 @@
-"""Reads golden packs: builds the weights and inputs they were made with, and compares stages with their numbers.
+"""Golden packs: builds the weights and inputs they were made with, and compares stages with their numbers.
 
-``README.md`` in the folder of the packs has the rules. All packs have one schema: a new one needs no new code here.
+``README.md`` in the folder of the packs has the rules. All packs have one schema, so new packs need no new code here.
 """
 
 import functools
@@ -14,7 +14,7 @@ RTOL, ATOL = 1e-4, 1e-5  # recommended by the README: parts of the originals are
 
 
 def uniform(n, k, salt=0):
-    """u(n, k) in [-1, 1): a 32-bit hash of flat indices ``n`` and the entry's number ``k``, in float64."""
+    """Return u(n, k) in [-1, 1): a 32-bit hash of flat indices ``n`` and the entry's number ``k``, in float64."""
     mask = np.uint32(0xFFFFFFFF)
     start = ((k + 1) * 0x85EBCA77 + salt * 0xC2B2AE3D) & int(mask)
     with np.errstate(over="ignore"):
@@ -28,19 +28,19 @@ def uniform(n, k, salt=0):
 
 
 class Pack:
-    """One golden pack."""
+    """A golden pack."""
 
     def __init__(self, path):
         self.data = json.loads(path.read_text(encoding="utf-8"))
         self.salt = self.data.get("salt", 0)
 
     def filled(self, k, *shape):
-        """A tensor of u(n, k) for the flat indices n of ``shape``: how packs write inputs."""
+        """Return a tensor of u(n, k) for the flat indices n of ``shape``, the inputs of the packs."""
         count = int(np.prod(shape))
         return torch.from_numpy(uniform(np.arange(count), k, self.salt)).reshape(shape)
 
     def state_dict(self, constructed=None):
-        """The weights under the original names.
+        """Return the weights with the original names.
 
         ``constructed`` maps the names of constants of the architecture (``keep_buffers``) to their values.
         """
@@ -77,7 +77,7 @@ class Pack:
         return 0.1 * u
 
     def compare(self, stage, tensor):
-        """Fails unless ``tensor`` has the numbers of a stage: its name, or what the pack says of it."""
+        """Assert that ``tensor`` has the numbers of a stage, given by its name or its entry in the pack."""
         expected = stage
         if isinstance(stage, str):
             expected = self.data["stages"][stage]
@@ -91,7 +91,7 @@ class Pack:
 
 
 def compare_summary(name, tensor, expected):
-    """Fails unless shape, sum, norm and the sampled values of ``tensor`` are the expected ones."""
+    """Assert that shape, sum, norm and the sampled values of ``tensor`` are the expected ones."""
     tensor = tensor.detach().double().cpu()
     if "shape" in expected:
         assert list(tensor.shape) == expected["shape"], name
@@ -99,7 +99,7 @@ def compare_summary(name, tensor, expected):
     values = torch.tensor(expected["values"], dtype=torch.float64).flatten()
     picked = flat[torch.tensor(expected["at"])] if "at" in expected else flat
     torch.testing.assert_close(picked, values, rtol=RTOL, atol=ATOL, msg=lambda text: f"{name}: {text}")
-    # Errors of single elements within the tolerance add up to no more than this.
+    # Upper bound of the accumulated errors of single elements within the tolerance.
     slack = (ATOL + RTOL * flat.abs()).sum().item()
     for key, number, bound in (("sum", flat.sum(), slack), ("l2", flat.norm(), flat.numel() ** 0.5 * ATOL)):
         if key in expected:
@@ -108,7 +108,7 @@ def compare_summary(name, tensor, expected):
 
 
 def image(batch, height, width, phase=0.0, mask=None):
-    """The images of the packs ``(batch, 3, height, width)``; padded pixels are 0."""
+    """Return the images of the packs ``(batch, 3, height, width)``; padded pixels are 0."""
     b, c, y, x = (
         torch.arange(n, dtype=torch.float64).reshape([-1 if i == dim else 1 for i in range(4)])
         for dim, n in enumerate((batch, 3, height, width))
@@ -119,7 +119,7 @@ def image(batch, height, width, phase=0.0, mask=None):
 
 
 def padding(batch, height, width, rows=None, columns=None, frame=0):
-    """A padding mask ``(batch, height, width)``: in one frame True from these rows and columns on."""
+    """Return a padding mask ``(batch, height, width)``: in one frame, True from these rows and columns on."""
     mask = torch.zeros(batch, height, width, dtype=torch.bool)
     if rows is not None:
         mask[frame, rows:] = True
@@ -129,5 +129,5 @@ def padding(batch, height, width, rows=None, columns=None, frame=0):
 
 @functools.cache
 def read_pack(folder, name):
-    """A pack by its name, read once."""
+    """Return a pack by its name, reading it once."""
     return Pack(folder / f"{name}.json")

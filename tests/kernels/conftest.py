@@ -1,8 +1,8 @@
-"""Where the tests of the kernels run, and on what.
+"""Device and collection of the kernel tests.
 
-They need triton and a process of their own, which `nox -s kernels` gives them; elsewhere they are not even collected.
-With a GPU: ``MOT_CORE_KERNELS=triton pytest tests/kernels``. Without one: the same in Triton's interpreter, with
-``TRITON_INTERPRET=1`` besides. The compilation for GPUs that need not be there runs without ``TRITON_INTERPRET``.
+They need triton and a separate process, as in `nox -s kernels`; otherwise they are not collected. With a GPU:
+``MOT_CORE_KERNELS=triton pytest tests/kernels``. Without one, add ``TRITON_INTERPRET=1`` to run in Triton's
+interpreter. The ahead-of-time compilation for GPUs that need not be present runs without ``TRITON_INTERPRET``.
 """
 
 import os

@@ -1,6 +1,6 @@
-"""Every kernel compiles for sm_80, sm_90 and sm_100 as it is launched, and takes no more than resources.json says.
+"""Every kernel compiles for sm_80, sm_90 and sm_100 as launched, with at most the resources in resources.json.
 
-After a wanted change: ``nox -s kernels -- record``, and the difference of the JSON file goes into the same commit.
+After an intended change run ``nox -s kernels -- record`` and commit the difference of the JSON file with it.
 """
 
 import json
@@ -16,12 +16,12 @@ from _helpers.kernels.ahead_of_time import TARGETS, recorded_launches, resources
 from _helpers.kernels.variants import VARIANTS
 
 RECORD = Path(__file__).with_name("resources.json")
-# Registers of a thread, what a program gets without asking for more, and a number or two that miss a register.
+# Registers of a thread, default shared memory of a program, and tolerance for a few spilled values.
 REGISTERS, SHARED_BYTES, SPILLED_BYTES = 255, 48 * 1024, 32
 
 
 def measure(variant, folder):
-    """Resources by target, of every kernel that a variant launches."""
+    """Return the resources by target of every kernel that a variant launches."""
     with recorded_launches() as launches:
         VARIANTS[variant]()
     assert launches, f"{variant} launches nothing"
@@ -32,7 +32,7 @@ def measure(variant, folder):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_takes_what_is_recorded(variant, tmp_path):
+def test_resources_equal_record(variant, tmp_path):
     recorded = json.loads(RECORD.read_text())
     for name, by_target in measure(variant, tmp_path).items():
         for target, found in by_target.items():
@@ -46,12 +46,12 @@ def test_takes_what_is_recorded(variant, tmp_path):
                 )
 
 
-def test_the_record_has_no_other_kernels():
+def test_record_lists_existing_kernels_only():
     recorded = json.loads(RECORD.read_text())["kernels"]
     assert {name.partition(": ")[0] for name in recorded} == set(VARIANTS)
 
 
-def test_a_launch_is_recorded_and_not_run():
+def test_launch_is_recorded_without_running():
     from mot_core.ops.fused import deformable_attention as fused
 
     one = torch.ones(1, 1, 1, 1)

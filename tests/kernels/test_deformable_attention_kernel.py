@@ -1,4 +1,4 @@
-"""The kernels of deformable attention against the reference in float64: values and every gradient."""
+"""The deformable attention kernels against the reference in float64: values and every gradient."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ CASES = {
 
 
 def make(batch, queries, heads, channels, shapes, points, dtype=F64, spread=1.6, device="cpu"):
-    """Random inputs; a spread above 1 puts points outside the map on every side."""
+    """Random inputs; with a spread above 1 some points lie outside the map on every side."""
     generator = torch.Generator().manual_seed(0)
 
     def uniform(*size):
@@ -51,7 +51,7 @@ def test_precisions(dtype, tolerance, softmax, device):
     shapes = CASES["usual"][4]
     inputs = make(*CASES["usual"], dtype=dtype, device=device)
     found = with_gradients(call(deformable_attention, shapes, softmax), inputs)
-    # The inputs are what they are after rounding: only the arithmetic is judged.
+    # Compared with the rounded inputs, so that only the arithmetic is tested.
     wanted = with_gradients(call(reference, shapes, softmax), [one.double() for one in inputs])
     assert_close(found, wanted, tolerance)
 
@@ -63,11 +63,11 @@ def test_half_values_at_precise_locations(device):
     found = with_gradients(call(deformable_attention, shapes, softmax=True), inputs)
     wanted = with_gradients(call(reference, shapes, softmax=True), [one.double() for one in inputs])
     assert_close(found, wanted, 1e-3)
-    assert_close(found[2:], wanted[2:], 1e-5)  # what is float32 is as precise
+    assert_close(found[2:], wanted[2:], 1e-5)  # float32 gradients have float32 precision
 
 
 def test_half_gradients_are_summed_in_float32(device):
-    """4,000 queries that look at one cell: in float16 the sum of their gradients would stop at 2,048."""
+    """4,000 queries sample one cell: in float16 the sum of their gradients would stop at 2,048."""
     queries = 4000
     locations = torch.full((1, queries, 1, 1, 1, 2), 0.5, device=device)
     value = torch.ones(1, 1, 1, 1, dtype=torch.float16, device=device, requires_grad=True)
@@ -84,7 +84,7 @@ def test_points_far_outside_give_zero(device):
         assert not any(tensor.any() for tensor in found)
 
 
-def test_padded_queries_are_zero_and_harmless(device):
+def test_padded_queries_are_zero(device):
     shapes = CASES["usual"][4]
     value, locations, weights = make(*CASES["usual"], device=device)
     expected = deformable_attention(value, shapes, locations, weights)[:, :3]
@@ -94,7 +94,7 @@ def test_padded_queries_are_zero_and_harmless(device):
     assert torch.equal(result[:, 3:], torch.zeros_like(result[:, 3:]))
 
 
-def test_inputs_may_lie_in_memory_as_they_like(device):
+def test_arbitrary_memory_layouts(device):
     shapes = CASES["usual"][4]
     inputs = make(*CASES["usual"], device=device)
     strided = [tensor.transpose(0, -1).contiguous().transpose(0, -1) for tensor in inputs]
@@ -104,7 +104,7 @@ def test_inputs_may_lie_in_memory_as_they_like(device):
 
 
 @pytest.mark.parametrize(("batch", "queries", "points"), [(0, 3, 2), (2, 0, 2), (2, 3, 0), (0, 0, 0)])
-def test_nothing_gives_nothing(batch, queries, points, device):
+def test_empty_inputs_give_empty_outputs(batch, queries, points, device):
     value, locations, weights = make(batch, queries, 3, 4, [(2, 3)], points, device=device)
     result = deformable_attention(value.requires_grad_(), [(2, 3)], locations, weights, softmax=True)
     assert result.shape == (batch, queries, 12)
@@ -113,7 +113,7 @@ def test_nothing_gives_nothing(batch, queries, points, device):
     assert torch.equal(value.grad, torch.zeros_like(value))
 
 
-def test_what_does_not_fit_takes_the_reference(device):
+def test_oversized_inputs_fall_back_to_reference(device):
     shape = (1, 1, 1, 1024, [(2, 2)], 16)
     assert not fused.fits(1024, 16)
     inputs = make(*shape, device=device)
@@ -122,7 +122,7 @@ def test_what_does_not_fit_takes_the_reference(device):
 
 
 @pytest.mark.parametrize("softmax", [False, True])
-def test_operations_are_registered_well(softmax, device):
+def test_operator_registration(softmax, device):
     value, locations, weights = make(1, 2, 1, 2, [(2, 3), (2, 1)], 1, device=device)
     leaves = [tensor.requires_grad_() for tensor in (value, locations, weights)]
     torch.library.opcheck(fused.forward, (leaves[0], [2, 3, 2, 1], *leaves[1:], softmax))
@@ -139,7 +139,7 @@ def test_compiles_without_breaks(device):
     assert_close(with_gradients(compiled, inputs), wanted, 1e-6)
 
 
-def test_vmap_is_a_longer_batch(device):
+def test_vmap(device):
     shapes = [(2, 3)]
     inputs = [torch.stack([one, one.flip(1)]) for one in make(1, 2, 1, 2, shapes, 2, device=device)]
     function = call(deformable_attention, shapes)
@@ -147,7 +147,7 @@ def test_vmap_is_a_longer_batch(device):
     torch.testing.assert_close(torch.vmap(function)(*inputs), wanted)
 
 
-def test_deterministic_algorithms_take_the_reference(device, monkeypatch):
+def test_deterministic_algorithms_fall_back_to_reference(device, monkeypatch):
     monkeypatch.setattr(fused, "forward", None)
     inputs = make(*CASES["one-query"], device=device)
     torch.use_deterministic_algorithms(True)
@@ -160,12 +160,12 @@ def test_deterministic_algorithms_take_the_reference(device, monkeypatch):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="sizes for a GPU")
 @pytest.mark.parametrize("queries", [360, 23924])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-4), (torch.bfloat16, 2e-2)])
-def test_sizes_of_a_paper(queries, dtype, tolerance):
+def test_paper_sizes(queries, dtype, tolerance):
     shapes = [(100, 180), (50, 90), (25, 45), (13, 23)]
     value, locations, weights = make(1, queries, 8, 32, shapes, 4, dtype=torch.float32, device="cuda")
     inputs = [value.to(dtype), locations, weights]
     found = with_gradients(call(deformable_attention, shapes, softmax=True), inputs)
     wanted = with_gradients(call(reference, shapes, softmax=True), [one.double() for one in inputs])
-    # A point that rounding moves across the border of a cell has another gradient there: judged by the norm alone.
+    # A point that rounding moves across a cell border has another gradient there, so only norms are compared.
     for one, other in zip(found, wanted, strict=True):
         assert (one - other).norm() <= tolerance * other.norm()

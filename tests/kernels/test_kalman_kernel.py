@@ -1,4 +1,4 @@
-"""The kernels of the Kalman filter against the reference in float64: values and every gradient."""
+"""The Kalman filter kernels against the reference in float64: values and every gradient."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from mot_core.ops.fused import kalman as fused
 
 F64 = torch.float64
 NAMES = ("points", "assoc", "initial", "process_noise", "measurement_noise", "initial_variance")
-# Windows, frames, objects, detections, coordinates, numbers of a state.
+# Windows, frames, objects, detections, coordinates, state size.
 CASES = {
     "usual": (2, 4, 3, 4, 2, 2),
     "one-of-all": (1, 1, 1, 1, 1, 2),
@@ -70,10 +70,10 @@ def test_float32(device, monkeypatch):
 def test_half_precision_is_computed_in_float32(device, monkeypatch):
     found, wanted = both(make(*CASES["usual"], dtype=torch.float16, device=device), monkeypatch)
     assert_close(found[:4], wanted[:4], 1e-5)
-    assert_close(found[4:], wanted[4:], 2e-3)  # gradients are given in half precision
+    assert_close(found[4:], wanted[4:], 2e-3)  # gradients are in half precision
 
 
-def test_padding_may_hold_anything(device, monkeypatch):
+def test_padding_values_have_no_effect(device, monkeypatch):
     points, assoc, *rest = make(*CASES["usual"], device=device)
     mask = torch.ones(2, 4, 4, dtype=torch.bool, device=device)
     mask[:, 2] = False  # a frame without detections
@@ -84,7 +84,7 @@ def test_padding_may_hold_anything(device, monkeypatch):
     assert_close(found, wanted, 1e-11)
 
 
-def test_the_rest_takes_the_reference(device, monkeypatch):
+def test_unsupported_cases_fall_back_to_reference(device, monkeypatch):
     monkeypatch.setattr(fused, "forward", None)
     moments(make(1, 2, 2, 0, 1, 2, device=device))
     moments(make(1, 2, 0, 2, 1, 2, device=device))
@@ -97,7 +97,7 @@ def test_the_rest_takes_the_reference(device, monkeypatch):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_operations_are_registered_well(masked, device):
+def test_operator_registration(masked, device):
     points, assoc, *rest = [one.requires_grad_() for one in make(1, 2, 1, 2, 1, 2, device=device)]
     mask = torch.tensor([[[True, False], [True, True]]], device=device) if masked else None
     torch.library.opcheck(fused.forward, (points, assoc, mask, *rest, 0.5, False))
@@ -113,7 +113,7 @@ def test_compiles_without_breaks(device):
     assert_close(with_gradients(compiled, inputs), with_gradients(lambda *given: moments(given), inputs), 1e-6)
 
 
-def test_vmap_is_a_longer_batch(device):
+def test_vmap(device):
     inputs = [torch.stack([one, one + 0.1]) for one in make(1, 2, 2, 2, 1, 2, device=device)]
     found = torch.vmap(lambda *given: moments(given))(*inputs)
     for number in range(2):
@@ -122,6 +122,6 @@ def test_vmap_is_a_longer_batch(device):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="sizes for a GPU")
-def test_sizes_of_a_training(monkeypatch):
+def test_training_sizes(monkeypatch):
     inputs = make(1024, 10, 32, 32, 2, 2, dtype=torch.float32, device="cuda")
     assert_close(*both(inputs, monkeypatch), 1e-4)

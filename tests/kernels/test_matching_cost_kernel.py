@@ -1,4 +1,4 @@
-"""The kernel of the matching cost against the matcher's reference in float64."""
+"""The matching cost kernel against the matcher's reference in float64."""
 
 import pytest
 import torch
@@ -53,20 +53,20 @@ def test_precisions(dtype, device, monkeypatch):
     assert_close(*both(*make(2, 5, 3, 4, dtype, device), HungarianMatcher(), monkeypatch), 1e-5)
 
 
-def test_matches_as_the_reference(device, monkeypatch):
+def test_matching_equals_reference(device, monkeypatch):
     inputs = make(2, 9, 5, 3, torch.float32, device)
     found = HungarianMatcher()(*inputs)
     monkeypatch.setattr(choice, "CHOICE", "reference")
     assert torch.equal(found, HungarianMatcher()(*inputs))
 
 
-def test_nothing_takes_the_reference(device, monkeypatch):
+def test_empty_inputs_fall_back_to_reference(device, monkeypatch):
     monkeypatch.setattr(matching_cost, "forward", None)
     assert HungarianMatcher().cost(*make(2, 5, 0, 4, device=device)).shape == (2, 5, 0)
     assert HungarianMatcher().cost(*make(2, 0, 3, 4, device=device)).shape == (2, 0, 3)
 
 
-def test_operation_is_registered_well(device):
+def test_operator_registration(device):
     logits, boxes, targets = make(2, 2, 1, 3, device=device)
     given = logits, boxes, targets.labels, targets.boxes_cxcywh, 2.0, 5.0, 2.0, 0.25, 2.0
     torch.library.opcheck(matching_cost.forward, given)

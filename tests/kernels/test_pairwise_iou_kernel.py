@@ -1,4 +1,4 @@
-"""The kernels of the overlap of all pairs of boxes against the reference and against loops: values and gradients."""
+"""The pairwise overlap kernels against the reference and against loops: values and gradients."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def random_boxes(*shape, seed=0, dtype=F64, device="cpu", scale=1.0):
 
 
 def whole_boxes(count, seed, dtype=F64, device="cpu"):
-    """Few whole numbers: equal sides, boxes that touch, points, lines and inverted ones."""
+    """Few whole numbers: equal sides, touching boxes, points, lines and inverted boxes."""
     return torch.randint(0, 4, (count, 4), generator=torch.Generator().manual_seed(seed)).to(device, dtype)
 
 
@@ -34,12 +34,12 @@ def reference(kind, monkeypatch):
 
 
 def rounds(dtype, device):
-    """Triton's interpreter cuts off what bfloat16 has no place for."""
+    """Return whether results are rounded; Triton's interpreter truncates to bfloat16."""
     return device == "cuda" or dtype != torch.bfloat16
 
 
 def loop(kind, a, b):
-    """One pair from the definition."""
+    """One pair by the definition."""
     ax1, ay1, ax2, ay2, bx1, by1, bx2, by2 = (*a.tolist(), *b.tolist())
     shared = max(0.0, min(ax2, bx2) - max(ax1, bx1)) * max(0.0, min(ay2, by2) - max(ay1, by1))
     union = max(0.0, ax2 - ax1) * max(0.0, ay2 - ay1) + max(0.0, bx2 - bx1) * max(0.0, by2 - by1) - shared
@@ -58,7 +58,7 @@ def test_equals_loops(kind, make, device):
     torch.testing.assert_close(KINDS[kind](a, b).cpu(), wanted, rtol=1e-14, atol=1e-14)
 
 
-# Some are more than one tile of 4 x 128, on either side.
+# Some exceed one tile of 4 x 128, on either side.
 @every_kind
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 1, 9), (2, 5, 3), (1, 6, 131), (1, 131, 6)])
 def test_equals_the_reference(kind, shape, device, monkeypatch):
@@ -71,7 +71,7 @@ def test_equals_the_reference(kind, shape, device, monkeypatch):
 
 @every_kind
 def test_ties_and_boxes_without_area(kind, device, monkeypatch):
-    """Equal corners share the gradient, sides of length 0 pass it on: whatever PyTorch does."""
+    """Equal corners share the gradient and sides of length 0 pass it on, as in PyTorch."""
     inputs = [whole_boxes(60, 0, device=device), whole_boxes(50, 1, device=device)]
     found, wanted = with_gradients(KINDS[kind], inputs), with_gradients(reference(kind, monkeypatch), inputs)
     assert torch.equal(found[0], wanted[0])
@@ -100,7 +100,7 @@ def test_areas_in_pixels_do_not_overflow(kind, dtype, device, monkeypatch):
     ("first", "second"),
     [(torch.half, torch.float), (torch.float, torch.bfloat16), (torch.float, F64), (torch.int64, torch.float)],
 )
-def test_dtypes_may_differ(first, second, device, monkeypatch):
+def test_mixed_dtypes(first, second, device, monkeypatch):
     a = random_boxes(3, dtype=first, device=device, scale=100)
     b = random_boxes(4, seed=1, dtype=second, device=device, scale=100)
     found, wanted = with_gradients(pairwise_giou, [a, b]), with_gradients(reference("giou", monkeypatch), [a, b])
@@ -109,8 +109,8 @@ def test_dtypes_may_differ(first, second, device, monkeypatch):
 
 
 @every_kind
-def test_padding_that_is_not_a_number_is_harmless(kind, device, monkeypatch):
-    """Its own values are NaN; if no gradient comes from them, the other boxes have theirs, and it has 0."""
+def test_nan_padding_has_no_effect(kind, device, monkeypatch):
+    """The padding has NaN values; with zero upstream gradient it has gradient 0, and the others are unaffected."""
     inputs = a, b = random_boxes(6, device=device), random_boxes(131, seed=1, device=device)
     a[4:], b[129:] = torch.nan, torch.nan
     exact = {"rtol": 0, "atol": 0, "equal_nan": True}
@@ -126,7 +126,7 @@ def test_padding_that_is_not_a_number_is_harmless(kind, device, monkeypatch):
 
 
 @every_kind
-def test_leading_dimensions_and_strides_are_free(kind, device, monkeypatch):
+def test_arbitrary_leading_dimensions_and_strides(kind, device, monkeypatch):
     a = random_boxes(2, 1, 3, device=device).transpose(0, 2)  # (3, 1, 2, 4)
     b = random_boxes(4, 5, seed=1, device=device)  # for each of the three
     found, wanted = with_gradients(KINDS[kind], [a, b]), with_gradients(reference(kind, monkeypatch), [a, b])
@@ -135,7 +135,7 @@ def test_leading_dimensions_and_strides_are_free(kind, device, monkeypatch):
 
 
 @every_kind
-def test_order_and_sides_do_not_matter(kind, device):
+def test_symmetry_and_permutation_equivariance(kind, device):
     a, b = random_boxes(9, device=device), random_boxes(7, seed=1, device=device)
     rows, columns = torch.randperm(9, device=device), torch.randperm(7, device=device)
     values = KINDS[kind](a, b)
@@ -143,7 +143,7 @@ def test_order_and_sides_do_not_matter(kind, device):
     assert torch.equal(KINDS[kind](b, a), values.mT)
 
 
-def test_equal_boxes_overlap_by_one(device):
+def test_self_overlap_is_one(device):
     boxes = random_boxes(40, dtype=torch.float32, device=device)
     for function in KINDS.values():
         assert (function(boxes, boxes).diagonal() == 1).all()
@@ -151,12 +151,12 @@ def test_equal_boxes_overlap_by_one(device):
 
 
 @every_kind
-def test_gradients_are_those_of_differences(kind, device):
+def test_gradients_equal_finite_differences(kind, device):
     a, b = (random_boxes(3, seed=seed, device=device).requires_grad_() for seed in range(2))
     assert torch.autograd.gradcheck(KINDS[kind], (a, b))
 
 
-def test_only_what_is_wanted_is_computed(device, monkeypatch):
+def test_only_required_gradients_are_computed(device, monkeypatch):
     a, b = random_boxes(2, device=device).requires_grad_(), random_boxes(5, seed=1, device=device)
     calls, backward = [], fused.backward
 
@@ -170,7 +170,7 @@ def test_only_what_is_wanted_is_computed(device, monkeypatch):
     assert calls == [(1, 2, 4), (1, 2, 4)]
 
 
-def test_nothing_takes_the_reference(device, monkeypatch):
+def test_empty_inputs_fall_back_to_reference(device, monkeypatch):
     monkeypatch.setattr(fused, "forward", None)
     for shape, other in [((0, 4), (3, 4)), ((3, 4), (0, 4)), ((0, 2, 4), (3, 4))]:
         boxes = torch.zeros(shape, device=device, requires_grad=True)
@@ -184,7 +184,7 @@ def test_nothing_takes_the_reference(device, monkeypatch):
         pairwise_iou(boxes, boxes)
 
 
-def test_mistakes_are_refused_as_by_the_reference(device):
+def test_invalid_arguments_are_rejected(device):
     boxes = random_boxes(3, device=device)
     with pytest.raises(ValueError, match=r"boxes must have shape \(..., N, 4\), got \(4,\) and \(3, 4\)"):
         pairwise_iou(boxes[0], boxes)
@@ -195,7 +195,7 @@ def test_mistakes_are_refused_as_by_the_reference(device):
 
 
 @every_kind
-def test_operations_are_registered_well(kind, device):
+def test_operator_registration(kind, device):
     a, b = (random_boxes(2, count, device=device) for count in (2, 3))
     gradient = torch.rand(2, 3, 2, dtype=F64, device=device).mT
     torch.library.opcheck(fused.backward, (gradient, a, b, kind == "giou"))
@@ -210,7 +210,7 @@ def test_compiles_without_breaks(kind, device):
 
 
 @every_kind
-def test_vmap_is_a_longer_batch(kind, device):
+def test_vmap(kind, device):
     a, b = random_boxes(3, 2, 4, device=device), random_boxes(5, seed=1, device=device)
     found = torch.vmap(KINDS[kind], in_dims=(0, None))(a, b)
     torch.testing.assert_close(found, KINDS[kind](a, b))
@@ -219,7 +219,7 @@ def test_vmap_is_a_longer_batch(kind, device):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="sizes for a GPU")
 @every_kind
 @pytest.mark.parametrize("shape", [(32, 300, 60), (1, 4096, 2048), (70000, 5, 3), (1, 300000, 3)])
-def test_sizes_of_a_crowd(kind, shape, monkeypatch):
+def test_crowd_sizes(kind, shape, monkeypatch):
     batch, n, m = shape
     inputs = [random_boxes(batch, count, seed=count, dtype=torch.float32, device="cuda") for count in (n, m)]
     found, wanted = with_gradients(KINDS[kind], inputs), with_gradients(reference(kind, monkeypatch), inputs)

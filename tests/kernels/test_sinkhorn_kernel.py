@@ -1,4 +1,4 @@
-"""The kernels of the Sinkhorn normalisation against the reference in float64: values and every gradient."""
+"""The Sinkhorn kernels against the reference in float64: values and every gradient."""
 
 import pytest
 import torch
@@ -67,7 +67,7 @@ def test_temperature_and_one_mask(device):
     assert_close(*both(randn(2, 6, 5, device=device), None, mask, None, temperature=0.3), 1e-11)
 
 
-def test_leading_dimensions_and_strides_are_free(device):
+def test_arbitrary_leading_dimensions_and_strides(device):
     logits = randn(2, 6, 3, 5, device=device).transpose(1, 3)  # (2, 5, 3, 6)
     mask = random_mask(2, 5, 3, device=device)
     assert_close(*both(logits, None, mask, None), 1e-11)
@@ -75,7 +75,7 @@ def test_leading_dimensions_and_strides_are_free(device):
 
 
 @pytest.mark.parametrize("with_dustbin", [False, True])
-def test_nothing_to_match_gives_finite_gradients(with_dustbin, device):
+def test_gradients_are_finite_without_partners(with_dustbin, device):
     logits = randn(4, 4, 2, dtype=torch.float32, device=device)
     dustbin = torch.tensor(0.1, device=device) if with_dustbin else None
     rows = torch.tensor([[0] * 4, [0] * 4, [1] * 4, [0, 1, 1, 0]], device=device).bool()
@@ -88,7 +88,7 @@ def test_nothing_to_match_gives_finite_gradients(with_dustbin, device):
 def test_large_logits_stay_finite(device):
     found, wanted = both(1e4 * randn(1, 6, 6, dtype=torch.float32, device=device), torch.tensor(0.0, device=device))
     assert all(one.isfinite().all() for one in found)
-    # Numbers of 1e4 have a precision of 1e-3.
+    # Values of 1e4 have a precision of 1e-3 in float32.
     torch.testing.assert_close(found[0], wanted[0], rtol=1e-4, atol=2e-2)
 
 
@@ -98,7 +98,7 @@ def test_sums_are_exact_where_scaled_last(last, device):
     torch.testing.assert_close(plan.sum(-1 if last == "row" else -2), torch.ones(2, 9, device=device))
 
 
-def test_the_rest_takes_the_reference(device, monkeypatch):
+def test_unsupported_cases_fall_back_to_reference(device, monkeypatch):
     monkeypatch.setattr(fused, "forward", None)
     sinkhorn(randn(1, 2, 2049, device=device), num_iters=2)
     sinkhorn(randn(3, 3, device=device), tolerance=1e-3)
@@ -109,7 +109,7 @@ def test_the_rest_takes_the_reference(device, monkeypatch):
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_operations_are_registered_well(masked, device):
+def test_operator_registration(masked, device):
     logits = randn(2, 2, 3, device=device)
     mask = random_mask(2, 2, device=device) if masked else None
     dustbin = randn(2, device=device) if masked else None
@@ -130,7 +130,7 @@ def test_compiles_without_breaks(device):
     assert_close(with_gradients(compiled, inputs), with_gradients(plan, inputs), 1e-6)
 
 
-def test_vmap_is_a_longer_batch(device):
+def test_vmap(device):
     logits, mask = randn(3, 2, 4, 3, device=device), random_mask(3, 2, 4, device=device)
     dustbin = torch.tensor(0.3, dtype=F64, device=device)
     found = torch.vmap(lambda x, m: sinkhorn(x, dustbin=dustbin, row_mask=m, num_iters=3))(logits, mask)
@@ -139,7 +139,7 @@ def test_vmap_is_a_longer_batch(device):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="sizes for a GPU")
 @pytest.mark.parametrize("size", [40, 100, 127, 300])
-def test_sizes_of_a_crowd(size):
+def test_crowd_sizes(size):
     logits = 3 * randn(32, size, size, dtype=torch.float32, device="cuda")
     mask = random_mask(32, size, device="cuda")
     assert_close(*both(logits, torch.tensor(0.5, device="cuda"), mask, mask, num_iters=20), 2e-4)

@@ -1,4 +1,4 @@
-"""The kernels of the smoother against the reference in float64: values and every gradient."""
+"""The smoother kernels against the reference in float64: values and every gradient."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ F64 = torch.float64
 
 
 def filtered(name, device="cpu", dtype=F64, *, known=False):
-    """Moments of a filter, by the reference; ``known`` leaves objects without variance of place, velocity, or both."""
+    """Moments of a reference filter; with ``known``, some objects have zero variance of position, velocity, or both."""
     points, assoc, initial, process, noise, variance = make(*CASES[name], device=device, dtype=dtype)
     if known:
         for each in (process, variance):
@@ -28,7 +28,7 @@ def filtered(name, device="cpu", dtype=F64, *, known=False):
 
 
 def smoothed(mean, cov, predicted_mean, predicted_cov):
-    """Both halves of a covariance are one number to the filter: what counts is the sum of their gradients."""
+    """The off-diagonal entries of a covariance are one number to the filter, so their gradients are added."""
     cov, predicted_cov = ((one + one.transpose(-1, -2)) / 2 for one in (cov, predicted_cov))
     result = rts_smoother(FilterResult(mean, cov, predicted_mean, predicted_cov, 0.3))
     return result.mean, result.cov
@@ -47,7 +47,7 @@ def test_equals_the_reference(name, device, monkeypatch):
     assert_close(*both(filtered(name, device), monkeypatch), 1e-10)
 
 
-def test_nothing_is_divided_by_a_variance_of_0(device, monkeypatch):
+def test_zero_variances(device, monkeypatch):
     found, wanted = both(filtered("usual", device, known=True), monkeypatch)
     assert all(one.isfinite().all() for one in found)
     assert_close(found, wanted, 1e-10)
@@ -57,7 +57,7 @@ def test_float32(device, monkeypatch):
     assert_close(*both(filtered("usual", device, torch.float32), monkeypatch), 1e-4)
 
 
-def test_the_rest_takes_the_reference(device, monkeypatch):
+def test_unsupported_cases_fall_back_to_reference(device, monkeypatch):
     monkeypatch.setattr(fused, "forward", None)
     points, assoc, initial, process, _, variance = make(1, 2, 2, 2, 1, 2, device=device)
     noise = torch.ones(1, 2, 2, dtype=F64, device=device)
@@ -67,7 +67,7 @@ def test_the_rest_takes_the_reference(device, monkeypatch):
         smoothed(*filtered("usual", device))
 
 
-def test_operations_are_registered_well(device):
+def test_operator_registration(device):
     inputs = filtered("one-of-all", device)
     results = fused.forward(*inputs, 0.3)
     torch.library.opcheck(fused.backward, (*results, *inputs, *results, 0.3))
@@ -80,7 +80,7 @@ def test_compiles_without_breaks(device):
     assert_close(with_gradients(compiled, inputs), with_gradients(smoothed, inputs), 1e-5)
 
 
-def test_vmap_is_a_longer_batch(device):
+def test_vmap(device):
     inputs = filtered("usual", device)
     found = torch.vmap(smoothed)(*(torch.stack([one, one]) for one in inputs))
     for one, other in zip(found, smoothed(*inputs), strict=True):

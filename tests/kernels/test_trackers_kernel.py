@@ -1,4 +1,4 @@
-"""Whole trackers with kernels: the losses and gradients of a training step, and tracks, are those of the reference."""
+"""Whole trackers with kernels: losses and gradients of a training step, and tracks, equal those of the reference."""
 
 from dataclasses import replace
 
@@ -22,23 +22,23 @@ SMALL = DetectorSettings(
 def make(tracker, frames, device, **settings):
     torch.manual_seed(0)
     model = tracker(SMALL, **settings).to(device)
-    with torch.no_grad():  # some weights begin at zero, and nothing behind them would count
+    with torch.no_grad():  # some weights are initially zero and would hide the modules behind them
         for weight in model.parameters():
             weight += 0.02 * torch.randn(weight.shape).to(device)
     video = SyntheticVideo(1, frames, (32, 48), num_objects=(3, 3))
     batch = collate([ClipDataset(video, ClipSampling(frames))[0]]).to(device)
-    # In float32, gradients of a backbone on maps of a few pixels have three digits.
+    # In float32, backbone gradients on maps of a few pixels have three significant digits.
     targets = tuple(replace(truth, boxes_cxcywh=truth.boxes_cxcywh.double()) for truth in batch.targets)
     return model.double(), replace(batch, images=batch.images.double(), targets=targets)
 
 
 def norm_of_difference(found, wanted):
-    least = 1e-3 * max(one.norm() for one in wanted.values())  # some gradients are 0 but for rounding
+    least = 1e-3 * max(one.norm() for one in wanted.values())  # some gradients are 0 except for rounding
     return max((found[name] - one).norm() / max(one.norm(), least) for name, one in wanted.items()).item()
 
 
 @pytest.mark.parametrize("tracker", [MOTR, MOTIP])
-def test_a_training_step(tracker, device):
+def test_training_step(tracker, device):
     results = {}
     for implementation in ("reference", "triton"):
         model, batch = make(tracker, 2, device)

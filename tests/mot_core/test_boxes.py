@@ -1,4 +1,4 @@
-"""Box maths against plain loops, on arrays and on tensors, with gradients."""
+"""Box functions against plain loops, on arrays and tensors, with gradients."""
 
 import re
 
@@ -17,7 +17,7 @@ every_overlap = pytest.mark.parametrize("kind", OVERLAPS)
 
 
 def loop_overlap(kind, a, b):
-    """One pair of boxes, from the definitions."""
+    """Overlap of one pair of boxes by the definitions."""
     ax1, ay1, ax2, ay2 = map(float, a)
     bx1, by1, bx2, by2 = map(float, b)
     shared = max(0.0, min(ax2, bx2) - max(ax1, bx1)) * max(0.0, min(ay2, by2) - max(ay1, by1))
@@ -37,7 +37,7 @@ def random_boxes(rng, *shape):
     return np.concatenate([corner, corner + rng.uniform(0.5, 50, (*shape, 2))], -1)
 
 
-# Whole numbers up to 2^10: every product is exact in float64, so that scaled and moved boxes compare without fuzz.
+# Whole numbers up to 2^10: every product is exact in float64, so scaled and moved boxes compare exactly.
 coordinate, side = st.integers(-512, 512), st.integers(0, 256)
 box = st.tuples(coordinate, coordinate, side, side).map(
     lambda v: np.array([v[0], v[1], v[0] + v[2], v[1] + v[3]], float)
@@ -52,7 +52,7 @@ solid = st.tuples(coordinate, coordinate, side, side).map(
 def test_pairwise_equals_loops(kind, n, m):
     rng = np.random.default_rng(n * 10 + m)
     a, b = random_boxes(rng, n), random_boxes(rng, m)
-    b[0] = a[0]  # one pair that is equal
+    b[0] = a[0]  # one equal pair
     expected = [[loop_overlap(kind, x, y) for y in b] for x in a]
     np.testing.assert_allclose(PAIRWISE[kind](a, b), expected, rtol=1e-12, atol=1e-12)
     result = PAIRWISE[kind](torch.tensor(a), torch.tensor(b))
@@ -63,8 +63,8 @@ def test_pairwise_equals_loops(kind, n, m):
 @every_overlap
 @settings(max_examples=100, deadline=None)
 @given(box, box)
-def test_any_pair_equals_the_loop(kind, a, b):
-    """Also without area, and at any distance."""
+def test_pair_equals_loop(kind, a, b):
+    """Includes boxes without area and at any distance."""
     assert OVERLAPS[kind](a, b) == pytest.approx(loop_overlap(kind, a, b), abs=1e-12)
 
 
@@ -96,12 +96,12 @@ def test_pairwise_in_batches(kind):
 
 @pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 3), (3, 0)])
 @every_overlap
-def test_pairwise_of_nobody(kind, n, m):
+def test_pairwise_of_empty_inputs(kind, n, m):
     assert PAIRWISE[kind](np.zeros((n, 4)), np.zeros((m, 4))).shape == (n, m)
     assert PAIRWISE[kind](torch.zeros(n, 4), torch.zeros(m, 4)).shape == (n, m)
 
 
-def test_only_tensors_may_take_a_kernel(monkeypatch):
+def test_kernels_are_for_tensors_only(monkeypatch):
     """The kernel itself is tested in tests/kernels."""
 
     def ask(tensor):
@@ -134,14 +134,14 @@ def test_bounds_symmetry_and_order(a, b):
 
 @settings(max_examples=100, deadline=None)
 @given(solid)
-def test_a_box_overlaps_itself_by_one(a):
+def test_self_overlap_is_one(a):
     for overlap in OVERLAPS.values():
         assert overlap(a, a) == 1
 
 
 @settings(max_examples=100, deadline=None)
 @given(box, box, coordinate, coordinate, st.integers(-8, 8))
-def test_units_and_origin_do_not_matter(a, b, dx, dy, power):
+def test_scale_and_translation_invariance(a, b, dx, dy, power):
     move = np.array([dx, dy, dx, dy], float)
     for overlap in OVERLAPS.values():
         expected = overlap(a, b)
@@ -150,7 +150,7 @@ def test_units_and_origin_do_not_matter(a, b, dx, dy, power):
 
 
 @every_overlap
-def test_gradients_are_right(kind):
+def test_gradcheck(kind):
     rng = np.random.default_rng(2)
     a, b = (torch.tensor(random_boxes(rng, 4), requires_grad=True) for _ in range(2))
     assert torch.autograd.gradcheck(OVERLAPS[kind], (a, b))
@@ -158,7 +158,7 @@ def test_gradients_are_right(kind):
 
 
 DEGENERATE = {
-    "two points at one place": ([3, 3, 3, 3], [3, 3, 3, 3]),
+    "two equal points": ([3, 3, 3, 3], [3, 3, 3, 3]),
     "two points": ([3, 3, 3, 3], [5, 5, 5, 5]),
     "two lines": ([0, 3, 9, 3], [4, 3, 12, 3]),
     "a point in a box": ([3, 3, 3, 3], [0, 0, 9, 9]),
@@ -180,7 +180,7 @@ def test_gradients_are_finite(kind, case):
     assert torch.isfinite(b.grad).all()
 
 
-def test_giou_pulls_boxes_together_that_do_not_touch():
+def test_giou_gradient_of_disjoint_boxes():
     a = torch.tensor([0.0, 0, 1, 1], requires_grad=True)
     B.giou(a, torch.tensor([5.0, 0, 6, 1])).backward()
     assert a.grad[2] > 0
@@ -189,7 +189,7 @@ def test_giou_pulls_boxes_together_that_do_not_touch():
 @every_overlap
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_does_not_overflow(kind, dtype):
-    """A box of 1,000 x 1,000 pixels has an area of 16 times the largest float16."""
+    """The area of a box of 1,000 x 1,000 pixels is 16 times the largest float16."""
     a = torch.tensor([[0, 0, 1000, 1000], [500, 500, 1900, 1060]]).to(dtype)
     b = torch.tensor([[8, 0, 1000, 1000], [0, 0, 64, 64], [512, 512, 1900, 1024]]).to(dtype)
     result = PAIRWISE[kind](a, b)
@@ -212,13 +212,13 @@ def test_half_precision_arrays():
 
 @every_overlap
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_dtype_stays(kind, dtype):
+def test_dtype_is_kept(kind, dtype):
     a = random_boxes(np.random.default_rng(0), 3).astype(dtype)
     assert PAIRWISE[kind](a, a).dtype == dtype
     assert PAIRWISE[kind](torch.tensor(a), torch.tensor(a)).numpy().dtype == dtype
 
 
-def test_whole_numbers_and_lists_are_boxes():
+def test_integer_and_list_inputs():
     assert B.iou([0, 0, 2, 2], [1, 0, 3, 2]) == pytest.approx(1 / 3)
     assert B.pairwise_iou([[0, 0, 2, 2]], [[1, 0, 3, 2]]).shape == (1, 1)
     assert B.iou(torch.tensor([0, 0, 2, 2]), torch.tensor([1, 0, 3, 2])).item() == pytest.approx(1 / 3)
@@ -227,28 +227,28 @@ def test_whole_numbers_and_lists_are_boxes():
 
 @settings(max_examples=100, deadline=None)
 @given(box, st.sampled_from([np.asarray, torch.tensor]))
-def test_formats_there_and_back(a, form):
+def test_format_round_trip(a, form):
     given = form(a)
     x1, y1, x2, y2 = a
-    centre, ltwh = B.xyxy_to_cxcywh(given), B.xyxy_to_ltwh(given)
-    assert type(centre) is type(ltwh) is type(given)
-    np.testing.assert_array_equal(centre, [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
+    center, ltwh = B.xyxy_to_cxcywh(given), B.xyxy_to_ltwh(given)
+    assert type(center) is type(ltwh) is type(given)
+    np.testing.assert_array_equal(center, [(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
     np.testing.assert_array_equal(ltwh, [x1, y1, x2 - x1, y2 - y1])
-    np.testing.assert_array_equal(B.cxcywh_to_xyxy(centre), a)
+    np.testing.assert_array_equal(B.cxcywh_to_xyxy(center), a)
     np.testing.assert_array_equal(B.ltwh_to_xyxy(ltwh), a)
     assert B.box_area(given) == (x2 - x1) * (y2 - y1)
 
 
 @settings(max_examples=50, deadline=None)
 @given(box, st.tuples(st.integers(1, 4000), st.integers(1, 4000)), st.sampled_from([np.asarray, torch.tensor]))
-def test_normalising_there_and_back(a, image_size, form):
+def test_normalization_round_trip(a, image_size, form):
     height, width = image_size
     normal = B.normalize_boxes(form(a), image_size)
     np.testing.assert_allclose(normal, a / np.array([width, height, width, height]), rtol=1e-12)
     np.testing.assert_allclose(B.denormalize_boxes(normal, image_size), a, rtol=1e-12)
 
 
-def test_normalising_commutes_with_formats():
+def test_normalization_commutes_with_formats():
     a = random_boxes(np.random.default_rng(3), 2, 5)
     size = (480, 640)
     np.testing.assert_allclose(
@@ -263,10 +263,27 @@ def test_formats_are_differentiable():
     assert torch.autograd.gradcheck(lambda v: B.denormalize_boxes(B.normalize_boxes(v, (4, 5)), (6, 7)), (a,))
 
 
-def test_inverted_boxes_have_no_area():
+def test_area_of_inverted_boxes():
     assert B.box_area(np.array([5.0, 0, 3, 2])) == 0
-    assert B.box_area(np.array([5.0, 3, 3, 2])) == 0  # twice negative is not positive
+    assert B.box_area(np.array([5.0, 3, 3, 2])) == 0  # the product of two negative sides is not positive
     assert B.iou(np.array([5.0, 3, 3, 2]), np.array([0.0, 0, 9, 9])) == 0
+
+
+@pytest.mark.parametrize("convert", [np.asarray, torch.as_tensor])
+def test_batched_image_sizes_equal_single_sizes(convert):
+    boxes, sizes = np.random.default_rng(0).random((3, 5, 4), np.float32), [(240, 640), (100, 70), (1080, 1920)]
+    for function in (B.normalize_boxes, B.denormalize_boxes):
+        expected = np.stack([function(one, size) for one, size in zip(boxes, sizes, strict=True)])
+        for batch in (sizes, np.array(sizes), convert(sizes)):
+            np.testing.assert_array_equal(function(convert(boxes), batch), expected)
+        np.testing.assert_array_equal(function(convert(boxes[0]), convert(sizes[0])), expected[0])
+
+
+def test_invalid_image_sizes_are_rejected():
+    with pytest.raises(ValueError, match=re.escape("image_size must have shape (2,) or (3, 2) for boxes (3, 5, 4)")):
+        B.normalize_boxes(torch.zeros(3, 5, 4), torch.ones(2, 2))
+    with pytest.raises(ValueError, match="both positive"):
+        B.normalize_boxes(np.zeros((2, 5, 4)), [(240, 640), (0, 640)])
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((3, 5)), np.zeros(3), np.zeros((4, 0)), torch.zeros(2, 3)])
@@ -274,12 +291,12 @@ def test_inverted_boxes_have_no_area():
     "function",
     [B.xyxy_to_cxcywh, B.xyxy_to_ltwh, B.box_area, lambda v: B.iou(v, v), lambda v: B.nms(v, [0.5] * len(v), 0.5)],
 )
-def test_wrong_shapes_are_refused(function, wrong):
+def test_invalid_shapes_are_rejected(function, wrong):
     with pytest.raises(ValueError, match=re.escape("xyxy must have shape (..., 4), got " + str(tuple(wrong.shape)))):
         function(wrong)
 
 
-def test_other_mistakes_are_refused():
+def test_invalid_arguments_are_rejected():
     one = np.zeros(4)
     with pytest.raises(TypeError, match="a_xyxy and b_xyxy must both be arrays or both tensors"):
         B.iou(one, torch.zeros(4))
@@ -320,7 +337,7 @@ def test_nms_equals_the_loop(seed, threshold, with_classes):
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1))
-def test_nms_keeps_what_it_should(seed, threshold):
+def test_nms_keeps_separate_boxes(seed, threshold):
     rng = np.random.default_rng(seed)
     boxes, scores = random_boxes(rng, 15), rng.random(15)
     kept = B.nms(boxes, scores, threshold)
@@ -331,7 +348,7 @@ def test_nms_keeps_what_it_should(seed, threshold):
     assert B.nms(boxes[kept], scores[kept], threshold).tolist() == list(range(len(kept)))
 
 
-def test_nms_of_nothing_one_and_lists():
+def test_nms_of_empty_single_and_list_inputs():
     assert B.nms(np.zeros((0, 4)), np.zeros(0), 0.5).shape == (0,)
     assert B.nms(torch.zeros(0, 4), torch.zeros(0), 0.5).shape == (0,)
     assert B.nms(np.ones((1, 4)), np.ones(1), 0.5).tolist() == [0]
@@ -341,7 +358,7 @@ def test_nms_of_nothing_one_and_lists():
     assert B.nms(np.array(twice), torch.tensor([0.1, 0.2]), 0.5).tolist() == [1]
 
 
-def test_nms_refuses_other_lengths():
+def test_nms_with_unequal_lengths_is_rejected():
     with pytest.raises(ValueError, match="boxes_xyxy, scores and classes must have the same length, got 2, 3"):
         B.nms(np.zeros((2, 4)), np.zeros(3), 0.5)
     with pytest.raises(ValueError, match="got 2, 2 and 1"):

@@ -1,11 +1,11 @@
-"""What is not installed is told in a sentence; what is broken keeps its own error."""
+"""Missing libraries are reported with an install command; broken libraries keep their own error."""
 
 import pytest
 
 from mot_core.extras import needs
 
 
-def test_a_missing_library_is_told_with_the_command_that_installs_it():
+def test_missing_library_names_install_command():
     with (
         pytest.raises(ImportError, match=r"^training needs absent: pip install './packages/mot-core\[train\]'$"),
         needs("absent", "train", "training"),
@@ -13,7 +13,7 @@ def test_a_missing_library_is_told_with_the_command_that_installs_it():
         import absent  # noqa: F401
 
 
-def test_a_library_that_lacks_something_itself_keeps_its_error(tmp_path, monkeypatch):
+def test_import_error_inside_library_is_kept(tmp_path, monkeypatch):
     (tmp_path / "broken_library.py").write_text("import absent\n")
     monkeypatch.syspath_prepend(tmp_path)
     with (

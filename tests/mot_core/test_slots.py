@@ -10,7 +10,7 @@ from mot_core.structures import ClipOutput, FrameOutput, FrameTargets
 
 
 def make_clip(seed, clips=2, frames=4, most_slots=6, objects=4, width=3):
-    """Slots and assignments at random: some objects have a track, a detection, both or nothing."""
+    """Random slots and assignments: some objects have a track, a detection, both or neither."""
     random = torch.Generator().manual_seed(seed)
     outputs, truths = [], []
     for time in range(frames):
@@ -52,7 +52,7 @@ def overlap(a, b):
 
 
 def slots_by_identity(frame, truth, clip):
-    """{identity: slot} by loops, the track before the detection."""
+    """{identity: slot} by loops, with precedence for tracks."""
     found = {}
     for kind in (False, True):
         for slot in range(frame.valid.shape[1]):
@@ -90,7 +90,7 @@ def test_trajectories_equal_plain_loops(seed, objects, frames):
                 assert result.iou[place].item() == pytest.approx(overlap(frame.boxes_cxcywh[batch, slot], box))
 
 
-def test_trajectories_carry_gradient_to_the_slots_of_identities_alone():
+def test_gradient_of_trajectories():
     clip = make_clip(3)
     for frame in clip.frames:
         frame.embeddings.requires_grad_()
@@ -105,7 +105,7 @@ def test_trajectories_carry_gradient_to_the_slots_of_identities_alone():
         assert torch.equal(frame.boxes_cxcywh.grad.abs().sum(-1) > 0, used)
 
 
-def test_padding_with_nan_changes_no_value_and_no_gradient():
+def test_nan_padding_has_no_effect():
     clean = make_clip(5)
     dirty = [
         replace(
@@ -122,7 +122,7 @@ def test_padding_with_nan_changes_no_value_and_no_gradient():
     assert all(f.boxes_cxcywh.grad.isfinite().all() and f.embeddings.grad.isfinite().all() for f in dirty)
 
 
-def test_order_of_slots_does_not_matter():
+def test_slot_order_invariance():
     clip = make_clip(7)
     shuffled = []
     for frame in clip.frames:
@@ -134,12 +134,12 @@ def test_order_of_slots_does_not_matter():
         assert torch.equal(getattr(a, name), getattr(b, name))
 
 
-def test_trajectories_need_targets():
-    with pytest.raises(ValueError, match="the clip has no targets"):
+def test_trajectories_without_targets_are_rejected():
+    with pytest.raises(ValueError, match=r"clip\.targets: expected the ground truth of every frame, got None"):
         trajectories(ClipOutput(make_clip(0).frames))
 
 
-def test_a_track_and_a_detection_of_one_object():
+def test_track_takes_precedence_over_detection():
     frame = FrameOutput(
         torch.rand(1, 2, 4), torch.zeros(1, 2, 1), torch.ones(1, 2).bool(), torch.ones(1, 2), torch.tensor([1]),
         is_track=torch.tensor([[False, True]]), gt_index=torch.tensor([[0, 0]]),
@@ -150,13 +150,13 @@ def test_a_track_and_a_detection_of_one_object():
     assert slot_ids(frame, truth, unique=True).tolist() == [[-1, 5]]
 
 
-def test_the_trackers_own_overlap_comes_first():
+def test_iou_of_the_tracker_takes_precedence():
     clip = make_clip(1)
     own = torch.rand_like(clip.frames[0].logits[..., 0])
     assert slot_iou(replace(clip.frames[0], iou=own), clip.targets[0]) is own
 
 
-def test_pixels():
+def test_boxes_in_pixels():
     """One box of an image 100 high and 200 wide, by hand."""
     box = torch.tensor([[[0.5, 0.5, 0.2, 0.4]]])
     frame = FrameOutput(
@@ -165,7 +165,7 @@ def test_pixels():
     assert boxes_xyxy(frame).flatten().tolist() == pytest.approx([80, 30, 120, 70])
 
 
-def test_detections_are_packed_and_know_no_identity():
+def test_detections_are_packed_without_identities():
     frame = make_clip(11).frames[0]
     found = detections(frame, 0.6)
     scores = frame.logits.sigmoid().amax(-1)
@@ -179,7 +179,7 @@ def test_detections_are_packed_and_know_no_identity():
     assert not found.is_track.any()
 
 
-def test_split_slots_parts_detections_from_tracks():
+def test_split_slots():
     frame = replace(make_clip(2, most_slots=9).frames[1], assoc=None)
     frame = replace(frame, assoc=torch.randn(2, 5, frame.valid.shape[1]))
     parts = split_slots(frame)
@@ -192,7 +192,7 @@ def test_split_slots_parts_detections_from_tracks():
             assert (part.gt_index[batch, len(rows) :] == -1).all()
 
 
-def test_no_slots_at_all():
+def test_empty_slots():
     clip = make_clip(0, most_slots=0)
     frame = clip.frames[0]
     frame.embeddings.requires_grad_()

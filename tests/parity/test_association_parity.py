@@ -1,4 +1,4 @@
-"""The official presets against the result files of the official implementations, box for box.
+"""The official presets against the result files of the official implementations, box by box.
 
 ifzhang/ByteTrack, abewley/sort and noahcao/OC_SORT ran on the same YOLOX detections; golden/README.md has the commits.
 """
@@ -29,7 +29,7 @@ def read(path):
 
 
 def track(tracker, folder):
-    """Frame -> (ids, left-top-width-height, scores) of a sequence folder."""
+    """Return frame -> (ids, left-top-width-height, scores) of a sequence folder."""
     rows, start = read(folder / "det" / "yolox.txt")
     info = dict(line.split("=") for line in (folder / "seqinfo.ini").read_text().split() if "=" in line)
     start = np.pad(start, (0, max(0, int(info["seqLength"]) + 2 - len(start))), mode="edge")
@@ -45,11 +45,11 @@ def track(tracker, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("benchmark", SPLITS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_official_preset_reproduces_the_official_results(variant, benchmark, mot_data, mot_golden):
-    """Every box of every frame, and identities: equal numbers, but for SORT with max_age = 1 equal up to their names.
+def test_official_presets_reproduce_official_results(variant, benchmark, mot_data, mot_golden):
+    """Every box of every frame and all identities are equal; for SORT with max_age = 1, identities up to their names.
 
-    There several tracks often start in one frame, and official SORT numbers them by which pairs without overlap its
-    solver happened to form: ours forms others.
+    There several tracks often start in one frame, and official SORT numbers them by solver ties among pairs without
+    overlap, which differ from ours.
     """
     tracker_type, preset, rounding = VARIANTS[variant]
     golden = json.loads((mot_golden / "bytetrack_association.json").read_text())["results"][f"{variant}/{benchmark}"]

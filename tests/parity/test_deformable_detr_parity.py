@@ -1,4 +1,4 @@
-"""Our Deformable DETR gives the numbers of the official one (MOTIP's detector) on formula-filled weights."""
+"""Our Deformable DETR reproduces the official one (MOTIP's detector) on formula-filled weights."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from mot_core.structures import FrameTargets
 
 
 def build(pack, prefix, **options):
-    with torch.device("meta"):  # the weights come from the pack: no time for random ones
+    with torch.device("meta"):  # the weights come from the pack, so initialization is skipped
         detector = DeformableDETR(ResNet50(), **options).double()
     report = load_deformable_detr(detector, pack.state_dict(), prefix=prefix)
     return detector.eval().requires_grad_(False), report
@@ -96,7 +96,7 @@ def test_every_stage(pack, run):
             pack.compare(name, stages[name])
 
 
-def test_a_wrong_number_fails(pack, run):
+def test_wrong_number_is_detected(pack, run):
     memory = run[0]["encoder_memory"]
     with pytest.raises(AssertionError, match="encoder_memory"):
         pack.compare("encoder_memory", memory * 1.001)
@@ -122,8 +122,8 @@ def test_matchings_and_losses(pack, run):
     expected = pack.data["criterion"]
     output, targets = run[1], targets_of(expected["targets"])
     losses, gt_index = SetCriterion()(output, targets)
-    # The official criterion returns the variable that its loop over the auxiliary layers leaves behind: what the pack
-    # calls the matching of the last layer is that of the last auxiliary one. The losses below fix the true one.
+    # The official criterion returns the variable left by its loop over the auxiliary layers, so the pack's matching of
+    # the last layer is that of the last auxiliary one. The losses below fix the true one.
     assert expected["matching_last_layer"] == expected["matching_aux_layers"][-1]
     for layer, matching in enumerate(expected["matching_aux_layers"]):
         for frame, (queries, objects) in enumerate(matching):
@@ -136,7 +136,7 @@ def test_matchings_and_losses(pack, run):
 
     ours = {"class": "loss_ce", "l1": "loss_bbox", "giou": "loss_giou"}
     values = {ours[name.split("_")[0]] + name[len(name.split("_")[0]) :]: loss for name, loss in losses.items()}
-    # What the official criterion only logs (class and cardinality error) is not a loss of ours.
+    # Quantities that the official criterion only logs (class and cardinality error) are not losses of ours.
     logged = ("class_error", "cardinality_error")
     official = {name: value for name, value in expected["losses"].items() if not name.startswith(logged)}
     assert set(values) == set(official)

@@ -1,4 +1,4 @@
-"""Our scores equal TrackEval's on real results: its own tables, its own code, and the tables of others.
+"""Our scores equal TrackEval's on real results: its own tables, its own code, and published tables.
 
 MOT_DATA=... MOT_GOLDEN=... pytest tests/parity/test_evaluation_parity.py
 """
@@ -28,11 +28,11 @@ COMBINED = {
     "Lif_T": (62.171, 58.309, 66.405, 65.653, 71.912, 527),
     "imzhangyd17dim": (76.482, 80.688, 72.890, 90.729, 82.132, 394),
 }
-IN_ITS_OWN_UNIT = {"FP_per_frame", "MOTP_sum"}
+NOT_IN_PERCENT = {"FP_per_frame", "MOTP_sum"}
 
 
 def in_fractions(scores):
-    """The report of one sequence as the columns of TrackEval's detailed table."""
+    """Return the report of one sequence as the columns of TrackEval's detailed table."""
     row = {}
     fields = dict(scores)
     for family, metric in trackeval_metrics().items():
@@ -42,14 +42,14 @@ def in_fractions(scores):
             row |= {f"{name}___{5 * number}": value / scale for number, value in enumerate(values, 1)}
             row[f"{name}___AUC"] = fields[name] / scale
         for name in metric.float_fields:
-            row[name] = fields[name] / (1 if name in IN_ITS_OWN_UNIT else 100)
+            row[name] = fields[name] / (1 if name in NOT_IN_PERCENT else 100)
         row |= {name: fields[name] for name in metric.integer_fields}
         assert row, family
     return row
 
 
 def combined_by_trackeval(rows):
-    """TrackEval's combination of the rows of its table, as another row."""
+    """Return TrackEval's combination of the rows of its table, as another row."""
     combined = {}
     for metric in trackeval_metrics().values():
         arrays = metric.float_array_fields + metric.integer_array_fields
@@ -88,7 +88,7 @@ def test_every_field_of_the_reference_tables(mot_data, benchmark, tracker):
 
 
 @pytest.mark.parametrize(("tracker", "benchmark"), [("bytetrack", "MOT17"), ("ocsort", "DanceTrack")])
-def test_official_results_score_as_published(mot_data, mot_golden, tracker, benchmark):
+def test_scores_of_official_results_equal_published_ones(mot_data, mot_golden, tracker, benchmark):
     split = {"MOT17": "train", "DanceTrack": "val"}[benchmark]
     report = evaluate(mot_data / f"trackers/official/{tracker}/{benchmark}", mot_data / benchmark / split).to_dict()
     golden = json.loads((mot_golden / "bytetrack_association.json").read_text())["results"][f"{tracker}/{benchmark}"]
@@ -99,7 +99,7 @@ def test_official_results_score_as_published(mot_data, mot_golden, tracker, benc
         assert {field: round(ours[name][field], 4) for field in fields} == {field: expected[field] for field in fields}
 
 
-def test_streaming_equals_files_under_the_rules_of_a_benchmark(mot_data):
+def test_streaming_equals_files_with_benchmark_rules(mot_data):
     from mot_core.evaluation import TrackingMetrics
 
     results = mot_data / "trackers/official/bytetrack/MOT17/MOT17-05-FRCNN.txt"
@@ -123,7 +123,7 @@ def test_streaming_equals_files_under_the_rules_of_a_benchmark(mot_data):
 
 
 def oracle(dataset, tracker, class_name):
-    """TrackEval from files to scores: per sequence and combined, by family."""
+    """Run TrackEval from files to scores: per sequence and combined, by family."""
     scores = {}
     for sequence in dataset.seq_list:
         raw = dataset.get_raw_seq_data(tracker, sequence)
@@ -137,7 +137,7 @@ def oracle(dataset, tracker, class_name):
 
 
 def assert_identical(ours, theirs):
-    """Bit for bit."""
+    """Assert bit-identical scores."""
     assert ours.keys() == theirs.keys()
     for name, families in theirs.items():
         for family, fields in families.items():
@@ -164,7 +164,7 @@ def mot_dataset(ground_truth, benchmark, results, tracker, sequences):
 
 
 def links_to(paths, folder):
-    """A folder with links to some files."""
+    """Create a folder with links to some files."""
     folder.mkdir(parents=True)
     for path in paths:
         (folder / path.name).symlink_to(path)
@@ -179,7 +179,7 @@ def links_to(paths, folder):
         ("MOT15", "MOT15/train", "trackers/MOT15-train/py-motmetrics-test/data/*"),
     ],
 )
-def test_identical_to_the_code_of_trackeval_on_mot(mot_data, tmp_path, benchmark, ground_truth, results):
+def test_identical_to_trackeval_on_mot(mot_data, tmp_path, benchmark, ground_truth, results):
     files = sorted(mot_data.glob(results))
     evaluation = evaluate(links_to(files, tmp_path / "tracker"), mot_data / ground_truth)
     assert evaluation.benchmark == benchmark
@@ -190,8 +190,8 @@ def test_identical_to_the_code_of_trackeval_on_mot(mot_data, tmp_path, benchmark
     assert_identical(ours, oracle(dataset, "tracker", "pedestrian"))
 
 
-def spoil(labels: Path, detections: Path, seed: int) -> list[str]:
-    """KITTI results made from labels: boxes moved, some lost, some identities exchanged, detections as clutter."""
+def corrupt(labels: Path, detections: Path, seed: int) -> list[str]:
+    """Write KITTI results made from labels: boxes moved, some lost, some identities swapped, detections as clutter."""
     rng = np.random.default_rng(seed)
     table = read_kitti(labels, kind="ground_truth")
     table = table.select((table.ids >= 0) & (rng.random(len(table)) > 0.1))
@@ -211,7 +211,7 @@ def _kitti_line(frame, identity, label, box):
     return f"{frame} {identity} {KITTI_CLASSES[label]} -1 -1 -10 {corners} -1 -1 -1 -1000 -1000 -1000 -10 0.9\n"
 
 
-def test_identical_to_the_code_of_trackeval_on_kitti(mot_data, tmp_path):
+def test_identical_to_trackeval_on_kitti(mot_data, tmp_path):
     from trackeval.datasets import Kitti2DBox
 
     source = mot_data / "KITTI/training"
@@ -222,12 +222,12 @@ def test_identical_to_the_code_of_trackeval_on_kitti(mot_data, tmp_path):
     results = tmp_path / "ours" / "data"
     results.mkdir(parents=True)
     for seed, labels in enumerate(sorted((tmp_path / "gt/label_02").iterdir())):
-        (results / labels.name).write_text("".join(spoil(labels, source / "det" / labels.name, seed)))
+        (results / labels.name).write_text("".join(corrupt(labels, source / "det" / labels.name, seed)))
 
     evaluation = evaluate(tmp_path / "ours", tmp_path / "gt")
     config = {"GT_FOLDER": str(tmp_path / "gt"), "TRACKERS_FOLDER": str(tmp_path), "TRACKERS_TO_EVAL": ["ours"]}
     dataset = Kitti2DBox({**config, "PRINT_CONFIG": False})
     assert evaluation.classes.keys() == {"car", "pedestrian"}
     for label, scores in evaluation.classes.items():
-        assert 20 < scores.combined["HOTA"] < 90  # neither perfect nor nothing, so that every step matters
+        assert 20 < scores.combined["HOTA"] < 90  # neither perfect nor zero, so that every step matters
         assert_identical(dict(scores.rows()), oracle(dataset, "ours", label))

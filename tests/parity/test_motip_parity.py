@@ -1,4 +1,4 @@
-"""Our trajectory modelling, ID decoder and identities of a stream equal MOTIP's on formula-filled weights."""
+"""Our trajectory modeling, ID decoder and stream identities equal MOTIP's on formula-filled weights."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ def pack(mot_golden):
 
 @pytest.fixture(scope="module")
 def built(mot_golden, pack):
-    """All of a released MOTIP: its detector is in a pack of its own."""
+    """A complete released MOTIP; its detector is in a separate pack."""
     with torch.device("meta"):
         parts = DeformableDETR(ResNet50()).double(), TrajectoryModel().double(), IDDecoder().double()
     state = read_pack(mot_golden, "deformable_detr").state_dict() | pack.state_dict()
@@ -36,7 +36,7 @@ def absent(entries, shape):
 
 @pytest.fixture(scope="module")
 def run(pack, built):
-    """Training style for two groups, then inference style on the history of the first."""
+    """Training mode for two groups, then inference mode on the history of the first."""
     _, trajectory_model, id_decoder, *_ = built
     info = pack.data["seq_info"]
     shape = (2, 4, 5)
@@ -68,7 +68,7 @@ def test_every_key_is_used(built):
     assert set(report.used.values()) == {f"{name}.{key}" for name, part in names for key in part.state_dict()}
 
 
-def test_trajectory_modelling(pack, run):
+def test_trajectory_modeling(pack, run):
     pack.compare("trajectory_features_after_modeling", run[0].embeddings[None])
 
 
@@ -93,13 +93,13 @@ def test_id_loss(pack, run):
     assert loss.item() == pytest.approx(expected["cross_entropy"], rel=RTOL, abs=ATOL)
 
 
-def test_the_motip_in_fdta(mot_golden):
-    """Of the complete FDTA checkpoint everything but its adapters is MOTIP's."""
+def test_motip_part_of_fdta_checkpoint(mot_golden):
+    """Except for its adapters, the complete FDTA checkpoint is MOTIP's."""
     pack = read_pack(mot_golden, "fdta")
     with torch.device("meta"):
         parts = DeformableDETR(ResNet50()), TrajectoryModel(), IDDecoder()
         state = {name: torch.empty(shape) for name, shape, *_ in pack.data["keys"]}
-        # What is stored twice is one tensor (others would be compared, which "meta" cannot).
+        # Keys stored twice share one tensor (others would be compared, which "meta" does not support).
         for name, _, *remark in pack.data["keys"]:
             if remark and remark[0].startswith("alias_of:"):
                 state[name] = state[remark[0].removeprefix("alias_of:")]
@@ -112,7 +112,7 @@ def test_the_motip_in_fdta(mot_golden):
     assert set(report.unused.values()) == {"no such key in the model"}
 
 
-def test_identities_of_scripted_answers(pack):
+def test_identities_of_scripted_outputs(pack):
     script = pack.data["runtime_scripted_logits"]
     settings = script["settings"]
     memory = IdentityMemory(
@@ -161,8 +161,8 @@ def test_identities_end_to_end(pack, built):
         weight.div_(4)
 
 
-def test_tracker_takes_the_motip_in_fdta(mot_golden):
-    """Through the tracker, by its own names."""
+def test_tracker_loads_motip_part_of_fdta_checkpoint(mot_golden):
+    """Loaded through the tracker, with its own names."""
     pack = read_pack(mot_golden, "fdta")
     with torch.device("meta"):
         tracker = MOTIP()

@@ -1,4 +1,4 @@
-"""MOTR's detector, query interaction and decoding of track queries give the official numbers."""
+"""MOTR's detector, query interaction and decoding of track queries reproduce the official numbers."""
 
 import pytest
 import torch
@@ -83,7 +83,7 @@ def test_every_stage(pack, built, updated, case):
 
 
 class Record(Plugin):
-    """Keeps the tracks of every frame, as they are decoded in the next one."""
+    """Store the tracks of every frame, as they are decoded in the next one."""
 
     name = "record"
 
@@ -183,8 +183,8 @@ def test_inference_clip(pack, make_tracker):
         torch.testing.assert_close(all_boxes, boxes, rtol=RTOL, atol=0.01)
 
 
-def test_a_plain_detector_is_a_start(mot_golden):
-    """The parts for tracks stay fresh, and the report says so."""
+def test_plain_detector_as_initialization(mot_golden):
+    """The track modules keep their initial values, which the report states."""
     plain = read_pack(mot_golden, "deformable_detr")
     state = plain.state_dict()
     state = {name.removeprefix("detr."): value for name, value in state.items()}

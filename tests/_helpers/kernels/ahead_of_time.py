@@ -1,4 +1,4 @@
-"""Compiles launches of kernels for GPUs that need not be there, and reads what the machine code takes."""
+"""Ahead-of-time compilation of kernels for GPUs that need not be present, and the resources of the machine code."""
 
 import re
 import subprocess
@@ -25,7 +25,7 @@ TYPES = {
 
 @contextmanager
 def recorded_launches():
-    """A list that gets (kernel, arguments by name, options) of every launch inside; nothing is run."""
+    """Yield a list that receives (kernel, arguments by name, options) of every launch inside; nothing is run."""
     launches = []
 
     def record(kernel, *arguments, grid, warmup, **named):
@@ -41,7 +41,7 @@ def recorded_launches():
 
 
 def resources(kernel, arguments, options, target, folder):
-    """Registers of a thread, shared memory of a program and spilled memory of a thread, in bytes."""
+    """Return registers per thread, shared memory per program and spilled memory per thread, in bytes."""
     signature, constants, attributes = {}, {}, {}
     for position, parameter in enumerate(kernel.params):
         value = arguments[parameter.name]
@@ -49,7 +49,7 @@ def resources(kernel, arguments, options, target, folder):
             signature[parameter.name], constants[(position,)] = "constexpr", value
         elif isinstance(value, torch.Tensor):
             signature[parameter.name] = TYPES[value.dtype]
-            attributes[(position,)] = [["tt.divisibility", 16]]  # as the allocator gives it
+            attributes[(position,)] = [["tt.divisibility", 16]]  # alignment of allocated tensors
         elif isinstance(value, tuple):
             signature[parameter.name] = tuple("fp32" for _ in value)
         elif value is None or value == 1:

@@ -1,18 +1,18 @@
-"""Values and gradients of a kernel beside those of the reference."""
+"""Values and gradients of a kernel compared with those of the reference."""
 
 import torch
 
 
 def with_gradients(function, inputs, seed=0):
-    """The results of ``function(*inputs)`` and the gradients of a random sum of them, in float64 on the CPU.
+    """Return ``function(*inputs)`` and the gradients of a random sum of the results, in float64 on the CPU.
 
-    Inputs that are not floating point, or None, have no gradient.
+    Inputs that are None or not floating point have no gradient.
     """
     inputs = [leaf(one) for one in inputs]
     results = function(*inputs)
     results = [results] if isinstance(results, torch.Tensor) else list(results)
     generator = torch.Generator().manual_seed(seed)
-    # Eighths, so that what flows back is exact in every precision.
+    # Multiples of 1/8, so that the upstream gradient is exact in every precision.
     weights = [torch.randint(-3, 6, one.shape, generator=generator) / 8 for one in results]
     total = sum(
         (one.double() * weight.to(one.device, torch.float64)).sum()
@@ -33,7 +33,7 @@ def differentiable(one):
 
 
 def assert_close(found, wanted, tolerance):
-    """By the norm of the difference over the norm, and element by element beside the largest."""
+    """Compare by the relative norm of the difference, and element by element relative to the largest."""
     assert len(found) == len(wanted)
     for number, (one, other) in enumerate(zip(found, wanted, strict=True)):
         assert one.shape == other.shape

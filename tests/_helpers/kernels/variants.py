@@ -1,4 +1,4 @@
-"""Launches of every kernel in every variant that trackers use, for the compilation ahead of time."""
+"""Launches of every kernel in every variant that trackers use, for the ahead-of-time compilation."""
 
 from functools import partial
 
@@ -20,7 +20,7 @@ def attend(dtype, shapes, channels, queries, softmax):
     deformable_attention.backward(deformable_attention.forward(*inputs), *inputs)
 
 
-def normalise(dtype, size, dustbin, masks):
+def normalize(dtype, size, dustbin, masks):
     logits = torch.empty(32, size, size, dtype=dtype)
     place = torch.empty(32, dtype=torch.promote_types(dtype, SINGLE)) if dustbin else None
     mask = torch.empty(32, size, dtype=torch.bool) if masks else None
@@ -72,7 +72,7 @@ VARIANTS = (
     }
     | {
         f"sinkhorn {NAMES[dtype]} {size}{' dustbin' * dustbin}{' masks' * masks}": partial(
-            normalise, dtype, size, dustbin, masks
+            normalize, dtype, size, dustbin, masks
         )
         for dtype, size, dustbin, masks in [
             (SINGLE, 100, False, False),

@@ -1,7 +1,7 @@
-"""The trackers of `mot_core.association` once more, the slow and plain way: what the batched ones are compared with.
+"""Plain versions of the trackers of `mot_core.association`, for comparison with the batched ones.
 
 One Python object per track, full covariance matrices, explicit loops over pairs, and one list of tracks per frame.
-Written from the papers and from the notes on the official implementations, not from our code.
+Written from the papers and from notes on the official implementations, independently of our code.
 """
 
 from _helpers.plain_trackers.bytetrack import PlainByteTrack as PlainByteTrack

@@ -23,8 +23,8 @@ class ByteTrackTrack:
 
 
 class PlainByteTrack:
-    """``official``: pixels count from edge to edge (+1), a score equal to the threshold is no detection, unconfirmed
-    tracks are not predicted, and a track that is too old gets one more chance but never another.
+    """``official``: boxes include their last pixel (+1), a score equal to the threshold is not a detection, unconfirmed
+    tracks are not predicted, and an expired track takes part in one more association only.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class PlainByteTrack:
         return iou(a, b, pixel=1 if self.official else 0)
 
     def associate(self, tracks, detections, limit, *, fuse):
-        """Give detections to tracks; returns both that are left."""
+        """Assign detections to tracks; return the tracks and detections that are left."""
 
         def cost(track, detection):
             if track.detection.label != detection.label:
@@ -117,7 +117,7 @@ class PlainByteTrack:
         self.tracks = kept
 
     def drop_duplicates(self):
-        """Where a seen and a lost track of one class cover each other, the one with the shorter life goes."""
+        """Of an overlapping visible and lost track of one class, remove the shorter-lived one."""
         drop = set()
         for seen in (t for t in self.tracks if not t.lost):
             for unseen in (t for t in self.tracks if t.lost):

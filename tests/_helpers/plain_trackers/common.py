@@ -1,4 +1,4 @@
-"""What the plain trackers share: detections and results as objects, overlaps by loops, matching on padded matrices."""
+"""Shared parts of the plain trackers: detections and results as objects, overlaps by loops, padded assignment."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Detection:
 
 @dataclass
 class Row:
-    """One line of a result."""
+    """One row of a result."""
 
     id: int
     box: np.ndarray
@@ -36,7 +36,7 @@ def read(boxes, scores, classes):
 
 
 def iou(a, b, pixel=0):
-    """Overlap of two boxes; with ``pixel=1`` a box from 3 to 5 is 3 pixels wide."""
+    """IoU of two boxes; with ``pixel=1`` a box from 3 to 5 is 3 pixels wide."""
     w = min(a[2], b[2]) - max(a[0], b[0]) + pixel
     h = min(a[3], b[3]) - max(a[1], b[1]) + pixel
     if w <= 0 or h <= 0:
@@ -47,7 +47,7 @@ def iou(a, b, pixel=0):
 
 
 def table(rows, columns, value):
-    """``value(row, column)`` for all pairs."""
+    """Return ``value(row, column)`` for all pairs."""
     out = np.zeros((len(rows), len(columns)))
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
@@ -56,7 +56,7 @@ def table(rows, columns, value):
 
 
 def match_padded(cost, limit):
-    """Assignment on ``[cost, limit/2; limit/2, 0]``: whoever ends in the padding stays alone, for half the limit."""
+    """Solve ``[cost, limit/2; limit/2, 0]``; a match with the padding is unmatched and costs half the limit."""
     n, m = cost.shape
     padded = np.full((n + m, n + m), limit / 2)
     padded[:n, :m] = cost
@@ -66,17 +66,17 @@ def match_padded(cost, limit):
 
 
 def match_overlap(gain, overlap, threshold):
-    """The matching of largest total gain among the pairs that overlap enough."""
+    """Return the matching of largest total gain among the pairs above the threshold."""
     return match_padded(np.where(overlap >= threshold, -gain, FORBIDDEN), 0.0)
 
 
 def match_then_threshold(gain, overlap, threshold, keep_unique):
-    """Official SORT and OC-SORT: match all pairs there can be, rows = detections, and look at the threshold later.
+    """Match as the official SORT and OC-SORT: all pairs with rows = detections, and the threshold afterwards.
 
-    With ``keep_unique`` the pairs above the threshold are taken as they are if they are one to one.
+    With ``keep_unique``, the pairs above the threshold are returned directly if they are one-to-one.
 
     Returns:
-        The pairs (track, detection), and the detections whose pair fell to the threshold, in this order.
+        The pairs (track, detection), and the detections of dropped pairs, in this order.
     """
     if not gain.size:
         return [], []

@@ -1,15 +1,15 @@
-"""The Kalman filters of SORT (7 states) and of ByteTrack (8 states) as written in textbooks: matrices and a solve."""
+"""Textbook Kalman filters of SORT (7 states) and of ByteTrack (8 states), with matrices and a solve."""
 
 import numpy as np
 
 
-def centre_area_aspect(box):
+def center_area_aspect(box):
     x1, y1, x2, y2 = box
     w, h = x2 - x1, y2 - y1
     return np.array([x1 + w / 2, y1 + h / 2, w * h, w / h])
 
 
-def centre_aspect_height(box):
+def center_aspect_height(box):
     x1, y1, x2, y2 = box
     w, h = x2 - x1, y2 - y1
     return np.array([x1 + w / 2, y1 + h / 2, w / h, h])
@@ -30,7 +30,7 @@ class MatrixFilter:
 
     def predict(self, dt=1.0):
         F = self.transition(dt)
-        Q = self.process_noise() * dt  # before the move: the noise of ByteTrack depends on the height
+        Q = self.process_noise() * dt  # before the motion step, because ByteTrack's noise depends on the height
         self.x = F @ self.x
         self.P = F @ self.P @ F.T + Q
 
@@ -43,10 +43,10 @@ class MatrixFilter:
 
 
 class AreaFilter(MatrixFilter):
-    """SORT, section 3.2: centre x, centre y, area, aspect ratio and the velocities of the first three."""
+    """SORT, section 3.2: center x, center y, area, aspect ratio and the velocities of the first three."""
 
     def __init__(self, box):
-        super().__init__([*centre_area_aspect(box), 0, 0, 0], np.diag([10.0, 10, 10, 10, 1e4, 1e4, 1e4]))
+        super().__init__([*center_area_aspect(box), 0, 0, 0], np.diag([10.0, 10, 10, 10, 1e4, 1e4, 1e4]))
 
     def process_noise(self):
         return np.diag([1, 1, 1, 1, 1e-2, 1e-2, 1e-4])
@@ -55,12 +55,12 @@ class AreaFilter(MatrixFilter):
         return np.diag([1.0, 1, 10, 10])
 
     def predict(self, dt=1.0):
-        if self.x[2] + self.x[6] * dt <= 0:  # an area cannot vanish
+        if self.x[2] + self.x[6] * dt <= 0:  # the area must stay positive
             self.x[6] = 0
         super().predict(dt)
 
     def observe(self, box):
-        self.update(centre_area_aspect(box))
+        self.update(center_area_aspect(box))
 
     def box(self):
         x, y, area, aspect = self.x[:4]
@@ -70,14 +70,14 @@ class AreaFilter(MatrixFilter):
 
 
 class HeightFilter(MatrixFilter):
-    """DeepSORT and ByteTrack: centre x, centre y, aspect ratio, height and their velocities; noise follows the height.
+    """DeepSORT and ByteTrack: center x, center y, aspect ratio, height and their velocities, with noise by height.
 
-    Deviations: 1/20 of the height for positions, 1/160 for velocities (new tracks: 1/10 and 1/16); 1e-2 and 1e-5 for
-    the aspect ratio, 1e-1 for its measurement.
+    Standard deviations: 1/20 of the height for positions, 1/160 for velocities (new tracks: 1/10 and 1/16); 1e-2 and
+    1e-5 for the aspect ratio, 1e-1 for its measurement.
     """
 
     def __init__(self, box):
-        z = centre_aspect_height(box)
+        z = center_aspect_height(box)
         p, v = z[3] / 10, z[3] / 16
         super().__init__([*z, 0, 0, 0, 0], np.diag(np.square([p, p, 1e-2, p, v, v, 1e-5, v])))
 
@@ -90,7 +90,7 @@ class HeightFilter(MatrixFilter):
         return np.diag(np.square([p, p, 1e-1, p]))
 
     def observe(self, box):
-        self.update(centre_aspect_height(box))
+        self.update(center_aspect_height(box))
 
     def box(self):
         x, y, aspect, h = self.x[:4]

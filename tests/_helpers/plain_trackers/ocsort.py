@@ -9,14 +9,14 @@ from _helpers.plain_trackers.sort import PlainSort, SortTrack, direction
 
 
 class ObservedTrack(SortTrack):
-    """A SORT track that remembers its detections by age, and its filter at the start of a gap."""
+    """A SORT track that stores its detections by age, and its filter at the start of a gap."""
 
     def __init__(self, detection, id, *, delta_t, official):
         super().__init__(detection, id)
         self.delta_t = delta_t
         self.official = official
         self.age = 0
-        self.observations = {} if official else {0: detection.box}  # official: the first detection is not one
+        self.observations = {} if official else {0: detection.box}  # the official code does not count the first
         self.direction = np.zeros(2)
         self.frozen = None
 
@@ -28,7 +28,7 @@ class ObservedTrack(SortTrack):
         return self.observations[max(self.observations)] if self.observations else None
 
     def previous(self):
-        """The detection ``delta_t`` frames ago, else the next later one, else the last one there is."""
+        """Return the detection ``delta_t`` frames ago, else the next later one, else the last one."""
         for ago in range(self.delta_t, 0, -1):
             if self.age - ago in self.observations:
                 return self.observations[self.age - ago]
@@ -47,13 +47,13 @@ class ObservedTrack(SortTrack):
         super().observe(detection)
 
     def replay(self, box):
-        """Back to the filter at the start of the gap; feed it boxes on the line from the last detection to this one.
+        """Restore the filter at the start of the gap and feed it boxes on the line from the last detection to this one.
 
-        Officially the real detection is part of the line, and then fed in once more.
+        In the official code the real detection is part of the line, and is then fed in again.
         """
         self.filter, self.frozen = self.frozen, None
         gap = self.age - max(self.observations)
-        start, end = centre_size(self.last()), centre_size(box)
+        start, end = center_size(self.last()), center_size(box)
         for i in range(1, gap + 1 if self.official else gap):
             x, y, w, h = start + (end - start) * i / gap
             self.filter.observe([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
@@ -76,7 +76,7 @@ class PlainOCSort(PlainSort):
         return ObservedTrack(detection, self.next_id, delta_t=self.delta_t, official=self.official)
 
     def associate(self, confident, weak):
-        # 1: overlap with the prediction, and a bonus for going on in the same direction.
+        # 1: overlap with the prediction, plus a bonus for continuing in the same direction.
         overlap = self.overlaps([t.filter.box() for t in self.tracks], self.tracks, confident)
         pairs, dropped = self.match(overlap + table(self.tracks, confident, self.momentum), overlap)
         alone, births = self.settle(pairs, dropped, self.tracks, confident)
@@ -105,6 +105,6 @@ class PlainOCSort(PlainSort):
         return self.inertia * detection.score * (np.pi / 2 - np.arccos(cosine)) / np.pi
 
 
-def centre_size(box):
+def center_size(box):
     x1, y1, x2, y2 = box
     return np.array([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])

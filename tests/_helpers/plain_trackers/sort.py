@@ -12,7 +12,7 @@ class SortTrack:
         self.filter = AreaFilter(detection.box)
         self.detection = detection
         self.elapsed = 0.0  # since the last detection, in frames
-        self.streak = 0  # detections in a row after the first
+        self.streak = 0  # consecutive detections after the first
         self.confirmed = False  # has been reported
 
     def predict(self, dt):
@@ -78,7 +78,7 @@ class PlainSort:
         return self.track_type(detection, self.next_id)
 
     def associate(self, confident, weak):
-        """Give detections to tracks; returns the tracks that got none and the detections that start tracks."""
+        """Assign detections to tracks; return unmatched tracks and the detections that start tracks."""
         overlap = self.overlaps([t.filter.box() for t in self.tracks], self.tracks, confident)
         pairs, dropped = self.match(overlap, overlap)
         return self.settle(pairs, dropped, self.tracks, confident)
@@ -107,7 +107,7 @@ class PlainSort:
 
 
 def direction(box_from, box_to):
-    """Unit vector between the centres of two boxes."""
+    """Unit vector between the centers of two boxes."""
     way = np.array(
         [box_to[0] + box_to[2] - box_from[0] - box_from[2], box_to[1] + box_to[3] - box_from[1] - box_from[3]]
     )

@@ -1,6 +1,6 @@
-"""Our detectors under the names of released checkpoints."""
+"""Our detectors with the key names of released checkpoints."""
 
-# What the officials call our parts; the importer maps the other way.
+# Official names of our parts; the importer maps the other way.
 OFFICIAL = [
     ("backbone.", "backbone.0.body."),
     ("projections.", "input_proj."),
@@ -24,7 +24,7 @@ PARTS = {
 
 
 def officially(state):
-    """Our state dict under the released names, heads stored twice."""
+    """Return our state dict with the released names, heads stored twice."""
     official = {}
     for name, tensor in state.items():
         start, new = next(((a, b) for a, b in OFFICIAL if name.startswith(a)), ("", ""))

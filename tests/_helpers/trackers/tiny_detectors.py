@@ -7,7 +7,7 @@ from mot_core.structures import FrameTargets, TrackState
 
 
 def make_detector(seed=0, dtype=torch.float64, **options):
-    """A detector of 32 channels whose every parameter is random, so that nothing is hidden by an initial zero."""
+    """Return a detector of 32 channels with random parameters, so that initial zeros hide nothing."""
     torch.manual_seed(seed)
     options = {"num_queries": 6, "num_encoder_layers": 2, "num_decoder_layers": 3, "ffn_dim": 32} | options
     detector = DeformableDETR(SmallBackbone(8), embed_dim=32, num_heads=4, num_points=2, **options).to(dtype)
@@ -19,7 +19,7 @@ def make_detector(seed=0, dtype=torch.float64, **options):
 
 
 def make_tracks(count, batch=2, seed=1, valid=None):
-    """States of tracks with random queries, for :func:`make_detector`."""
+    """Return track states with random queries, for :func:`make_detector`."""
     generator = torch.Generator().manual_seed(seed)
     queries = torch.randn(batch, count, 64, generator=generator, dtype=torch.float64)
     references = torch.randn(batch, count, 2, generator=generator, dtype=torch.float64)
@@ -28,7 +28,7 @@ def make_tracks(count, batch=2, seed=1, valid=None):
 
 
 def make_targets(counts, size=None, classes=1, seed=0, dtype=torch.float64):
-    """Random targets with so many objects per frame."""
+    """Return random targets with the given numbers of objects per frame."""
     generator = torch.Generator().manual_seed(seed)
     size = max(counts) if size is None else size
     valid = torch.arange(size) < torch.tensor(counts)[:, None]

@@ -1,4 +1,4 @@
-"""Every tracker equals its plain-loop reference: identities, boxes, scores, classes and rows, frame by frame."""
+"""Every tracker equals its plain-loop reference in identities, boxes, scores, classes and rows, frame by frame."""
 
 import numpy as np
 import pytest
@@ -35,12 +35,12 @@ DENSITIES = {
 }
 
 
-# Officially, tracks that start in one frame are numbered by which pairs without overlap the solver happened to form.
+# The official code numbers tracks that start in one frame by solver ties among pairs without overlap.
 NUMBERED_BY_TIES = {"sort-official", "ocsort-official", "ocsort-official-byte"}
 
 
 def assert_equal_rows(tracks, rows, names=None):
-    """Equal rows; with ``names``, a dict that fills, identities only need to be the same one to one."""
+    """Assert equal rows; with ``names``, a dict filled on the way, identities only need a one-to-one mapping."""
     by_row = {row.row: row for row in rows}
     assert sorted(tracks.detection_index.tolist()) == sorted(by_row)
     rows = [by_row[row] for row in tracks.detection_index.tolist()]
@@ -53,7 +53,7 @@ def assert_equal_rows(tracks, rows, names=None):
 
 
 def assert_equal_runs(pair, frames, steps=None):
-    """Returns the number of rows and of identities seen. ``steps``: frames between frames, else 1."""
+    """Return the number of rows and of identities seen. ``steps`` are the time steps between frames, 1 by default."""
     tracker, plain = (make() for make in PAIRS[pair])
     names = {} if pair in NUMBERED_BY_TIES else None
     count, ids, time = 0, set(), 17.0
@@ -94,7 +94,7 @@ def test_equals_plain_loops_with_scores_on_the_thresholds(pair):
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_equals_plain_loops_after_long_gaps(pair):
-    """Tracks age out, and OC-SORT replays gaps of every length up to its memory."""
+    """Tracks expire, and OC-SORT replays gaps of every length up to its memory."""
     frames = make_frames(11, num_objects=4, num_frames=120, miss=0.35, clutter=0.2, weak=0.5)
     assert_equal_runs(pair, frames)
 
@@ -103,13 +103,13 @@ def test_equals_plain_loops_after_long_gaps(pair):
     ("tracker_type", "returns", "born"),
     [(Sort, False, [2, 0, 1, 3]), (OCSort, False, [2, 0, 1, 3]), (OCSort, True, [0, 1, 2])],
 )
-def test_official_numbers_of_tracks_that_start_together(tracker_type, returns, born):
-    """Detections whose pair fell to the threshold come last, unless OC-SORT then finds a track where it was last."""
+def test_official_identity_order_of_simultaneous_births(tracker_type, returns, born):
+    """Detections dropped by the threshold are numbered last, unless OC-SORT matches a track to its last box."""
     tracker = tracker_type(official_quirks=True, min_hits=0)
     still = [[0.0, 0, 40, 80], [200, 0, 240, 80]]
     for x in (0, 10, 27, 51, 80):
         tracker.update([*still, [x, 300, x + 40, 380]], [0.9] * 3)
-    # A little overlap with the first track, with the second, with none, and with the runner, who turns back or leaps.
+    # A small overlap with the first track, with the second, with none, and with the runner, which turns back or leaps.
     x = 75 if returns else 128
     tracks = tracker.update([[26, 0, 66, 80], [230, 0, 270, 80], [600, 0, 640, 80], [x, 300, x + 40, 380]], [0.9] * 4)
     assert sorted(tracks.ids.tolist()) == ([3, 4, 5, 6] if returns else [4, 5, 6, 7])
@@ -118,8 +118,8 @@ def test_official_numbers_of_tracks_that_start_together(tracker_type, returns, b
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_equals_plain_loops_when_objects_shrink_and_vanish(pair):
-    """Areas fall so fast that the prediction would be negative, also while OC-SORT replays a gap."""
+def test_equals_plain_loops_with_vanishing_areas(pair):
+    """Areas shrink so fast that the prediction would be negative, also while OC-SORT replays a gap."""
     rng = np.random.default_rng(0)
     frames = []
     for number in range(120):
@@ -129,8 +129,8 @@ def test_equals_plain_loops_when_objects_shrink_and_vanish(pair):
             if phase in (5, 6, 7):
                 continue
             side = (200.0 if place % 2 else 90.0) * 0.72 ** min(phase, 6) + rng.uniform(0, 1, 2)
-            centre = np.array([300.0 * place + 2 * phase, 200.0]) + rng.normal(0, 1, 2)
-            boxes.append([*(centre - side / 2), *(centre + side / 2)])
+            center = np.array([300.0 * place + 2 * phase, 200.0]) + rng.normal(0, 1, 2)
+            boxes.append([*(center - side / 2), *(center + side / 2)])
         frames.append((np.array(boxes), rng.uniform(0.7, 1, len(boxes)), None))
     count, _ = assert_equal_runs(pair, frames)
     assert count > 100
@@ -139,7 +139,7 @@ def test_equals_plain_loops_when_objects_shrink_and_vanish(pair):
 @pytest.mark.parametrize("whole", [True, False], ids=["dropped-frames", "any-time"])
 @pytest.mark.parametrize("pair", PAIRS)
 def test_equals_plain_loops_at_irregular_times(pair, whole):
-    """Whole steps meet max_age exactly: the fuzz of seconds must not decide."""
+    """Whole steps meet max_age exactly, regardless of rounding errors in seconds."""
     rng = np.random.default_rng(3)
     steps = (rng.integers(1, 4, 60) if whole else rng.uniform(0.4, 2.5, 60)).tolist()
     assert_equal_runs(pair, make_frames(5, num_frames=60), steps)

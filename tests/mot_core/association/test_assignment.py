@@ -1,4 +1,4 @@
-"""Assignments against brute force over all partial matchings, and against the padded problem they stand for."""
+"""Assignments against brute force over all partial matchings, and against the equivalent padded problem."""
 
 from itertools import combinations, permutations
 
@@ -12,7 +12,7 @@ from _helpers.plain_trackers.common import match_padded
 from mot_core.association.assignment import assign, assign_overlap, assign_then_threshold
 
 shapes = st.tuples(st.integers(0, 4), st.integers(0, 4))
-# Steps of 1/64 are exact in float64: sums compare without fuzz, and ties are frequent.
+# Multiples of 1/64 are exact in float64: sums compare exactly, and ties are frequent.
 steps = st.integers(0, 64).map(lambda n: n / 64)
 forbidden = st.sampled_from([float("inf"), 7.0])
 matrices = shapes.flatmap(lambda shape: arrays(np.float64, shape, elements=steps))
@@ -27,7 +27,7 @@ def all_matchings(n, m):
 
 
 def price(cost, rows, columns, limit):
-    """Pairs cost what they cost, everybody alone costs half the limit."""
+    """Total cost: matched pairs by their cost, every unmatched row or column with half the limit."""
     alone = sum(cost.shape) - 2 * len(rows)
     return cost[rows, columns].sum() + alone * limit / 2
 
@@ -39,7 +39,7 @@ def assert_matching(rows, columns):
 
 @settings(max_examples=200, deadline=None)
 @given(with_forbidden, steps.filter(bool))
-def test_assign_is_the_cheapest_of_all_partial_matchings(cost, limit):
+def test_assign_is_optimal_among_partial_matchings(cost, limit):
     rows, columns = assign(cost, limit)
     assert_matching(rows, columns)
     assert (cost[rows, columns] < limit).all()
@@ -49,12 +49,12 @@ def test_assign_is_the_cheapest_of_all_partial_matchings(cost, limit):
 @settings(max_examples=100, deadline=None)
 @given(st.tuples(st.integers(0, 9), st.integers(0, 9)), st.integers(0, 2**32 - 1), st.floats(0.05, 1))
 def test_assign_equals_the_padded_problem(shape, seed, limit):
-    cost = np.random.default_rng(seed).random(shape)  # no ties: the best matching is unique
+    cost = np.random.default_rng(seed).random(shape)  # no ties, so the best matching is unique
     rows, columns = assign(cost, limit)
     assert list(zip(rows, columns, strict=True)) == match_padded(cost, limit)
 
 
-def test_dropping_pairs_afterwards_is_not_the_same():
+def test_thresholding_afterwards_differs():
     cost = np.array([[0.1, 0.6], [0.2, 1.5]])
     rows, columns = assign(cost, 0.9)
     assert (rows.tolist(), columns.tolist()) == ([0, 1], [1, 0])
@@ -63,7 +63,7 @@ def test_dropping_pairs_afterwards_is_not_the_same():
     assert (rows.tolist(), columns.tolist()) == ([0], [0])
 
 
-def test_a_cost_equal_to_the_limit_is_no_match():
+def test_cost_equal_to_limit_is_unmatched():
     assert assign(np.array([[0.5]]), 0.5)[0].size == 0
     assert assign(np.array([[0.4999]]), 0.5)[0].size == 1
 
@@ -76,12 +76,12 @@ def test_empty_matrices(shape):
         assert part.dtype.kind == "i"
 
 
-def test_all_forbidden():
+def test_forbidden_pairs_only():
     rows, columns = assign(np.full((3, 2), np.inf), 0.9)
     assert len(rows) == len(columns) == 0
 
 
-def test_assign_leaves_its_input_alone():
+def test_assign_does_not_modify_input():
     cost = np.array([[0.1, 0.95]])
     assign(cost, 0.9)
     np.testing.assert_array_equal(cost, [[0.1, 0.95]])
@@ -89,7 +89,7 @@ def test_assign_leaves_its_input_alone():
 
 @settings(max_examples=200, deadline=None)
 @given(matrices, steps)
-def test_assign_overlap_gains_the_most_of_all_matchings_that_overlap_enough(overlap, threshold):
+def test_assign_overlap_is_optimal_above_threshold(overlap, threshold):
     rows, columns = assign_overlap(overlap, overlap, threshold)
     assert_matching(rows, columns)
     assert (overlap[rows, columns] >= threshold).all()
@@ -99,7 +99,7 @@ def test_assign_overlap_gains_the_most_of_all_matchings_that_overlap_enough(over
 
 @settings(max_examples=100, deadline=None)
 @given(matrices, steps, st.booleans())
-def test_assign_then_threshold_splits_what_it_matched(overlap, threshold, keep_unique):
+def test_assign_then_threshold_partitions_matches(overlap, threshold, keep_unique):
     rows, columns, dropped = assign_then_threshold(overlap, overlap, threshold, keep_unique=keep_unique)
     assert len(set(rows.tolist())) == len(set(columns.tolist())) == len(rows)
     assert (overlap[rows, columns] >= threshold).all()

@@ -1,4 +1,4 @@
-"""The batched filter against the textbook: full matrices, one track at a time."""
+"""The batched filter against a textbook filter with full matrices, one track at a time."""
 
 import re
 
@@ -24,13 +24,13 @@ def random_boxes(rng, count):
 
 
 def split(plain):
-    """Mean and covariance of the textbook filter as a column of a filter block; what must be zero is asserted."""
+    """Return mean and covariance of the textbook filter as a column of a filter block; other entries must be zero."""
     n = len(plain.x)
     x, covariance = np.zeros(8), np.zeros((8, 8))
     x[:n], covariance[:n, :n] = plain.x, plain.P
     pp, pv, vv = covariance[:4, :4], covariance[:4, 4:], covariance[4:, 4:]
     for part in (pp, pv, vv):
-        assert np.count_nonzero(part - np.diag(np.diag(part))) == 0  # four filters that do not know of each other
+        assert np.count_nonzero(part - np.diag(np.diag(part))) == 0  # the four filters are independent
     return np.concatenate([x, np.diag(pp), np.diag(pv), np.diag(vv)])
 
 
@@ -40,7 +40,7 @@ def assert_same_state(block, plains):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_layouts_there_and_back(kind):
+def test_layout_round_trip(kind):
     _, layout, _ = KINDS[kind]
     boxes = random_boxes(np.random.default_rng(0), 9)
     measured = layout.measure(boxes)
@@ -75,7 +75,7 @@ def test_equals_the_matrix_filter(kind, seed):
         np.testing.assert_allclose(corners.T, [plain.box() for plain in plains], rtol=1e-9, atol=1e-9)
 
 
-def test_each_track_can_have_its_own_time_step():
+def test_time_step_per_track():
     kalman = BatchedKalman(BYTETRACK_NOISE)
     layout = CentreAspectHeight()
     boxes = random_boxes(np.random.default_rng(0), 3)
@@ -91,7 +91,7 @@ def test_each_track_can_have_its_own_time_step():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_covariance_stays_positive_for_10000_steps(kind):
+def test_covariance_is_positive_after_10000_steps(kind):
     noise, layout, _ = KINDS[kind]
     rng = np.random.default_rng(1)
     kalman = BatchedKalman(noise)
@@ -111,7 +111,7 @@ def test_covariance_stays_positive_for_10000_steps(kind):
     np.testing.assert_allclose(block[P], measured, rtol=1e-9)
 
 
-def test_gap_of_10000_steps_and_back():
+def test_update_after_gap_of_10000_steps():
     kalman = BatchedKalman(SORT_NOISE)
     measured = np.array([[50.0], [50.0], [200.0], [0.5]])
     block = kalman.start(measured, np.array([20.0]))
@@ -119,7 +119,7 @@ def test_gap_of_10000_steps_and_back():
         kalman.predict(block, np.array([20.0]))
     assert (block[PP] * block[VV] >= block[PV] ** 2).all()
     found = kalman.update(block, measured + 30, np.array([20.0]))
-    np.testing.assert_allclose(found[P], measured + 30, atol=0.1)  # nothing is known, so the measurement decides
+    np.testing.assert_allclose(found[P], measured + 30, atol=0.1)  # the prior is vague, so the measurement dominates
 
 
 deviations = st.lists(st.tuples(st.floats(0, 2), st.floats(0, 50)), min_size=4, max_size=4)
@@ -127,8 +127,8 @@ deviations = st.lists(st.tuples(st.floats(0, 2), st.floats(0, 50)), min_size=4, 
 
 @settings(max_examples=50, deadline=None)
 @given(deviations, deviations, deviations, deviations, deviations, st.floats(1, 500), st.floats(0.01, 100))
-def test_any_noise_equals_its_definition(process, velocity, measurement, initial, initial_velocity, height, dt):
-    """Variance = (relative * height + absolute)^2, and the mean of prior and measurement is weighted by variances."""
+def test_noise_variances_match_definition(process, velocity, measurement, initial, initial_velocity, height, dt):
+    """Variance = (relative * height + absolute)^2; prior and measurement are weighted by their inverse variances."""
     measurement = [(relative, absolute + 0.1) for relative, absolute in measurement]  # never exactly certain
     noise = MotionNoise(process, velocity, measurement, initial, initial_velocity)
     kalman = BatchedKalman(noise)
@@ -152,19 +152,19 @@ def test_any_noise_equals_its_definition(process, velocity, measurement, initial
     np.testing.assert_allclose(found[PP], prior * certain / (certain + prior), rtol=1e-6, atol=1e-12)
 
 
-def test_update_leaves_its_input_alone_and_empty_blocks_pass():
+def test_update_keeps_input_and_supports_empty_blocks():
     kalman = BatchedKalman(BYTETRACK_NOISE)
     block = kalman.start(np.ones((4, 2)), np.ones(2))
     before = block.copy()
     kalman.update(block, np.full((4, 2), 3.0), np.ones(2))
     np.testing.assert_array_equal(block, before)
-    nobody = kalman.start(np.zeros((4, 0)), np.zeros(0))
-    kalman.predict(nobody, nobody[3])
-    assert kalman.update(nobody, np.zeros((4, 0)), np.zeros(0)).shape == (FILTER_ROWS, 0)
+    empty = kalman.start(np.zeros((4, 0)), np.zeros(0))
+    kalman.predict(empty, empty[3])
+    assert kalman.update(empty, np.zeros((4, 0)), np.zeros(0)).shape == (FILTER_ROWS, 0)
 
 
 @pytest.mark.parametrize("wrong", [((1.0, 0.0),) * 3, ((-1.0, 0.0),) * 4, ((np.nan, 0.0),) * 4, (1.0,) * 4])
-def test_noise_is_checked(wrong):
+def test_invalid_noise_is_rejected(wrong):
     good = ((0.0, 1.0),) * 4
     sentence = "MotionNoise.measurement must be four (relative, absolute) pairs of finite numbers >= 0"
     with pytest.raises(ValueError, match=re.escape(sentence)):

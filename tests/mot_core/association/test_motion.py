@@ -1,4 +1,4 @@
-"""Learned motion noise: in a file, and inside the filters of the trackers, beside a textbook filter in box heights."""
+"""Learned motion noise: files, and the filters of the trackers compared with a textbook filter in box heights."""
 
 import json
 
@@ -22,7 +22,7 @@ def path(tmp_path):
 
 
 def textbook(places, seen):
-    """Mean and covariance in box heights, of a filter whose position moves by dt times the velocity."""
+    """Mean and covariance in box heights of a filter whose position moves by dt times the velocity."""
     F, H = np.array([[1, MOTION.dt], [0, 1]]), np.array([[1.0, 0.0]])
     mean, cov = np.array([places[0] / HEIGHT, 0.0]), np.diag([MOTION.p0, MOTION.v0])
     for place, here in list(zip(places, seen, strict=True))[1:]:
@@ -34,7 +34,7 @@ def textbook(places, seen):
 
 
 @pytest.mark.parametrize(("tracker_class", "gap"), TRACKERS)  # OC-SORT fills gaps with a straight line
-def test_trackers_filter_as_the_textbook(tracker_class, gap, path):
+def test_trackers_equal_textbook_filter(tracker_class, gap, path):
     tracker = tracker_class(motion=path)
     rng = np.random.default_rng(0)
     places = 300 + np.cumsum(3 + rng.normal(0, 1, 20))
@@ -53,14 +53,14 @@ def test_trackers_filter_as_the_textbook(tracker_class, gap, path):
 
 
 @pytest.mark.parametrize("base", [SORT_NOISE, BYTETRACK_NOISE])
-def test_size_keeps_its_noise(base):
+def test_size_noise_is_unchanged(base):
     noise = MOTION.noise(base)
     for name in ("process", "process_velocity", "measurement", "initial", "initial_velocity"):
         assert tuple(getattr(noise, name)[2:]) == tuple(getattr(base, name)[2:])
         assert getattr(noise, name)[0] == getattr(noise, name)[1] != getattr(base, name)[0]
 
 
-def test_in_a_file(path):
+def test_file_round_trip(path):
     with open(path) as file:
         content = json.load(file)
     assert content == {
@@ -80,17 +80,17 @@ def test_in_a_file(path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ('{"format": "mot_motion",\n "version" 1}', r"motion.json:2: this is not JSON: Expecting ':'"),
+        ('{"format": "mot_motion",\n "version" 1}', r"motion.json:2: expected JSON, got a syntax error: Expecting ':'"),
         ("[1, 2]", 'motion.json: expected "format": "mot_motion", got null'),
         ({"version": 2}, 'motion.json: expected "version": 1, got 2'),
         ({"scale": "pixel"}, 'motion.json: expected "scale": "height", got "pixel"'),
         ({"r": None}, "motion.json: r must be a positive finite number, got None"),
         ({"q": -1}, "motion.json: q must be a positive finite number, got -1"),
         ({"dt": "fast"}, "motion.json: dt must be a positive finite number, got 'fast'"),
-        ({"v0": ...}, "motion.json: v0 is missing; a motion file has dt, q, r, p0, v0"),
+        ({"v0": ...}, "motion.json: v0 is missing; a motion file needs dt, q, r, p0, v0"),
     ],
 )
-def test_bad_files_are_told_in_a_sentence(change, sentence, path):
+def test_invalid_files_are_rejected(change, sentence, path):
     if isinstance(change, dict):
         with open(path) as file:
             content = json.load(file) | change
@@ -101,7 +101,7 @@ def test_bad_files_are_told_in_a_sentence(change, sentence, path):
         ByteTrack(motion=path)
 
 
-def test_no_file_and_other_bytes(tmp_path):
+def test_missing_and_binary_files_are_rejected(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none.json: no such file; mot em-kalman learn-motion"):
         Sort(motion=str(tmp_path / "none.json"))
     (tmp_path / "image.json").write_bytes(b"\xff\xd8\xff")
@@ -110,14 +110,14 @@ def test_no_file_and_other_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["sort", "bytetrack", "ocsort"])
-def test_mot_track_takes_it(name, path, tmp_path, capsys):
+def test_mot_track_uses_motion_file(name, path, tmp_path, capsys):
     make_scene(num_objects=5, num_frames=30).save(tmp_path / "data")
     command = ["track", str(tmp_path / "data"), "--benchmark", "generic", "--tracker", name, "--output"]
     assert main([*command, str(tmp_path / "hand")]) == 0
     assert main([*command, str(tmp_path / "learned"), "--motion", path]) == 0
     results = [read_mot(tmp_path / kind / "synthetic.txt", kind="results") for kind in ("hand", "learned")]
     assert all(len(one) > 80 for one in results)
-    if name != "ocsort":  # which reports detections
+    if name != "ocsort":  # OC-SORT reports detections
         assert not np.array_equal(results[0].boxes_xyxy[:50], results[1].boxes_xyxy[:50])
     assert main([*command, str(tmp_path / "none"), "--motion", str(tmp_path / "none.json")]) == 1
     assert "none.json: no such file" in capsys.readouterr().err

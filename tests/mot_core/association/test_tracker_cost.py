@@ -1,4 +1,4 @@
-"""The association cost is replaceable: what a callable receives, and that its word counts."""
+"""The replaceable association cost: its arguments and its effect."""
 
 import re
 
@@ -16,7 +16,7 @@ every_tracker = pytest.mark.parametrize("tracker_type", TRACKERS)
 
 
 class Appearance:
-    """Cost 0 for the same colour, 1 for another; boxes do not matter. What each track looked like is kept by id."""
+    """Cost 0 for the same color and 1 for another, regardless of boxes; the color of each track is stored by id."""
 
     def __init__(self):
         self.of_track = {}
@@ -28,8 +28,8 @@ class Appearance:
 
 
 @every_tracker
-def test_appearance_beats_position(tracker_type):
-    """Three objects change places in every frame, in rows of any order: only the colour tells who is who."""
+def test_appearance_cost_overrides_position(tracker_type):
+    """Three objects swap positions in every frame, in shuffled rows: only the color identifies them."""
     appearance = Appearance()
     tracker = tracker_type(cost=appearance)
     places = np.array([[0.0, 0, 40, 80], [300, 0, 340, 80], [0, 300, 40, 380]])
@@ -50,7 +50,7 @@ def test_appearance_beats_position(tracker_type):
 
 
 @every_tracker
-def test_what_a_cost_is_given(tracker_type):
+def test_cost_arguments(tracker_type):
     frame, last_row, calls = None, {}, 0
 
     def spy(tracks, detections):
@@ -80,12 +80,12 @@ def test_what_a_cost_is_given(tracker_type):
         np.testing.assert_array_equal(tracks.ids, same.ids)
         rows = zip(tracks.ids.tolist(), tracks.scores, tracks.classes, strict=True)
         last_row = {id: (score, label) for id, score, label in rows}
-    assert calls == 39  # once per frame, whatever the stages; there was no track in the first
+    assert calls == 39  # once per frame regardless of the stages; the first frame has no tracks
 
 
 @every_tracker
-def test_a_cost_can_be_a_tensor_of_any_precision(tracker_type):
-    """A learned cost comes from a network."""
+def test_cost_tensor_of_any_precision(tracker_type):
+    """Learned costs are tensors."""
 
     def learned(tracks, detections):
         return torch.tensor(iou_cost(tracks, detections), dtype=torch.float32, requires_grad=True)
@@ -97,7 +97,7 @@ def test_a_cost_can_be_a_tensor_of_any_precision(tracker_type):
 
 @every_tracker
 @pytest.mark.parametrize("wrong", [lambda t, d: iou_cost(t, d).T, lambda t, d: iou_cost(t, d)[:, :1], lambda t, d: 0.5])
-def test_a_cost_of_wrong_shape_is_refused_and_the_tracker_stays(tracker_type, wrong):
+def test_cost_of_wrong_shape_is_rejected_without_state_change(tracker_type, wrong):
     tracker, twin = tracker_type(), tracker_type()
     frames = make_frames(0, num_objects=6, num_frames=12, weak=0, clutter=0, miss=0)
     for frame in frames[:5]:
@@ -115,7 +115,7 @@ def test_a_cost_of_wrong_shape_is_refused_and_the_tracker_stays(tracker_type, wr
 
 
 @every_tracker
-def test_a_cost_that_fails_leaves_the_tracker_as_it_was(tracker_type):
+def test_failing_cost_does_not_change_state(tracker_type):
     tracker, twin = tracker_type(), tracker_type()
     frames = make_frames(1, num_frames=20)
 
@@ -155,7 +155,7 @@ def random_batch(rng, count):
 
 
 @pytest.mark.parametrize(("n", "m"), [(0, 0), (0, 3), (3, 0), (1, 1), (7, 5)])
-def test_overlaps_equal_those_of_mot_core_boxes(n, m):
+def test_overlaps_equal_pairwise_iou(n, m):
     rng = np.random.default_rng(n + m)
     (a, numbers_a), (b, numbers_b) = random_batch(rng, n), random_batch(rng, m)
     tracks = TrackBatch(numbers_a, a, numbers_a, numbers_a, numbers_a)

@@ -1,4 +1,4 @@
-"""The door of the trackers: what is accepted, what is refused with a sentence, and what comes back."""
+"""Input of the trackers: accepted forms, rejected values, and the format of the output."""
 
 import numpy as np
 import pytest
@@ -12,8 +12,8 @@ TRACKERS = [Sort, ByteTrack, OCSort]
 BOX, OTHER = [0.0, 0.0, 40.0, 80.0], [100.0, 0.0, 140.0, 80.0]
 NAN, INF = float("nan"), float("inf")
 
-# name: (boxes_xyxy, scores, classes, timestamp, part of the sentence)
-REFUSED = {
+# name: (boxes_xyxy, scores, classes, timestamp, part of the message)
+REJECTED = {
     "nan box": ([BOX, [0, 0, NAN, 80]], [0.9, 0.9], None, None, "row 1"),
     "inf box": ([[0, 0, INF, 80], BOX], [0.9, 0.9], None, None, "row 0"),
     "minus inf to inf": ([BOX, [-INF, 0, INF, 80]], [0.9, 0.9], None, None, "row 1"),
@@ -29,7 +29,7 @@ REFUSED = {
     "one flat box": (BOX, [0.9], None, None, r"boxes_xyxy must have shape \(N, 4\), got \(4,\)"),
     "a batch": ([[BOX]], [0.9], None, None, r"got \(1, 1, 4\)"),
     "too few scores": ([BOX, OTHER], [0.9], None, None, r"scores must have shape \(2,\).*got \(1,\)"),
-    "scores for nobody": ([], [0.9], None, None, r"scores must have shape \(0,\)"),
+    "scores without boxes": ([], [0.9], None, None, r"scores must have shape \(0,\)"),
     "score column": ([BOX], [[0.9]], None, None, r"scores must have shape \(1,\).*got \(1, 1\)"),
     "too few classes": ([BOX, OTHER], [0.9, 0.9], [1], None, r"classes must have shape \(2,\).*got \(1,\)"),
     "half a class": ([BOX], [0.9], [0.5], None, "classes must be integers"),
@@ -39,13 +39,13 @@ REFUSED = {
     "named class": ([BOX], [0.9], ["car"], None, "classes must be integers"),
     "nan time": ([BOX], [0.9], None, NAN, "timestamp must"),
     "inf time": ([BOX], [0.9], None, INF, "timestamp must be a finite number"),
-    "same time": ([BOX], [0.9], None, 10.0, "timestamp must grow"),
-    "time runs back": ([BOX], [0.9], None, 9.5, "timestamp must grow from frame to frame .*got 9.5 after 10.0"),
+    "same time": ([BOX], [0.9], None, 10.0, "timestamp must increase"),
+    "time runs back": ([BOX], [0.9], None, 9.5, "timestamp must increase from frame to frame .*got 9.5 after 10.0"),
 }
 
 
 def warm(tracker):
-    """A tracker that has seen three frames, the last at 10 s."""
+    """Return the tracker after three frames, the last at 10 s."""
     for number in range(3):
         x = 5.0 * number
         boxes = np.array([BOX, OTHER]) + np.array([x, 0, x, 0])
@@ -68,9 +68,9 @@ def assert_equal_tracks(a, b):
 
 
 @pytest.mark.parametrize("tracker_type", TRACKERS)
-@pytest.mark.parametrize("case", REFUSED)
-def test_refuses_with_a_sentence_and_stays_as_it_was(tracker_type, case):
-    boxes, scores, classes, timestamp, sentence = REFUSED[case]
+@pytest.mark.parametrize("case", REJECTED)
+def test_invalid_frame_is_rejected_without_state_change(tracker_type, case):
+    boxes, scores, classes, timestamp, sentence = REJECTED[case]
     tracker = warm(tracker_type())
     before = tracker.state_dict()
     with pytest.raises(ValueError, match=sentence):
@@ -81,9 +81,9 @@ def test_refuses_with_a_sentence_and_stays_as_it_was(tracker_type, case):
 
 
 @pytest.mark.parametrize("tracker_type", TRACKERS)
-@pytest.mark.parametrize("case", [name for name in REFUSED if "time" not in name])
-def test_refuses_a_first_frame_and_starts_no_stream(tracker_type, case):
-    boxes, scores, classes, _, sentence = REFUSED[case]
+@pytest.mark.parametrize("case", [name for name in REJECTED if "time" not in name])
+def test_invalid_first_frame_starts_no_stream(tracker_type, case):
+    boxes, scores, classes, _, sentence = REJECTED[case]
     tracker = tracker_type()
     with pytest.raises(ValueError, match=sentence):
         tracker.update_streams({"door": Detections(np.array(boxes, float), np.array(scores), classes)})
@@ -92,22 +92,22 @@ def test_refuses_a_first_frame_and_starts_no_stream(tracker_type, case):
 
 
 @pytest.mark.parametrize("tracker_type", TRACKERS)
-@pytest.mark.parametrize("timestamps", [{"b": 5.0}, None], ids=["bad time", "bad box"])
-def test_one_bad_stream_stops_no_other(tracker_type, timestamps):
-    """A refused call advances none of its streams: it can be mended and repeated."""
+@pytest.mark.parametrize("timestamps", [{"b": 5.0}, None], ids=["invalid time", "invalid box"])
+def test_one_invalid_stream_rejects_the_whole_call(tracker_type, timestamps):
+    """A rejected call advances none of its streams, so it can be fixed and repeated."""
     tracker = tracker_type()
     good = Detections(np.array([BOX]), np.array([0.9]))
     bad = good if timestamps else Detections(np.array([[3.0, 0, 2, 1]]), np.array([0.9]))
     tracker.update_streams({"a": good, "b": good}, {"b": 5.0})
     before = tracker.state_dict()
-    with pytest.raises(ValueError, match="timestamp must grow" if timestamps else "row 0"):
+    with pytest.raises(ValueError, match="timestamp must increase" if timestamps else "row 0"):
         tracker.update_streams({"a": good, "b": bad}, timestamps)
     assert_equal_states(tracker.state_dict(), before)
 
 
 @pytest.mark.parametrize("tracker_type", TRACKERS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-def test_tensors_in_tensors_out(tracker_type, dtype):
+def test_tensor_input_gives_tensor_output(tracker_type, dtype):
     tensors, arrays = tracker_type(), tracker_type()
     for boxes, scores, classes in make_frames(0, num_frames=12, num_classes=2):
         given = torch.tensor(boxes).round().to(dtype)
@@ -126,7 +126,7 @@ def test_tensors_in_tensors_out(tracker_type, dtype):
 
 
 @pytest.mark.parametrize("tracker_type", TRACKERS)
-def test_a_tensor_with_gradient_is_accepted_and_detached(tracker_type):
+def test_tensor_with_gradient_is_detached(tracker_type):
     boxes = torch.tensor([BOX], requires_grad=True)
     tracks = tracker_type().update(boxes, torch.ones(1, requires_grad=True))
     assert len(tracks) == 1
@@ -139,7 +139,7 @@ def test_a_tensor_with_gradient_is_accepted_and_detached(tracker_type):
     [[BOX], (tuple(BOX),), np.array([BOX], np.float32), np.array([BOX], np.int32), np.array([BOX, BOX]).T.copy().T[:1]],
     ids=["list", "tuple", "float32", "int32", "other memory order"],
 )
-def test_anything_like_an_array_is_accepted(tracker_type, boxes):
+def test_array_like_input(tracker_type, boxes):
     tracks = tracker_type().update(boxes, [0.9], [3])
     assert isinstance(tracks.boxes_xyxy, np.ndarray)
     assert tracks.boxes_xyxy.dtype == np.float64
@@ -149,7 +149,7 @@ def test_anything_like_an_array_is_accepted(tracker_type, boxes):
 
 
 @pytest.mark.parametrize("tracker_type", TRACKERS)
-def test_whole_number_tensors_give_floating_boxes(tracker_type):
+def test_integer_tensors_give_float_boxes(tracker_type):
     tracks = tracker_type().update(torch.tensor([[0, 0, 41, 80]]), torch.ones(1))
     assert tracks.boxes_xyxy.is_floating_point()
     np.testing.assert_allclose(tracks.boxes_xyxy.numpy(), [[0, 0, 41, 80]])
@@ -159,7 +159,7 @@ def test_whole_number_tensors_give_floating_boxes(tracker_type):
 @pytest.mark.parametrize(
     "nothing", [[], np.zeros((0, 4)), np.zeros(0), torch.zeros(0, 4), torch.zeros(0)], ids=lambda v: type(v).__name__
 )
-def test_every_form_of_nothing_is_an_empty_frame(tracker_type, nothing):
+def test_empty_inputs_are_empty_frames(tracker_type, nothing):
     tracker = tracker_type()
     for _ in range(3):
         tracks = tracker.update(nothing, nothing if len(np.shape(nothing)) != 2 else nothing[:, 0])
@@ -169,22 +169,22 @@ def test_every_form_of_nothing_is_an_empty_frame(tracker_type, nothing):
 
 
 @pytest.mark.parametrize("tracker_type", TRACKERS)
-def test_input_is_left_alone_and_output_is_not_shared(tracker_type):
+def test_input_is_not_modified_and_output_not_shared(tracker_type):
     tracker, twin = tracker_type(), tracker_type()
     for boxes, scores, classes in make_frames(2, num_frames=15, num_classes=2):
         given = boxes.copy(), scores.copy(), classes.copy()
         tracks, same = tracker.update(*given), twin.update(boxes, scores, classes)
         for array, original in zip(given, (boxes, scores, classes), strict=True):
             np.testing.assert_array_equal(array, original)
-            array[:] = 0  # a user may reuse the buffer
+            array[:] = 0  # users may reuse the buffer
         assert_equal_tracks(tracks, same)
         for name in vars(tracks):
-            getattr(tracks, name)[...] = 0  # and change what came back
+            getattr(tracks, name)[...] = 0  # and modify the output
 
 
 @pytest.mark.parametrize("tracker_type", TRACKERS)
 def test_huge_and_tiny_boxes(tracker_type):
-    """Finite values whose areas and sums leave the comfortable range are tracked all the same."""
+    """Finite values with extreme areas and sums are tracked as well."""
     for scale in (1e-6, 1e6, 1e30):
         tracker = tracker_type(min_area=0.0)
         boxes = np.array([BOX, OTHER]) * scale

@@ -1,4 +1,4 @@
-"""Parameters that make no sense are refused when the tracker is made."""
+"""Invalid parameters are rejected on construction."""
 
 import pytest
 
@@ -22,13 +22,13 @@ from mot_core.association import ByteTrack, OCSort, Sort
         (OCSort, {"inertia": 0.6}, "inertia must be 0 or more, below 2"),
     ],
 )
-def test_refused(tracker_class, parameters, sentence):
+def test_invalid_parameters_are_rejected(tracker_class, parameters, sentence):
     with pytest.raises(ValueError, match=sentence):
         tracker_class(**parameters)
 
 
 @pytest.mark.parametrize("tracker_class", [Sort, OCSort])
-def test_a_reported_track_stays_reported_after_a_gap(tracker_class):
+def test_confirmed_track_is_reported_after_gap(tracker_class):
     """The official code hides a track for min_hits frames after every gap; the default does not."""
 
     def frames_reported(tracker):

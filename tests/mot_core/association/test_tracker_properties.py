@@ -1,4 +1,4 @@
-"""What holds for every tracker whatever the detections are."""
+"""Properties of every tracker that hold for arbitrary detections."""
 
 import pickle
 
@@ -30,7 +30,7 @@ def run(name, frames):
 
 
 def same_ids(results, others, row_of_other=lambda frame, row: row):
-    """The one-to-one map of identities between two runs; asserts that there is one."""
+    """Return the one-to-one map of identities between two runs, asserting that it exists."""
     there, back = {}, {}
     for frame, (tracks, other) in enumerate(zip(results, others, strict=True)):
         ids = dict(zip(tracks.detection_index.tolist(), tracks.ids.tolist(), strict=True))
@@ -45,8 +45,8 @@ def same_ids(results, others, row_of_other=lambda frame, row: row):
 
 @every_tracker
 @pytest.mark.parametrize("seed", range(2))
-def test_permuting_detections_permutes_the_rows_only(name, seed):
-    """Boxes stay equal to the bit. Identities are given in the order of rows: only those of one frame may swap."""
+def test_permuted_detections_permute_rows_only(name, seed):
+    """Boxes stay bit-identical. Identities are assigned in row order: only those of one frame may swap."""
     rng = np.random.default_rng(seed)
     frames = make_frames(seed, num_objects=12, num_classes=2)
     orders = [rng.permutation(len(scores)) for _, scores, _ in frames]
@@ -62,7 +62,7 @@ def test_permuting_detections_permutes_the_rows_only(name, seed):
 
 
 def assert_moved(name, results, others, move_back):
-    """Equal after moving back; official SORT numbers tracks of one frame by ties, which move with the last bit."""
+    """Results are equal after moving back; official SORT numbers simultaneous births by ties."""
     names = same_ids(results, others)
     assert "official" in name or all(id == other for id, other in names.items())
     for tracks, other in zip(results, others, strict=True):
@@ -72,14 +72,14 @@ def assert_moved(name, results, others, move_back):
 
 @every_tracker
 @pytest.mark.parametrize(("dx", "dy"), [(512.0, -256.0), (-5000.0, 1e4), (0.123, 17.7)])
-def test_moving_the_image_moves_the_tracks(name, dx, dy):
+def test_translation_equivariance(name, dx, dy):
     frames, move = make_frames(5, num_objects=12), np.array([dx, dy, dx, dy])
     moved = [(boxes + move, scores, None) for boxes, scores, _ in frames]
     assert_moved(name, run(name, frames), run(name, moved), lambda boxes: boxes - move)
 
 
 @every_tracker
-def test_mirroring_the_image_mirrors_the_tracks(name):
+def test_mirror_equivariance(name):
     def mirror(boxes):
         return boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1]
 
@@ -89,15 +89,15 @@ def test_mirroring_the_image_mirrors_the_tracks(name):
 
 
 @pytest.mark.parametrize("scale", [0.25, 3.0])
-def test_the_size_of_the_image_does_not_matter_to_bytetrack(scale):
-    """Its noise grows with the box. (The noise of SORT is in pixels.)"""
+def test_bytetrack_scale_equivariance(scale):
+    """The noise of ByteTrack scales with the box. (The noise of SORT is in pixels.)"""
     frames = make_frames(7, num_objects=12)
     scaled = [(boxes * scale, scores, None) for boxes, scores, _ in frames]
     assert_moved("bytetrack", run("bytetrack", frames), run("bytetrack", scaled), lambda boxes: boxes / scale)
 
 
 @every_tracker
-def test_same_input_same_output_to_the_bit(name):
+def test_bitwise_determinism(name):
     frames = make_frames(8, num_objects=15, num_classes=2)
     for tracks, other in zip(run(name, frames), run(name, frames), strict=True):
         for field in vars(tracks):
@@ -105,7 +105,7 @@ def test_same_input_same_output_to_the_bit(name):
 
 
 @every_tracker
-def test_reset_is_a_new_tracker(name):
+def test_reset_equals_new_tracker(name):
     frames = make_frames(9)
     tracker = TRACKERS[name]()
     before = [tracker.update(*frame) for frame in frames]
@@ -118,7 +118,7 @@ def test_reset_is_a_new_tracker(name):
 
 @our_trackers
 @pytest.mark.parametrize("seed", range(3))
-def test_classes_are_tracked_as_if_by_one_tracker_each(name, seed):
+def test_classes_equal_separate_trackers(name, seed):
     frames = make_frames(seed, num_objects=15, num_classes=3, size=(250, 350))
     together = run(name, frames)
     lives = {}
@@ -132,7 +132,7 @@ def test_classes_are_tracked_as_if_by_one_tracker_each(name, seed):
 
 
 @every_tracker
-def test_a_lost_track_survives_the_arrival_of_another_class_at_its_place(name):
+def test_lost_track_survives_overlapping_track_of_other_class(name):
     car, truck = [[0.0, 0, 60, 50]], [[1.0, 0, 61, 50]]
     tracker = TRACKERS[name]()
     for _ in range(8):
@@ -148,8 +148,8 @@ def test_a_lost_track_survives_the_arrival_of_another_class_at_its_place(name):
 
 @pytest.mark.parametrize("name", ["bytetrack", "bytetrack-official"])
 @pytest.mark.parametrize(("start", "survivor"), [(2, 2), (3, 1), (4, 1)])
-def test_of_two_tracks_at_one_place_the_younger_goes(name, start, survivor):
-    """One object walks to where another was lost in frame 12, and covers most of it in frame 14: who is older?"""
+def test_younger_of_two_duplicate_tracks_is_removed(name, start, survivor):
+    """One object walks to where another was lost in frame 12, and covers most of it in frame 14."""
     tracker = TRACKERS[name]()
     for frame in range(1, 17):
         stays = [[300.0, 0, 340, 80]] if frame <= 12 else []
@@ -162,7 +162,7 @@ def test_of_two_tracks_at_one_place_the_younger_goes(name, start, survivor):
 
 
 @every_tracker
-def test_one_object_for_500_frames(name):
+def test_single_object_over_500_frames(name):
     tracker = TRACKERS[name]()
     rng = np.random.default_rng(0)
     for number in range(500):
@@ -177,7 +177,7 @@ def test_one_object_for_500_frames(name):
 def test_2000_detections_in_one_frame(name):
     side = np.arange(2000)
     corner = np.stack([side % 50 * 45.0, side // 50 * 85.0], 1)
-    boxes = np.concatenate([corner, corner + np.array([50, 90])], 1)  # each overlaps its neighbours
+    boxes = np.concatenate([corner, corner + np.array([50, 90])], 1)  # each overlaps its neighbors
     tracker = TRACKERS[name]()
     for number in range(2):
         moved = boxes + 2.0 * number
@@ -196,8 +196,8 @@ def test_1000_frames_without_detections(name):
     for _ in range(1000):
         assert len(tracker.update(*nothing)) == 0
         sizes.append(len(pickle.dumps(tracker)))
-    assert max(sizes[:40]) > max(sizes[40:])  # all tracks are gone after max_age = 30 frames
-    assert max(sizes[40:]) - min(sizes[40:]) <= 8  # the frame count is a longer number
+    assert max(sizes[:40]) > max(sizes[40:])  # all tracks expire after max_age = 30 frames
+    assert max(sizes[40:]) - min(sizes[40:]) <= 8  # the frame count has more digits
     later = {id for frame in frames for id in tracker.update(*frame).ids.tolist()}
     assert min(later) > max(used)
 
@@ -214,24 +214,24 @@ def test_memory_is_bounded_in_long_videos(name):
 
 @every_tracker
 @pytest.mark.parametrize("empty_frames", [1, 5])
-def test_empty_frames_at_the_start_are_frames(name, empty_frames):
-    """In the first frames tracks are reported at once; frames without detections count among them."""
+def test_leading_empty_frames_count(name, empty_frames):
+    """In the first frames tracks are reported immediately; frames without detections count among them."""
     tracker = TRACKERS[name]()
     for _ in range(empty_frames):
         assert len(tracker.update([], [])) == 0
     found = [len(tracker.update([[0, 0, 40, 80]], [0.9])) for _ in range(6)]
-    if name.startswith("bytetrack"):  # at once in frame 1, else from the second detection on
+    if name.startswith("bytetrack"):  # immediately in frame 1, else from the second detection on
         assert found == [0, 1, 1, 1, 1, 1]
     elif empty_frames == 5:  # min_hits = 3 detections after the first, except in the first 3 frames
         assert found == [0, 0, 0, 1, 1, 1]
-    elif tracker.official_quirks:  # forgets that it has reported the track
+    elif tracker.official_quirks:  # does not remember that the track was reported
         assert found == [1, 1, 0, 1, 1, 1]
     else:
         assert found == [1, 1, 1, 1, 1, 1]
 
 
 @every_tracker
-def test_two_equal_boxes_are_two_tracks(name):
+def test_equal_boxes_give_two_tracks(name):
     tracker = TRACKERS[name]()
     for number in range(10):
         box = [5.0 * number, 0, 5.0 * number + 40, 80]
@@ -250,8 +250,8 @@ video = st.lists(st.lists(detection, max_size=6), min_size=1, max_size=12)
 
 @settings(max_examples=150, deadline=None)
 @given(video, st.sampled_from(sorted(TRACKERS)), st.booleans(), st.sampled_from([1.0, 1e-4, 1e5]))
-def test_any_video_gives_well_formed_tracks(video, name, with_classes, scale):
-    """Ties, duplicates, scores on the thresholds, boxes that jump and shrink: never a warning, never a broken row."""
+def test_arbitrary_videos_give_well_formed_tracks(video, name, with_classes, scale):
+    """Ties, duplicates, scores on the thresholds, boxes that jump and shrink: no warning and no invalid row."""
     tracker = TRACKERS[name]()
     for frame in video:
         rows = np.array(frame, float).reshape(-1, 6)

@@ -33,7 +33,7 @@ def through_a_file(state):
 
 @every_preset
 def test_streams_equal_separate_trackers(tracker_type, preset):
-    """Streams of different lengths and pauses; one starts late."""
+    """Streams have different lengths and pauses; one starts late."""
     videos = {"north": make_frames(1), "south": make_frames(2, num_objects=3), 7: make_frames(3, num_classes=2)}
     together = tracker_type.preset(preset)
     apart = {name: tracker_type.preset(preset) for name in videos}
@@ -52,7 +52,7 @@ def test_streams_equal_separate_trackers(tracker_type, preset):
     assert seen > 100
 
 
-def test_streams_have_their_own_clocks():
+def test_clock_per_stream():
     tracker = Sort()
     frame = Detections(np.array([[0.0, 0, 40, 80]]), np.array([0.9]))
     tracker.update_streams({"a": frame, "b": frame}, {"a": 100.0, "b": 3.0})
@@ -62,17 +62,17 @@ def test_streams_have_their_own_clocks():
         tracker.update_streams({"a": frame}, {"a": 100.1})
 
 
-def test_update_and_streams_do_not_meet():
+def test_update_is_separate_from_streams():
     tracker = ByteTrack()
     frame = np.array([[0.0, 0, 40, 80]]), np.array([0.9])
     tracker.update(*frame)
     tracks = tracker.update_streams({"camera": Detections(*frame)})["camera"]
-    assert tracks.ids.tolist() == [1]  # a first frame of its own
+    assert tracks.ids.tolist() == [1]  # first frame of its own stream
 
 
 @every_preset
 @pytest.mark.parametrize("timed", [False, True], ids=["frames", "timestamps"])
-def test_a_saved_state_continues_to_the_bit(tracker_type, preset, timed):
+def test_saved_state_resumes_bit_identically(tracker_type, preset, timed):
     frames = make_frames(4, num_objects=12, num_frames=50, num_classes=2)
     times = [4.0 + 0.05 * number if timed else None for number in range(50)]
     first = tracker_type.preset(preset)
@@ -80,14 +80,14 @@ def test_a_saved_state_continues_to_the_bit(tracker_type, preset, timed):
         first.update(*frame, timestamp=time)
     state = through_a_file(first.state_dict())
     second = tracker_type.preset(preset)
-    second.update(*frames[0])  # whatever it remembers is replaced
+    second.update(*frames[0])  # this state is replaced
     second.load_state_dict(state)
     for frame, time in zip(frames[20:], times[20:], strict=True):
         assert_equal_tracks(first.update(*frame, timestamp=time), second.update(*frame, timestamp=time))
 
 
 @pytest.mark.parametrize("tracker_type", TRACKERS)
-def test_states_hold_all_streams_and_share_no_memory(tracker_type):
+def test_state_copies_all_streams(tracker_type):
     tracker = tracker_type()
     videos = {"a": make_frames(1), "b": make_frames(2)}
     for number in range(10):
@@ -107,7 +107,7 @@ def test_states_hold_all_streams_and_share_no_memory(tracker_type):
             assert torch.equal(value, other) if isinstance(value, torch.Tensor) else value == other
 
 
-def test_a_state_of_an_empty_tracker():
+def test_state_of_empty_tracker():
     tracker = ByteTrack()
     tracker.load_state_dict(through_a_file(ByteTrack().state_dict()))
     assert tracker.update([[0, 0, 40, 80]], [0.9]).ids.tolist() == [1]
@@ -116,13 +116,13 @@ def test_a_state_of_an_empty_tracker():
 @pytest.mark.parametrize(
     ("saved", "other", "sentence"),
     [
-        (Sort(), ByteTrack(), "state_dict() of ByteTrack expected, got one of 'Sort'"),
-        (ByteTrack(), OCSort(), "state_dict() of OCSort expected, got one of 'ByteTrack'"),
-        (OCSort(), Sort(), "state_dict() of Sort expected, got one of 'OCSort'"),
+        (Sort(), ByteTrack(), "expected state_dict() of ByteTrack, got that of 'Sort'"),
+        (ByteTrack(), OCSort(), "expected state_dict() of OCSort, got that of 'ByteTrack'"),
+        (OCSort(), Sort(), "expected state_dict() of Sort, got that of 'OCSort'"),
         (OCSort(delta_t=2), OCSort(delta_t=3), "saved with other parameters"),
     ],
 )
-def test_a_foreign_state_is_refused_and_nothing_lost(saved, other, sentence):
+def test_state_of_other_tracker_is_rejected_without_state_change(saved, other, sentence):
     saved.update([[0, 0, 40, 80]], [0.9])
     other.update([[0, 0, 40, 80], [90, 0, 130, 80]], [0.9, 0.8])
     with pytest.raises(ValueError, match=re.escape(sentence)):
@@ -130,8 +130,8 @@ def test_a_foreign_state_is_refused_and_nothing_lost(saved, other, sentence):
     assert len(other.update([[0, 0, 40, 80], [90, 0, 130, 80]], [0.9, 0.8])) == 2
 
 
-def test_a_dict_that_is_no_state_is_refused():
-    with pytest.raises(ValueError, match=re.escape("state_dict() of Sort expected, got one of None")):
+def test_invalid_state_dict_is_rejected():
+    with pytest.raises(ValueError, match=re.escape("expected state_dict() of Sort, got that of None")):
         Sort().load_state_dict({})
 
 
@@ -153,18 +153,18 @@ def test_parameters_are_keyword_only():
 
 @pytest.mark.parametrize("tracker_type", TRACKERS)
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan")])
-def test_frame_rate_is_checked(tracker_type, rate):
+def test_invalid_frame_rate_is_rejected(tracker_type, rate):
     with pytest.raises(ValueError, match="frame_rate must be a positive"):
         tracker_type(frame_rate=rate)
 
 
-def test_delta_t_is_checked():
+def test_invalid_delta_t_is_rejected():
     with pytest.raises(ValueError, match="delta_t must be at least 1 frame, got 0"):
         OCSort(delta_t=0)
 
 
 @pytest.mark.parametrize("tracker_type", TRACKERS)
-def test_small_and_flat_boxes_can_be_left_out(tracker_type):
+def test_min_area_and_max_aspect_filter(tracker_type):
     boxes = [[0, 0, 40, 80], [100, 0, 110, 10], [200, 0, 300, 50], [400, 0, 480, 50], [500, 0, 510, 11]]
     assert tracker_type().update(boxes, [0.9] * 5).ids.tolist() == [1, 2, 3, 4, 5]
     kept = tracker_type(min_area=100.0, max_aspect=1.6).update(boxes, [0.9] * 5)
@@ -173,8 +173,8 @@ def test_small_and_flat_boxes_can_be_left_out(tracker_type):
 
 
 @pytest.mark.parametrize("tracker_type", TRACKERS)
-def test_noise_is_a_parameter(tracker_type):
-    """A filter that trusts the measurements blindly reports them."""
+def test_noise_parameter(tracker_type):
+    """A filter without measurement noise reports the measurements."""
     pairs = ((0.0, 10.0),) * 4
     noise = MotionNoise(pairs, pairs, ((0.0, 1e-6),) * 4, pairs, pairs)
     tracker = tracker_type(noise=noise)
@@ -239,13 +239,13 @@ def test_official_presets_have_the_golden_parameters(mot_golden):
         assert tracker.max_age == values["track_buffer"]
 
 
-def test_the_sequence_wins_over_the_benchmark():
+def test_sequence_overrides_benchmark():
     preset = Preset({"a": 1, "b": 1, "c": 1}, benchmark={"X": {"b": 2, "c": 2}}, sequence={"X-1": {"c": 3}})
     assert preset.resolve("X", "X-1-det") == {"a": 1, "b": 2, "c": 3}
     assert preset.resolve("Y", None) == {"a": 1, "b": 1, "c": 1}
 
 
-def test_an_unknown_preset_lists_the_choices():
+def test_unknown_preset_lists_choices():
     with pytest.raises(
         ValueError, match="Sort has no preset 'best'; choose one of default, official, official:maxage30"
     ):

@@ -1,4 +1,4 @@
-"""Timestamps: regular ones change nothing, irregular ones keep identities."""
+"""Timestamps: regular ones have no effect, irregular ones keep identities."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_frames_without_timestamp_are_one_frame_apart(tracker_type):
 
 
 def identities_of_a_walker(tracker, timed, seed):
-    """Ids given to one object at constant speed, filmed at 30 frames per second with bursts of dropped frames."""
+    """Identities of one object at constant speed, filmed at 30 frames per second with bursts of dropped frames."""
     rng = np.random.default_rng(seed)
     frame, ids = 0, set()
     for number in range(80):
@@ -47,15 +47,15 @@ def identities_of_a_walker(tracker, timed, seed):
 
 @every_tracker
 @pytest.mark.parametrize("seed", range(5))
-def test_timestamps_keep_the_identity_over_dropped_frames(tracker_type, seed):
+def test_timestamps_keep_identity_over_dropped_frames(tracker_type, seed):
     assert identities_of_a_walker(tracker_type(), True, seed) == {1}
     assert identities_of_a_walker(tracker_type(), False, seed) != {1}
 
 
 @every_tracker
 @pytest.mark.parametrize("gap", [5, 6])
-def test_max_age_is_time(tracker_type, gap):
-    """A track that may be unseen for 5 frames of 40 ms survives 200 ms, however many frames there are."""
+def test_max_age_is_measured_in_time(tracker_type, gap):
+    """A track that may be unseen for 5 frames of 40 ms survives 200 ms, regardless of the number of frames."""
     for empty in ([], [0.5], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]):
         tracker = tracker_type(max_age=5, frame_rate=25.0)
         time = 0.0
@@ -72,7 +72,7 @@ def test_max_age_is_time(tracker_type, gap):
 
 
 @every_tracker
-def test_the_first_timestamp_can_be_anything(tracker_type):
+def test_arbitrary_first_timestamp(tracker_type):
     for start in (-50.0, 0.0, 1e9):
         tracker = tracker_type()
         tracker.update([[0, 0, 40, 80]], [0.9], timestamp=start)
@@ -86,7 +86,7 @@ def test_the_first_timestamp_can_be_anything(tracker_type):
     st.lists(st.floats(1e-4, 1e3), min_size=25, max_size=25),
     st.sampled_from(TRACKERS),
 )
-def test_any_times_give_well_formed_tracks(seed, steps, tracker_type):
+def test_arbitrary_timestamps_give_well_formed_tracks(seed, steps, tracker_type):
     tracker = tracker_type()
     for frame, time in zip(make_frames(seed, num_frames=25), np.cumsum(steps), strict=True):
         tracks = tracker.update(*frame, timestamp=float(time))

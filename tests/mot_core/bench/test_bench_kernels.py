@@ -1,4 +1,4 @@
-"""The benchmark of the kernels, as far as it goes without a GPU."""
+"""The kernel benchmark, as far as it runs without a GPU."""
 
 import pytest
 import torch
@@ -9,13 +9,13 @@ from mot_core.cli import main
 from mot_core.ops import choice
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="says that there is no GPU")
-def test_without_a_gpu_it_says_so_and_fails(capsys):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests the message of a missing GPU")
+def test_missing_gpu_is_reported(capsys):
     assert main(["bench", "kernels"]) == 2
-    assert "no GPU that PyTorch can use was found" in capsys.readouterr().err
+    assert "expected a GPU that PyTorch can use, found none" in capsys.readouterr().err
 
 
-def test_measures_every_implementation():
+def test_measurement_of_every_implementation():
     chosen = []
 
     def call(x):
@@ -42,13 +42,13 @@ def test_measures_every_implementation():
     )
 
 
-def test_tells_which_case_comes(capsys):
-    assert list(kernels.told(CASES[:2])) == list(CASES[:2])
+def test_progress_names_the_case(capsys):
+    assert list(kernels.with_progress(CASES[:2])) == list(CASES[:2])
     assert f"2 of 2: {CASES[1].name}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("result", [1.5, float("nan")])
-def test_a_wrong_kernel_is_seen(result):
+def test_wrong_kernel_is_detected(result):
     def call(x):
         return x * (result if choice.CHOICE == "triton" else 1)
 
@@ -58,7 +58,7 @@ def test_a_wrong_kernel_is_seen(result):
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "23" not in case.name], ids=lambda case: case.name)
-def test_the_cases_have_gradients(case):
+def test_cases_have_gradients(case):
     inputs = [one.requires_grad_() for one in case.inputs("cpu")]
     result = case.call(*inputs)
     torch.autograd.grad(result.sum(), inputs)

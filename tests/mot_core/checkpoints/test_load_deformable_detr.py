@@ -1,4 +1,4 @@
-"""Importing checkpoints: what is used, what is refused, and that no code of a file is run."""
+"""Import of checkpoints: used keys, rejected files, and no execution of code in files."""
 
 import pickle
 
@@ -32,7 +32,7 @@ def test_round_trip(prefix, track_attention):
     assert (report.missing, report.remade) == ((), {})
 
 
-def test_heads_of_other_classes_are_remade():
+def test_heads_of_other_classes_keep_initial_values():
     source, target = make(num_classes=91), make(num_classes=1)
     before = target.class_heads[1].weight.clone()
     report = load_deformable_detr(target, officially(source.state_dict()))
@@ -43,7 +43,7 @@ def test_heads_of_other_classes_are_remade():
     assert "class_heads.1.bias ((91,) in the checkpoint, (1,) in the model)" in str(report)
 
 
-def test_the_attention_of_tracks_may_be_new():
+def test_track_attention_is_optional():
     source, target = make(), make(track_attention=True)
     before = target.decoder.layers[0].track_attn.in_proj_weight.clone()
     report = load_deformable_detr(target, officially(source.state_dict()))
@@ -54,14 +54,14 @@ def test_the_attention_of_tracks_may_be_new():
 
 
 @pytest.mark.parametrize("change", [{"track_attention": True}, {"num_classes": 3}])
-def test_nothing_is_fresh_on_meta(change):
+def test_initial_values_on_meta_are_rejected(change):
     with torch.device("meta"):
         target = make(**change)
     with pytest.raises(ValueError, match=r'has no fresh values, because it is on "meta"'):
         load_deformable_detr(target, officially(make().state_dict()))
 
 
-def test_loads_into_meta_without_initialising():
+def test_loading_into_meta_skips_initialization():
     source = make()
     with torch.device("meta"):
         target = make()
@@ -70,7 +70,7 @@ def test_loads_into_meta_without_initialising():
     assert torch.equal(target.eval()(image).logits, source.eval()(image).logits)
 
 
-def test_the_module_keeps_its_precision():
+def test_module_dtype_is_kept():
     target = make().double()
     load_deformable_detr(target, officially(make().half().state_dict()))
     assert {parameter.dtype for parameter in target.parameters()} == {torch.float64}
@@ -83,7 +83,7 @@ def test_the_module_keeps_its_precision():
         ({"num_decoder_layers": 3}, r"\.2\..* is missing \(and \d+ more\)"),
     ],
 )
-def test_refuses_another_architecture_and_loads_nothing(change, sentence):
+def test_other_architecture_is_rejected_without_loading(change, sentence):
     target = make(**change)
     before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
     with pytest.raises(ValueError, match=r"not a Deformable DETR of this architecture: .*" + sentence):
@@ -91,14 +91,14 @@ def test_refuses_another_architecture_and_loads_nothing(change, sentence):
     assert all(torch.equal(before[name], tensor) for name, tensor in target.state_dict().items())
 
 
-def test_refuses_copies_that_differ():
+def test_differing_copies_are_rejected():
     state = officially(make().state_dict())
     state["bbox_embed.0.layers.0.bias"] = state["bbox_embed.0.layers.0.bias"] + 1
     with pytest.raises(ValueError, match=r"are both decoder\.box_heads\.0\.layers\.0\.bias, with different values"):
         load_deformable_detr(make(), state)
 
 
-def test_counters_of_batches_may_come_or_not():
+def test_batch_counters_are_optional():
     norm = torch.nn.BatchNorm2d(2)
     state = {name: tensor for name, tensor in norm.state_dict().items() if "num_batches" not in name}
     assert load_renamed(norm, state, str, source="a norm").missing == ()
@@ -112,7 +112,7 @@ class Evil:
         return (print, ("code of the file was run",))
 
 
-def test_files(tmp_path, capsys):
+def test_file_contents(tmp_path, capsys):
     layer = torch.nn.Linear(2, 1)
     for content in (layer.state_dict(), {"model": layer.state_dict(), "epoch": 3}, {"state_dict": layer.state_dict()}):
         torch.save(content, tmp_path / "x.pth")

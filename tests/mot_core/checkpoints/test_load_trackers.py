@@ -1,4 +1,4 @@
-"""Importing MOTIP and MOTR: every key has its place, whatever the sizes."""
+"""Import of MOTIP and MOTR: every key is mapped, whatever the sizes."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def make_identity():
 
 
 def official_identity(trajectory_model, id_decoder):
-    """Our two modules under MOTIP's names."""
+    """Our two modules with the key names of MOTIP."""
     state = {}
     for name, tensor in trajectory_model.state_dict().items():
         name = name.replace("adapter.norm", "norm").replace("ffn.norm", "ffn_norm")
@@ -40,7 +40,7 @@ def official_identity(trajectory_model, id_decoder):
     return state
 
 
-def test_motip():
+def test_motip_keys():
     source, target = (make_detector(), *make_identity()), (make_detector(), *make_identity())
     state = {f"detr.{name}": tensor for name, tensor in officially(source[0].state_dict()).items()}
     state |= official_identity(*source[1:]) | {"trajectory_embedding.norm": torch.zeros(1)}
@@ -57,14 +57,14 @@ def official_detector():
     return {f"detr.{name}": tensor for name, tensor in officially(make_detector().state_dict()).items()}
 
 
-def test_motip_with_another_vocabulary():
+def test_motip_with_other_vocabulary_is_rejected():
     state = official_identity(*make_identity())
     decoder = IDDecoder(32, 32, num_words=9, num_layers=2, max_distance=5)
     with pytest.raises(ValueError, match=r"not MOTIP of this architecture: id_decoder\.\S* is .* in the checkpoint"):
         load_motip(make_detector(), TrajectoryModel(32, 64), decoder, official_detector() | state)
 
 
-def test_motr():
+def test_motr_keys():
     names = {
         "self_attn_norm": "norm1",
         "ffn.norm": "norm2",

@@ -1,4 +1,4 @@
-"""Folders of results and ground truth: what is paired, what is refused, what comes out."""
+"""Folders of results and ground truth: pairing, rejected input and output formats."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ FRAMES = 40
 
 
 def track(truth, seed=0):
-    """Results that are neither perfect nor hopeless."""
+    """Results that are neither perfect nor useless."""
     rng = np.random.default_rng(seed)
     kept = truth.select(rng.random(len(truth)) > 0.2)
     ids = np.where(rng.random(len(kept)) < 0.05, kept.ids + 100, kept.ids)
@@ -37,7 +37,7 @@ def scenes(tmp_path_factory):
 
 @pytest.fixture
 def root(scenes, tmp_path):
-    """A copy to change."""
+    """A modifiable copy."""
     return shutil.copytree(scenes, tmp_path / "scenes")
 
 
@@ -45,11 +45,11 @@ def run(root, results="results", gt="gt", benchmark="generic", **options):
     return evaluate(root / results, root / gt, benchmark=benchmark, **options)
 
 
-def refuses(match, error=ValueError):
+def rejects(match, error=ValueError):
     return pytest.raises(error, match=match)
 
 
-def test_scores_all_and_combines_them(scenes):
+def test_scores_per_sequence_and_combined(scenes):
     evaluation = run(scenes)
     assert list(evaluation.sequences) == ["a", "b"]
     assert dict(evaluation.combined) == dict(Scores.combine(evaluation.sequences.values()))
@@ -61,14 +61,14 @@ def test_scores_all_and_combines_them(scenes):
     assert evaluation.notes == []
 
 
-def test_results_in_data(scenes, tmp_path):
+def test_results_in_data_folder(scenes, tmp_path):
     shutil.copytree(scenes / "results", tmp_path / "tracker/data")
-    (tmp_path / "tracker/pedestrian_summary.txt").write_text("HOTA DetA\n1 2\n")  # TrackEval leaves this there
+    (tmp_path / "tracker/pedestrian_summary.txt").write_text("HOTA DetA\n1 2\n")  # written by TrackEval
     inner = evaluate(tmp_path / "tracker/data", scenes / "gt", benchmark="generic")
     outer = evaluate(tmp_path / "tracker", scenes / "gt", benchmark="generic")
     assert inner.to_dict() == outer.to_dict() == run(scenes).to_dict()
     shutil.copy(scenes / "results/a.txt", tmp_path / "tracker/a.txt")
-    with refuses(r"there are results in .*tracker \(a.txt ...\) and in .*data"):
+    with rejects(r"there are results in .*tracker \(a.txt ...\) and in .*data"):
         evaluate(tmp_path / "tracker", scenes / "gt", benchmark="generic")
 
 
@@ -78,7 +78,7 @@ def test_one_file_against_one_sequence(scenes):
     assert alone.notes == []
 
 
-def test_sequences_without_results_are_said(root):
+def test_missing_results_are_noted(root):
     (root / "results/b.txt").unlink()
     evaluation = run(root)
     assert evaluation.missing == ("b",)
@@ -87,22 +87,22 @@ def test_sequences_without_results_are_said(root):
     assert "missing" not in run(root, "results", "gt/a").to_dict()
 
 
-def test_sequences_without_ground_truth_are_no_loss(root):
+def test_sequences_without_ground_truth_are_skipped(root):
     shutil.rmtree(root / "gt/b/gt")
-    with refuses("there is no ground truth .*b/gt/gt.txt", FileNotFoundError):
+    with rejects("there is no ground truth .*b/gt/gt.txt", FileNotFoundError):
         run(root)
     (root / "results/b.txt").unlink()
     assert run(root).missing == ()
 
 
-def test_an_empty_result_file_is_a_tracker_that_found_nothing(root):
+def test_empty_result_file(root):
     (root / "results/b.txt").write_text("")
     scores = run(root).sequences["b"]
     assert scores["HOTA"] == 0
     assert scores["FN"] == scores["GT_Dets"] > 0
 
 
-def test_mot17_results_of_every_detector_share_a_ground_truth(scenes, tmp_path):
+def test_mot17_detector_variants_share_ground_truth(scenes, tmp_path):
     shutil.copytree(scenes / "gt/a", tmp_path / "MOT17/train/MOT17-02-FRCNN")
     for name in ("MOT17-02-DPM", "MOT17-02-FRCNN", "MOT17-02-SDP", "MOT17-02"):
         (tmp_path / "results").mkdir(exist_ok=True)
@@ -112,11 +112,11 @@ def test_mot17_results_of_every_detector_share_a_ground_truth(scenes, tmp_path):
     assert list(evaluation.sequences) == ["MOT17-02", "MOT17-02-DPM", "MOT17-02-FRCNN", "MOT17-02-SDP"]
     assert evaluation.combined["GT_Dets"] == 4 * evaluation.sequences["MOT17-02"]["GT_Dets"]
     shutil.copy(scenes / "results/a.txt", tmp_path / "results/MOT17-04-SDP.txt")
-    with refuses("no sequence for .*MOT17-04-SDP.txt"):
+    with rejects("no sequence for .*MOT17-04-SDP.txt"):
         evaluate(tmp_path / "results", tmp_path / "MOT17/train")
 
 
-def test_of_several_ground_truths_of_a_video_the_one_of_the_name_is_taken(scenes, tmp_path):
+def test_ground_truth_with_matching_name_takes_precedence(scenes, tmp_path):
     for detector, source in (("DPM", "a"), ("SDP", "b")):
         shutil.copytree(scenes / "gt" / source, tmp_path / f"MOT17/MOT17-02-{detector}")
     (tmp_path / "results").mkdir()
@@ -126,7 +126,7 @@ def test_of_several_ground_truths_of_a_video_the_one_of_the_name_is_taken(scenes
     assert evaluation.missing == ()  # the other is the same video
 
 
-def test_windows_keep_the_numbers_of_frames(scenes):
+def test_windows_keep_frame_numbers(scenes):
     window = run(scenes, frames=(11, 30))
     truth = read_mot(scenes / "gt/a/gt/gt.txt", kind="ground_truth")
     results = read_mot(scenes / "results/a.txt", kind="results")
@@ -139,24 +139,24 @@ def test_windows_keep_the_numbers_of_frames(scenes):
 def test_half_val_is_the_second_half(scenes):
     half = run(scenes, split="half-val")
     assert half.to_dict() == run(scenes, frames=(FRAMES // 2 + 2, FRAMES)).to_dict()
-    with refuses("frames and split exclude each other"):
+    with rejects("frames and split exclude each other"):
         run(scenes, split="half-val", frames=(1, 2))
-    with refuses("split must be half-val, got 'test'"):
+    with rejects("split must be half-val, got 'test'"):
         run(scenes, split="test")
-    with refuses("frames 30-50 are not a part of a, which has 1-40"):
+    with rejects("frames 30-50 are not a part of a, which has 1-40"):
         run(scenes, frames=(30, 50))
 
 
-def test_refuses_results_of_another_sequence(root):
+def test_results_of_unknown_sequence_are_rejected(root):
     shutil.copy(root / "results/a.txt", root / "results/c.txt")
-    with refuses(r"no sequence for .*c\.txt: .*gt has a, b; give the ground truth"):
+    with rejects(r"no sequence for .*c\.txt: .*gt has a, b; give the ground truth"):
         run(root)
     (root / "results/c.txt").unlink()
     with (root / "results/a.txt").open("a") as file:
         file.write("41,7,1,1,10,10,1,-1,-1,-1\n")
     line = (root / "results/a.txt").read_text().count("\n")
-    for options in ({}, {"frames": (1, 5)}):  # also where the window would hide it
-        with refuses(rf"a\.txt:{line}: frame 41 is outside the sequence, which has the frames 1-40"):
+    for options in ({}, {"frames": (1, 5)}):  # also if the window excludes the row
+        with rejects(rf"a\.txt:{line}: frame 41 is outside the sequence, which has the frames 1-40"):
             run(root, **options)
 
 
@@ -169,47 +169,47 @@ def test_refuses_results_of_another_sequence(root):
         ("0,7,1,1,10,10,1,-1,-1,-1\n", r"a\.txt:1: frame must be a whole number from 1"),
     ],
 )
-def test_refuses_faulty_results(root, row, match):
+def test_invalid_results_are_rejected(root, row, match):
     (root / "results/a.txt").write_text(row)
-    with refuses(match):
+    with rejects(match):
         run(root)
 
 
-def test_refuses_a_ground_truth_in_which_nothing_counts(root):
+def test_ground_truth_without_counted_rows_is_rejected(root):
     path = root / "gt/a/gt/gt.txt"
     rows = [line.split(",") for line in path.read_text().splitlines()]
     path.write_text("".join(",".join([*row[:6], "0", *row[7:]]) + "\n" for row in rows))
-    with refuses("the ground truth of a is empty under the rules of generic"):
+    with rejects("the ground truth of a is empty under the rules of generic"):
         run(root)
 
 
-def test_an_empty_ground_truth_is_refused_unless_others_have_some(root):
+def test_empty_ground_truth_is_rejected_unless_others_have_boxes(root):
     (root / "gt/a/gt/gt.txt").write_text("")
     evaluation = run(root)
     assert evaluation.sequences["a"]["FP"] == evaluation.sequences["a"]["Dets"] > 0
-    with refuses("gt/a has no boxes to score against"):
+    with rejects("gt/a has no boxes to score against"):
         run(root, "results/a.txt", "gt/a")
 
 
-def test_mot15_files_under_other_rules(scenes, tmp_path):
-    """The peer that prints HOTA 0, MOTA -28100 here is why this is refused."""
+def test_mot15_files_with_other_rules_are_rejected(scenes, tmp_path):
+    """Without this error, scores are meaningless (HOTA 0, MOTA -28100 in other tools)."""
     folder = shutil.copytree(scenes / "gt/a", tmp_path / "train/TUD-Campus")
     rows = [line.split(",") for line in (folder / "gt/gt.txt").read_text().splitlines()]
     (folder / "gt/gt.txt").write_text("".join(",".join([*row[:6], "1,-1,-1,-1"]) + "\n" for row in rows))
     (tmp_path / "results").mkdir()
     shutil.copy(scenes / "results/a.txt", tmp_path / "results/TUD-Campus.txt")
     assert evaluate(tmp_path / "results", tmp_path / "train").benchmark == "MOT15"
-    with refuses("named as those of MOT15, whose rules are not those of MOT17; choose MOT15 or auto, or generic"):
+    with rejects("have names of MOT15, which has other rules than MOT17; choose MOT15 or auto, or generic"):
         evaluate(tmp_path / "results", tmp_path / "train", benchmark="MOT17")
     folder.rename(tmp_path / "train/street")
     (tmp_path / "results/TUD-Campus.txt").rename(tmp_path / "results/street.txt")
-    with refuses("the benchmark of street cannot be told .*generic for your own data"):
+    with rejects("the benchmark of street cannot be inferred .*generic for your own data"):
         evaluate(tmp_path / "results", tmp_path / "train")
-    with refuses("MOT17 scores class 1, but this ground truth has no classes"):
+    with rejects("MOT17 scores class 1, but this ground truth has no classes"):
         evaluate(tmp_path / "results", tmp_path / "train", benchmark="MOT17")
 
 
-def test_rules_that_are_the_same_may_be_mixed(scenes, tmp_path):
+def test_equal_rules_may_be_mixed(scenes, tmp_path):
     shutil.copytree(scenes / "gt/a", tmp_path / "gt/dancetrack0001")
     (tmp_path / "results").mkdir()
     shutil.copy(scenes / "results/a.txt", tmp_path / "results/dancetrack0001.txt")
@@ -217,12 +217,12 @@ def test_rules_that_are_the_same_may_be_mixed(scenes, tmp_path):
     assert own.to_dict() == mot17.to_dict()
 
 
-def test_refuses_empty_places(scenes, tmp_path):
-    with refuses("there are no results at", FileNotFoundError):
+def test_missing_folders_are_rejected(scenes, tmp_path):
+    with rejects("there are no results at", FileNotFoundError):
         evaluate(tmp_path / "nowhere", scenes / "gt", benchmark="generic")
-    with refuses("there are no result files .<sequence>.txt. in", FileNotFoundError):
+    with rejects("there are no result files .<sequence>.txt. in", FileNotFoundError):
         evaluate(tmp_path, scenes / "gt", benchmark="generic")
-    with refuses("there is no folder", FileNotFoundError):
+    with rejects("there is no folder", FileNotFoundError):
         evaluate(scenes / "results", tmp_path / "nowhere", benchmark="generic")
 
 
@@ -239,7 +239,7 @@ def test_json(scenes):
     assert combined["FP"] == combined["CLR_FP"]
 
 
-def test_csv_is_the_json_made_flat(scenes):
+def test_csv_equals_flattened_json(scenes):
     evaluation = run(scenes)
     rows = list(csv.DictReader(io.StringIO(evaluation.to_csv())))
     assert [row["sequence"] for row in rows] == ["a", "b", "COMBINED"]
@@ -264,7 +264,7 @@ def kitti(tmp_path_factory):
     return evaluate(root / "results", root)
 
 
-def test_kitti_has_a_block_per_class(kitti):
+def test_kitti_scores_per_class(kitti):
     assert (kitti.classes["car"].combined["MOTA"], kitti.classes["car"].combined["FP"]) == (100, 0)  # DontCare
     assert (kitti.classes["pedestrian"].combined["FP"], kitti.classes["pedestrian"].combined["FN"]) == (1, 1)
     report = kitti.to_dict()
@@ -274,25 +274,25 @@ def test_kitti_has_a_block_per_class(kitti):
     assert [(row["class"], row["sequence"]) for row in rows] == [
         (label, name) for label in ("car", "pedestrian") for name in ("0000", "COMBINED")
     ]
-    with refuses(r'KITTI scores several classes.*\.classes\["car"\] and \.classes\["pedestrian"\]'):
+    with rejects(r'KITTI scores several classes.*\.classes\["car"\] and \.classes\["pedestrian"\]'):
         _ = kitti.combined
 
 
-def test_files_need_no_torch(scenes):
+def test_files_are_scored_without_torch(scenes):
     code = (
         "import sys; from mot_core.evaluation import evaluate; "
         f"evaluate({str(scenes / 'results')!r}, {str(scenes / 'gt')!r}, benchmark='generic'); "
         "print(sorted({'torch', 'torchmetrics', 'lightning', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"  # and nothing else: stdout is for results
+    assert done.stdout == "[]\n"  # and nothing else, because stdout is for results
     assert done.stderr == ""
 
 
-def test_without_trackeval_one_sentence_tells_what_to_install(scenes):
+def test_missing_trackeval_names_install_command(scenes):
     code = (
         "import sys; sys.modules['trackeval'] = None; from mot_core.evaluation import evaluate; "
         f"evaluate({str(scenes / 'results')!r}, {str(scenes / 'gt')!r}, benchmark='generic')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "ImportError: scoring needs the package trackeval: pip install './packages/mot-core[eval]'" in done.stderr
+    assert "ImportError: scoring needs trackeval; run: pip install './packages/mot-core[eval]'" in done.stderr

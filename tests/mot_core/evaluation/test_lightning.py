@@ -1,4 +1,4 @@
-"""The metric in the place it is made for: the validation loop of a LightningModule."""
+"""The metric in the validation loop of a LightningModule."""
 
 import lightning
 import pytest
@@ -40,7 +40,7 @@ def frames_of(sequences):
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # Lightning 2.6 with torch 2.13
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
-def test_what_is_logged_is_what_the_files_score(tmp_path):
+def test_logged_scores_equal_scores_of_files(tmp_path):
     for seed, name in enumerate("ab"):
         make_scene(seed=seed, num_objects=6, num_frames=30).save(tmp_path / "gt", name)
     sequences = find_sequences(tmp_path / "gt", benchmark="generic")

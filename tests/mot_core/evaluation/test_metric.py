@@ -1,4 +1,4 @@
-"""The metrics inside a validation step: equal to the files, frame by frame, in any order, over several processes."""
+"""The metrics inside a validation step: equal to scores of files, for any order of frames and several processes."""
 
 import copy
 import io
@@ -23,7 +23,7 @@ FRAMES = 30
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Two sequences on disk with results that are neither perfect nor hopeless."""
+    """Two sequences on disk with results that are neither perfect nor useless."""
     root = tmp_path_factory.mktemp("scenes")
     for seed, name in enumerate(("north", "süd")):
         scene = make_scene(seed=seed, num_objects=6, num_frames=FRAMES)
@@ -69,13 +69,13 @@ def numbers(metric):
 
 
 def switch(metric, frames=4):
-    """One person who changes identity half way."""
+    """One person whose identity switches half way."""
     for frame in range(1, frames + 1):
         metric.update("clip", frame, [5 if frame <= frames // 2 else 6], BOX, [1], BOX)
     return metric
 
 
-def test_equals_the_files_exactly(root):
+def test_equals_scores_of_files(root):
     metric = filled(frames_of(root))
     evaluation = evaluate(root / "results", root / "gt", benchmark="generic")
     assert plain(metric.per_sequence()) == plain(evaluation.sequences)
@@ -85,35 +85,35 @@ def test_equals_the_files_exactly(root):
     assert 30 < combined["HOTA"] < 90
 
 
-def test_the_order_of_frames_does_not_matter(root):
+def test_frame_order_invariance(root):
     frames = list(frames_of(root))
     shuffled = [frames[place] for place in np.random.default_rng(0).permutation(len(frames))]
     assert numbers(filled(shuffled)) == numbers(filled(frames))
 
 
-def test_a_repeated_frame_counts_once(root):
+def test_repeated_frame_counts_once(root):
     frames = list(frames_of(root))
     assert numbers(filled(frames + frames[:7])) == numbers(filled(frames))
 
 
 @pytest.mark.parametrize("what", ["boxes_xyxy", "ids", "gt_boxes_xyxy", "gt_ids"])
-def test_a_frame_that_comes_again_with_other_content_is_an_error(root, what):
+def test_contradicting_repeated_frame_is_rejected(root, what):
     frames = list(frames_of(root))
     metric = filled(frames)
     before = numbers(metric)
     with pytest.raises(ValueError, match="frame 3 of 'north' was given twice with different boxes or identities"):
         metric.update(**{**frames[2], what: frames[2][what] + 1})
-    assert numbers(metric) == before  # and it left nothing behind
+    assert numbers(metric) == before  # and the state is unchanged
 
 
-def test_the_parts_equal_the_whole(root):
+def test_single_families_equal_all_families(root):
     frames = list(frames_of(root))
     whole = numbers(filled(frames))
     for metric, family in ((HOTA(), "HOTA"), (CLEAR(), "CLEAR"), (Identity(), "Identity")):
         assert numbers(filled(frames, metric)) == {name: whole[name] for name in HEADLINES[family]}
 
 
-def test_a_collection_keeps_one_state(root):
+def test_metric_collection_shares_state(root):
     collection = MetricCollection([HOTA(), CLEAR(), Identity()])
     for frame in frames_of(root):
         collection.update(**frame)
@@ -122,23 +122,23 @@ def test_a_collection_keeps_one_state(root):
     assert {name: value.item() for name, value in collection.compute().items()} == whole
 
 
-def test_reset_begins_anew(root):
+def test_reset(root):
     metric = switch(filled(frames_of(root)))
     metric.reset()
     assert metric.frames == []
     assert numbers(switch(metric))["IDSW"] == 1
-    metric.update("north", 1, [1], BOX, [1], BOX)  # is not compared with what was before
+    metric.update("north", 1, [1], BOX, [1], BOX)  # is not compared with the frames before
     assert set(metric.per_sequence()) == {"clip", "north"}
 
 
-def test_calling_it_adds_a_frame():
+def test_forward_adds_a_frame():
     metric = TrackingMetrics()
     assert metric("clip", 1, [5], BOX, [1], BOX) is None
     assert metric("clip", 2, [6], BOX, [1], BOX) is None
     assert numbers(metric)["IDSW"] == 1
 
 
-def test_goes_on_after_compute():
+def test_update_after_compute():
     metric = TrackingMetrics()
     metric.update("clip", 1, [5], BOX, [1], BOX)
     assert numbers(metric)["MOTA"] == 100
@@ -147,7 +147,7 @@ def test_goes_on_after_compute():
 
 
 def saved(metric):
-    """Through a checkpoint."""
+    """Save and load through a checkpoint."""
     metric.persistent(True)
     file = io.BytesIO()
     torch.save(metric.state_dict(), file)
@@ -163,7 +163,7 @@ def pickled(metric):
 
 
 @pytest.mark.parametrize("copied", [saved, pickled, copy.deepcopy, TrackingMetrics.clone, TrackingMetrics.cpu])
-def test_copies_and_checkpoints_hold_the_state(root, copied):
+def test_copies_and_checkpoints_contain_state(root, copied):
     frames = list(frames_of(root))
     metric = copied(filled(frames[:40]))
     filled(frames[35:], metric)  # five of them are repeats
@@ -172,7 +172,7 @@ def test_copies_and_checkpoints_hold_the_state(root, copied):
         metric.update(**{**frames[0], "ids": frames[0]["ids"] + 1})
 
 
-def test_state_is_no_part_of_a_model_checkpoint_by_default():
+def test_state_is_not_persistent_by_default():
     assert switch(TrackingMetrics()).state_dict() == {}
 
 
@@ -194,7 +194,7 @@ def test_every_precision(dtype):
     assert numbers(metric)["HOTA"] == 100
 
 
-def test_takes_lists_arrays_and_tensors_with_gradient():
+def test_lists_arrays_and_tensors_with_gradient():
     metric = TrackingMetrics()
     metric.update("clip", torch.tensor(1), [5], [[0, 0, 10, 20]], np.array([1]), BOX.clone().requires_grad_())
     metric.update("clip", 2, [], [], [], [])
@@ -219,7 +219,7 @@ def test_rules_with_distractors():
     boxes = torch.tensor([[0.0, 0, 10, 20], [50, 0, 60, 20], [90, 0, 99, 20]])
     metric.update("clip", 1, [5, 6, 7], boxes, [1, 2, 3], boxes, gt_classes=[1, 8, 1], gt_scores=[1, 0, 0])
     scores = metric.per_sequence()["clip"]
-    assert (scores["CLR_TP"], scores["FP"], scores["FN"]) == (1, 1, 0)  # 6 is on a distractor, 7 on what does not count
+    assert (scores["CLR_TP"], scores["FP"], scores["FN"]) == (1, 1, 0)  # 6 is on a distractor, 7 on an uncounted box
 
 
 def test_ignore_regions():
@@ -229,38 +229,38 @@ def test_ignore_regions():
         assert numbers(metric)["FP"] == errors
 
 
-def refuses(match, error=ValueError, metric=None, **changes):
+def rejects(match, error=ValueError, metric=None, **changes):
     arguments = {"ids": [5], "boxes_xyxy": BOX, "gt_ids": [1], "gt_boxes_xyxy": BOX}
     with pytest.raises(error, match=match):
         (metric or TrackingMetrics()).update("clip", 7, **{**arguments, **changes})
 
 
-def test_refusals():
-    refuses("ids in frame 7 of 'clip' must have one entry per box, got 2 for 1 boxes", ids=[5, 6])
-    refuses(
+def test_invalid_tables_are_rejected():
+    rejects("ids in frame 7 of 'clip' must have one entry per box, got 2 for 1 boxes", ids=[5, 6])
+    rejects(
         "gt_ids in frame 7 of 'clip' must be unique, got 1 more than", gt_ids=[1, 1], gt_boxes_xyxy=BOX.repeat(2, 1)
     )
-    refuses("ids in frame 7 of 'clip' must be 0 or more, got -1", ids=[-1])
-    refuses("ids in frame 7 of 'clip' must be integers, got float32", TypeError, ids=torch.tensor([5.0]))
-    refuses(r"boxes_xyxy in frame 7 of 'clip' must have shape \(N, 4\), got \(1, 5\)", boxes_xyxy=torch.ones(1, 5))
-    refuses(r"boxes_xyxy in .* must be finite, got \[nan, 0.0, 10.0, 20.0\] in row 0", boxes_xyxy=[[np.nan, 0, 10, 20]])
-    refuses("gt_scores in .* must have one entry per box", gt_scores=[1, 1])
-    refuses("gt_classes .*MOT17 needs the classes.*benchmark='generic'", metric=TrackingMetrics("MOT17"))
-    refuses("no class in column 8.*MOT17", metric=TrackingMetrics("MOT17"), gt_classes=[-1])
+    rejects("ids in frame 7 of 'clip' must be 0 or more, got -1", ids=[-1])
+    rejects("ids in frame 7 of 'clip' must be integers, got float32", TypeError, ids=torch.tensor([5.0]))
+    rejects(r"boxes_xyxy in frame 7 of 'clip' must have shape \(N, 4\), got \(1, 5\)", boxes_xyxy=torch.ones(1, 5))
+    rejects(r"boxes_xyxy in .* must be finite, got \[nan, 0.0, 10.0, 20.0\] in row 0", boxes_xyxy=[[np.nan, 0, 10, 20]])
+    rejects("gt_scores in .* must have one entry per box", gt_scores=[1, 1])
+    rejects("gt_classes .*MOT17 needs the classes.*benchmark='generic'", metric=TrackingMetrics("MOT17"))
+    rejects("no class in column 8.*MOT17", metric=TrackingMetrics("MOT17"), gt_classes=[-1])
     with pytest.raises(TypeError, match=r"sequence must be the name of one sequence, got \['a', 'b'\]"):
         TrackingMetrics().update(["a", "b"], 7, [5], BOX, [1], BOX)
     with pytest.raises(ValueError, match="KITTI scores several classes"):
         TrackingMetrics("KITTI")
 
 
-def test_refuses_to_score_when_the_rules_leave_nothing():
+def test_ground_truth_without_counted_rows_is_rejected():
     metric = TrackingMetrics()
     metric.update("clip", 1, [5], BOX, [1], BOX, gt_scores=[0])
-    with pytest.raises(ValueError, match="ground truth given to update is empty under the rules of generic: of its 1"):
+    with pytest.raises(ValueError, match="ground truth given to update is empty under the rules of generic: none of"):
         metric.compute()
 
 
-def test_without_torchmetrics_one_sentence_tells_what_to_install(monkeypatch):
+def test_missing_torchmetrics_names_install_command(monkeypatch):
     monkeypatch.delitem(sys.modules, "mot_core.evaluation.metric")
     monkeypatch.setitem(sys.modules, "torchmetrics", None)
     with pytest.raises(ImportError, match=r"needs torchmetrics: pip install './packages/mot-core\[eval\]'"):
@@ -268,7 +268,7 @@ def test_without_torchmetrics_one_sentence_tells_what_to_install(monkeypatch):
 
 
 def test_two_processes_equal_one(root, tmp_path):
-    """Frames dealt out to two processes, with the repeats of a padded sampler; and all frames on one of them."""
+    """Frames split between two processes, with the repeats of a padded sampler; and all frames on one of them."""
     frames = list(frames_of(root))
     (tmp_path / "frames.pickle").write_bytes(pickle.dumps(frames))
     launch("metrics", tmp_path)

@@ -1,4 +1,4 @@
-"""What counts in a frame, by hand and against TrackEval's own preprocessing."""
+"""The boxes of a frame that count, by hand and against TrackEval's own preprocessing."""
 
 from dataclasses import replace
 
@@ -59,8 +59,8 @@ def test_each_distractor_takes_one_result():
     assert pair.ids.tolist() == [0]
 
 
-def test_a_counted_box_is_matched_before_its_result_goes_to_a_distractor():
-    """The matching maximises the sum: result 0 belongs to the person although it overlaps the distractor too."""
+def test_counted_box_takes_precedence_over_distractor():
+    """The matching maximizes the sum: result 0 belongs to the person although it overlaps the distractor too."""
     pair = prepare([box(0), box(30)], [box(10), box(28)], BENCHMARKS["MOT17"], counted=[1, 0], distractor=[0, 1])
     assert pair.ids.tolist() == [0]
 
@@ -81,11 +81,11 @@ def test_matched_results_inside_an_ignore_region_count():
     assert prepare([box(0)], [box(3)], UAVDT, ignore=[box(0, width=500)]).ids.tolist() == [0]
 
 
-def test_halves_in_two_regions_do_not_add_up():
+def test_ignore_regions_are_not_summed():
     assert prepare([], [box(0)], UAVDT, ignore=[box(0, width=40), box(60, width=40)]).ids.tolist() == [0]
 
 
-def test_benchmarks_without_ignore_regions_do_not_look_at_them():
+def test_ignore_regions_have_no_effect_in_other_benchmarks():
     assert prepare([], [box(0)], BENCHMARKS["MOT17"], ignore=[box(0)]).ids.tolist() == [0]
 
 
@@ -110,12 +110,12 @@ def kitti_table(**columns):
 def test_kitti_roles():
     table = kitti_table(classes=[0, 0, 0, 1, 3], truncation=[0, 1, 0, 0, 0], occlusion=[2, 0, 3, 0, 0])
     present, counted, distractor = roles(table, KITTI, KITTI.classes[0])
-    assert present.tolist() == [True, True, True, True, False]  # the pedestrian is not there for cars
+    assert present.tolist() == [True, True, True, True, False]  # the pedestrian does not take part for cars
     assert counted.tolist() == [True, False, False, False, False]
     assert distractor.tolist() == [False, True, True, True, False]
 
 
-def test_kitti_scores_each_class_on_its_own():
+def test_kitti_scores_each_class_separately():
     table = kitti_table(classes=[0, 3], truncation=[0, 0], occlusion=[0, 0])
     cars_only = BoxTable([0, 0], [0, 1], [box(0), box(200)], classes=[0, 0])
     scores = score_sequence(table, cars_only, "KITTI", range(1))
@@ -123,7 +123,7 @@ def test_kitti_scores_each_class_on_its_own():
     assert (scores["pedestrian"]["CLR_TP"], scores["pedestrian"]["FN"]) == (0, 1)
 
 
-# Positions on a coarse grid, so that ties, equal boxes and overlaps of exactly one half come up.
+# Positions on a coarse grid, so that ties, equal boxes and overlaps of exactly one half occur.
 BOXES = st.tuples(*[st.integers(0, 4)] * 2, *[st.integers(0, 3)] * 2).map(
     lambda v: [10 * v[0], 10 * v[1], 10 * (v[0] + v[2]), 10 * (v[1] + v[3])]
 )
@@ -160,7 +160,7 @@ def trackeval_preprocessing(frames, benchmark):
 
 @given(FRAMES, st.sampled_from(["MOT15", "MOT17", "MOT20"]))
 @settings(max_examples=150, deadline=None)
-def test_prepares_frames_as_trackeval_does(frames, benchmark):
+def test_preprocessing_equals_trackeval(frames, benchmark):
     expected = trackeval_preprocessing(frames, benchmark)
     gt = [(t, n, *row) for t, (rows, _) in enumerate(frames, 1) for n, row in enumerate(rows)]
     found = [(t, n, b) for t, (_, results) in enumerate(frames, 1) for n, b in enumerate(results)]
@@ -177,8 +177,8 @@ def test_prepares_frames_as_trackeval_does(frames, benchmark):
         np.testing.assert_array_equal(pair.similarity(), expected["similarity_scores"][t])
 
 
-def test_the_rules_are_data():
-    """A benchmark of one's own needs no code: here, dogs (class 2) take results away."""
+def test_custom_benchmark():
+    """A custom benchmark needs no code: here, dogs (class 2) are distractors."""
     pets = replace(
         BENCHMARKS["MOT17"], name="pets", classes=(replace(BENCHMARKS["MOT17"].classes[0], distractors=(2,)),)
     )

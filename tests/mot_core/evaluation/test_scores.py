@@ -1,4 +1,4 @@
-"""Scores of hand-made sequences, and what must not change them."""
+"""Scores of hand-made sequences, and invariances."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ BOX = [0.0, 0.0, 10.0, 20.0]
 
 
 def pairs(gt, results):
-    """Frames from lists of identities; every identity of a frame stands 100 pixels from the next."""
+    """Frames from lists of identities; identities of a frame are 100 pixels apart."""
 
     def boxes(ids):
         return np.array([[100 * place, 0, 100 * place + 10, 20] for place in range(len(ids))], float).reshape(-1, 4)
@@ -25,7 +25,7 @@ def pairs(gt, results):
     ]
 
 
-def test_perfect():
+def test_perfect_results():
     scores = score_frames(pairs([[1, 2]] * 3, [[7, 9]] * 3))
     for name in ("HOTA", "DetA", "AssA", "LocA", "MOTA", "MOTP", "IDF1", "IDP", "IDR"):
         assert scores[name] == 100
@@ -34,7 +34,7 @@ def test_perfect():
     assert scores["HOTA_TP_alpha"] == [6] * 19
 
 
-def test_an_identity_switch_in_the_middle():
+def test_identity_switch():
     scores = score_frames(pairs([[1]] * 4, [[7], [7], [8], [8]]))
     assert scores["MOTA"] == 75  # 1 - 1 switch / 4 boxes
     assert scores["IDF1"] == 50  # 2 of 4
@@ -50,7 +50,7 @@ def test_misses_and_false_alarms():
     assert scores["DetA"] == 60  # 3 / (3 + 1 + 1)
 
 
-def test_counts_are_integers_and_the_rest_floats():
+def test_field_types():
     scores = score_frames(pairs([[1]], [[7]]))
     for name in ("IDSW", "FP", "FN", "CLR_TP", "MT", "PT", "ML", "Frag", "IDTP", "IDFP", "IDFN", "Dets", "GT_IDs"):
         assert type(scores[name]) is int, name
@@ -75,7 +75,7 @@ def test_no_results_and_no_ground_truth():
     assert score_frames([])["CLR_Frames"] == 0
 
 
-def test_combined_is_over_boxes_not_over_sequences():
+def test_combination_weights_boxes():
     good, bad = score_frames(pairs([[1]] * 9, [[7]] * 9)), score_frames(pairs([[1]], [[]]))
     combined = Scores.combine([good, bad])
     assert combined["MOTA"] == 90
@@ -100,7 +100,7 @@ def score(truth, results):
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=10, deadline=None)
-def test_names_of_identities_and_order_of_rows_do_not_matter(scene, seed):
+def test_identity_names_and_row_order_invariance(scene, seed):
     truth, results = scene
     rng = np.random.default_rng(seed)
     new_name = dict(zip(np.unique(results.ids).tolist(), rng.permutation(2**31 + np.arange(1000)), strict=False))
@@ -111,50 +111,50 @@ def test_names_of_identities_and_order_of_rows_do_not_matter(scene, seed):
     np.testing.assert_allclose(score(truth, renamed), score(truth, results), rtol=1e-12)
 
 
-def test_moving_everything_does_not_matter(scene):
+def test_translation_invariance(scene):
     truth, results = scene
     moved = [BoxTable(one.frames, one.ids, one.boxes_xyxy + 1024) for one in scene]
     np.testing.assert_allclose(score(*moved), score(truth, results), rtol=1e-9)
 
 
-def refuses(match, truth, results, benchmark="generic", frames=range(1, 3)):
+def rejects(match, truth, results, benchmark="generic", frames=range(1, 3)):
     with pytest.raises(ValueError, match=match):
         score_sequence(truth, results, benchmark, frames, name="clip")
 
 
-def test_refusals():
+def test_invalid_tables_are_rejected():
     truth, results = BoxTable([1, 2], [1, 1], [BOX, BOX]), BoxTable([1, 2], [7, 7], [BOX, BOX])
-    refuses("frame 3, but the sequence has frames 1 to 2", truth, BoxTable([3], [7], [BOX]))
-    refuses("frame 0, but the sequence", truth, BoxTable([0], [7], [BOX]))
-    refuses("frame 3, but the sequence", BoxTable([3], [7], [BOX]), results)
-    refuses("identity -1 in frame 1.*track them first", truth, BoxTable([1], [-1], [BOX]))
-    refuses("id 7 is already in frame 1", truth, BoxTable([1, 1], [7, 7], [BOX, BOX]))
-    refuses("id 1 is already in frame 1", BoxTable([1, 1], [1, 1], [BOX, BOX]), results)
-    refuses("results of clip.*not finite", truth, BoxTable([1], [7], [[0, 0, np.nan, 1]]))
-    refuses("ground truth of clip.*not finite", BoxTable([1], [7], [[0, 0, np.inf, 1]]), results)
-    refuses("empty under the rules of generic.*2 rows", BoxTable([1, 2], [1, 1], [BOX, BOX], scores=[0, 0]), results)
-    refuses("there is no benchmark 'MOT18'", truth, results, "MOT18")
+    rejects("frame 3, but the sequence has frames 1 to 2", truth, BoxTable([3], [7], [BOX]))
+    rejects("frame 0, but the sequence", truth, BoxTable([0], [7], [BOX]))
+    rejects("frame 3, but the sequence", BoxTable([3], [7], [BOX]), results)
+    rejects("got -1 in frame 1.*track them first", truth, BoxTable([1], [-1], [BOX]))
+    rejects("id 7 is already in frame 1", truth, BoxTable([1, 1], [7, 7], [BOX, BOX]))
+    rejects("id 1 is already in frame 1", BoxTable([1, 1], [1, 1], [BOX, BOX]), results)
+    rejects("results of clip.*not finite", truth, BoxTable([1], [7], [[0, 0, np.nan, 1]]))
+    rejects("ground truth of clip.*not finite", BoxTable([1], [7], [[0, 0, np.inf, 1]]), results)
+    rejects("empty under the rules of generic.*2 rows", BoxTable([1, 2], [1, 1], [BOX, BOX], scores=[0, 0]), results)
+    rejects("there is no benchmark 'MOT18'", truth, results, "MOT18")
 
 
-def test_refuses_rules_that_do_not_fit():
+def test_mismatched_rules_are_rejected():
     results = BoxTable([1], [7], [BOX])
     mot15 = BoxTable([1], [1], [BOX], classes=[-1])
-    refuses("no class in column 8.*MOT17 need one of 1 to 13.*generic", mot15, results, "MOT17")
-    refuses("class 17 in column 8", BoxTable([1], [1], [BOX], classes=[17]), results, "MOT17")
+    rejects("no class in column 8.*MOT17 need one of 1 to 13.*generic", mot15, results, "MOT17")
+    rejects("class 17 in column 8", BoxTable([1], [1], [BOX], classes=[17]), results, "MOT17")
     cars = BoxTable([1], [1], [BOX], classes=[3])
-    refuses("of its 1 rows none counts .conf not 0 and class 1.", cars, results, "MOT17")
+    rejects("none of its 1 rows counts .conf not 0 and class 1.", cars, results, "MOT17")
     person = BoxTable([1], [1], [BOX], classes=[1])
-    refuses("class 3, but MOT17 scores pedestrians", person, BoxTable([1], [7], [BOX], classes=[3]), "MOT17")
+    rejects("class 3, but MOT17 scores pedestrians", person, BoxTable([1], [7], [BOX], classes=[3]), "MOT17")
 
 
-def test_results_may_leave_the_class_out_or_name_the_one():
+def test_classes_of_results():
     person = BoxTable([1], [1], [BOX], classes=[1])
     for label in (-1, 0, 1):
         results = BoxTable([1], [7], [BOX], classes=[label])
         assert score_sequence(person, results, "MOT17", range(1, 2))["pedestrian"]["MOTA"] == 100
 
 
-def test_dont_care_rows_in_kitti_results_are_left_out():
+def test_dont_care_results_are_removed():
     from mot_core.io import KITTI_CLASSES
 
     car = BoxTable([0], [1], [[0, 0, 90, 60]], classes=[0], truncation=[0], occlusion=[0])

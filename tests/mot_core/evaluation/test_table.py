@@ -1,4 +1,4 @@
-"""The table in the terminal."""
+"""Tables of scores for the terminal."""
 
 import io
 from pathlib import Path
@@ -26,7 +26,7 @@ def printed(evaluation, **console):
     return file.getvalue()
 
 
-def test_shows_every_sequence_and_all_together(evaluation):
+def test_rows_of_the_table(evaluation):
     text = printed(evaluation, width=200)
     assert "a-sequence-with-a-rather-long-name" in text
     assert "COMBINED" in text
@@ -34,18 +34,18 @@ def test_shows_every_sequence_and_all_together(evaluation):
 
 
 @pytest.mark.parametrize("width", [10, 40, 60, 80, 100, 120, 160])
-def test_no_number_is_cut_off(evaluation, width):
+def test_numbers_are_not_truncated(evaluation, width):
     for terminal in (False, True):
         text = printed(evaluation, width=width, force_terminal=terminal, color_system=None)
         assert "…" not in text
         assert "HOTA" in text
         if width >= 80:
             assert not terminal or max(map(len, text.splitlines())) <= width
-        if not terminal:  # files and pipes have room for everything
+        if not terminal:  # files and pipes have no width limit
             assert "IDR" in text
 
 
-def test_a_wide_terminal_shows_more(evaluation):
+def test_wide_terminal_has_more_columns(evaluation):
     narrow, wide = (printed(evaluation, width=w, force_terminal=True, color_system=None) for w in (80, 200))
     assert "Frag" not in narrow
     assert "Frag" in wide

@@ -1,4 +1,4 @@
-"""The rules of the benchmarks, and telling which one it is."""
+"""Benchmark rules, and inference of the benchmark."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 from mot_core.io import BENCHMARKS, KITTI_CLASSES, BoxTable, Sequence, get_benchmark, guess_benchmark
 
 
-def test_all_of_them():
+def test_names_of_benchmarks():
     assert list(BENCHMARKS) == [
         "MOT15", "MOT16", "MOT17", "MOT20", "DanceTrack", "SportsMOT", "BFT", "BEE24", "UAVDT", "KITTI", "generic",
     ]  # fmt: skip
@@ -16,7 +16,7 @@ def test_all_of_them():
     assert get_benchmark("kitti") is BENCHMARKS["KITTI"]
 
 
-def test_class_numbers_are_those_of_trackeval(tmp_path):
+def test_class_numbers_equal_trackeval(tmp_path):
     datasets = pytest.importorskip("trackeval").datasets
     mot = datasets.MotChallenge2DBox.__new__(datasets.MotChallenge2DBox)
     (tmp_path / "a").mkdir()
@@ -35,7 +35,7 @@ def test_class_numbers_are_those_of_trackeval(tmp_path):
         assert BENCHMARKS[name].known_classes == set(mot.valid_class_numbers)
 
 
-def test_kitti_classes_are_those_of_trackeval(tmp_path):
+def test_kitti_classes_equal_trackeval(tmp_path):
     datasets = pytest.importorskip("trackeval").datasets
     (tmp_path / "evaluate_tracking.seqmap.training").write_text("0000 empty 000000 000001\n0001 empty 000000 000001\n")
     (tmp_path / "label_02").mkdir()
@@ -54,7 +54,7 @@ def test_kitti_classes_are_those_of_trackeval(tmp_path):
     ]
 
 
-def test_rows_that_count():
+def test_counted_rows():
     kitti = BoxTable(
         np.zeros(6),
         np.arange(6),
@@ -86,7 +86,7 @@ def test_guess_by_sequences():
         (["TUD-Campus", "KITTI-17", "PETS09-S2L1", "ADL-Rundle-8", "Venice-2", "ETH-Pedcross2"], "MOT15"),
         (["BEE2412"], "BEE24"),
         (["M0101", "M1401"], "UAVDT"),
-        (["/data/MOT17/train/dancetrack0004"], "DanceTrack"),  # the name of the sequence is the better witness
+        (["/data/MOT17/train/dancetrack0004"], "DanceTrack"),  # the name of the sequence takes precedence
         (["/data/BFT/val/eagle"], "BFT"),
         (["/data/MOT17/old/2DMOT2015/mine"], "MOT15"),
         (["/data/training/label_02/0003.txt"], "KITTI"),
@@ -99,15 +99,15 @@ def test_guess(paths, benchmark):
 @pytest.mark.parametrize(
     ("paths", "complaint"),
     [
-        (["clips/mine/street"], "the benchmark of street cannot be told"),
-        (["MOT17-02", "street"], "the benchmark of street cannot be told"),
+        (["clips/mine/street"], "the benchmark of street cannot be inferred"),
+        (["MOT17-02", "street"], "the benchmark of street cannot be inferred"),
         (["MOT17-02", "MOT20-01"], r"different benchmarks: MOT17-02 \(MOT17\), MOT20-01 \(MOT20\)"),
-        (["MOT17-2"], "cannot be told"),
-        (["M9901"], "cannot be told"),
-        ([], "cannot be told without sequences"),
+        (["MOT17-2"], "cannot be inferred"),
+        (["M9901"], "cannot be inferred"),
+        ([], "cannot be inferred without sequences"),
     ],
 )
-def test_refuses_to_guess(paths, complaint):
+def test_ambiguous_names_are_rejected(paths, complaint):
     with pytest.raises(
         ValueError, match=rf"{complaint}.*choose one of MOT15, .*, generic \(generic for your own data\)"
     ):

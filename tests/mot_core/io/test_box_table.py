@@ -13,14 +13,14 @@ def table_of(*frames, **columns):
     return BoxTable(np.array(frames, np.int64), np.arange(len(frames)), boxes, **columns)
 
 
-def test_sorts_by_frame_and_keeps_the_order_within():
+def test_stable_sort_by_frame():
     table = table_of(3, 1, 3, 1)
     assert table.frames.tolist() == [1, 1, 3, 3]
     assert table.ids.tolist() == [1, 3, 0, 2]
     assert table.boxes_xyxy[:, 0].tolist() == [4, 12, 0, 8]
 
 
-def test_frame_gives_rows_also_of_absent_frames():
+def test_frame_slices():
     table = table_of(1, 1, 3)
     assert [table.frame(number) for number in (0, 1, 2, 3, 4)] == [
         slice(0, 0),
@@ -50,7 +50,7 @@ def test_concatenate():
     assert len(BoxTable.concatenate([])) == 0
 
 
-def test_columns_of_unequal_length_are_refused():
+def test_unequal_columns_are_rejected():
     with pytest.raises(ValueError, match=r"BoxTable: ids must have shape \(2,\), got \(1,\)"):
         BoxTable([1, 2], [1], np.zeros((2, 4)))
     with pytest.raises(ValueError, match=r"boxes_xyxy must have shape \(1, 4\), got \(1, 5\)"):

@@ -1,4 +1,4 @@
-"""``check``: what is there, and every problem with file, line and remedy."""
+"""``check``: contents of a folder, and every problem with file, line and remedy."""
 
 import json
 import os
@@ -25,14 +25,14 @@ def make(root, name="a", *, ini=INI, gt=GOOD, det=None, ignore=None, images=()):
 
 
 def found(root, benchmark="generic"):
-    """Severity, place and message of all problems."""
+    """Severity, location and message of all problems."""
     return [
         (one.severity, os.path.relpath(one.file, root), one.line, one.message)
         for one in check(root, benchmark).problems
     ]
 
 
-def test_a_good_sequence(tmp_path):
+def test_valid_sequence(tmp_path):
     make(tmp_path, det="1,-1,0,0,5,5,0.5\n1,-1,9,9,5,5,0.5\n", ignore="1,1,0,0,9,9,0,-1,-1", images=(1, 2, 3))
     report = check(tmp_path, benchmark="generic")
     assert report.ok
@@ -73,7 +73,7 @@ def test_all_problems_of_all_files_and_sequences(tmp_path):
         ("error", "c/gt/gt.txt", 1, "conf must be a finite number, got nan"),
     ]
     summaries = {one.name: one for one in check(tmp_path, "generic").sequences}
-    assert (summaries["b"].frames, summaries["b"].boxes) == (3, 3), "looked at in spite of its seqinfo.ini"
+    assert (summaries["b"].frames, summaries["b"].boxes) == (3, 3), "checked in spite of its seqinfo.ini"
 
 
 def test_problems_of_one_kind_are_counted(tmp_path):
@@ -88,16 +88,22 @@ def test_problems_of_one_kind_are_counted(tmp_path):
 @pytest.mark.parametrize(
     ("make_options", "expected"),
     [
-        ({"ini": None}, ("seqinfo.ini", None, "there is none, so the length is that of the last frame in gt and det")),
+        (
+            {"ini": None},
+            ("seqinfo.ini", None, "the file is missing, so the length is that of the last frame"),
+        ),
         (
             {"ini": None, "images": (1, 2, 3)},
-            ("seqinfo.ini", None, "there is none, so the length is that of the images"),
+            ("seqinfo.ini", None, "the file is missing, so the length is that of the images"),
         ),
         ({"ini": INI.replace("=a", "=b")}, ("seqinfo.ini", None, "name is 'b', but the folder is 'a'")),
         ({"ini": INI.replace("seqLength=3\n", "")}, ("seqinfo.ini", None, "seqLength is missing")),
         ({"ini": INI.replace("64", "32"), "images": (1, 2, 3)}, ("seqinfo.ini", None, "imWidth and imHeight differ")),
         ({"images": (1, 3)}, ("img1", None, "1 of 3 images are missing, the first is that of frame 2")),
-        ({"images": (0, 1, 2, 3)}, ("img1", None, "1 images are of no frame of the sequence, the first is number 0")),
+        (
+            {"images": (0, 1, 2, 3)},
+            ("img1", None, "1 images belong to no frame of the sequence, the first is"),
+        ),
         ({"gt": ""}, ("gt/gt.txt", None, "3 of 3 frames have no box that counts")),
         ({"gt": GOOD.replace("2,1,", "1,3,")}, ("gt/gt.txt", None, "1 of 3 frames have no box that counts")),
         ({"gt": GOOD.replace("5,5,1,1,1\n2", "5,5,0.5,1,1\n2")}, ("gt/gt.txt", 1, "conf is neither 0 nor 1")),
@@ -136,7 +142,7 @@ def test_wrong_rules_are_errors(tmp_path, benchmark, gt, message):
     assert [one.message[: len(message)] for one in errors] == [message]
 
 
-def test_mot15_with_classes_is_suspicious(tmp_path):
+def test_mot15_with_classes_is_a_warning(tmp_path):
     make(tmp_path, gt=GOOD.replace("1,1,1\n2", "1,7,1\n2"))
     assert ("warning", "a/gt/gt.txt", None) in [one[:3] for one in found(tmp_path, "MOT15")]
 
@@ -146,13 +152,13 @@ def test_unknown_benchmark_is_an_error_and_the_rest_is_checked(tmp_path):
     report = check(tmp_path)
     assert not report.ok
     assert [(one.kind, one.line) for one in report.problems] == [("benchmark", None), ("width", 1)]
-    assert "the benchmark of street cannot be told from its name" in report.problems[0].message
+    assert "the benchmark of street cannot be inferred from its name" in report.problems[0].message
     assert "choose one of MOT15" in report.problems[0].remedy
     with pytest.raises(ValueError, match="there is no benchmark 'MOT18'"):
         check(tmp_path, "MOT18")
 
 
-def test_nothing_there(tmp_path):
+def test_missing_folder_and_sequences(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         check(tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="there are no sequences in"):
@@ -161,10 +167,10 @@ def test_nothing_there(tmp_path):
     assert [one.kind for one in check(tmp_path, "generic").problems if one.severity == "error"] == ["length"]
 
 
-def test_files_that_are_no_text(tmp_path):
+def test_binary_files(tmp_path):
     folder = make(tmp_path, images=(1, 2, 3), det="")
     (folder / "det" / "det.txt").write_bytes(b"\xff\xfe\x00")
-    (folder / "img1" / "000001.jpg").write_bytes(b"no picture")
+    (folder / "img1" / "000001.jpg").write_bytes(b"not an image")
     assert [(one.severity, one.kind, one.file.name) for one in check(folder, "generic").problems] == [
         ("error", "image", "000001.jpg"),
         ("error", "encoding", "det.txt"),
@@ -186,7 +192,7 @@ def test_kitti(tmp_path):
     assert "layout is that of KITTI" in check(tmp_path, "MOT17").problems[0].message
 
 
-def test_right_and_bottom_in_place_of_width_and_height(tmp_path):
+def test_right_and_bottom_instead_of_size_is_a_warning(tmp_path):
     folder = make_scene(num_objects=10, num_frames=30).save(tmp_path, "scene")
     path = folder / "det" / "det.txt"
     rows = [line.split(",") for line in path.read_text().splitlines()]
@@ -198,7 +204,7 @@ def test_right_and_bottom_in_place_of_width_and_height(tmp_path):
     assert problem.remedy == "columns 5 and 6 may be right and bottom"
 
 
-def test_synthetic_scenes_are_clean(tmp_path):
+def test_synthetic_scenes_have_no_problems(tmp_path):
     for seed in range(3):
         make_scene(seed, num_objects=6, num_frames=60).save(tmp_path, f"scene-{seed}")
     report = check(tmp_path, benchmark="generic")

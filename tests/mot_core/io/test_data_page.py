@@ -1,4 +1,4 @@
-"""The example on the page about data is what the command prints."""
+"""The example in docs/data.md equals the output of the command."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from mot_core.io import make_scene
 PAGE = Path(__file__).parents[3] / "docs" / "data.md"
 
 
-def test_report_of_the_check(tmp_path, monkeypatch, capsys):
+def test_example_report(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     folder = make_scene(num_objects=6, num_frames=60).save("data", "square")

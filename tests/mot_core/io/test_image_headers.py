@@ -1,4 +1,4 @@
-"""Image sizes without an image library, against one."""
+"""Image sizes without an image library, compared with Pillow."""
 
 import numpy as np
 import pytest
@@ -14,12 +14,12 @@ from mot_core.io.images import list_images
         ("a.png", {}),
         ("a.jpg", {}),
         ("a.jpg", {"progressive": True}),
-        ("a.jpg", {"quality": 95, "subsampling": 0, "comment": b"\xff\xc0" * 3000}),  # looks like a size, is none
+        ("a.jpg", {"quality": 95, "subsampling": 0, "comment": b"\xff\xc0" * 3000}),  # resembles a size marker
         ("a.jpg", {"exif": b"Exif\x00\x00" + b"\xff" * 500}),
     ],
 )
 @pytest.mark.parametrize("size", [(1, 1), (640, 480), (37, 1201)])
-def test_same_as_pillow(tmp_path, name, options, size):
+def test_size_equals_pillow(tmp_path, name, options, size):
     pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / name, **options)
     with Image.open(tmp_path / name) as image:
@@ -34,7 +34,7 @@ def test_other_files(tmp_path, raw):
         read_image_size(path)
 
 
-def test_cut_off_anywhere_before_the_size(tmp_path):
+def test_truncated_headers(tmp_path):
     path = tmp_path / "a.jpg"
     Image.new("RGB", (64, 48)).save(path)
     raw = path.read_bytes()

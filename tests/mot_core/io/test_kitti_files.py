@@ -48,24 +48,24 @@ def test_columns(tmp_path):
         ("10.0 20.0", "-1e12 20.0", "must lie within"),
     ],
 )
-def test_refused_with_the_line(tmp_path, old, new, complaint):
+def test_invalid_line_is_named(tmp_path, old, new, complaint):
     path = write(tmp_path, LABEL.replace("3 7", "1 7"), LABEL.replace(old, new))
     with pytest.raises(DataError, match=complaint) as caught:
         read_kitti(path, kind="ground_truth")
     assert str(caught.value).startswith(f"{path}:2: ")
 
 
-def test_an_identity_twice_in_a_frame(tmp_path):
+def test_duplicate_identity_in_frame(tmp_path):
     path = write(tmp_path, LABEL, LABEL.replace("Van", "Pedestrian"))
     assert len(read_kitti(path, kind="detections")) == 2
-    assert len(read_kitti(path, kind="results")) == 2, "results are scored class by class"
+    assert len(read_kitti(path, kind="results")) == 2, "results are scored per class"
     with pytest.raises(DataError, match=":2: id 7 is already in frame 3, at line 1"):
         read_kitti(path, kind="ground_truth")
     with pytest.raises(DataError, match=":2: id 7"):
         read_kitti(write(tmp_path, LABEL, LABEL), kind="results")
 
 
-def test_boxes_without_area_cannot_be_tracked(tmp_path):
+def test_detections_without_area_are_rejected(tmp_path):
     path = write(tmp_path, LABEL.replace("10.0 20.0", "40.0 20.0"))
     assert len(read_kitti(path, kind="ground_truth")) == 1
     with pytest.raises(DataError, match=":1: columns 7 to 10"):
@@ -74,7 +74,7 @@ def test_boxes_without_area_cannot_be_tracked(tmp_path):
 
 @given(st.lists(st.sampled_from(["0", "7", "-1", "2.5", "Car", "x", "nan", "1e400", "\n"]), max_size=60))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_any_text_is_read_or_refused(tmp_path, words):
+def test_arbitrary_text_is_read_or_rejected(tmp_path, words):
     text = " ".join(words)
     path = write(tmp_path, text)
     rows = [line for line in text.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""MOTChallenge files: what is accepted, what is refused, and with which line."""
+"""MOTChallenge files: accepted spellings, and rejected rows with their line."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def test_columns_of_a_ground_truth(tmp_path):
     assert table.boxes_xyxy.tolist() == [[-5.5, 0, -4.5, 2], [10, 20, 40, 60]]
     assert table.scores.tolist() == [0, 1]
     assert table.classes.tolist() == [12, 3]
-    assert table.visibility.tolist() == [1, 0.5]  # -1 is "not told"
+    assert table.visibility.tolist() == [1, 0.5]  # -1 means unknown
     assert table.lines.tolist() == [2, 1]
     assert {column.dtype for column in (table.frames, table.ids, table.classes, table.lines)} == {np.dtype(np.int64)}
 
@@ -44,7 +44,7 @@ def test_columns_of_a_ground_truth(tmp_path):
         pytest.param("1.0,7.0,1e1,2.0E+1,30.,40.000,1.0,1.0,.5\n", id="floats"),
     ],
 )
-def test_spellings_that_mean_the_same(tmp_path, text):
+def test_equivalent_spellings(tmp_path, text):
     table = read_mot(write(tmp_path, text), kind="ground_truth")
     assert (table.frames.tolist(), table.ids.tolist(), table.classes.tolist()) == ([1], [7], [1])
     assert table.boxes_xyxy.tolist() == [[10, 20, 40, 60]]
@@ -59,14 +59,14 @@ def test_number_of_columns(tmp_path, columns):
     assert table.classes.tolist() == [2 if columns in (8, 9) else -1]
 
 
-def test_ten_columns_hold_a_class_or_a_place_in_the_world(tmp_path):
+def test_ten_columns_with_class_or_world_coordinates(tmp_path):
     with_class = read_mot(write(tmp_path, "1,1,0,0,1,1,1,3,-1,-1\n2,1,0,0,1,1,1,4,-1,-1"), kind="results")
     assert with_class.classes.tolist() == [3, 4]
     in_the_world = read_mot(write(tmp_path, "1,1,0,0,1,1,1,3,-1,-1\n2,1,0,0,1,1,1,4.5,2.5,0"), kind="ground_truth")
     assert in_the_world.classes.tolist() == [-1, -1]
 
 
-def test_empty_file_is_an_empty_table(tmp_path):
+def test_empty_file(tmp_path):
     for text in ("", "\n", "\ufeff\r\n"):
         assert len(read_mot(write(tmp_path, text), kind="results")) == 0
 
@@ -77,7 +77,7 @@ def test_large_and_zero_identities(tmp_path):
     assert read_mot(write(tmp_path, rows), kind="results").ids.tolist() == ids
 
 
-def test_boxes_without_area_count_but_cannot_be_tracked(tmp_path):
+def test_boxes_without_area(tmp_path):
     path = write(tmp_path, "1,1,10,20,0,40,1")
     assert read_mot(path, kind="ground_truth").boxes_xyxy.tolist() == [[10, 20, 10, 60]]
     assert len(read_mot(path, kind="results")) == 1
@@ -110,21 +110,21 @@ def test_boxes_without_area_count_but_cannot_be_tracked(tmp_path):
     ],
 )
 @pytest.mark.parametrize("kind", ["ground_truth", "results"])
-def test_refused_with_the_line(tmp_path, bad, complaint, kind):
+def test_invalid_line_is_named(tmp_path, bad, complaint, kind):
     good = [f"{frame},4,10,20,30,40,1,1,0.5" for frame in (1, 2, 3, 4)]
     path = write(tmp_path, "\n".join([*good[:3], bad, good[3]]))
     with pytest.raises(ValueError, match=complaint) as caught:
         read_mot(path, kind=kind)
     assert str(caught.value).startswith(f"{path}:4: ")
-    assert "; " in str(caught.value), "the message tells what to do"
+    assert "; " in str(caught.value), "the message states a remedy"
 
 
-def test_other_tables_are_refused(tmp_path):
+def test_other_tables_are_rejected(tmp_path):
     with pytest.raises(DataError, match=r":1: expected 6 to 10 columns .*, got 5; .* \(and 1 more\)"):
         read_mot(write(tmp_path, "1,2,3,4,5\n1,2,3,4,5\n"), kind="results")
 
 
-def test_first_of_several_faulty_lines_is_told(tmp_path):
+def test_first_invalid_line_is_named(tmp_path):
     path = write(tmp_path, "1,1,0,0,5,5,1\n1,1,0,0,5,5,1\n2,1,0,0,-5,5,1\n3,1,0\n")
     with pytest.raises(DataError, match=r":2: id 1 .* \(and 2 more\)$"):
         read_mot(path, kind="results")
@@ -136,7 +136,7 @@ def test_identities_of_detections_are_ignored(tmp_path):
 
 
 @pytest.mark.parametrize("raw", [ROW.encode("utf-16"), b"\xff\xd8\xff\xe0 a picture", bytes(range(256))])
-def test_other_than_text(tmp_path, raw):
+def test_binary_content(tmp_path, raw):
     with pytest.raises(ValueError, match=r"file\.txt: expected .* as text in UTF-8"):
         read_mot(write(tmp_path, raw), kind="ground_truth")
 
@@ -152,7 +152,7 @@ def test_missing_file_and_folder(tmp_path):
 
 @given(st.text(alphabet=st.sampled_from("0123456789.,-+eEnaif \t\n\r_\ufeffx\x00"), max_size=80))
 @SHARED_FOLDER
-def test_any_text_is_read_or_refused(tmp_path, text):
+def test_arbitrary_text_is_read_or_rejected(tmp_path, text):
     path = write(tmp_path, text)
     try:
         table = read_mot(path, kind="detections")
@@ -178,7 +178,7 @@ rows = st.lists(
 
 @given(rows, st.data())
 @SHARED_FOLDER
-def test_one_faulty_field_is_found_where_it_is(tmp_path, good, data):
+def test_invalid_field_is_located(tmp_path, good, data):
     lines = [[str(field) for field in row] for row in good]
     line = data.draw(st.integers(0, len(lines) - 1), label="line")
     column = data.draw(st.integers(0, 6), label="column")
@@ -191,7 +191,7 @@ def test_one_faulty_field_is_found_where_it_is(tmp_path, good, data):
 
 @given(rows, st.randoms(use_true_random=False))
 @SHARED_FOLDER
-def test_order_of_frames_does_not_matter(tmp_path, good, random):
+def test_frame_order_invariance(tmp_path, good, random):
     shuffled = random.sample(good, len(good))
     table = read_mot(write(tmp_path, "\n".join(",".join(map(str, row)) for row in shuffled)), kind="ground_truth")
     by_frame = sorted(shuffled, key=lambda row: row[0])  # stable: file order within a frame
@@ -202,7 +202,7 @@ def test_order_of_frames_does_not_matter(tmp_path, good, random):
 
 @given(rows, st.integers(2, 6))
 @SHARED_FOLDER
-def test_written_tables_come_back(tmp_path, good, decimals):
+def test_write_read_round_trip(tmp_path, good, decimals):
     frames, ids, left, top, width, height, conf = map(np.array, zip(*good, strict=True))
     boxes = np.stack([left, top, left + width, top + height], -1)
     table = BoxTable(frames, ids, boxes, conf, np.full(len(good), 3), np.full(len(good), 0.25))

@@ -1,4 +1,4 @@
-"""The real data pack: every file reads without an error, and the counts are those of its README."""
+"""The real data pack: every file is read without an error, and the counts equal those of its README."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Sequences: found in folders, described, windowed, read."""
+"""Sequences: search in folders, description, windows, and reading."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ INI = "[Sequence]\nname=a\nimDir=img1\nframeRate=25\nseqLength=10\nimWidth=640\n
 
 
 def make(root: Path, name: str = "a", ini: str | None = INI, **files: str) -> Path:
-    """A sequence folder; ``gt__gt="..."`` writes ``gt/gt.txt``."""
+    """Create a sequence folder; ``gt__gt="..."`` writes ``gt/gt.txt``."""
     folder = root / name
     folder.mkdir(parents=True)
     if ini is not None:
@@ -35,7 +35,7 @@ def only(source, **options) -> Sequence:
     return sequence
 
 
-def test_described_by_seqinfo(tmp_path):
+def test_sequence_from_seqinfo(tmp_path):
     folder = make(tmp_path, gt__gt="1,1,0,0,5,5,1,1,1")
     for source in (folder, tmp_path, str(folder)):
         sequence = only(source)
@@ -53,14 +53,14 @@ def test_current_folder(tmp_path, monkeypatch):
     assert only(".", benchmark="auto").benchmark == "BFT"
 
 
-def test_folder_of_sequences_sorted_other_folders_left_out(tmp_path):
+def test_sequences_are_sorted_and_other_folders_ignored(tmp_path):
     for name in ("b", "a", "c"):
         make(tmp_path, name)
     (tmp_path / "seqmaps").mkdir()
     assert [sequence.name for sequence in find_sequences(tmp_path, benchmark="generic")] == ["a", "b", "c"]
 
 
-def test_without_seqinfo_the_images_tell(tmp_path):
+def test_without_seqinfo_images_determine_length(tmp_path):
     folder = make(tmp_path, ini=None, det__det="1,-1,0,0,5,5,1")
     add_images(folder, range(1, 8), pattern="img1/{:08d}.jpg")
     sequence = only(folder, image_size=(1, 1))
@@ -69,14 +69,14 @@ def test_without_seqinfo_the_images_tell(tmp_path):
     assert sequence.image_path(8) is None
 
 
-def test_without_seqinfo_and_images_the_last_row_tells(tmp_path):
+def test_without_seqinfo_and_images_last_row_determines_length(tmp_path):
     folder = make(tmp_path, ini=None, det__det="4,-1,0,0,5,5,1", det__other="9,-1,0,0,5,5,1\n2,-1,0,0,5,5,1")
     assert only(folder).length == 9
     assert only(folder).image_size is None
     assert only(folder, image_size=(480, 640)).image_size == (480, 640)
 
 
-def test_length_that_nothing_tells(tmp_path):
+def test_unknown_length_is_rejected(tmp_path):
     make(tmp_path, ini=None, det__det="")
     with pytest.raises(ValueError, match=r"a: the number of frames is unknown.*; add a seqinfo\.ini with seqLength"):
         find_sequences(tmp_path, benchmark="generic")
@@ -93,19 +93,19 @@ def test_length_that_nothing_tells(tmp_path):
         ("[Sequence]\nimWidth=10\nimHeight=1.5", "imHeight must be a positive number, got '1.5'"),
     ],
 )
-def test_faulty_seqinfo(tmp_path, ini, complaint):
+def test_invalid_seqinfo_is_rejected(tmp_path, ini, complaint):
     make(tmp_path, ini=ini)
     with pytest.raises(ValueError, match=rf"seqinfo\.ini: {complaint}"):
         find_sequences(tmp_path, benchmark="generic")
 
 
-def test_seqinfo_in_windows_spelling(tmp_path):
+def test_seqinfo_with_windows_line_endings(tmp_path):
     folder = make(tmp_path)
     (folder / "seqinfo.ini").write_bytes(("\ufeff" + INI.replace("\n", "\r\n").replace("=", " = ")).encode())
     assert only(folder).length == 10
 
 
-def test_no_sequences_here(tmp_path):
+def test_folder_without_sequences(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no folder .*none"):
         find_sequences(tmp_path / "none")
     make(tmp_path / "MOT17" / "train", "MOT17-02")
@@ -113,7 +113,7 @@ def test_no_sequences_here(tmp_path):
         find_sequences(tmp_path / "MOT17")
 
 
-def test_windows_keep_real_numbers(tmp_path):
+def test_windows_keep_frame_numbers(tmp_path):
     rows = "\n".join(f"{frame},1,0,0,5,5,1,1,1" for frame in range(1, 11))
     folder = make(tmp_path, gt__gt=rows, gt__ignore=rows, det__det=rows)
     sequence = only(folder)
@@ -129,17 +129,17 @@ def test_windows_keep_real_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(("length", "first"), [(600, 302), (1050, 527), (837, 420), (654, 329), (3, 3)])
-def test_half_val_starts_where_the_usual_split_does(length, first):
+def test_half_val_start(length, first):
     half = Sequence("s", Path("s"), "MOT17", length).half_val()
     assert half.frame_numbers() == range(first, length + 1)
 
 
-def test_half_val_needs_frames():
+def test_half_val_of_short_sequence_is_rejected():
     with pytest.raises(ValueError, match="s has 2 frames, too few for a half"):
         Sequence("s", Path("s"), "MOT17", 2).half_val()
 
 
-def test_rows_past_the_end_are_refused(tmp_path):
+def test_rows_past_the_end_are_rejected(tmp_path):
     text = "1,1,0,0,5,5,1,1,1\n11,1,0,0,5,5,1,1,1"
     sequence = only(make(tmp_path, gt__gt=text, det__det=text))
     for read in (sequence.ground_truth, sequence.detections, sequence.window(2, 3).detections):
@@ -165,14 +165,14 @@ def test_missing_ground_truth(tmp_path):
         sequence.ground_truth()
 
 
-def test_ignore_regions_belong_to_some_benchmarks(tmp_path):
+def test_ignore_regions_by_benchmark(tmp_path):
     folder = make(tmp_path, gt__gt="1,1,0,0,5,5,1,1,1", gt__ignore="2,1,0,0,50,50,0,-1,-1")
     for benchmark, count in (("generic", 1), ("UAVDT", 1), ("MOT17", 0)):
         assert len(only(folder, benchmark=benchmark).ignore_regions()) == count
     assert len(only(make(tmp_path, "b")).ignore_regions()) == 0
 
 
-def test_ground_truth_without_the_classes_that_the_benchmark_scores(tmp_path):
+def test_ground_truth_without_required_classes_is_rejected(tmp_path):
     make(tmp_path, "MOT17-02", gt__gt="1,1,0,0,5,5,1,-1,-1,-1")
     (sequence,) = find_sequences(tmp_path)
     with pytest.raises(ValueError, match=r"MOT17 scores class 1, but this ground truth has no classes.*choose another"):
@@ -216,7 +216,7 @@ def test_kitti_lengths_from_the_map_and_images(kitti):
     assert find_sequences(kitti)[0].length == 154
 
 
-def test_mot_layout_is_not_kitti(tmp_path):
+def test_wrong_layout_is_rejected(tmp_path):
     make(tmp_path)
     with pytest.raises(ValueError, match="is not in the layout of KITTI"):
         find_sequences(tmp_path, benchmark="KITTI")

@@ -1,4 +1,4 @@
-"""The synthetic scenes: repeatable, plausible, and hard in the ways they promise."""
+"""Synthetic scenes: repeatable, plausible, and difficult in the documented ways."""
 
 import hashlib
 
@@ -15,7 +15,7 @@ def scene():
 
 
 def matched(scene):
-    """For each detection the best overlap with the truth of its frame and the row there, -1 for clutter."""
+    """Return for each detection the best overlap with the truth of its frame and the row there, -1 for clutter."""
     truth, found = scene.ground_truth, scene.detections
     overlaps, rows = np.zeros(len(found)), np.full(len(found), -1)
     for frame in range(1, scene.num_frames + 1):
@@ -33,16 +33,16 @@ def digest(scene):
     return hashlib.sha256(b"".join(np.rint(c).astype("<i8").tobytes() for c in columns)).hexdigest()[:16]
 
 
-def test_same_seed_same_scene():
+def test_seed_determines_scene():
     assert digest(make_scene(5, 8, 50)) == digest(make_scene(5, 8, 50))
     assert digest(make_scene(5, 8, 50)) != digest(make_scene(6, 8, 50))
 
 
-def test_same_scene_on_every_platform():
+def test_scene_is_platform_independent():
     assert digest(make_scene(seed=7, num_objects=12, num_frames=80)) == "6c3cf90e9567b0c6"
 
 
-def test_saved_and_read_again(tmp_path, scene):
+def test_save_read_round_trip(tmp_path, scene):
     scene.save(tmp_path / "scenes", "crossing")
     (sequence,) = find_sequences(tmp_path / "scenes", benchmark="generic")
     assert (sequence.name, sequence.length, sequence.frame_rate, sequence.image_size) == (
@@ -57,15 +57,15 @@ def test_saved_and_read_again(tmp_path, scene):
             assert getattr(read, column).tolist() == getattr(made, column).tolist(), column
 
 
-def test_about_as_many_people_as_asked_for(scene):
+def test_number_of_people(scene):
     counts = np.bincount(scene.ground_truth.frames, minlength=301)[1:]
     assert 18 <= counts.mean() <= 20
-    assert len(np.unique(scene.ground_truth.ids)) > 22, "people leave and others come"
+    assert len(np.unique(scene.ground_truth.ids)) > 22, "people leave and are replaced"
     per_frame = len(scene.detections) / scene.num_frames
     assert 0.75 * 20 <= per_frame <= 20
 
 
-def test_people_move_smoothly(scene):
+def test_smooth_motion(scene):
     truth = scene.ground_truth
     order = np.lexsort((truth.frames, truth.ids))
     ids, frames, boxes = truth.ids[order], truth.frames[order], truth.boxes_xyxy[order]
@@ -76,18 +76,18 @@ def test_people_move_smoothly(scene):
     assert moved.mean() > 1
 
 
-def test_people_cross(scene):
+def test_crossings(scene):
     truth = scene.ground_truth
     assert 0.05 < (truth.visibility < 0.5).mean() < 0.4
     assert len(np.unique(truth.ids[truth.visibility < 0.1])) >= 5
 
 
-def test_hidden_people_are_missed_and_weak(scene):
+def test_occluded_people_are_missed_or_weak(scene):
     overlaps, rows = matched(scene)
     truth, found = scene.ground_truth, scene.detections
     seen = np.isin(np.arange(len(truth)), rows)
     assert seen[truth.visibility > 0.9].mean() > 0.9
-    assert seen[truth.visibility < 0.1].mean() < 0.5  # some of them behind somebody who is seen
+    assert seen[truth.visibility < 0.1].mean() < 0.5  # some are behind a visible person
     visible = truth.visibility[rows]
     true = rows >= 0
     assert found.scores[true & (visible > 0.8)].mean() > 0.85
@@ -95,15 +95,15 @@ def test_hidden_people_are_missed_and_weak(scene):
     assert np.median(overlaps[true & (visible > 0.8)]) > 0.85
 
 
-def test_weak_detections_are_worth_using(scene):
-    """What ByteTrack lives on: most of the weak detections are people, and there are enough of them."""
+def test_weak_detections_are_useful(scene):
+    """The premise of ByteTrack: most weak detections are people, and there are enough of them."""
     _, rows = matched(scene)
     weak = (scene.detections.scores < 0.6) & (scene.detections.scores >= 0.1)
     assert weak.mean() > 0.05
     assert (rows[weak] >= 0).mean() > 0.5
 
 
-def test_misses_come_in_series():
+def test_misses_occur_in_series():
     scene = make_scene(seed=1, num_objects=4, num_frames=2000, miss_rate=0.0, clutter=0.0)
     _, rows = matched(scene)
     truth = scene.ground_truth
@@ -118,7 +118,7 @@ def test_misses_come_in_series():
     assert 5 < np.mean(lengths) < 12
 
 
-def test_settings_of_the_detector():
+def test_detector_settings():
     perfect = make_scene(seed=2, num_objects=5, num_frames=100, miss_rate=0.0, clutter=0.0, box_noise=0.0)
     overlaps, rows = matched(perfect)
     assert (rows >= 0).all()
@@ -136,7 +136,7 @@ def test_empty_and_small_scenes():
     assert len(make_scene(num_objects=30, num_frames=30, image_size=(480, 200), frame_rate=5).ground_truth) > 300
 
 
-def test_a_higher_camera_sees_more_of_everybody():
+def test_higher_camera_reduces_occlusion():
     low, high = (make_scene(seed=4, num_objects=60, num_frames=60, camera_height=h) for h in (3.5, 7.0))
     assert high.ground_truth.visibility.mean() > low.ground_truth.visibility.mean() + 0.1
 
@@ -154,6 +154,6 @@ def test_a_higher_camera_sees_more_of_everybody():
         ({"box_noise": -0.1}, "box_noise must be between"),
     ],
 )
-def test_wrong_settings(options, complaint):
+def test_invalid_settings_are_rejected(options, complaint):
     with pytest.raises(ValueError, match=complaint):
         make_scene(**options)

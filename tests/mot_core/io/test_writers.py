@@ -1,4 +1,4 @@
-"""Result files: rows, exactness, and nothing half-written."""
+"""Result files: row format, precision, and atomic writing."""
 
 import os
 
@@ -26,7 +26,7 @@ def write_frames(path, frames):
             writer.write(frame, tracks)
 
 
-def test_rows(tmp_path):
+def test_row_format(tmp_path):
     path = tmp_path / "new" / "folder" / "out.txt"
     with ResultWriter(path) as writer:
         writer.write(3, tracks_of(5, 2**40))
@@ -48,7 +48,7 @@ def test_tensors_and_arrays_give_the_same_file(tmp_path):
     assert (tmp_path / "array").read_text() == (tmp_path / "tensor").read_text()
 
 
-def test_classes_on_request(tmp_path):
+def test_optional_classes(tmp_path):
     with ResultWriter(tmp_path / "out.txt", with_classes=True) as writer:
         writer.write(1, tracks_of(1, 2, classes=[4, 0]))
     assert read_mot(tmp_path / "out.txt", kind="results").classes.tolist() == [4, 0]
@@ -61,7 +61,7 @@ boxes = hnp.arrays(np.float64, (7, 4), elements=st.floats(-3000, 3000)).map(
 
 @given(boxes, hnp.arrays(np.float64, 7, elements=st.floats(0, 1)))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_corners_come_back_to_a_ten_thousandth_of_a_pixel(tmp_path, boxes, scores):
+def test_corners_are_accurate_to_1e4_of_a_pixel(tmp_path, boxes, scores):
     tracks = Tracks(np.arange(7), boxes, scores, np.arange(7))
     with ResultWriter(tmp_path / "out.txt") as writer:
         writer.write(1, tracks)
@@ -81,12 +81,12 @@ def test_corners_come_back_to_a_ten_thousandth_of_a_pixel(tmp_path, boxes, score
         ({"ids": [3, -1]}, "ids of frame 2 must be 0 or more, got -1"),
         ({"boxes_xyxy": [[0, 0, np.nan, 1], [0, 0, 1, 1]]}, "must be finite, got NaN or infinity"),
         ({"boxes_xyxy": [[0, 0, np.inf, 1], [0, 0, 1, 1]]}, "must be finite, got NaN or infinity"),
-        ({"boxes_xyxy": [[5, 0, 4, 1], [0, 0, 1, 1]]}, "must be left, top, right, bottom"),
+        ({"boxes_xyxy": [[5, 0, 4, 1], [0, 0, 1, 1]]}, "must be .left, top, right, bottom."),
         ({"boxes_xyxy": [[0, 0, 4, 1]]}, r"must have shape \(2, 4\), got \(1, 4\)"),
         ({"scores": [0.5, np.nan]}, "must be finite"),
     ],
 )
-def test_wrong_tracks_are_refused_and_nothing_is_written(tmp_path, change, complaint):
+def test_invalid_tracks_are_rejected_without_writing(tmp_path, change, complaint):
     good = {"ids": [3, 4], "boxes_xyxy": [[0, 0, 1, 1], [1, 1, 2, 2]], "scores": [0.5, 0.5]}
     wrong = Tracks(**{name: np.array(value) for name, value in (good | change).items()})
     with pytest.raises(ValueError, match=complaint):
@@ -95,7 +95,7 @@ def test_wrong_tracks_are_refused_and_nothing_is_written(tmp_path, change, compl
 
 
 @pytest.mark.parametrize("frames", [(2, 1), (1, 1)])
-def test_frames_in_order_and_once(tmp_path, frames):
+def test_frames_must_increase(tmp_path, frames):
     writer = ResultWriter(tmp_path / "out.txt")
     with writer:
         writer.write(frames[0], tracks_of(1))
@@ -104,7 +104,7 @@ def test_frames_in_order_and_once(tmp_path, frames):
 
 
 @pytest.mark.parametrize("exception", [KeyboardInterrupt, SystemExit, RuntimeError, MemoryError])
-def test_an_interruption_leaves_the_old_file(tmp_path, exception):
+def test_interruption_keeps_old_file(tmp_path, exception):
     path = tmp_path / "out.txt"
     path.write_text("old")
 
@@ -119,7 +119,7 @@ def test_an_interruption_leaves_the_old_file(tmp_path, exception):
     assert os.listdir(tmp_path) == ["out.txt"]
 
 
-def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+def test_full_disk_keeps_old_file(tmp_path, monkeypatch):
     path = tmp_path / "out.txt"
     path.write_text("old")
 
@@ -133,18 +133,18 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["out.txt"]
 
 
-def test_write_only_inside_the_block(tmp_path):
+def test_write_outside_of_block_is_rejected(tmp_path):
     writer = ResultWriter(tmp_path / "out.txt")
-    with pytest.raises(RuntimeError, match="inside its block only: with ResultWriter"):
+    with pytest.raises(RuntimeError, match="only inside its block; use: with ResultWriter"):
         writer.write(1, tracks_of(1))
     with writer:
         pass
-    with pytest.raises(RuntimeError, match="inside its block only"):
+    with pytest.raises(RuntimeError, match="only inside its block"):
         writer.write(1, tracks_of(1))
     assert (tmp_path / "out.txt").read_text() == ""
 
 
-def test_places_that_cannot_be_written(tmp_path, monkeypatch):
+def test_unwritable_paths(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(OSError, match=r"cannot write .*out\.txt: .*; choose a folder that you may write to"),
@@ -154,15 +154,15 @@ def test_places_that_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(IsADirectoryError, match="it is a folder"), open_atomic(tmp_path):
         pass
 
-    def refuse(*_, **__):  # root may write to read-only folders, so ask for the error itself
+    def deny(*_, **__):  # root may write to read-only folders, so the error is simulated
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pathlib.Path.touch", refuse)
+    monkeypatch.setattr("pathlib.Path.touch", deny)
     with pytest.raises(PermissionError, match=r"cannot write .*: Permission denied"), open_atomic(tmp_path / "out.txt"):
         pass
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root can write to every folder")
 def test_read_only_folder(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(PermissionError, match="choose a folder that you may write to"), open_atomic(tmp_path / "a"):

@@ -1,4 +1,4 @@
-"""Backbones: names and sizes, what is frozen, and a missing timm."""
+"""Backbones: names and sizes, frozen stages, and a missing timm."""
 
 import sys
 
@@ -13,18 +13,18 @@ def on_meta(*arguments, **options):
         return ResNet50(*arguments, **options)
 
 
-def test_resnet_has_the_released_names_and_sizes():
+def test_resnet_names_and_sizes_of_release():
     state = on_meta("live").state_dict()
     assert len(state) == 318  # 53 convolutions, and 53 norms of five tensors each
     assert state["layer4.0.downsample.0.weight"].shape == (2048, 1024, 1, 1)
     assert state["layer3.5.bn3.running_var"].shape == (1024,)
-    assert sum(p.numel() for p in on_meta("live").parameters()) == 23_508_032  # torchvision's, without its classifier
+    assert sum(p.numel() for p in on_meta("live").parameters()) == 23_508_032  # torchvision's without its classifier
     frozen = on_meta().state_dict()
     assert set(state) - set(frozen) == {name for name in state if name.endswith("num_batches_tracked")}
 
 
 @pytest.mark.parametrize(("stages", "first"), [(0, "conv1"), (1, "layer1"), (2, "layer2"), (4, "layer4")])
-def test_resnet_freezes_from_the_image_on(stages, first):
+def test_resnet_frozen_stages(stages, first):
     learning = [name for name, parameter in on_meta(frozen_stages=stages).named_parameters() if parameter.requires_grad]
     assert learning[0].split(".")[0] == first
     assert not any("bn" in name for name in learning)
@@ -43,7 +43,7 @@ def test_frozen_norm_equals_batch_norm_in_evaluation():
     assert list(frozen.parameters()) == []
 
 
-def test_live_norm_learns_and_counts():
+def test_live_norm_has_gradient_and_counts():
     torch.manual_seed(0)
     backbone = ResNet50("live", frozen_stages=0)
     backbone(torch.randn(2, 3, 32, 32))[-1].sum().backward()
@@ -52,7 +52,7 @@ def test_live_norm_learns_and_counts():
 
 
 @pytest.mark.parametrize("size", [(64, 96), (65, 97), (33, 40)])
-def test_maps_have_the_size_of_their_strides(size):
+def test_map_sizes_match_strides(size):
     image = torch.randn(1, 3, *size)
     for backbone in (SmallBackbone(8), ResNet50()):
         levels = backbone(image)
@@ -61,7 +61,7 @@ def test_maps_have_the_size_of_their_strides(size):
             assert level.shape[2:] == tuple(-(-length // stride) for length in size)
 
 
-def test_small_backbone_does_not_look_at_the_batch():
+def test_small_backbone_is_independent_of_batch():
     torch.manual_seed(0)
     backbone, images = SmallBackbone().double(), torch.randn(2, 3, 64, 64).double()
     alone = torch.cat([backbone(image[None])[-1] for image in images])
@@ -69,7 +69,7 @@ def test_small_backbone_does_not_look_at_the_batch():
     assert 280_000 < sum(parameter.numel() for parameter in backbone.parameters()) < 340_000
 
 
-def test_refusals(monkeypatch):
+def test_invalid_arguments_are_rejected(monkeypatch):
     with pytest.raises(ValueError, match='norm must be "frozen" or "live", got \'group\''):
         ResNet50("group")
     with pytest.raises(ValueError, match="frozen_stages must be 0 to 5"):

@@ -71,7 +71,7 @@ def test_attention_starts_with_one_direction_per_head():
     assert not attention.attention_weights.weight.any()
 
 
-def test_attention_takes_no_queries():
+def test_attention_without_queries():
     attention = make_attention()
     empty = attention(
         torch.zeros(2, 0, 8).double(), torch.zeros(2, 0, 2, 2).double(), torch.zeros(2, CELLS, 8).double(), SHAPES
@@ -79,7 +79,7 @@ def test_attention_takes_no_queries():
     assert empty.shape == (2, 0, 8)
 
 
-def test_attention_refuses():
+def test_invalid_attention_arguments_are_rejected():
     with pytest.raises(ValueError, match="embed_dim must be a multiple of num_heads, got 10 and 4"):
         DeformableAttention(embed_dim=10, num_heads=4)
     attention, queries = make_attention(), torch.zeros(1, 1, 8).double()
@@ -101,7 +101,7 @@ def test_encoder_references_equal_a_loop():
                         down = (y + 0.5) / (height * ratios[b, own, 1]) * ratios[b, level, 1]
                         torch.testing.assert_close(references[b, row, level], torch.stack([across, down]))
                     row += 1
-    # Without padding a cell of a level refers to its own centre.
+    # Without padding, a cell of a level refers to its own center.
     assert references[1, 0, 0].tolist() == pytest.approx([0.5 / 3, 0.5 / 4])
 
 
@@ -121,21 +121,21 @@ def test_positions_equal_a_loop():
         sine_position(mask, embed_dim=6)
 
 
-def test_positions_of_the_valid_part_do_not_know_the_padding():
+def test_positions_are_independent_of_padding():
     bare = sine_position(torch.zeros(1, 3, 4, dtype=torch.bool), 16)
     mask = torch.ones(1, 7, 6, dtype=torch.bool)
     mask[:, :3, :4] = False
     torch.testing.assert_close(sine_position(mask, 16)[:, :, :3, :4], bare)
 
 
-def test_masks_shrink_by_nearest_pixels():
+def test_masks_are_resized_with_nearest_pixels():
     mask = torch.zeros(1, 8, 8, dtype=torch.bool)
     mask[:, 5:] = True
     assert resize_mask(mask, (4, 2))[0, :, 0].tolist() == [False, False, False, True]
     assert resize_mask(mask, (2, 2))[0, :, 0].tolist() == [False, False]
 
 
-def test_refinement():
+def test_box_refinement():
     references = torch.tensor([[0.2, 0.9, 0.3, 0.4], [0.0, 1.0, 0.5, 0.5]])
     torch.testing.assert_close(refine_boxes(torch.zeros(2, 4), references), references, atol=2e-5, rtol=0)
     moved = refine_boxes(torch.full((2, 4), 0.1), references[:, :2])
@@ -144,6 +144,6 @@ def test_refinement():
     assert inverse_sigmoid(torch.tensor([-1.0, 0.0, 1.0, 2.0])).isfinite().all()
 
 
-def test_feed_forward_refuses_other_activations():
+def test_unknown_activation_is_rejected():
     with pytest.raises(ValueError, match='activation must be "relu" or "gelu", got \'tanh\''):
         FeedForward(4, 8, activation="tanh")

@@ -1,4 +1,4 @@
-"""Which implementation an operation takes."""
+"""Choice of the implementation of an operation."""
 
 import pytest
 import torch
@@ -34,13 +34,13 @@ def test_choice(wanted, interpreted, installed, on_gpu, expected, monkeypatch):
     assert choice.use_kernels(OnGPU() if on_gpu else CPU) is expected
 
 
-def test_unknown_choice_is_refused(monkeypatch):
+def test_unknown_choice_is_rejected(monkeypatch):
     monkeypatch.setattr(choice, "CHOICE", "cuda")
-    with pytest.raises(ValueError, match="MOT_CORE_KERNELS must be reference or triton, got 'cuda'"):
+    with pytest.raises(ValueError, match="MOT_CORE_KERNELS: expected reference or triton, got 'cuda'"):
         choice.use_kernels(CPU)
 
 
-def test_asking_for_triton_without_it_is_refused(monkeypatch):
+def test_missing_triton_is_reported(monkeypatch):
     monkeypatch.setattr(choice, "CHOICE", "triton")
     monkeypatch.setattr(choice, "HAS_TRITON", False)
     with pytest.raises(ImportError, match=r"pip install './packages/mot-core\[triton\]'"):

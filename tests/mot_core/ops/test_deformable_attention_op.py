@@ -1,4 +1,4 @@
-"""Deformable attention: a loop over every query, head, level, point and corner gives the same numbers."""
+"""Deformable attention equals a loop over queries, heads, levels, points and corners."""
 
 import math
 
@@ -16,7 +16,7 @@ SHAPES = {
 
 
 def make(batch, queries, heads, channels, shapes, points, dtype=torch.float64, spread=1.6):
-    """Random inputs; a spread above 1 puts points outside the map on every side."""
+    """Random inputs; with a spread above 1 some points lie outside the map on every side."""
     generator = torch.Generator().manual_seed(0)
 
     def uniform(*size):
@@ -29,7 +29,7 @@ def make(batch, queries, heads, channels, shapes, points, dtype=torch.float64, s
 
 
 def loop(value, shapes, locations, weights):
-    """The definition, one corner at a time."""
+    """Compute the definition one corner at a time."""
     batch, queries, heads, levels, points, _ = locations.shape
     result = torch.zeros(batch, queries, heads, value.shape[-1], dtype=value.dtype)
     for b, q, m, level, k in torch.cartesian_prod(
@@ -56,19 +56,19 @@ def test_equals_a_loop(name):
 def test_points_outside_the_map_give_zero():
     value, shapes, locations, weights = make(*SHAPES["usual"])
     assert torch.equal(deformable_attention(value, shapes, locations + 3, weights), torch.zeros(2, 5, 12).double())
-    # Half a cell beyond the border is where the last cell ends to count.
+    # The last cell contributes up to half a cell beyond the border.
     for x, expected in ((1.25, 0.0), (1.0, 0.5), (0.75, 1.0)):
         at = torch.tensor([x, 0.25]).reshape(1, 1, 1, 1, 1, 2)
         assert deformable_attention(torch.ones(1, 4, 1, 1), [(2, 2)], at, torch.ones(1, 1, 1, 1, 1)).item() == expected
 
 
-def test_queries_do_not_see_each_other():
+def test_queries_are_independent():
     value, shapes, locations, weights = make(*SHAPES["weird"])
     alone = [deformable_attention(value, shapes, locations[:, q : q + 1], weights[:, q : q + 1]) for q in range(7)]
     torch.testing.assert_close(torch.cat(alone, 1), deformable_attention(value, shapes, locations, weights))
 
 
-def test_padded_queries_are_zero_and_harmless():
+def test_padded_queries_are_zero():
     value, shapes, locations, weights = make(*SHAPES["usual"])
     expected = deformable_attention(value, shapes, locations, weights)[:, :3]
     weights[:, 3:] = 0
@@ -77,7 +77,7 @@ def test_padded_queries_are_zero_and_harmless():
     assert torch.equal(result[:, 3:], torch.zeros_like(result[:, 3:]))
 
 
-def test_softmax_normalises_over_levels_and_points():
+def test_softmax_normalizes_over_levels_and_points():
     value, shapes, locations, logits = make(*SHAPES["weird"])
     weights = logits.exp() / logits.exp().sum((3, 4), keepdim=True)
     found = deformable_attention(value, shapes, locations, logits, softmax=True)
@@ -110,7 +110,7 @@ def test_precisions(dtype, tolerance):
     value.requires_grad_()
     result = deformable_attention(value, shapes, locations, weights)
     assert result.dtype == dtype
-    # The inputs are what they are after rounding: only the arithmetic is judged.
+    # Compared with the rounded inputs, so that only the arithmetic is tested.
     expected = loop(value.detach().double(), shapes, locations.double(), weights.double())
     torch.testing.assert_close(result.double(), expected, rtol=tolerance, atol=tolerance)
     result.sum().backward()
@@ -125,7 +125,7 @@ def test_half_values_at_precise_locations():
 
 
 @pytest.mark.parametrize(("batch", "queries", "points"), [(0, 3, 2), (2, 0, 2), (2, 3, 0), (0, 0, 0)])
-def test_nothing_gives_nothing(batch, queries, points):
+def test_empty_inputs_give_empty_outputs(batch, queries, points):
     value, shapes, locations, weights = make(batch, queries, 3, 4, [(2, 3)], points)
     value.requires_grad_()
     result = deformable_attention(value, shapes, locations, weights)
@@ -151,7 +151,7 @@ def test_compiles_without_breaks():
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
-def test_refusals():
+def test_invalid_arguments_are_rejected():
     value, shapes, locations, weights = make(*SHAPES["usual"])
     with pytest.raises(ValueError, match=r"value must have shape \(B, S, H, D\), got \(2, 39, 12\)"):
         deformable_attention(value.flatten(2), shapes, locations, weights)
@@ -161,5 +161,5 @@ def test_refusals():
         deformable_attention(value, shapes, locations, weights[:, :, :, :1])
     with pytest.raises(ValueError, match=r"sampling_locations .* \(2, 5, 3, 2, 2, 2\), got \(2, 4, 3, 2, 2, 2\)"):
         deformable_attention(value, shapes, locations[:, :4], weights)
-    with pytest.raises(TypeError, match=r"got a tensor: use \.tolist\(\)"):
+    with pytest.raises(TypeError, match=r"got a tensor; use \.tolist\(\)"):
         deformable_attention(value, torch.tensor(shapes), locations, weights)

@@ -1,4 +1,4 @@
-"""Filter and smoother against textbook filters in loops, filterpy, and the dense normal density of a window."""
+"""Filter and smoother against textbook loops, filterpy, and the dense normal density of a window."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ LAYOUTS = ("decoupled", "joint")
 
 
 def problem(frames=6, objects=4, size=2, soft=False, batch=2, seed=0, dtype=F64):
-    """Arguments of kalman_filter for as many detections as objects, in shuffled order."""
+    """Arguments of kalman_filter with as many detections as objects, in shuffled order."""
     rng = torch.Generator().manual_seed(seed)
     initial = 50 * torch.randn(batch, objects, 2, generator=rng, dtype=dtype)
     order = torch.stack([torch.randperm(objects, generator=rng) for _ in range(batch * frames)])
@@ -42,7 +42,7 @@ def run(arguments, layout, r=1.7, **options):
 
 
 def matrices(arguments, b):
-    """Transition, process noise and first covariance of one object, as arrays."""
+    """Transition, process noise and initial covariance of one object, as arrays."""
     size = arguments["process_noise"].shape[-1]
     move = np.eye(size)
     if size == 2:
@@ -91,7 +91,7 @@ def block(cov, k, objects, size):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("size", [1, 2])
 @pytest.mark.parametrize("first_update", [False, True])
-def test_hard_associations_are_textbook_filters(layout, size, first_update):
+def test_hard_associations_equal_textbook_filters(layout, size, first_update):
     arguments = problem(size=size)
     result, _ = run(arguments, layout, first_update=first_update)
     smoothed = rts_smoother(result)
@@ -124,12 +124,12 @@ def test_equals_filterpy(layout):
         np.testing.assert_allclose(result.mean[0, :, k].reshape(8, 4), means, atol=1e-9)
         their_means, their_covs, *_ = theirs.rts_smoother(np.stack(means), np.stack(covs))
         np.testing.assert_allclose(smoothed.mean[0, :, k].reshape(8, 4), their_means, atol=1e-9)
-        wanted = their_covs[:, ::2, ::2]  # of x and its velocity
+        wanted = their_covs[:, ::2, ::2]  # x and its velocity
         np.testing.assert_allclose(block(smoothed.cov[0], k, 4, 2), wanted, atol=1e-9)
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_joint_likelihood_is_the_normal_density_of_the_window(size):
+def test_joint_likelihood_equals_normal_density_of_window(size):
     arguments = problem(frames=5, objects=3, size=size, soft=True, batch=1)
     result, noise = run(arguments, "joint", first_update=True)
     points, assoc = arguments["points"], arguments["assoc"]
@@ -157,7 +157,7 @@ def test_joint_likelihood_is_the_normal_density_of_the_window(size):
     torch.testing.assert_close(found, wanted, rtol=1e-9, atol=0)
 
 
-def test_layouts_have_the_same_likelihood_for_hard_associations():
+def test_layouts_have_equal_likelihood_for_hard_associations():
     arguments = problem()
     values = []
     for layout in LAYOUTS:
@@ -167,8 +167,8 @@ def test_layouts_have_the_same_likelihood_for_hard_associations():
     torch.testing.assert_close(*values, rtol=1e-11, atol=0)
 
 
-def test_shares_are_powers_of_the_likelihood():
-    """Two detections with shares p and q of one object are two updates with noise r / p and r / q."""
+def test_shares_are_likelihood_exponents():
+    """Two detections with shares p and q of one object equal two updates with noise r / p and r / q."""
     one = torch.ones(1, 1, dtype=F64)
     points = torch.tensor([[[[0.0], [0.0]], [[2.0], [-1.0]]]], dtype=F64)
     assoc = torch.tensor([0.7, 0.2], dtype=F64).expand(1, 2, 1, 2)
@@ -196,20 +196,20 @@ def test_smoothing_never_adds_variance(layout):
     torch.testing.assert_close(smoothed.mean[:, -1], result.mean[:, -1])
 
 
-@pytest.mark.parametrize("known", ["velocity", "place", "both"])
-def test_what_is_known_stays_known(known):
-    """Without any variance of the velocity, of the place, or of both; the smoother divides by none of them."""
+@pytest.mark.parametrize("known", ["velocity", "position", "both"])
+def test_zero_variances_stay_zero(known):
+    """Without variance of the velocity, of the position, or of both; the smoother must not divide by zero."""
     arguments = problem(batch=1, dtype=F64)
-    place, velocity = float(known == "velocity"), float(known == "place")
+    position, velocity = float(known == "velocity"), float(known == "position")
     variances = [
-        torch.tensor([4 * place, velocity], dtype=F64, requires_grad=True),
-        torch.tensor([place / 3, velocity / 3]),
+        torch.tensor([4 * position, velocity], dtype=F64, requires_grad=True),
+        torch.tensor([position / 3, velocity / 3]),
     ]
     noise = {"initial_variance": variances[0], "process_noise": variances[1]}
     given = {name: value.to(F64).expand(1, 4, 2) for name, value in noise.items()}
     result, _ = run(arguments | given, "decoupled")
     smoothed = rts_smoother(result)
-    if known != "place":  # then all is as if there was no velocity
+    if known != "position":  # without velocity variance, the model equals a random walk
         alone = {name: value[..., :1] for name, value in given.items()}
         still, _ = run(arguments | alone, "decoupled")
         wanted = rts_smoother(still)
@@ -232,21 +232,21 @@ def test_float32_covariances_stay_positive(layout):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_float32_holds_for_ten_thousand_frames(layout):
+def test_float32_over_ten_thousand_frames(layout):
     arguments = problem(frames=10_000, objects=2, batch=1, dtype=torch.float32)
     arguments["points"] = arguments["points"] % 1000
     found, _ = run(arguments, layout)
     assert torch.linalg.eigvalsh(found.cov).min() > 0
     end = {name: arguments[name][:, -300:].double() for name in ("points", "assoc")}
     rest = {name: arguments[name].double() for name in ("initial", "process_noise", "initial_variance")}
-    wanted, _ = run(end | rest | {"dt": 0.5}, layout)  # the start is forgotten by then
+    wanted, _ = run(end | rest | {"dt": 0.5}, layout)  # the start has no effect by then
     torch.testing.assert_close(found.cov[:, -1].double(), wanted.cov[:, -1], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.mean[:, -1].double(), wanted.mean[:, -1], rtol=1e-4, atol=1e-2)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("soft", [False, True])
-def test_a_masked_detection_is_none(layout, soft):
+def test_masked_detections_have_no_effect(layout, soft):
     arguments = problem(soft=soft)
     kept = torch.tensor([True, True, False, True])
     mask = kept.expand(2, 6, 4)
@@ -261,7 +261,7 @@ def test_a_masked_detection_is_none(layout, soft):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_padding_may_hold_anything(layout):
+def test_padding_values_have_no_effect(layout):
     arguments = problem()
     mask = torch.ones(2, 6, 4, dtype=torch.bool)
     mask[:, 2] = False  # a frame without detections
@@ -279,7 +279,7 @@ def test_padding_may_hold_anything(layout):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_order_of_detections_and_objects_does_not_matter(layout):
+def test_permutation_equivariance(layout):
     arguments = problem(soft=True)
     rows, columns = torch.randperm(4), torch.randperm(4)
     result, _ = run(arguments, layout)
@@ -293,7 +293,7 @@ def test_order_of_detections_and_objects_does_not_matter(layout):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("objects", "batch"), [(0, 2), (1, 2), (3, 0)])
-def test_few_objects_or_none(layout, objects, batch):
+def test_small_and_empty_inputs(layout, objects, batch):
     arguments = problem(objects=3, batch=2)
     arguments = {
         "points": arguments["points"][:batch, :, :objects],
@@ -357,13 +357,13 @@ def test_half_precision_and_autocast_are_computed_in_float32(layout):
         ({"measurement_noise": torch.ones(2, 6, 4)}, r"measurement_noise must have shape \(2, 4\)"),
     ],
 )
-def test_bad_arguments_are_named(changes, message):
+def test_invalid_arguments_are_rejected(changes, message):
     with pytest.raises(ValueError, match=message):
         kalman_filter(**problem() | {"measurement_noise": torch.ones(2, 4)} | changes)
 
 
-def test_a_covariance_that_is_none_is_refused():
+def test_invalid_covariance_is_rejected():
     arguments = problem()
     arguments["initial_variance"] = -10 * arguments["initial_variance"]
-    with pytest.raises(ValueError, match="not positive definite"):
+    with pytest.raises(ValueError, match="expected a positive definite matrix"):
         run(arguments, "joint")

@@ -1,6 +1,6 @@
-"""The filter and the smoother against the associative scan of Särkkä and García-Fernández (2021), a third way to both.
+"""Filter and smoother against the associative scan of Särkkä and García-Fernández (2021, arXiv:1905.13002).
 
-The scan joins moments of neighbouring pieces of time pairwise, as a tree; no moment is carried from frame to frame.
+The scan joins the moments of neighboring time intervals pairwise, as a tree, without carrying them frame by frame.
 """
 
 import pytest
@@ -15,7 +15,7 @@ EYE = torch.eye(2, dtype=F64)
 
 
 def tree(elements, combine):
-    """All prefixes of an associative operation: of the pairs, then the elements between."""
+    """Return all prefixes of an associative operation: those of pairs first, then the elements between."""
     if len(elements) == 1:
         return elements
     pairs = tree([combine(a, b) for a, b in zip(elements[::2], elements[1::2], strict=False)], combine)
@@ -67,7 +67,7 @@ def smoothed(moments):
 
 
 @pytest.mark.parametrize("frames", [2, 7, 64])
-def test_equals_the_scan(frames):
+def test_equals_associative_scan(frames):
     rng = torch.Generator().manual_seed(0)
     points = torch.randn(frames, generator=rng, dtype=F64).cumsum(0) * 5
     seen = torch.rand(frames, generator=rng) > 0.3

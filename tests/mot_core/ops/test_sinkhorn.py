@@ -15,7 +15,7 @@ def randn(*shape, seed=0, dtype=F64):
 
 
 def plain(logits, num_iters, dustbin=None):
-    """Scaling of the exponentials by loops, in float64: rows, then columns."""
+    """Scale the exponentials in loops in float64: rows, then columns."""
     weights = [[math.exp(x) for x in row] for row in logits.tolist()]
     rows, columns = len(weights), len(weights[0])
     row_sums, column_sums = [1.0] * rows, [1.0] * columns
@@ -48,7 +48,7 @@ def test_square_sums(size, seed):
     torch.testing.assert_close(rows_last.sum(-1), torch.ones(size, dtype=F64), rtol=0, atol=1e-6)
 
 
-def test_tolerance_stops_early_and_reaches_it():
+def test_tolerance_is_reached_early():
     logits = 3 * randn(2, 8, 8)
     plan = sinkhorn(logits, num_iters=5000, tolerance=1e-4).exp()
     assert (plan.sum(-1) - 1).abs().max() < 1e-4
@@ -67,7 +67,7 @@ def test_dustbin_sums_are_counts(rows, columns, seed):
 
 
 @pytest.mark.parametrize("dustbin", [None, torch.tensor(0.2, dtype=F64)])
-def test_permutation_commutes_and_constants_vanish(dustbin):
+def test_permutation_equivariance_and_shift_invariance(dustbin):
     logits, rows, columns = randn(5, 5), torch.randperm(5), torch.randperm(5)
     plan, moved = sinkhorn(logits, dustbin=dustbin), sinkhorn(logits[rows][:, columns], dustbin=dustbin)
     torch.testing.assert_close(moved[:5, :5], plan[rows][:, columns])
@@ -78,7 +78,7 @@ def test_permutation_commutes_and_constants_vanish(dustbin):
 
 @pytest.mark.parametrize("backward", ["unrolled", "implicit"])
 @pytest.mark.parametrize("dustbin", [None, torch.tensor(0.2, dtype=F64)])
-def test_masked_rows_and_columns_change_nothing(backward, dustbin):
+def test_masked_rows_and_columns_have_no_effect(backward, dustbin):
     logits = randn(2, 6, 6).requires_grad_()
     mask = torch.tensor([True, True, False, True, True, False])
     masks = {"row_mask": mask.expand(2, 6), "column_mask": mask.flip(0).expand(2, 6)}
@@ -96,7 +96,7 @@ def test_masked_rows_and_columns_change_nothing(backward, dustbin):
 
 
 @pytest.mark.parametrize("backward", ["unrolled", "implicit"])
-def test_nothing_to_match_gives_finite_gradients(backward):
+def test_gradients_are_finite_without_partners(backward):
     logits, dustbin = randn(3, 4, 2).requires_grad_(), torch.tensor(0.1, dtype=F64, requires_grad=True)
     none = torch.zeros(3, 4, dtype=torch.bool)
     some = torch.tensor([[True, False], [True, True], [False, False]])
@@ -110,7 +110,7 @@ def test_nothing_to_match_gives_finite_gradients(backward):
 
 
 @pytest.mark.parametrize("with_dustbin", [False, True])
-def test_implicit_gradient_equals_converged_unrolled_one(with_dustbin):
+def test_implicit_gradient_equals_converged_unrolled_gradient(with_dustbin):
     logits = (2 * randn(2, 5, 5 - with_dustbin)).requires_grad_()
     dustbin = torch.tensor(0.3, dtype=F64, requires_grad=True) if with_dustbin else None
     inputs = [logits, dustbin] if with_dustbin else [logits]
@@ -161,6 +161,6 @@ def test_large_logits_stay_finite():
         ({"dustbin": torch.zeros(2)}, "one number"),
     ],
 )
-def test_bad_arguments_are_named(arguments, message):
+def test_invalid_arguments_are_rejected(arguments, message):
     with pytest.raises(ValueError, match=message):
         sinkhorn(torch.zeros(2, 3), **arguments)

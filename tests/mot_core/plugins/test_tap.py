@@ -120,9 +120,7 @@ def test_inside_such_a_checkpoint_nothing_has_a_gradient(checkpointing):
     model = build(checkpointing)
     with Tap(model, SPEC) as tap:
         tap.output("decoder.norm1")
-        with pytest.raises(
-            ValueError, match=r"output 'decoder.norm1' has no gradient in training.*of the check"
-        ):
+        with pytest.raises(ValueError, match=r"output 'decoder.norm1' has no gradient in training.*of the check"):
             model(images())
     with Tap(model, SPEC) as tap:
         tap.method(model, "_network", after=lambda result, image: result)

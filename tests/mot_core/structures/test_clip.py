@@ -22,7 +22,7 @@ def targets(objects=2):
     return FrameTargets(torch.rand(2, objects, 4), ids, ids, ids >= 0, {"depth": torch.rand(2, 1, 8, 8), "name": "a"})
 
 
-def test_what_is_left_out_means_none():
+def test_defaults():
     output = frame()
     assert not output.is_track.any()
     assert (output.track_ids == -1).all()
@@ -41,31 +41,31 @@ def test_what_is_left_out_means_none():
         ({"time": torch.tensor(3)}, r"time must be a tensor \(B\) of type int64, got \(\)"),
     ],
 )
-def test_wrong_shapes_and_types_are_told(changes, message):
+def test_invalid_shapes_and_types_are_rejected(changes, message):
     with pytest.raises(ValueError, match=f"FrameOutput: {message}"):
         frame(**changes)
 
 
-def test_what_is_no_tensor_is_told():
+def test_non_tensor_is_rejected():
     with pytest.raises(TypeError, match=r"FrameOutput: time must be a tensor \(B\) of type int64, got list"):
         frame(time=[1, 2])
 
 
-def test_replacing_checks_again():
+def test_replace_validates():
     with pytest.raises(ValueError, match="embeddings must be"):
         replace(frame(), embeddings=torch.rand(2, 5, 8))
 
 
-def test_frames_may_differ_in_slots_but_not_in_number_from_targets():
+def test_numbers_of_frames_and_targets():
     other = frame(boxes_cxcywh=torch.rand(2, 0, 4), logits=torch.zeros(2, 0, 1), valid=torch.ones(2, 0).bool())
     assert len(ClipOutput([frame(), other]).frames) == 2
     with pytest.raises(ValueError, match="targets must be one per frame, got 1 for 2 frames"):
         ClipOutput([frame(), other], [targets()])
-    with pytest.raises(ValueError, match="frames must be at least one, got none"):
+    with pytest.raises(ValueError, match="ClipOutput: expected at least one frame, got none"):
         ClipOutput([])
 
 
-def test_targets_move_with_their_extras():
+def test_extras_move_with_targets():
     moved = targets().to("meta")
     assert moved.ids.device.type == "meta"
     assert moved.extras["depth"].device.type == "meta"
@@ -78,7 +78,7 @@ def test_lightning_moves_targets():
     assert moved.boxes_cxcywh.device.type == "meta"
 
 
-def test_states_of_tracks_are_checked():
+def test_invalid_track_state_is_rejected():
     ids = torch.zeros(1, 2, dtype=torch.int64)
     history = torch.zeros(1, 2, 5, 8)
     assert TrackState(ids, ids == 0, history=history).queries is None

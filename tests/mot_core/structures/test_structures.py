@@ -1,4 +1,4 @@
-"""Detections and tracks of a frame: lengths, rows, and the ways between arrays and tensors."""
+"""Detections and tracks of a frame: lengths, rows, and conversion between arrays and tensors."""
 
 import dataclasses
 
@@ -34,7 +34,7 @@ def assert_same(a, b):
         (np.zeros(3, bool), []),
     ],
 )
-def test_rows_of_all_fields_are_selected_together(rows, ids):
+def test_row_selection(rows, ids):
     tracks = example()[rows]
     assert tracks.ids.tolist() == ids
     assert len(tracks) == len(ids)
@@ -58,7 +58,7 @@ def test_detections_with_and_without_classes():
 
 
 @pytest.mark.parametrize("form", [np.asarray, torch.tensor])
-def test_classes_and_rows_have_defaults_of_the_same_kind(form):
+def test_default_classes_and_rows(form):
     tracks = Tracks(form([3, 4]), form([[0.0] * 4] * 2), form([0.5, 0.5]))
     for name, value in (("classes", 0), ("detection_index", -1)):
         field = getattr(tracks, name)
@@ -76,7 +76,7 @@ def test_empty():
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-def test_arrays_and_tensors_there_and_back(dtype):
+def test_array_tensor_round_trip(dtype):
     like = torch.zeros(1, dtype=dtype)
     tensors = example().torch(like)
     assert tensors.boxes_xyxy.dtype == tensors.scores.dtype == dtype
@@ -85,11 +85,11 @@ def test_arrays_and_tensors_there_and_back(dtype):
     assert_same(tensors.numpy().numpy(), example())
 
 
-def test_torch_without_a_model_keeps_the_precision():
+def test_torch_keeps_dtype():
     assert example().torch().boxes_xyxy.dtype == torch.float64
 
 
-def test_frames_are_not_changed_in_place():
+def test_frames_are_immutable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         example().ids = np.zeros(3)
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -109,7 +109,7 @@ def test_frames_are_not_changed_in_place():
     ],
     ids=["list", "tuple", "array", "tensor", "gradient", "bfloat16", "view"],
 )
-def test_anything_becomes_an_array(value):
+def test_to_numpy(value):
     array = to_numpy(value)
     assert isinstance(array, np.ndarray)
     assert array.tolist() == [[1, 2], [3, 4]]

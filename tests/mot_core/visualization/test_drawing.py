@@ -1,4 +1,4 @@
-"""Colours of identities, and what is drawn over a frame."""
+"""Colors of identities, and drawing on a frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mot_core.visualization.paths import path_between, paths_by_identity
 
 
 @given(st.integers(0, 2**40))
-def test_colors_stand_out_from_paper_and_from_their_labels(identity):
+def test_color_contrast(identity):
     color = identity_color(identity)
     assert all(0 <= channel <= 255 for channel in color)
     assert color == identity_color(identity)
@@ -25,14 +25,14 @@ def test_colors_stand_out_from_paper_and_from_their_labels(identity):
     assert abs(brightness - np.dot(text_color(color), weights)) > 90
 
 
-def test_identities_of_one_crowd_have_different_colors():
+def test_colors_of_a_crowd_are_distinct():
     colors = np.array([identity_color(identity) for identity in range(1, 25)], float)
     distance = np.abs(colors[:, None] - colors).sum(-1) + 1e9 * np.eye(len(colors))
     assert distance.min() > 20
-    assert distance.diagonal(1).min() > 150  # neighbours in number are often neighbours in space
+    assert distance.diagonal(1).min() > 150  # consecutive identities are often close in the image
 
 
-def test_a_box_is_drawn_where_it_is_and_the_frame_is_not_touched():
+def test_box_position_in_copy_of_frame():
     frame = Image.new("RGB", (200, 100), "white")
     drawn = draw_tracks(frame, np.array([4]), np.array([[100.0, 40.0, 150.0, 90.0]]))
     changed = np.argwhere((np.asarray(drawn) != 255).any(-1))
@@ -43,20 +43,20 @@ def test_a_box_is_drawn_where_it_is_and_the_frame_is_not_touched():
 
 
 @pytest.mark.parametrize("box", [[-50, -50, 20, 20], [180, 80, 260, 160], [-10, -10, 300, 300], [500, 500, 600, 600]])
-def test_boxes_that_reach_outside_keep_their_label_inside(box):
+def test_labels_stay_inside_the_image(box):
     frame = Image.new("RGB", (200, 100), "white")
     drawn = np.asarray(draw_tracks(frame, np.array([8]), np.array([box], float)))
     color = np.array(identity_color(8))
     assert (drawn == color).all(-1).sum() > 20
 
 
-def test_a_grey_frame_and_no_tracks_are_fine():
+def test_gray_frame_without_tracks():
     drawn = draw_tracks(Image.new("L", (60, 40), 128), np.zeros(0, np.int64), np.zeros((0, 4)))
     assert drawn.mode == "RGB"
     assert drawn.getpixel((5, 5)) == (128, 128, 128)
 
 
-def test_paths_reach_back_over_gaps_but_not_too_far():
+def test_path_window_with_gaps():
     centres = {1: 10, 2: 20, 4: 40, 5: 50}
     boxes = [[x - 5, 0, x + 5, 10] for x in centres.values()]
     paths = paths_by_identity(BoxTable([*centres, 5], [7] * 4 + [9], [*boxes, [0, 0, 10, 10]]))
@@ -67,7 +67,7 @@ def test_paths_reach_back_over_gaps_but_not_too_far():
     assert paths_by_identity(BoxTable.empty()) == {}
 
 
-def test_a_trail_is_drawn_and_fades():
+def test_trail_fades():
     frame = Image.new("RGB", (200, 100), "white")
     path = np.array([[10.0, 50.0], [60.0, 50.0], [110.0, 50.0], [160.0, 50.0]])
     drawn = np.asarray(draw_tracks(frame, np.zeros(0, np.int64), np.zeros((0, 4)), {3: path}), float)

@@ -33,7 +33,7 @@ def scene(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def filmed(tmp_path_factory):
-    """The same with images: frame n is grey with brightness 10 n."""
+    """The same scene with images: frame n is gray with brightness 10 n."""
     root = tmp_path_factory.mktemp("filmed")
     folder = make_scene(num_objects=4, num_frames=20, image_size=(120, 161)).save(root, "park")
     (folder / "img1").mkdir()
@@ -58,7 +58,7 @@ def decode(path):
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)], stream.average_rate
 
 
-def test_frames_are_drawn_on_their_image_or_on_a_canvas(scene, filmed):
+def test_background_is_image_or_canvas(scene, filmed):
     assert has_images(filmed[0])
     assert not has_images(scene[0])
     on_canvas = TrackedFrames(*scene, magnify=2).draw(7)
@@ -83,7 +83,7 @@ def test_boxes_are_scaled_with_the_picture(scene):
     assert edges[0] == pytest.approx(edges[1], abs=1.0)
 
 
-def test_size_comes_from_the_boxes_if_nothing_else_tells_it(scene):
+def test_size_falls_back_to_boxes(scene):
     sequence, _ = scene
     tracks = BoxTable([1], [1], [[10, 10, 300.5, 200]])
     frames = TrackedFrames(replace(sequence, image_size=None), tracks, magnify=1)
@@ -91,10 +91,10 @@ def test_size_comes_from_the_boxes_if_nothing_else_tells_it(scene):
     assert TrackedFrames(replace(sequence, image_size=None), BoxTable.empty()).draw(1).size == (1920, 1080)
 
 
-def test_sheet_shows_frames_of_the_whole_sequence(filmed, tmp_path):
+def test_sheet_frames_are_evenly_spaced(filmed, tmp_path):
     sheet = pixels(save_sheet(*filmed, tmp_path / "new" / "sheet.png", columns=2, rows=2))
     height, width = sheet.shape[:2]
-    # Frames 3, 8, 13 and 18, by their brightness in the lower right corner of each cell.
+    # Frames 3, 8, 13 and 18, identified by the brightness in the lower right corner of each cell.
     corners = [sheet[y - 9, x - 9] for y in (height // 2 - 12, height) for x in (width // 2 - 12, width)]
     assert [round(corner.mean() / 10) for corner in corners] == [3, 8, 13, 18]
 
@@ -107,13 +107,13 @@ def test_sheet_of_fewer_frames_than_cells(filmed, tmp_path):
     assert two.shape[0] == one.shape[0]
 
 
-def test_trajectories_show_every_identity(scene, tmp_path):
+def test_trajectories_contain_every_identity(scene, tmp_path):
     picture = pixels(save_trajectories(*scene, tmp_path / "paths.png"))
     for identity in np.unique(scene[1].ids):
         assert holds_color(picture, identity)
 
 
-def test_a_path_breaks_where_the_identity_is_not_reported(tmp_path, scene):
+def test_path_breaks_in_gaps(tmp_path, scene):
     x = np.arange(1, 21)
     boxes = np.column_stack([7 * x, 50 + 0 * x, 7 * x + 10, 60 + 0 * x])
     whole = BoxTable(x, np.ones(20), boxes)
@@ -127,7 +127,7 @@ def test_a_path_breaks_where_the_identity_is_not_reported(tmp_path, scene):
     assert drawn(broken) < 0.85 * drawn(whole)
 
 
-def test_pictures_of_no_tracks_at_all(scene, tmp_path):
+def test_pictures_without_tracks(scene, tmp_path):
     nothing = BoxTable.empty()
     assert save_trajectories(scene[0], nothing, tmp_path / "paths.png").stat().st_size
     assert save_sheet(scene[0], nothing, tmp_path / "sheet.png").stat().st_size
@@ -135,14 +135,14 @@ def test_pictures_of_no_tracks_at_all(scene, tmp_path):
     assert len(frames) == 2
 
 
-def test_video_has_every_frame_in_order_and_the_rate_of_the_sequence(filmed, tmp_path):
+def test_video_frames_and_rate(filmed, tmp_path):
     sequence, tracks = filmed
     seen = []
     path = save_video(sequence, tracks, tmp_path / "v.mp4", on_frame=lambda: seen.append(1))
     frames, rate = decode(path)
     assert rate == 30
     assert len(frames) == len(seen) == 20
-    # The lower right corner, by its brightness; the encoder may be a little off.
+    # The lower right corner, identified by its brightness; the encoder is slightly lossy.
     assert [frame[-10:, -10:].mean() for frame in frames] == pytest.approx([10 * n for n in range(1, 21)], abs=4)
 
 
@@ -153,13 +153,13 @@ def test_video_without_h264_falls_back(scene, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("rate", [7, 29.97, 14.985, 59.94])
-def test_odd_frame_rates(scene, tmp_path, rate):
+def test_unusual_frame_rates(scene, tmp_path, rate):
     sequence, tracks = scene
     _, written = decode(save_video(replace(sequence, frame_rate=rate), tracks, tmp_path / "v.mp4"))
     assert float(written) == pytest.approx(rate, rel=1e-3)
 
 
-def test_a_video_that_stops_half_way_leaves_nothing(tmp_path):
+def test_interrupted_video_leaves_no_file(tmp_path):
     def pictures():
         yield Image.new("RGB", (64, 48))
         raise KeyboardInterrupt
@@ -175,7 +175,7 @@ def test_a_video_that_stops_half_way_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(("extra", "module"), [("plot", "matplotlib"), ("plot", "PIL"), ("video", "av")])
-def test_a_missing_extra_is_named(monkeypatch, extra, module):
+def test_missing_extra_is_named(monkeypatch, extra, module):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ModuleNotFoundError, match=rf"need {module}.*pip install '\./packages/mot-core\[{extra}\]'"):
         extras.require(extra)

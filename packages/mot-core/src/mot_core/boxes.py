@@ -1,8 +1,8 @@
-"""Box formats, overlaps and non-maximum suppression, on NumPy arrays and on tensors.
+"""Box formats, overlaps and non-maximum suppression on NumPy arrays and tensors.
 
-Every function takes arrays or tensors and returns what it was given; on tensors all but ``nms`` are
-differentiable. Leading dimensions are free (batches). Formats: ``xyxy`` corners, ``cxcywh`` centre and
-size, ``ltwh`` left-top-width-height (files only).
+Every function returns the type it was given; on tensors all but ``nms`` are differentiable. Leading dimensions are
+free (batches). Formats: ``xyxy`` corners, ``cxcywh`` center and size, ``ltwh`` left, top, width and height (files
+only).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mot_core.structures import Array
 
 
 def xyxy_to_cxcywh(boxes_xyxy: Array) -> Array:
-    """Corners to centre and size.
+    """Convert corners to center and size.
 
     >>> xyxy_to_cxcywh(np.array([0., 0., 4., 2.]))
     array([2., 1., 4., 2.])
@@ -28,7 +28,7 @@ def xyxy_to_cxcywh(boxes_xyxy: Array) -> Array:
 
 
 def cxcywh_to_xyxy(boxes_cxcywh: Array) -> Array:
-    """Centre and size to corners.
+    """Convert center and size to corners.
 
     >>> cxcywh_to_xyxy(np.array([2., 1., 4., 2.]))
     array([0., 0., 4., 2.])
@@ -39,7 +39,7 @@ def cxcywh_to_xyxy(boxes_cxcywh: Array) -> Array:
 
 
 def ltwh_to_xyxy(boxes_ltwh: Array) -> Array:
-    """Left, top, width, height (MOT files) to corners.
+    """Convert left, top, width, height (MOT files) to corners.
 
     >>> ltwh_to_xyxy(np.array([1., 1., 4., 2.]))
     array([1., 1., 5., 3.])
@@ -49,7 +49,7 @@ def ltwh_to_xyxy(boxes_ltwh: Array) -> Array:
 
 
 def xyxy_to_ltwh(boxes_xyxy: Array) -> Array:
-    """Corners to left, top, width, height (MOT files).
+    """Convert corners to left, top, width, height (MOT files).
 
     >>> xyxy_to_ltwh(np.array([1., 1., 5., 3.]))
     array([1., 1., 4., 2.])
@@ -58,28 +58,58 @@ def xyxy_to_ltwh(boxes_xyxy: Array) -> Array:
     return xp.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], -1)
 
 
-def normalize_boxes(boxes: Array, image_size: tuple[int, int]) -> Array:
-    """Pixels to [0, 1]; ``image_size`` is (height, width). Works for every format.
+def normalize_boxes(boxes: Array, image_size: tuple[int, int] | Array) -> Array:
+    """Scale boxes of any format from pixels to [0, 1].
+
+    Args:
+        boxes: Boxes in pixels of shape ``(..., 4)``.
+        image_size: (height, width) in pixels of all boxes, or sizes of shape ``(B, 2)`` for boxes ``(B, N, 4)``.
+
+    Returns:
+        Boxes of the same shape in fractions of the image.
+
+    Raises:
+        ValueError: If a size is not positive (tensors are not checked, to avoid waiting for the GPU) or the shapes do
+            not match.
 
     >>> normalize_boxes(np.array([0., 0., 320., 120.]), (240, 640))
     array([0. , 0. , 0.5, 0.5])
+    >>> normalize_boxes(np.array([[[0., 0., 320., 120.]], [[0., 0., 50., 50.]]]), np.array([[240, 640], [100, 100]]))
+    array([[[0. , 0. , 0.5, 0.5]],
+    <BLANKLINE>
+           [[0. , 0. , 0.5, 0.5]]])
     """
     xp, values = _open(boxes, "boxes")
     return values / _scale(xp, values, image_size)
 
 
-def denormalize_boxes(boxes: Array, image_size: tuple[int, int]) -> Array:
-    """[0, 1] to pixels; ``image_size`` is (height, width). Works for every format.
+def denormalize_boxes(boxes: Array, image_size: tuple[int, int] | Array) -> Array:
+    """Scale boxes of any format from [0, 1] to pixels.
+
+    Args:
+        boxes: Boxes in fractions of the image, of shape ``(..., 4)``.
+        image_size: (height, width) in pixels of all boxes, or sizes of shape ``(B, 2)`` for boxes ``(B, N, 4)``.
+
+    Returns:
+        Boxes of the same shape in pixels.
+
+    Raises:
+        ValueError: If a size is not positive (tensors are not checked, to avoid waiting for the GPU) or the shapes do
+            not match.
 
     >>> denormalize_boxes(np.array([0., 0., 0.5, 0.5]), (240, 640))
     array([  0.,   0., 320., 120.])
+    >>> denormalize_boxes(np.full((2, 1, 4), 0.5), np.array([[240, 640], [100, 200]]))
+    array([[[320., 120., 320., 120.]],
+    <BLANKLINE>
+           [[100.,  50., 100.,  50.]]])
     """
     xp, values = _open(boxes, "boxes")
     return values * _scale(xp, values, image_size)
 
 
 def box_area(boxes_xyxy: Array) -> Array:
-    """Area ``(...)`` of boxes ``(..., 4)``; inverted boxes have area 0. Of half precision boxes it is float32.
+    """Area ``(...)`` of boxes ``(..., 4)``; 0 for inverted boxes. Half precision gives float32.
 
     >>> float(box_area(np.array([0., 0., 4., 2.])))
     8.0
@@ -90,9 +120,10 @@ def box_area(boxes_xyxy: Array) -> Array:
 
 
 def iou(a_xyxy: Array, b_xyxy: Array) -> Array:
-    """Intersection over union of boxes that correspond, with broadcasting: ``(..., 4), (..., 4) -> (...)``.
+    """Intersection over union of corresponding boxes, with broadcasting: ``(..., 4), (..., 4) -> (...)``.
 
-    Two boxes without area have IoU 0 and a finite gradient. Half precision is computed in float32.
+    ``IoU = I / U`` with the areas of intersection and union, ``U = area(a) + area(b) - I`` (Jaccard index). Two boxes
+    without area have IoU 0 and a finite gradient. Half precision is computed in float32.
 
     >>> float(iou(np.array([0., 0., 2., 2.]), np.array([1., 0., 3., 2.])))
     0.3333333333333333
@@ -103,7 +134,10 @@ def iou(a_xyxy: Array, b_xyxy: Array) -> Array:
 
 
 def giou(a_xyxy: Array, b_xyxy: Array) -> Array:
-    """Generalised IoU in [-1, 1] of corresponding boxes (Rezatofighi et al. 2019, eq. 1).
+    """Generalized IoU in [-1, 1] of corresponding boxes.
+
+    ``GIoU = IoU - (C - U) / C`` with the union ``U`` and the area ``C`` of the smallest enclosing box (Rezatofighi et
+    al., CVPR 2019, arXiv:1902.09630, algorithm 1).
 
     >>> float(giou(np.array([0., 0., 1., 1.]), np.array([2., 0., 3., 1.])))
     -0.3333333333333333
@@ -116,9 +150,10 @@ def giou(a_xyxy: Array, b_xyxy: Array) -> Array:
 
 
 def diou(a_xyxy: Array, b_xyxy: Array) -> Array:
-    """Distance IoU of corresponding boxes: IoU minus squared centre distance over squared hull diagonal.
+    """Distance IoU of corresponding boxes.
 
-    Zheng et al. 2020, eq. 7.
+    ``DIoU = IoU - d^2 / c^2`` with the distance ``d`` of the centers and the diagonal ``c`` of the smallest enclosing
+    box (Zheng et al., AAAI 2020, arXiv:1911.08287, eq. 7).
 
     >>> float(diou(np.array([0., 0., 1., 1.]), np.array([2., 0., 3., 1.])))
     -0.4
@@ -136,6 +171,8 @@ def diou(a_xyxy: Array, b_xyxy: Array) -> Array:
 def pairwise_iou(a_xyxy: Array, b_xyxy: Array) -> Array:
     """IoU of every pair: ``(..., N, 4), (..., M, 4) -> (..., N, M)``.
 
+    ``IoU = I / (area(a) + area(b) - I)`` with the area ``I`` of the intersection; see :func:`iou`.
+
     >>> pairwise_iou(np.array([[0., 0., 2., 2.]]), np.array([[0., 0., 2., 2.], [5., 5., 6., 6.]]))
     array([[1., 0.]])
     """
@@ -143,7 +180,9 @@ def pairwise_iou(a_xyxy: Array, b_xyxy: Array) -> Array:
 
 
 def pairwise_giou(a_xyxy: Array, b_xyxy: Array) -> Array:
-    """Generalised IoU of every pair: ``(..., N, 4), (..., M, 4) -> (..., N, M)``.
+    """Generalized IoU of every pair: ``(..., N, 4), (..., M, 4) -> (..., N, M)``.
+
+    ``GIoU = IoU - (C - U) / C`` with union ``U`` and enclosing box ``C``; see :func:`giou`.
 
     >>> pairwise_giou(np.array([[0., 0., 1., 1.]]), np.array([[2., 0., 3., 1.]])).round(3)
     array([[-0.333]])
@@ -152,7 +191,7 @@ def pairwise_giou(a_xyxy: Array, b_xyxy: Array) -> Array:
 
 
 def pairwise_diou(a_xyxy: Array, b_xyxy: Array) -> Array:
-    """Distance IoU of every pair: ``(..., N, 4), (..., M, 4) -> (..., N, M)``.
+    """Distance IoU of every pair: ``(..., N, 4), (..., M, 4) -> (..., N, M)``; see :func:`diou`.
 
     >>> pairwise_diou(np.array([[0., 0., 1., 1.]]), np.array([[2., 0., 3., 1.]]))
     array([[-0.4]])
@@ -164,13 +203,16 @@ def nms(boxes_xyxy: Array, scores: Array, iou_threshold: float, classes: Array |
     """Greedy non-maximum suppression of one image; with ``classes``, within each class only.
 
     Args:
-        boxes_xyxy: ``(N, 4)`` corners in pixels.
-        scores: ``(N,)`` confidence; equal scores keep their order.
-        iou_threshold: a box is dropped when its IoU with a kept box is larger than this.
-        classes: ``(N,)`` labels, or None.
+        boxes_xyxy: Corners of shape ``(N, 4)`` in pixels.
+        scores: Confidences of shape ``(N,)``; equal scores keep their order.
+        iou_threshold: IoU with a kept box above which a box is dropped. Lower values drop more boxes.
+        classes: Labels of shape ``(N,)``, or None.
 
     Returns:
-        Rows to keep, best score first, int64.
+        Rows to keep as int64, in descending order of scores.
+
+    Raises:
+        ValueError: If the lengths differ.
 
     >>> nms(np.array([[0., 0., 2., 2.], [0., 0., 2., 2.1], [5., 5., 6., 6.]]), np.array([.8, .9, .7]), 0.5)
     array([1, 2])
@@ -196,7 +238,7 @@ def nms(boxes_xyxy: Array, scores: Array, iou_threshold: float, classes: Array |
 
 
 def _open(boxes: Array, name: str) -> tuple[Any, Any]:
-    """The namespace to compute in (numpy or torch) and the boxes as a floating array of it."""
+    """Return the namespace to compute in (numpy or torch) and the boxes as a floating-point array of it."""
     xp = _namespace(boxes)
     values: Any = boxes if xp is not np else np.asarray(boxes)
     if values.shape[-1:] != (4,):
@@ -226,7 +268,7 @@ def _namespace(boxes: Array) -> ModuleType:
 
 
 def _widen(xp: Any, values: Any) -> Any:
-    """Half precision as float32: areas of pixel boxes overflow it (65,504)."""
+    """Convert half precision to float32, because areas of pixel boxes overflow it (65,504)."""
     if xp is np:
         return values.astype(np.float32) if values.dtype == np.float16 else values
     return values.float() if values.dtype in (xp.float16, xp.bfloat16) else values
@@ -248,13 +290,28 @@ def _positive(xp: Any, values: Any) -> Any:
     return values.clip(min=0) if xp is not np else np.maximum(values, 0)
 
 
-def _scale(xp: Any, boxes: Any, image_size: tuple[int, int]) -> Any:
-    height, width = image_size
-    if height <= 0 or width <= 0:
-        raise ValueError(f"image_size must be (height, width) in pixels, both positive, got {image_size}")
-    if xp is np:
-        return np.array([width, height, width, height], boxes.dtype)
-    return boxes.new_tensor([width, height, width, height])
+def _scale(xp: Any, boxes: Any, image_size: Any) -> Any:
+    """Return (width, height, width, height), broadcastable to ``boxes`` and of the same type."""
+    if isinstance(image_size, (tuple, list)) and len(image_size) == 2 and not hasattr(image_size[0], "__len__"):
+        height, width = image_size
+        if height <= 0 or width <= 0:
+            raise ValueError(f"image_size must be (height, width) in pixels, both positive, got {image_size}")
+        numbers = [width, height, width, height]
+        return np.array(numbers, boxes.dtype) if xp is np else boxes.new_tensor(numbers)
+    if xp is np or not hasattr(image_size, "detach"):
+        image_size = np.asarray(image_size)
+        if not (image_size > 0).all():
+            raise ValueError(f"image_size must be (height, width) in pixels, both positive, got {image_size.tolist()}")
+    leading = tuple(boxes.shape[:-2])
+    if image_size.shape != (2,) and tuple(image_size.shape) != (*leading, 2):
+        raise ValueError(
+            f"image_size must have shape (2,) or {(*leading, 2)} for boxes {tuple(boxes.shape)}, "
+            f"got {tuple(image_size.shape)}"
+        )
+    sizes = np.asarray(image_size, boxes.dtype) if xp is np else xp.as_tensor(image_size).to(boxes)
+    height, width = sizes[..., 0], sizes[..., 1]
+    scale = xp.stack([width, height, width, height], -1)
+    return scale if scale.ndim == 1 else scale[..., None, :]
 
 
 def _of_all_pairs(overlap: Callable[[Array, Array], Array], a: Array, b: Array) -> Array:
@@ -265,7 +322,7 @@ def _of_all_pairs(overlap: Callable[[Array, Array], Array], a: Array, b: Array) 
     if a.ndim < 2 or b.ndim < 2:
         raise ValueError(f"boxes must have shape (..., N, 4), got {tuple(a.shape)} and {tuple(b.shape)}")
     if overlap is not diou and _kernel_takes(a, b):
-        return _fused(a, b, generalised=overlap is giou)
+        return _fused(a, b, generalized=overlap is giou)
     return overlap(a[..., :, None, :], b[..., None, :, :])
 
 
@@ -277,8 +334,8 @@ def _kernel_takes(a: Array, b: Array) -> bool:
     return choice.use_kernels(a) and a.numel() > 0 and b.numel() > 0
 
 
-def _fused(a: Any, b: Any, generalised: bool) -> Array:
-    """In one kernel, which knows one leading dimension."""
+def _fused(a: Any, b: Any, generalized: bool) -> Array:
+    """Compute the overlap in one kernel, which supports one leading dimension."""
     import torch
 
     from mot_core.ops.fused import pairwise_iou
@@ -286,7 +343,7 @@ def _fused(a: Any, b: Any, generalised: bool) -> Array:
     (_, a), (_, b) = _open(a, "a_xyxy"), _open(b, "b_xyxy")
     leading = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
     flat = (boxes.expand(*leading, -1, -1).reshape(-1, *boxes.shape[-2:]) for boxes in (a, b))
-    return pairwise_iou.forward(*flat, generalised).view(*leading, a.shape[-2], b.shape[-2])
+    return pairwise_iou.forward(*flat, generalized).view(*leading, a.shape[-2], b.shape[-2])
 
 
 def _iou_and_union(xp: Any, a: Any, b: Any) -> tuple[Any, Any]:

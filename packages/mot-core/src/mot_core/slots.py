@@ -1,4 +1,4 @@
-"""What plug-ins derive from the slots of a tracker: identities, trajectories, detections; with gradient."""
+"""Identities, trajectories and detections derived from the slots of a tracker, differentiably, for plug-ins."""
 
 from __future__ import annotations
 
@@ -9,29 +9,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mot_core.boxes import cxcywh_to_xyxy, iou
+from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes, iou
 from mot_core.structures import ClipOutput, FrameOutput, FrameTargets
 
 
 def boxes_xyxy(frame: FrameOutput) -> Tensor:
-    """The boxes of the slots as corners in pixels of the network input, ``(B, N, 4)``.
+    """Return the boxes of the slots as corners in pixels of the network input, ``(B, N, 4)``.
 
     >>> boxes = torch.tensor([[[0.5, 0.5, 0.2, 0.4]]])
     >>> size, time = torch.tensor([[100.0, 200.0]]), torch.tensor([1])
     >>> boxes_xyxy(FrameOutput(boxes, torch.zeros(1, 1, 1), torch.ones(1, 1).bool(), size, time)).round()
     tensor([[[ 80.,  30., 120.,  70.]]])
     """
-    height, width = frame.image_size.to(frame.boxes_cxcywh).unbind(-1)
-    return cxcywh_to_xyxy(frame.boxes_cxcywh) * torch.stack([width, height, width, height], -1)[:, None]
+    return denormalize_boxes(cxcywh_to_xyxy(frame.boxes_cxcywh), frame.image_size)
 
 
 def slot_ids(frame: FrameOutput, targets: FrameTargets, *, unique: bool = False) -> Tensor:
-    """The identity of the object that the tracker assigned to each slot, ``(B, N)``; -1 for none or unknown.
+    """Return the identity of the object assigned to each slot, ``(B, N)``; -1 if none or unknown.
 
     Args:
-        frame: the slots.
-        targets: the objects of the same frame.
-        unique: where a track and a detection are assigned to one object, keep it to the track.
+        frame: Slots of a frame.
+        targets: Ground-truth objects of the same frame.
+        unique: Whether only the track keeps the identity if a track and a detection are assigned to one object.
 
     >>> ids, time = torch.tensor([[7, 9]]), torch.tensor([1])
     >>> targets = FrameTargets(torch.rand(1, 2, 4), torch.zeros_like(ids), ids, ids > 0)
@@ -48,7 +47,7 @@ def slot_ids(frame: FrameOutput, targets: FrameTargets, *, unique: bool = False)
 
 
 def slot_iou(frame: FrameOutput, targets: FrameTargets) -> Tensor:
-    """The overlap of each slot with its object, ``(B, N)``; 0 without one; the tracker's own numbers if it has them.
+    """Return the IoU of each slot with its object, ``(B, N)``, or the tracker's own values; 0 without an object.
 
     >>> boxes = torch.tensor([[[0.5, 0.5, 0.2, 0.4], [0.1, 0.1, 0.1, 0.1]]])
     >>> ids, time = torch.tensor([[7]]), torch.tensor([1])
@@ -60,7 +59,7 @@ def slot_iou(frame: FrameOutput, targets: FrameTargets) -> Tensor:
     if frame.iou is not None:
         return frame.iou
     assigned = frame.valid & (frame.gt_index >= 0)
-    # Before the division: unassigned slots may hold NaN, and its gradient would reach the others.
+    # Masked before the division: unassigned slots may hold NaN, which would reach the gradients of the others.
     boxes = frame.boxes_cxcywh.where(assigned[..., None], 0)
     objects = take(targets.boxes_cxcywh, frame.gt_index.clamp(min=0)).to(boxes)
     overlap: Tensor = iou(cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(objects))
@@ -69,14 +68,15 @@ def slot_iou(frame: FrameOutput, targets: FrameTargets) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Trajectories:
-    """What a tracker predicted for each identity of a clip, ``I`` identities over ``T`` frames.
+    """Predictions for each of ``I`` identities of a clip over ``T`` frames.
 
     Attributes:
-        ids: ``(B, I)`` int64, ascending; -1 where padded.
-        present: ``(B, I, T)`` bool, a slot was assigned to the identity in this frame. All else is 0 elsewhere.
-        boxes_cxcywh: ``(B, I, T, 4)``.
-        iou: ``(B, I, T)`` overlap with the ground truth.
-        embeddings: ``(B, I, T, C)``, if the tracker has them.
+        ids: Identities of shape ``(B, I)``, int64, ascending; -1 where padded.
+        present: Boolean mask of shape ``(B, I, T)``, True where a slot was assigned to the identity. All other
+            attributes are 0 elsewhere.
+        boxes_cxcywh: Boxes of shape ``(B, I, T, 4)``.
+        iou: Overlap with the ground truth, of shape ``(B, I, T)``.
+        embeddings: Embeddings of shape ``(B, I, T, C)``, or None if the tracker has none.
     """
 
     ids: Tensor
@@ -87,10 +87,10 @@ class Trajectories:
 
 
 def trajectories(clip: ClipOutput) -> Trajectories:
-    """The slots of a clip sorted by identity; of a track and a detection of one object, the track.
+    """Sort the slots of a clip by identity; a track takes precedence over a detection of the same object.
 
     Raises:
-        ValueError: if the clip has no targets, and so no identities.
+        ValueError: If the clip has no targets.
 
     >>> ids = torch.tensor([[7, 9]])
     >>> targets = FrameTargets(torch.rand(1, 2, 4), torch.zeros_like(ids), ids, ids > 0)
@@ -103,7 +103,7 @@ def trajectories(clip: ClipOutput) -> Trajectories:
              [ True, False]]]))
     """
     if clip.targets is None:
-        raise ValueError("trajectories: the clip has no targets, so there are no identities to sort by")
+        raise ValueError("clip.targets: expected the ground truth of every frame, got None; identities come from it")
     pairs = list(zip(clip.frames, clip.targets, strict=True))
     per_frame = [slot_ids(frame, targets, unique=True) for frame, targets in pairs]
     found: list[Tensor] = [torch.unique(torch.cat(rows)) for rows in zip(*per_frame, strict=True)]
@@ -113,7 +113,7 @@ def trajectories(clip: ClipOutput) -> Trajectories:
     def collect(values: Sequence[Tensor]) -> Tensor:
         rows = []
         for value, match in zip(values, same, strict=True):
-            # where(), not a product: slots without identity may hold NaN.
+            # where() instead of a product, because slots without identity may hold NaN.
             present = match.any(-1).reshape(*ids.shape, *[1] * (value.ndim - 2))
             index = match.long().argmax(-1) if match.shape[-1] else torch.zeros_like(ids)
             rows.append(take(value, index).where(present, 0))
@@ -130,9 +130,9 @@ def trajectories(clip: ClipOutput) -> Trajectories:
 
 
 def detections(frame: FrameOutput, threshold: float = 0.0) -> FrameOutput:
-    """The slots with a score of at least ``threshold``, packed to the front, and without any identity.
+    """Return the slots with a score of at least ``threshold``, packed to the front, without identities.
 
-    What learns without labels must not see labels: ``track_ids`` and ``gt_index`` of the result are -1.
+    ``track_ids`` and ``gt_index`` of the result are -1, so that unsupervised methods cannot see labels.
 
     >>> logits = torch.tensor([[[-2.0], [3.0]]])
     >>> slots = torch.rand(1, 2, 4), logits, torch.ones(1, 2).bool(), torch.ones(1, 2), torch.tensor([1])
@@ -145,7 +145,7 @@ def detections(frame: FrameOutput, threshold: float = 0.0) -> FrameOutput:
 
 
 def split_slots(frame: FrameOutput) -> tuple[FrameOutput, FrameOutput]:
-    """Detections and tracks of a frame, each packed to the front and padded.
+    """Split a frame into detections and tracks, each packed to the front and padded.
 
     >>> slots = torch.rand(1, 3, 4), torch.zeros(1, 3, 1), torch.ones(1, 3).bool(), torch.ones(1, 2), torch.tensor([1])
     >>> born, old = split_slots(FrameOutput(*slots, is_track=torch.tensor([[True, False, False]])))
@@ -156,9 +156,9 @@ def split_slots(frame: FrameOutput) -> tuple[FrameOutput, FrameOutput]:
 
 
 def keep_slots(frame: FrameOutput, keep: Tensor) -> FrameOutput:
-    """Only the slots in ``keep (B, N)``, in their order and padded to the largest number in the batch.
+    """Keep only the slots in ``keep (B, N)``, in order, padded to the largest number in the batch.
 
-    Predictions of earlier layers (``aux``) are left out.
+    Predictions of earlier layers (``aux``) are dropped.
 
     >>> boxes = torch.arange(12.0).view(1, 3, 4)
     >>> slots = boxes, torch.zeros(1, 3, 1), torch.ones(1, 3).bool(), torch.ones(1, 2), torch.tensor([1])
@@ -178,19 +178,19 @@ def keep_slots(frame: FrameOutput, keep: Tensor) -> FrameOutput:
 
 
 def take(values: Tensor, index: Tensor) -> Tensor:
-    """Rows of each clip: ``values (B, N, ...)`` at ``index (B, I)`` gives ``(B, I, ...)``; zeros where ``N`` is 0.
+    """Select rows of each clip: ``values (B, N, ...)`` at ``index (B, I)`` gives ``(B, I, ...)``; zeros if ``N`` is 0.
 
     >>> take(torch.tensor([[10, 11], [20, 21]]), torch.tensor([[1], [0]]))
     tensor([[11],
             [20]])
     """
-    if not values.shape[1]:  # the sum of nothing is 0, and unlike new_zeros() it stays in the graph
+    if not values.shape[1]:  # an empty sum is 0 and, unlike new_zeros(), stays in the graph
         values, index = values.sum(1, keepdim=True).to(values.dtype), torch.zeros_like(index)
     return values[torch.arange(len(values), device=values.device)[:, None], index]
 
 
 def pad_stack(values: Sequence[Tensor], fill: float = 0) -> Tensor:
-    """``T`` tensors ``(B, N_t, ...)`` as one ``(B, T, N, ...)``, with ``fill`` where a frame has fewer slots.
+    """Stack ``T`` tensors ``(B, N_t, ...)`` into ``(B, T, N, ...)``, padded with ``fill``.
 
     >>> pad_stack([torch.ones(1, 1), torch.ones(1, 3)])
     tensor([[[1., 0., 0.],

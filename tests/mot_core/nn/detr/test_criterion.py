@@ -1,4 +1,4 @@
-"""The losses equal plain loops over slots and objects, with any number of processes."""
+"""Losses equal plain loops over slots and objects, with any number of processes."""
 
 import math
 
@@ -12,7 +12,7 @@ from mot_core.nn import SetCriterion, count_boxes, detection_losses, sigmoid_foc
 
 
 def plain_losses(logits, boxes, gt_index, targets):
-    """Sums over slots, as the papers write them."""
+    """Sums over slots, written as in the papers."""
     sums = {"class": 0.0, "l1": 0.0, "giou": 0.0}
     for frame in range(len(logits)):
         for slot, row in enumerate(gt_index[frame].tolist()):
@@ -58,15 +58,15 @@ def test_gradients():
     assert torch.autograd.gradcheck(total, inputs)
 
 
-def test_focal_loss_without_focus_is_cross_entropy():
+def test_focal_loss_with_gamma_0_is_cross_entropy():
     logits = torch.linspace(-30, 30, 7, dtype=torch.float64)
     for target in (torch.zeros(7), torch.ones(7)):
         expected = torch.nn.functional.binary_cross_entropy_with_logits(logits, target.double(), reduction="none") / 2
         torch.testing.assert_close(sigmoid_focal_loss(logits, target, alpha=0.5, gamma=0.0), expected)
 
 
-def test_sums_over_frames_are_sums():
-    """Undivided losses of frames add up to those of the batch: what a clip of frames is normalised by is free."""
+def test_losses_are_additive_over_frames():
+    """Undivided losses of single frames add up to those of the batch, so a clip may choose its normalization."""
     output, targets = make_output(layers=1), make_targets([3, 2], classes=2)
     _, gt_index = SetCriterion()(output, targets)
     batch = detection_losses(output.logits[0], output.boxes_cxcywh[0], gt_index[0], targets)
@@ -90,13 +90,13 @@ def test_frames_without_objects(size):
     assert (gt_index == -1).all()
     assert losses["l1"].item() == losses["giou"].item() == 0
     assert losses["class"].item() > 0
-    # All of them can be differentiated: no process of DDP may lack a gradient.
+    # All of them are differentiable: no DDP process may lack a gradient.
     SetCriterion().total(losses).backward()
     assert not output.boxes_cxcywh.grad.any()
     assert count_boxes(targets).item() == 1
 
 
-def test_slots_that_are_not_valid_count_nowhere():
+def test_invalid_slots_have_no_effect():
     output, targets = make_output(layers=1), make_targets([3, 2], classes=2)
     _, gt_index = SetCriterion()(output, targets)
     logits, boxes = output.logits[0].detach(), output.boxes_cxcywh[0].detach()
@@ -123,4 +123,4 @@ def test_two_processes_equal_one(tmp_path):
     launch("criterion", tmp_path)
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     for one, first, second in zip(gradient(), *ranks, strict=True):
-        torch.testing.assert_close((first + second) / 2, one)  # DDP takes the mean
+        torch.testing.assert_close((first + second) / 2, one)  # DDP averages

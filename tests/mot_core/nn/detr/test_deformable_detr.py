@@ -1,4 +1,4 @@
-"""The detector: padding, tracks, hooks, gradients, sizes."""
+"""The detector: padding, tracks, hooks, gradients and sizes."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def test_shapes_and_ranges():
     assert detector.strides == (8, 16, 32, 64)
 
 
-def test_small_detector_has_half_a_million_parameters():
+def test_parameter_count_of_small_detector():
     detector = DeformableDETR(
         SmallBackbone(),
         num_queries=50,
@@ -47,7 +47,7 @@ def test_small_detector_has_half_a_million_parameters():
     assert 450_000 < sum(parameter.numel() for parameter in detector.parameters()) < 550_000
 
 
-def test_frames_of_a_batch_do_not_see_each_other():
+def test_frames_of_a_batch_are_independent():
     detector, both = make_detector(), images()
     together = detector(both)
     alone = [detector(image[None]) for image in both]
@@ -55,7 +55,7 @@ def test_frames_of_a_batch_do_not_see_each_other():
         torch.testing.assert_close(torch.cat([getattr(output, name) for output in alone], 1), getattr(together, name))
 
 
-def test_values_of_padded_pixels_do_not_matter():
+def test_padded_pixels_have_no_effect():
     detector, given = make_detector(), images()
     mask = torch.zeros(2, 64, 96, dtype=torch.bool)
     mask[0, 40:], mask[0, :, 72:] = True, True
@@ -64,10 +64,10 @@ def test_values_of_padded_pixels_do_not_matter():
         assert_same(detector(given.masked_fill(mask[:, None], garbage), mask), expected, rtol=0, atol=0)
 
 
-def test_padding_the_maps_changes_nothing():
-    """Encoder, decoder and positions see a padded pyramid as the bare one, whatever its padded cells hold.
+def test_padded_maps_have_no_effect():
+    """Encoder, decoder and positions give the same results with a padded pyramid, whatever its padded cells contain.
 
-    (A convolution does see where an image ends: it reads zeros beyond an edge, and biased zeros on padding.)
+    (A convolution does depend on the image border: it reads zeros beyond an edge, and biased zeros on padding.)
     """
     detector = make_detector()
     bare = detector.features(images())
@@ -78,12 +78,12 @@ def test_padding_the_maps_changes_nothing():
     positions = [sine_position(mask, 32) for mask in masks]
     padded = FeaturePyramid(tuple(levels), tuple(masks), tuple(positions))
     memory, expected = detector.encode(padded), detector.encode(bare)
-    # Grids and positions are float32, so that is how closely both agree.
+    # Grids and positions are float32, which limits the agreement.
     torch.testing.assert_close(memory[~flatten_masks(masks)], expected.flatten(0, 1), rtol=1e-4, atol=1e-5)
     assert_same(detector.decode(padded, memory), detector.decode(bare, expected), rtol=1e-4, atol=1e-5)
 
 
-def test_a_frame_of_padding_only_is_finite():
+def test_frame_of_padding_only_is_finite():
     detector = make_detector()
     mask = torch.zeros(2, 64, 96, dtype=torch.bool)
     mask[1] = True
@@ -93,7 +93,7 @@ def test_a_frame_of_padding_only_is_finite():
 
 
 @pytest.mark.parametrize("track_attention", [False, True])
-def test_padded_tracks_are_not_seen(track_attention):
+def test_padded_tracks_have_no_effect(track_attention):
     detector = make_detector(track_attention=track_attention)
     few, many = make_tracks(2), make_tracks(5)
     valid = torch.arange(5).expand(2, -1) < 2
@@ -107,15 +107,15 @@ def test_padded_tracks_are_not_seen(track_attention):
 
 
 @pytest.mark.parametrize("track_attention", [False, True])
-def test_a_frame_without_valid_tracks_equals_one_without_tracks(track_attention):
+def test_invalid_tracks_equal_no_tracks(track_attention):
     detector = make_detector(track_attention=track_attention)
-    nobody = make_tracks(3, valid=torch.zeros(2, 3, dtype=torch.bool))
+    invalid = make_tracks(3, valid=torch.zeros(2, 3, dtype=torch.bool))
     expected = detector(images())
-    assert_same(detector(images(), tracks=nobody), expected, slice(6))
+    assert_same(detector(images(), tracks=invalid), expected, slice(6))
     assert_same(detector(images(), tracks=make_tracks(0)), expected)
 
 
-def test_objects_see_tracks_and_order_of_tracks_does_not_matter():
+def test_objects_attend_to_tracks_in_any_order():
     detector = make_detector(track_attention=True)
     tracks = make_tracks(4)
     output = detector(images(), tracks=tracks)
@@ -126,7 +126,7 @@ def test_objects_see_tracks_and_order_of_tracks_does_not_matter():
     torch.testing.assert_close(detector(images(), tracks=turned).hidden[:, :, 6:], output.hidden[:, :, 6:][:, :, order])
 
 
-def test_hook_stands_between_the_visual_attention_and_the_feed_forward():
+def test_hook_position_in_decoder_layer():
     detector = make_detector()
     seen, normed, entered = [], [], []
     for layer in detector.decoder.layers:
@@ -155,14 +155,14 @@ def test_features_can_be_replaced():
     assert_same(detector(images(), on_features=lambda p: p), detector(images()), rtol=0, atol=0)
 
 
-def test_every_parameter_learns():
+def test_every_parameter_has_gradient():
     detector = make_detector(track_attention=True).train()
     targets = make_targets([2, 3])
     losses, _ = SetCriterion()(detector(images(), tracks=make_tracks(2)), targets)
     SetCriterion().total(losses).backward()
     without = [name for name, parameter in detector.named_parameters() if parameter.grad is None]
     assert without == []
-    # Boxes enter the next layer without gradient: a head learns from its own layer's losses only.
+    # Boxes enter the next layer without gradient: a head is trained by its own layer's losses only.
     detector.zero_grad()
     output = detector(images())
     output.boxes_cxcywh[-1].sum().backward()
@@ -188,7 +188,7 @@ def test_overfits_one_frame():
     assert totals[-1] < 0.4 * totals[0]
 
 
-def test_starts_with_quiet_classes_and_boxes_at_their_references():
+def test_initial_classes_and_boxes():
     torch.manual_seed(0)
     detector = DeformableDETR(
         SmallBackbone(8), num_queries=6, embed_dim=32, num_heads=4, ffn_dim=32, num_decoder_layers=2
@@ -217,8 +217,8 @@ def test_compiles_without_breaks():
         assert_same(compiled(images().float()), detector(images().float()), rtol=1e-5, atol=1e-6)
 
 
-def test_runs_where_its_inputs_are():
-    """Every tensor is made on the device of the input: "meta" refuses to be mixed with others."""
+def test_runs_on_device_of_inputs():
+    """Every tensor is created on the device of the input; "meta" cannot be mixed with other devices."""
     detector, tracks = make_detector(track_attention=True).to("meta"), make_tracks(3)
     names = ("ids", "valid", "queries", "ref_logits")
     tracks = replace(tracks, **{name: getattr(tracks, name).to("meta") for name in names})
@@ -228,7 +228,7 @@ def test_runs_where_its_inputs_are():
     assert output.boxes_cxcywh.shape == (3, 2, 9, 4)
 
 
-def test_refusals():
+def test_invalid_arguments_are_rejected():
     detector = make_detector()
     with pytest.raises(ValueError, match=r"images must have shape \(B, 3, H, W\), got \(3, 64, 96\)"):
         detector(images()[0])

@@ -1,4 +1,4 @@
-"""The matcher finds the cheapest assignment: the one that trying all of them finds."""
+"""The matcher finds the optimal assignment, compared with brute force."""
 
 import itertools
 import math
@@ -35,7 +35,7 @@ def plain_cost(logits, box, label, target):
 
 
 def pick(targets, index):
-    """Some frames or objects of targets."""
+    """Select some frames or objects of targets."""
     return FrameTargets(*(getattr(targets, name)[index] for name in ("boxes_cxcywh", "labels", "ids", "valid")))
 
 
@@ -51,7 +51,7 @@ def test_cost_equals_the_formula():
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 5), st.integers(0, 4), st.integers(0, 99))
-def test_is_the_cheapest(slots, objects, seed):
+def test_matching_is_optimal(slots, objects, seed):
     logits, boxes = predictions(slots, seed=seed)
     targets = make_targets([objects], classes=2, seed=seed)
     gt_index = HungarianMatcher()(logits, boxes, targets)[0]
@@ -68,7 +68,7 @@ def test_is_the_cheapest(slots, objects, seed):
     assert found == pytest.approx(best)
 
 
-def test_a_batch_equals_its_frames():
+def test_batch_equals_separate_frames():
     logits, boxes = predictions(6, batch=3)
     targets = make_targets([4, 0, 2], classes=2)
     together = HungarianMatcher()(logits, boxes, targets)
@@ -78,7 +78,7 @@ def test_a_batch_equals_its_frames():
     assert (together >= 0).sum(1).tolist() == [4, 0, 2]
 
 
-def test_padded_objects_change_nothing():
+def test_padded_objects_have_no_effect():
     logits, boxes = predictions(6, batch=2)
     small = make_targets([2, 1], size=2)
     padding = torch.full((2, 5, 4), float("nan"), dtype=torch.float64)
@@ -101,7 +101,7 @@ def test_only_free_slots_and_objects_are_matched():
     gt_index = HungarianMatcher()(logits, boxes, targets, free_slots, free_targets)[0]
     assert set(gt_index[gt_index >= 0].tolist()) == {1, 2}
     assert not (gt_index[~free_slots[0]] >= 0).any()
-    # The rest is as if it were not there.
+    # The others have no effect.
     kept = pick(targets, (slice(None), [1, 2]))
     rows = HungarianMatcher()(logits[:, free_slots[0]], boxes[:, free_slots[0]], kept)[0]
     assert torch.equal(gt_index[free_slots[0]], torch.where(rows >= 0, rows + 1, -1))
@@ -115,7 +115,7 @@ def test_empty_sides(slots, counts):
     assert (gt_index >= 0).sum() == min(slots, counts[0])
 
 
-def test_has_no_gradient_and_takes_half_precision():
+def test_no_gradient_and_half_precision():
     logits, boxes = predictions(4)
     targets = make_targets([2], classes=2)
     expected = HungarianMatcher()(logits.requires_grad_(), boxes.requires_grad_(), targets)
@@ -124,7 +124,7 @@ def test_has_no_gradient_and_takes_half_precision():
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_refuses_what_is_not_finite(bad):
+def test_non_finite_costs_are_rejected(bad):
     logits, boxes = predictions(4, batch=2)
     boxes[1, 2, 0] = bad
     with pytest.raises(ValueError, match="frame 1 of the batch cannot be matched: logits or boxes are not finite"):

@@ -1,4 +1,4 @@
-"""The ID decoder: against a plain loop, and what a detection may and may not see."""
+"""The ID decoder against a plain loop, and the tokens that a detection may attend to."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def heads_of(x, weight, bias, part):
 
 
 def attend(attention, query, keys, biases):
-    """One query over a list of keys, with a number to add per key and head, and a zero that it may always see."""
+    """One query over a list of keys, with a bias per key and head, and an additional zero key."""
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
     q = heads_of(query, weight, bias, 0)
     k = [heads_of(key, weight, bias, 1) for key in keys] + [torch.zeros(HEADS, 8).double()]
@@ -95,7 +95,7 @@ def test_equals_a_loop():
         torch.testing.assert_close(logits[b], plain(decoder, HISTORY, CURRENT, b))
 
 
-def test_sees_only_the_past():
+def test_attends_to_past_only():
     decoder = make()
     expected = decoder(HISTORY, CURRENT)
     embeddings, words = HISTORY.embeddings.clone(), HISTORY.words.clone()
@@ -105,7 +105,7 @@ def test_sees_only_the_past():
     assert not torch.allclose(changed[:, 3], expected[:, 3])
 
 
-def test_what_is_absent_is_not_seen():
+def test_absent_tokens_have_no_effect():
     decoder = make()
     expected = decoder(HISTORY, CURRENT)
     embeddings = HISTORY.embeddings.masked_fill(~HISTORY.valid[..., None], 99)
@@ -115,7 +115,7 @@ def test_what_is_absent_is_not_seen():
     assert torch.equal(changed[CURRENT.valid], expected[CURRENT.valid])
 
 
-def test_order_of_detections_and_of_tracks():
+def test_permutations_of_detections_and_tracks():
     decoder = make()
     expected = decoder(HISTORY, CURRENT)
     order = [2, 0, 3, 1]
@@ -126,7 +126,7 @@ def test_order_of_detections_and_of_tracks():
     torch.testing.assert_close(decoder(tracks, CURRENT), expected)
 
 
-def test_clips_and_frames_do_not_see_each_other():
+def test_clips_and_frames_are_independent():
     decoder = make()
     expected = decoder(HISTORY, CURRENT)
     for frame in range(4):
@@ -135,7 +135,7 @@ def test_clips_and_frames_do_not_see_each_other():
 
 
 @pytest.mark.parametrize("tracks", [0, 3])
-def test_without_history_all_are_finite(tracks):
+def test_finite_without_history(tracks):
     nothing = make_tokens([0], tracks)
     nothing = replace(nothing, valid=torch.zeros_like(nothing.valid))
     decoder = make()
@@ -150,7 +150,7 @@ def test_distances_beyond_the_table_use_its_last_entry():
     assert torch.equal(decoder(HISTORY, near), decoder(HISTORY, far))
 
 
-def test_everything_learns():
+def test_every_parameter_has_gradient():
     decoder, model = make().train(), TrajectoryModel(8, 16).double()
     words = torch.randint(WORDS + 1, CURRENT.valid.shape)
     history = replace(HISTORY, embeddings=model(HISTORY.embeddings))
@@ -173,22 +173,22 @@ def test_id_loss():
     torch.testing.assert_close(loss, torch.stack(rows).mean())
     loss.backward()
     assert not logits.grad[:, 0].any()
-    nobody = id_loss(logits, words, torch.zeros_like(CURRENT.valid))
-    assert nobody.item() == 0
-    nobody.backward()
+    empty = id_loss(logits, words, torch.zeros_like(CURRENT.valid))
+    assert empty.item() == 0
+    empty.backward()
     assert id_loss(logits.bfloat16(), words, CURRENT.valid).dtype == torch.float32
 
 
-def test_runs_where_its_inputs_are():
-    """Every tensor is made on the device of the input: "meta" refuses to be mixed with others."""
+def test_runs_on_device_of_inputs():
+    """Every tensor is created on the device of the input; "meta" cannot be mixed with other devices."""
     names = ("embeddings", "valid", "times")
     history = TrackTokens(*(getattr(HISTORY, name).to("meta") for name in (*names, "words")))
     current = TrackTokens(*(getattr(CURRENT, name).to("meta") for name in names))
     assert make().to("meta")(history, current).shape == (2, 4, 4, WORDS + 1)
 
 
-def test_refusals():
+def test_invalid_arguments_are_rejected():
     with pytest.raises(ValueError, match=r"embed_dim \+ word_dim must be a multiple of head_dim, got 20 and 8"):
         IDDecoder(embed_dim=12, word_dim=8, head_dim=8)
-    with pytest.raises(ValueError, match="history must have words"):
+    with pytest.raises(ValueError, match=r"history\.words: expected the identity word of every token"):
         make()(replace(HISTORY, words=None), CURRENT)

@@ -1,4 +1,4 @@
-"""The query interaction module: against its formulas, and what tracks see of each other."""
+"""The query interaction module against its formulas, and independence of tracks from padding."""
 
 import torch
 
@@ -44,7 +44,7 @@ def test_padding_and_order():
     assert module(queries[:, :0], hidden[:, :0]).shape == (2, 0, 16)
 
 
-def test_everything_learns():
+def test_every_parameter_has_gradient():
     module, queries, hidden = make()
     module(queries, hidden).square().sum().backward()
     assert [name for name, parameter in module.named_parameters() if not parameter.grad.any()] == []

@@ -1,6 +1,6 @@
-"""Online association: SORT, ByteTrack and OC-SORT over one batched Kalman filter, in NumPy.
+"""Online association at inference: SORT, ByteTrack and OC-SORT on one batched Kalman filter, in NumPy.
 
-A tracker takes the detections of one frame and returns its tracks; see :meth:`OnlineTracker.update`.
+A tracker receives the detections of one frame and returns its tracks; see :meth:`OnlineTracker.update`.
 """
 
 from mot_core.association.assignment import assign as assign

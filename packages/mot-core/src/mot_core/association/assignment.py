@@ -11,18 +11,19 @@ Integers = npt.NDArray[np.int64]
 
 
 def assign(cost: Floats, limit: float) -> tuple[Integers, Integers]:
-    """The cheapest one-to-one matching in which staying unmatched costs ``limit / 2`` per side.
+    """Find the cheapest one-to-one matching in which an unmatched row or column costs ``limit / 2``.
 
-    Pairs that cost ``limit`` or more are never matched. This equals the ``(N + M) x (N + M)`` problem
-    ``[cost, limit/2; limit/2, 0]`` that solvers with a ``cost_limit`` work on, in its original size: a pair is worth
-    ``cost - limit`` if that is negative and nothing otherwise, and worthless pairs are dropped afterwards.
+    Pairs that cost ``limit`` or more are never matched. The result equals that of the extended
+    ``(N + M) x (N + M)`` problem ``[cost, limit/2; limit/2, 0]``, which solvers with a ``cost_limit`` argument build,
+    but the problem keeps its size: the Hungarian method minimizes ``min(cost - limit, 0)``, and pairs that contribute
+    nothing are dropped.
 
     Args:
-        cost: ``(N, M)``; may hold ``inf`` for forbidden pairs.
-        limit: highest cost of a pair, exclusive.
+        cost: Costs of shape ``(N, M)``; ``inf`` marks forbidden pairs.
+        limit: Exclusive upper bound of the cost of a pair. Higher values match more pairs.
 
     Returns:
-        Rows and columns of the matched pairs, rows ascending.
+        Rows and columns of the matched pairs, in ascending order of rows.
 
     >>> rows, columns = assign(np.array([[0.1, 0.6], [0.2, 0.95]]), limit=0.9)
     >>> rows.tolist(), columns.tolist()
@@ -36,15 +37,15 @@ def assign(cost: Floats, limit: float) -> tuple[Integers, Integers]:
 
 
 def assign_overlap(gain: Floats, overlap: Floats, threshold: float) -> tuple[Integers, Integers]:
-    """The one-to-one matching of largest total ``gain`` among the pairs whose ``overlap`` reaches ``threshold``.
+    """Find the one-to-one matching with the largest total ``gain`` among pairs with ``overlap >= threshold``.
 
     Args:
-        gain: ``(N, M)``, positive wherever the overlap reaches the threshold.
-        overlap: ``(N, M)`` IoU.
-        threshold: lowest IoU of a pair.
+        gain: Gains of shape ``(N, M)``, positive wherever the overlap reaches the threshold.
+        overlap: IoU of shape ``(N, M)``.
+        threshold: Lowest IoU of a pair. Higher values match fewer pairs.
 
     Returns:
-        Rows and columns of the matched pairs, rows ascending.
+        Rows and columns of the matched pairs, in ascending order of rows.
 
     >>> overlap = np.array([[0.5, 0.4], [0.45, 0.0]])
     >>> rows, columns = assign_overlap(overlap, overlap, 0.3)
@@ -60,19 +61,20 @@ def assign_overlap(gain: Floats, overlap: Floats, threshold: float) -> tuple[Int
 def assign_then_threshold(
     gain: Floats, overlap: Floats, threshold: float, *, keep_unique: bool = False
 ) -> tuple[Integers, Integers, Integers]:
-    """As the official SORT and OC-SORT do it: match everything, then drop the pairs below the threshold.
+    """Match all pairs first and drop those below the threshold afterwards, as the official SORT and OC-SORT code does.
 
-    A pair that is dropped may have taken a detection from a pair that would have counted, which is why
+    A dropped pair may have taken a detection away from a pair above the threshold, which is why
     :func:`assign_overlap` is the default.
 
     Args:
-        gain: ``(N, M)`` to maximise.
-        overlap: ``(N, M)`` IoU.
-        threshold: lowest IoU of a pair.
-        keep_unique: if the overlaps above the threshold are one to one already, take them, whatever the gain.
+        gain: Gains of shape ``(N, M)``, to maximize.
+        overlap: IoU of shape ``(N, M)``.
+        threshold: Lowest IoU of a pair.
+        keep_unique: Whether to return the pairs above the threshold directly, regardless of ``gain``, if they are
+            one-to-one already.
 
     Returns:
-        Rows and columns of the matched pairs, and the columns that lost their partner to the threshold.
+        Rows and columns of the matched pairs, and the columns of the dropped pairs.
 
     >>> overlap = np.array([[0.31, 0.29], [0.29, 0.0]])
     >>> [v.tolist() for v in assign_then_threshold(overlap, overlap, 0.3)]

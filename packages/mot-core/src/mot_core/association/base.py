@@ -1,4 +1,4 @@
-"""What all online trackers share: streams, time, presets, state, and the layout of their tables."""
+"""Common base of the online trackers: streams, time, presets, state and the table of tracks."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from mot_core.structures import Array, Detections, Tracks, to_numpy
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-# Rows of TrackTable.values behind the filter block, and of TrackTable.labels.
+# Row indices of TrackTable.values (after the filter block) and of TrackTable.labels.
 SCORE, ELAPSED, FIRST_FREE_VALUE = FILTER_ROWS, FILTER_ROWS + 1, FILTER_ROWS + 2
 ID, CLASS, DETECTION, FIRST_FREE_LABEL = 0, 1, 2, 3
 
 
 @dataclass(slots=True, eq=False)
 class TrackTable:
-    """All tracks of one stream, one column per track: no Python object per track.
+    """All tracks of one stream as arrays with one column per track, without a Python object per track.
 
     Attributes:
-        values: ``(F, N)`` float64: the filter block, score, frames since the last detection, then the tracker's own.
-        labels: ``(K, N)`` int64: identity, class, row of the last detection in its frame, then the tracker's own.
-        embeddings: ``(N, E)`` of the last detections, of length 1, where the tracker uses them.
-        next_id: identity of the next new track.
-        step: number of frames seen.
-        clock: time in frames; equals ``step`` without timestamps.
-        timestamp: of the last frame in seconds, or None.
+        values: ``(F, N)`` float64 rows: filter block, score, frames since the last detection, then the tracker's own.
+        labels: ``(K, N)`` int64 rows: identity, class, row of the last detection in its frame, then the tracker's own.
+        embeddings: ``(N, E)`` unit-length embeddings of the last detections, or None if the tracker uses none.
+        next_id: Identity of the next new track.
+        step: Number of frames seen.
+        clock: Time in frames; equals ``step`` without timestamps.
+        timestamp: Time of the last frame in seconds, or None.
     """
 
     values: Floats
@@ -49,21 +49,21 @@ class TrackTable:
         return self.values.shape[1]
 
     def copy(self) -> TrackTable:
-        """A table that can change without this one."""
+        """Return an independent copy of the table."""
         embeddings = None if self.embeddings is None else self.embeddings.copy()
         numbers = self.next_id, self.step, self.clock, self.timestamp
         return TrackTable(self.values.copy(), self.labels.copy(), *numbers, embeddings)
 
     def select(self, columns: Integers) -> None:
-        """Keep only the columns at these positions, in that order."""
-        # take() keeps rows contiguous; values[:, columns] would store the table by columns and slow every later step.
+        """Keep only the given columns, in the given order."""
+        # take() keeps rows contiguous; values[:, columns] would store the table column by column and slow later steps.
         self.values = self.values.take(columns, 1)
         self.labels = self.labels.take(columns, 1)
         if self.embeddings is not None:
             self.embeddings = self.embeddings[columns]
 
     def append(self, values: Floats, labels: Integers, embeddings: Floats | None = None) -> None:
-        """Add tracks at the end, with fresh identities."""
+        """Append tracks with new identities."""
         count = values.shape[1]
         labels[ID] = np.arange(self.next_id, self.next_id + count)
         self.next_id += count
@@ -75,12 +75,12 @@ class TrackTable:
 
 @dataclass(frozen=True)
 class Preset:
-    """Named parameters of a tracker, with what differs on a benchmark or a sequence.
+    """Named parameters of a tracker, with overrides per benchmark and sequence.
 
     Attributes:
-        values: parameters for every input.
-        benchmark: further parameters by benchmark name.
-        sequence: further parameters by the beginning of the sequence name.
+        values: Parameters for every input.
+        benchmark: Overrides by benchmark name.
+        sequence: Overrides by prefix of the sequence name.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class Preset:
     sequence: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def resolve(self, benchmark: str | None, sequence: str | None) -> dict[str, Any]:
-        """The parameters for this input; the sequence wins over the benchmark.
+        """Return the parameters for this input; sequence overrides take precedence over benchmark overrides.
 
         >>> Preset({"max_age": 30}, sequence={"MOT17-05": {"max_age": 14}}).resolve("MOT17", "MOT17-05-DPM")
         {'max_age': 14}
@@ -102,17 +102,17 @@ class Preset:
 
 @dataclass(kw_only=True, eq=False)
 class OnlineTracker(ABC):
-    """Base of the trackers that see one frame at a time.
+    """Base class of the trackers that process one frame at a time.
 
     Args:
-        frame_rate: nominal frames per second, to turn timestamps (seconds) into frames.
-        min_area: tracks whose box is not larger than this (square pixels) are not reported.
-        max_aspect: tracks whose width / height is larger than this are not reported.
-        cost: association cost of tracks and detections.
+        frame_rate: Nominal frames per second, used to convert timestamps (seconds) into frames.
+        min_area: Tracks with a box of at most this area (square pixels) are not reported.
+        max_aspect: Tracks with a larger width / height than this are not reported.
+        cost: Association cost between tracks and detections.
     """
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {}
-    score_thresholds: ClassVar[tuple[str, ...]] = ()  # parameters that expect scores in [0, 1]
+    score_thresholds: ClassVar[tuple[str, ...]] = ()  # names of the parameters that are thresholds on scores in [0, 1]
     layout: ClassVar[Layout]
     table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE, FIRST_FREE_LABEL)
 
@@ -135,19 +135,22 @@ class OnlineTracker(ABC):
 
     @classmethod
     def preset(cls, name: str = "default", benchmark: str | None = None, sequence: str | None = None) -> Self:
-        """A tracker with the parameters of a preset.
+        """Create a tracker with the parameters of a preset.
 
         Args:
-            name: one of ``PRESETS``.
-            benchmark: name of the benchmark, for presets that differ between benchmarks.
-            sequence: name of the sequence, for presets that differ between sequences.
+            name: Key of ``PRESETS``.
+            benchmark: Benchmark name, for presets that differ between benchmarks.
+            sequence: Sequence name, for presets that differ between sequences.
+
+        Raises:
+            ValueError: If there is no such preset.
         """
         if name not in cls.PRESETS:
             raise ValueError(f"{cls.__name__} has no preset {name!r}; choose one of {', '.join(cls.PRESETS)}")
         return cls(**cls.PRESETS[name].resolve(benchmark, sequence))
 
     def parameters(self) -> dict[str, Any]:
-        """The constructor arguments of this tracker by name."""
+        """Return the constructor arguments of this tracker by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def update(
@@ -158,21 +161,21 @@ class OnlineTracker(ABC):
         timestamp: float | None = None,
         embeddings: Array | None = None,
     ) -> Tracks:
-        """Track one frame. Call it for every frame, also for those without detections.
+        """Track one frame. Call it for every frame, including frames without detections.
 
         Args:
-            boxes_xyxy: ``(N, 4)`` corners in pixels, array, tensor or list.
-            scores: ``(N,)`` confidence.
-            classes: ``(N,)`` labels. When given, tracks and detections of different classes never match.
-            timestamp: time of the frame in seconds, for irregular frame rates; without it frames are equally spaced.
-            embeddings: ``(N, E)`` appearance, for a tracker with a model that learned from such.
+            boxes_xyxy: Corners of shape ``(N, 4)`` in pixels, as an array, tensor or list.
+            scores: Confidences of shape ``(N,)``.
+            classes: Labels of shape ``(N,)``. If given, tracks and detections of different classes never match.
+            timestamp: Time of the frame in seconds, for irregular frame rates. By default, frames are equally spaced.
+            embeddings: Appearance embeddings of shape ``(N, E)``, for trackers with a model trained on embeddings.
 
         Returns:
-            The tracks seen in this frame, as arrays, or as tensors like ``boxes_xyxy``.
+            The tracks seen in this frame, as arrays, or as tensors if ``boxes_xyxy`` is a tensor.
 
         Raises:
-            ValueError: for wrong shapes, boxes that are not finite or have no area, time that does not advance, and
-                embeddings that are missing or of no use.
+            ValueError: If shapes are wrong, boxes are not finite or have no area, the timestamp does not increase, or
+                embeddings are missing or given to a tracker that does not use them.
         """
         table, tracks = self._advance(0, Detections(boxes_xyxy, scores, classes, embeddings), timestamp)
         self._streams[0] = table
@@ -186,11 +189,11 @@ class OnlineTracker(ABC):
         """Track one frame of several independent streams (cameras) in one call.
 
         Args:
-            frames: detections by stream name; new names start new streams, absent streams stand still.
-            timestamps: time of the frame in seconds by stream name.
+            frames: Detections by stream name. New names start new streams; absent streams do not advance.
+            timestamps: Time of the frame in seconds by stream name.
 
         Returns:
-            Tracks by stream name, equal to those of one tracker per stream; identities count per stream.
+            Tracks by stream name, equal to those of a separate tracker per stream. Identities count per stream.
         """
         times = timestamps or {}
         advanced = {name: self._advance(name, frame, times.get(name)) for name, frame in frames.items()}
@@ -198,11 +201,11 @@ class OnlineTracker(ABC):
         return {name: tracks for name, (_, tracks) in advanced.items()}
 
     def reset(self) -> None:
-        """Forget all tracks of all streams; identities start again at 1."""
+        """Remove all tracks of all streams; identities start at 1 again."""
         self._streams.clear()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the tracker remembers, as tensors and numbers (safe for ``torch.load(weights_only=True)``)."""
+        """Return the complete state as tensors and numbers (safe for ``torch.load(weights_only=True)``)."""
         import torch
 
         return {
@@ -222,20 +225,20 @@ class OnlineTracker(ABC):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where another tracker with the same parameters stopped.
+        """Restore the state of a tracker of the same class and parameters.
 
         Raises:
-            ValueError: if the state was saved by another kind of tracker.
+            ValueError: If the state was saved by a tracker of another class, with other parameters or another model.
         """
         if state.get("tracker") != type(self).__name__:
-            raise ValueError(f"state_dict() of {type(self).__name__} expected, got one of {state.get('tracker')!r}")
+            raise ValueError(f"expected state_dict() of {type(self).__name__}, got that of {state.get('tracker')!r}")
         streams = {}
         for name, saved in state["streams"].items():
             values, labels = saved["values"].numpy().copy(), saved["labels"].numpy().copy()
             if (len(values), len(labels)) != self._row_counts():
                 raise ValueError(
-                    f"the state of stream {name!r} has {len(values)} + {len(labels)} rows, this tracker has "
-                    f"{self._row_counts()}; it was saved with other parameters"
+                    f"the state of stream {name!r} has {len(values)} + {len(labels)} rows, expected "
+                    f"{' + '.join(map(str, self._row_counts()))}; it was saved with other parameters"
                 )
             known = saved["embeddings"] is not None and values.shape[1] > 0
             embeddings = saved["embeddings"].numpy().copy() if known else None
@@ -250,18 +253,18 @@ class OnlineTracker(ABC):
 
     @abstractmethod
     def _step(self, table: TrackTable, frame: FrameDetections, dt: float) -> tuple[Integers, Floats]:
-        """Advance ``table`` by one frame; returns the columns to report and their corners ``(4, K)``."""
+        """Advance ``table`` by one frame; return the columns to report and their corners ``(4, K)``."""
 
     @property
     def uses_embeddings(self) -> bool:
-        """Whether :meth:`update` needs embeddings."""
+        """Whether :meth:`update` requires embeddings."""
         return False
 
     def _row_counts(self) -> tuple[int, int]:
         return self.table_rows
 
     def _advance(self, name: Hashable, detections: Detections, timestamp: float | None) -> tuple[TrackTable, Tracks]:
-        """The next table of a stream and its tracks. The old one stays, so that a refused frame leaves no trace."""
+        """Return the next table of a stream and its tracks. The old table is kept: a rejected frame has no effect."""
         frame = read_frame(
             detections.boxes_xyxy, detections.scores, detections.classes, self._given_embeddings(detections)
         )
@@ -287,38 +290,38 @@ class OnlineTracker(ABC):
         return table, write_tracks(tracks, detections.boxes_xyxy)
 
     def _given_embeddings(self, detections: Detections) -> Array | None:
-        """The embeddings of a frame, which are given if and only if they are used."""
+        """Return the embeddings of a frame; they must be given if and only if the tracker uses them."""
         name, given = type(self).__name__, detections.embeddings is not None
         if given and not self.uses_embeddings:
             raise ValueError(f"{name} does not use embeddings here: leave them out")
         if self.uses_embeddings and not given and len(detections):
             raise ValueError(
-                f"{name} has a model that needs embeddings: give update() an array (N, E), in Python, as mot track "
-                "has none"
+                f"{name} has a model that needs embeddings: give update() an array (N, E) in Python; mot track does "
+                "not support embeddings"
             )
         return detections.embeddings
 
     def _elapsed(self, table: TrackTable, timestamp: float | None) -> float:
-        """Frames since the last update, and the new time of the stream."""
+        """Return the frames since the last update, and set the new time of the stream."""
         last = table.timestamp
         if timestamp is None:
             table.timestamp = None if last is None else last + 1.0 / self.frame_rate
             return 1.0
         if last is not None and not timestamp > last:
-            raise ValueError(f"timestamp must grow from frame to frame (seconds), got {timestamp} after {last}")
+            raise ValueError(f"timestamp must increase from frame to frame (seconds), got {timestamp} after {last}")
         if not np.isfinite(timestamp):
             raise ValueError(f"timestamp must be a finite number of seconds, got {timestamp}")
         table.timestamp = float(timestamp)
         if last is None:
             return 1.0
         dt = (timestamp - last) * self.frame_rate
-        # Timestamps of a regular video, with or without dropped frames, are a hair off (a unix time in float64 by
-        # 1e-5 frames); the exact step keeps results equal to those without them, and ``max_age`` exact.
+        # Timestamps of a regular video, with or without dropped frames, carry rounding errors (a Unix time in float64:
+        # 1e-5 frames). Rounding keeps results equal to those without timestamps, and ``max_age`` exact.
         whole = float(round(dt))
         return whole if whole and abs(dt - whole) < 1e-3 else dt
 
     def _all_costs(self, table: TrackTable, corners: Floats, frame: FrameDetections, index: Integers) -> Floats:
-        """Cost ``(N, M)`` of all tracks at ``corners`` and all detections of ``frame``."""
+        """Return the costs ``(N, M)`` between all tracks at ``corners`` and all detections of ``frame``."""
         labels = table.labels
         detected = frame.classes if frame.classes is not None else np.zeros(len(frame.scores), np.int64)
         given = self.cost(
@@ -337,7 +340,7 @@ class OnlineTracker(ABC):
     def _observe(
         self, table: TrackTable, columns: Integers, frame: FrameDetections, rows: Integers, index: Integers
     ) -> None:
-        """Give detection ``rows`` of ``frame`` to the tracks at ``columns``; ``index`` are their rows in the input."""
+        """Update the tracks at ``columns`` with detection ``rows`` of ``frame``; ``index`` maps rows to the input."""
         measured = self.layout.measure(frame.boxes.take(rows, 1))
         values = table.values
         block = values[:FILTER_ROWS].take(columns, 1)
@@ -351,7 +354,7 @@ class OnlineTracker(ABC):
             table.embeddings[columns] = frame.embeddings[rows]
 
     def _newborn(self, frame: FrameDetections, rows: Integers, index: Integers) -> tuple[Floats, Integers]:
-        """Table columns of new tracks at detection ``rows``."""
+        """Return the table columns of new tracks at detection ``rows``."""
         value_rows, label_rows = self._row_counts()
         values = np.zeros((value_rows, len(rows)))
         labels = np.zeros((label_rows, len(rows)), np.int64)

@@ -1,4 +1,4 @@
-"""ByteTrack: associate confident detections first, then let weak ones keep tracks alive (Zhang et al. 2022)."""
+"""ByteTrack: match confident detections first, then let weak ones keep tracks alive (Zhang et al., ECCV 2022)."""
 
 from __future__ import annotations
 
@@ -31,28 +31,30 @@ TRACKED, LOST, UNCONFIRMED = 0, 1, 2
 
 @dataclass(kw_only=True, eq=False)
 class ByteTrack(OnlineTracker):
-    """ByteTrack (Zhang et al., ECCV 2022), all tracks in one batch.
+    """ByteTrack (Zhang et al., ECCV 2022, arXiv:2110.06864), with all tracks in one batch.
 
-    Confident detections are matched to tracked and lost tracks by IoU times score, weak ones to the tracked tracks
-    that are left by IoU. A new track is reported from its second detection on (at once in the first frame).
+    Confident detections are matched to tracked and lost tracks by IoU times score, then weak detections to the
+    remaining tracked tracks by IoU. A new track is reported from its second detection (immediately in the first frame).
 
     Args:
-        track_threshold: detections above this score are confident and matched first.
-        low_threshold: detections between this score and ``track_threshold`` can only continue tracks.
-        birth_threshold: an unmatched detection from this score on starts a track.
-        max_cost: highest cost, 1 - IoU x score, of a confident match.
-        max_cost_low: highest cost, 1 - IoU, of a weak match.
-        max_cost_unconfirmed: highest cost of the second detection of a new track.
-        max_age: frames for which a lost track is kept.
-        fuse_score: multiply the IoU of confident matches by the score (off in the official MOT20 setting).
-        duplicate_iou: of a tracked and a lost track of a class that overlap more than this, the younger is dropped.
-        official_quirks: reproduce the official code where it departs from the paper (docs/parity.md lists how).
-        frame_rate: nominal frames per second, to turn timestamps (seconds) into frames.
-        min_area: tracks whose box is not larger than this (square pixels) are not reported.
-        max_aspect: tracks whose width / height is larger than this are not reported.
-        cost: association cost of tracks and detections.
-        motion: file with learned noise of centre and velocity, which replaces that part of ``noise``.
-        noise: standard deviations of the Kalman filter.
+        track_threshold: Detections above this score are confident and matched first.
+        low_threshold: Detections between this score and ``track_threshold`` can only continue existing tracks. Lower
+            values bridge more occlusions but risk matching false detections.
+        birth_threshold: Unmatched detections with at least this score start a track.
+        max_cost: Highest cost, 1 - IoU x score, of a confident match.
+        max_cost_low: Highest cost, 1 - IoU, of a weak match.
+        max_cost_unconfirmed: Highest cost of the second detection of a new track.
+        max_age: Number of frames for which a lost track is kept. Higher values bridge longer occlusions but risk
+            identity switches.
+        fuse_score: Whether to multiply the IoU of confident matches by the score (off in the official MOT20 setting).
+        duplicate_iou: If a tracked and a lost track of one class overlap by more than this, the younger one is dropped.
+        official_quirks: Whether to reproduce the deviations of the official code from the paper (see docs/parity.md).
+        frame_rate: Nominal frames per second, used to convert timestamps (seconds) into frames.
+        min_area: Tracks with a box of at most this area (square pixels) are not reported.
+        max_aspect: Tracks with a larger width / height than this are not reported.
+        cost: Association cost between tracks and detections.
+        motion: File with learned noise of center and velocity, which replaces that part of ``noise``.
+        noise: Standard deviations of the Kalman filter.
 
     >>> tracker = ByteTrack()
     >>> for x in (0, 5, 10):
@@ -89,7 +91,7 @@ class ByteTrack(OnlineTracker):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("max_cost", "max_cost_low", "max_cost_unconfirmed"):
-            # Pairs that must not match (other classes, no overlap) cost 1.
+            # Forbidden pairs (different classes, no overlap) cost 1.
             self._refuse_unless(0 < getattr(self, name) <= 1, name, "above 0 and at most 1")
         self._refuse_unless(self.low_threshold <= self.track_threshold, "low_threshold", "at most track_threshold")
         self._refuse_unless(self.max_age >= 0, "max_age", "0 or more frames")
@@ -111,11 +113,11 @@ class ByteTrack(OnlineTracker):
         return self._report(table)
 
     def _sort_detections(self, frame: FrameDetections) -> tuple[FrameDetections, Integers, int]:
-        """Confident detections first, then weak ones, the rest dropped; with their rows in the input."""
+        """Return confident detections followed by weak ones, their rows in the input, and the confident count."""
         scores = frame.scores
         high = scores > self.track_threshold
         low = scores > self.low_threshold
-        # Official code leaves a gap of one value: a score equal to the threshold is neither.
+        # In the official code, a score exactly equal to the threshold is neither confident nor weak.
         low &= scores < self.track_threshold if self.official_quirks else ~high
         first = high.nonzero()[0]
         index = np.concatenate([first, low.nonzero()[0]])
@@ -125,7 +127,7 @@ class ByteTrack(OnlineTracker):
         values = table.values
         values[ELAPSED] += dt
         block = values[:FILTER_ROWS]
-        block[V.start + 3, tracked:old] = 0.0  # the height of a lost track stays
+        block[V.start + 3, tracked:old] = 0.0  # lost tracks keep their height
         moving = block[:, :old] if self.official_quirks else block
         self._kalman.predict(moving, moving[3], dt)
         return self.layout.corners(block[P])
@@ -140,7 +142,7 @@ class ByteTrack(OnlineTracker):
         tracked: int,
         old: int,
     ) -> tuple[Integers, Integers]:
-        """The three associations; returns columns of the table and rows of the sorted detections."""
+        """Run the three associations; return columns of the table and rows of the sorted detections."""
         if not len(table) or not len(index):
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         cost = self._all_costs(table, corners, frame, index)
@@ -163,12 +165,12 @@ class ByteTrack(OnlineTracker):
         return columns, rows
 
     def _age(self, table: TrackTable, matched: Integers, tracked: int) -> None:
-        """Move tracks between tracked, lost and gone after the associations."""
+        """Update the states (tracked, lost, removed) after the associations."""
         labels, elapsed = table.labels, table.values[ELAPSED]
         state = labels[STATE]
         alive = elapsed <= self.max_age
         if self.official_quirks:
-            # A track that is too old takes part in one more association, and if found is not kept when lost again.
+            # An expired track takes part in one more association; if found then, it is dropped when lost again.
             expired = labels[EXPIRED] == 1
             labels[EXPIRED] |= ~alive
             alive = ~(expired & (elapsed > 0))
@@ -192,7 +194,7 @@ class ByteTrack(OnlineTracker):
             table.append(values, labels)
 
     def _report(self, table: TrackTable) -> tuple[Integers, Floats]:
-        """Drop duplicates of tracked and lost tracks, then report the tracked ones."""
+        """Drop duplicates among tracked and lost tracks, then report the tracked ones."""
         corners = self.layout.corners(table.values[P])
         lost = table.labels[STATE] == LOST
         if lost.any():

@@ -1,4 +1,4 @@
-"""What it costs to give a detection to a track: the replaceable part of every tracker."""
+"""Association costs between tracks and detections: the replaceable part of every tracker."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class TrackBatch:
-    """All tracks of a stream at the time of the new frame, ``N`` rows. Only to be read: copy what you keep.
+    """All ``N`` tracks of a stream at the time of the new frame. Read-only: copy what you keep.
 
     Attributes:
-        ids: ``(N,)`` identities.
-        boxes_xyxy: ``(N, 4)`` predicted corners in pixels.
-        scores: ``(N,)`` score of the last detection of each track.
-        classes: ``(N,)`` class of the last detection.
-        elapsed: ``(N,)`` frames since the last detection, 1 for tracks seen in the previous frame.
+        ids: Identities of shape ``(N,)``.
+        boxes_xyxy: Predicted corners of shape ``(N, 4)`` in pixels.
+        scores: Scores of the last detections, of shape ``(N,)``.
+        classes: Classes of the last detections, of shape ``(N,)``.
+        elapsed: Frames since the last detection, of shape ``(N,)``; 1 for tracks seen in the previous frame.
     """
 
     ids: Integers
@@ -34,13 +34,13 @@ class TrackBatch:
 
 @dataclass(frozen=True, eq=False)
 class DetectionBatch:
-    """The detections of the new frame that take part in the association, ``M`` rows.
+    """The ``M`` detections of the new frame that take part in the association.
 
     Attributes:
-        boxes_xyxy: ``(M, 4)`` corners in pixels.
-        scores: ``(M,)`` confidence.
-        classes: ``(M,)`` class labels.
-        index: ``(M,)`` row of each in the arrays given to ``update``, for embeddings and the like.
+        boxes_xyxy: Corners of shape ``(M, 4)`` in pixels.
+        scores: Confidences of shape ``(M,)``.
+        classes: Class labels of shape ``(M,)``.
+        index: Row of each detection in the input of ``update``, of shape ``(M,)``; indexes embeddings and the like.
     """
 
     boxes_xyxy: Floats
@@ -52,12 +52,12 @@ class DetectionBatch:
 AssociationCost: TypeAlias = Callable[[TrackBatch, DetectionBatch], npt.NDArray[Any]]
 """``(N tracks, M detections) -> (N, M)`` cost in [0, 1]: 0 for certainly the same object, 1 for certainly not.
 
-Called once per frame with all tracks and detections; the stages of a tracker take the parts they need.
+Called once per frame with all tracks and detections; each stage of a tracker uses the rows and columns it needs.
 """
 
 
 def iou_cost(tracks: TrackBatch, detections: DetectionBatch) -> Floats:
-    """1 - IoU of predicted and detected boxes: the cost all three trackers use by default.
+    """Return 1 - IoU of predicted and detected boxes, the default cost of all three trackers.
 
     >>> empty = np.zeros(1, np.int64)
     >>> box = np.array([[0.0, 0.0, 2.0, 2.0]])
@@ -71,7 +71,7 @@ def iou_cost(tracks: TrackBatch, detections: DetectionBatch) -> Floats:
 
 
 def pixel_iou_cost(tracks: TrackBatch, detections: DetectionBatch) -> Floats:
-    """1 - IoU with the integer-pixel convention: a box from 3 to 5 is 3 pixels wide (official ByteTrack).
+    """Return 1 - IoU with the integer-pixel convention: a box from 3 to 5 is 3 pixels wide (official ByteTrack).
 
     >>> empty = np.zeros(1, np.int64)
     >>> box = np.array([[0.0, 0.0, 1.0, 1.0]])
@@ -85,10 +85,10 @@ def pixel_iou_cost(tracks: TrackBatch, detections: DetectionBatch) -> Floats:
 
 
 def overlap_matrix(a: Floats, b: Floats, pixel: float = 0.0) -> Floats:
-    """IoU ``(N, M)`` of boxes with area stored by coordinate: ``(4, N)`` and ``(4, M)`` corners.
+    """Return the IoU ``(N, M)`` of boxes with positive area, stored by coordinate: ``(4, N)`` and ``(4, M)`` corners.
 
-    The same values as :func:`mot_core.boxes.pairwise_iou`, in the memory layout and the few NumPy calls that an
-    online tracker can afford.
+    Same values as :func:`mot_core.boxes.pairwise_iou`, with the memory layout and few NumPy calls that an online
+    tracker needs.
 
     >>> overlap_matrix(np.array([[0.0, 0.0, 2.0, 2.0]]).T, np.array([[1.0, 0.0, 3.0, 2.0]]).T).round(3)
     array([[0.333]])

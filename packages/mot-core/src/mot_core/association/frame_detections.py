@@ -1,4 +1,4 @@
-"""The door of the trackers: checks one frame of detections and turns it into arrays by coordinate."""
+"""Input of the trackers: validation of one frame of detections and conversion to arrays by coordinate."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from mot_core.structures import Array, Tracks, to_numpy
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-SHORTEST = 1e-12  # length of an embedding, as in torch.nn.functional.normalize
+SHORTEST = 1e-12  # minimum norm of an embedding, as in torch.nn.functional.normalize
 
 
 @dataclass(slots=True, eq=False)
 class FrameDetections:
-    """Checked detections of one frame, ``N`` of them.
+    """The ``N`` validated detections of one frame.
 
     Attributes:
-        boxes: ``(4, N)`` corners, one row per coordinate.
-        scores: ``(N,)``.
-        classes: ``(N,)``, or None when the user gave none.
-        embeddings: ``(N, E)`` of length 1, or None when the user gave none.
+        boxes: Corners of shape ``(4, N)``, one row per coordinate.
+        scores: Confidences of shape ``(N,)``.
+        classes: Labels of shape ``(N,)``, or None if the user gave none.
+        embeddings: Unit-length embeddings of shape ``(N, E)``, or None if the user gave none.
     """
 
     boxes: Floats
@@ -31,7 +31,7 @@ class FrameDetections:
     embeddings: Floats | None = None
 
     def rows(self, index: Integers) -> FrameDetections:
-        """The detections at ``index``."""
+        """Return the detections at ``index``."""
         classes = None if self.classes is None else self.classes[index]
         embeddings = None if self.embeddings is None else self.embeddings[index]
         return FrameDetections(self.boxes.take(index, 1), self.scores[index], classes, embeddings)
@@ -40,7 +40,7 @@ class FrameDetections:
 def read_frame(
     boxes_xyxy: Array, scores: Array, classes: Array | None, embeddings: Array | None = None
 ) -> FrameDetections:
-    """Check the detections of one frame; raises one sentence that names the row at fault.
+    """Validate the detections of one frame; errors name the row at fault.
 
     >>> read_frame([[0, 0, 2, 3]], [0.5], None).boxes.ravel()
     array([0., 0., 2., 3.])
@@ -64,7 +64,7 @@ def read_frame(
 
 
 def write_tracks(tracks: Tracks, like: Array) -> Tracks:
-    """``tracks`` as the user keeps detections: tensors if ``like`` is a tensor."""
+    """Return ``tracks`` in the format of the user's detections: tensors if ``like`` is a tensor."""
     if isinstance(like, np.ndarray) or not hasattr(like, "detach"):
         return tracks
     return tracks.torch(like if like.is_floating_point() else None)
@@ -95,7 +95,7 @@ def _read_embeddings(embeddings: Array | None, count: int) -> Floats | None:
 
 
 def _refuse(boxes: Floats, scores: Floats) -> None:
-    """Name the first detection that is not finite or has no area."""
+    """Raise ValueError for the first detection that is not finite or has no area."""
     finite = np.isfinite(boxes).all(1) & np.isfinite(scores)
     if not finite.all():
         row = int(np.argmin(finite))

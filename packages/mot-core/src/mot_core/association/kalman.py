@@ -1,10 +1,10 @@
-"""One batched Kalman filter for all tracks: four independent constant-velocity filters per box.
+"""A batched Kalman filter for all tracks: four independent constant-velocity filters per box.
 
-A box is four coordinates, each with a position and a velocity. In SORT and ByteTrack the noise matrices are
-diagonal, so the 8-dimensional filter of the papers falls apart into four filters with two states each, and every
-step is plain arithmetic on ``(4, N)`` arrays: no matrix products, no inverses, no loop over tracks.
+A box has four coordinates, each with a position and a velocity. The noise matrices of SORT and ByteTrack are diagonal,
+so the 8-dimensional filter of the papers decomposes into four filters with two states each, and every step is plain
+arithmetic on ``(4, N)`` arrays: no matrix products, no inverses, no loop over tracks.
 
-A *filter block* ``(20, N)`` holds, in rows of four coordinates: position ``p``, velocity ``v``, and the covariances
+A *filter block* ``(20, N)`` holds five groups of four coordinates: position ``p``, velocity ``v``, and the covariances
 ``pp``, ``pv`` and ``vv``.
 """
 
@@ -25,16 +25,16 @@ _COVARIANCE = slice(8, 20)
 
 @dataclass(frozen=True)
 class MotionNoise:
-    """Standard deviations of the filter, one per coordinate, in the units of the coordinate.
+    """Standard deviations of the filter, one per coordinate, in the unit of the coordinate.
 
-    Each is ``relative * height + absolute`` of the box, of which exactly one is usually non-zero.
+    Each is ``relative * height + absolute`` for the height of the box; usually exactly one of the two is nonzero.
 
     Attributes:
-        process: of the position per frame, four ``(relative, absolute)`` pairs.
-        process_velocity: of the velocity per frame.
-        measurement: of a detection.
-        initial: of the position of a new track.
-        initial_velocity: of its velocity.
+        process: Process noise of the position per frame, as four ``(relative, absolute)`` pairs.
+        process_velocity: Process noise of the velocity per frame. Higher values follow turns faster but smooth less.
+        measurement: Noise of a detection.
+        initial: Uncertainty of the position of a new track.
+        initial_velocity: Uncertainty of the velocity of a new track.
 
     >>> SORT_NOISE.measurement[2]
     (0.0, 3.1622776601683795)
@@ -60,7 +60,7 @@ def _fixed(*deviations: float) -> tuple[tuple[float, float], ...]:
     return tuple((0.0, d) for d in deviations)
 
 
-# Bewley et al. 2016 for (x, y, area, aspect ratio); variances 1, 1e-2, 10, 1e4 ... written as deviations.
+# Bewley et al. 2016 for (x, y, area, aspect ratio); the variances 1, 1e-2, 10, 1e4, ... as standard deviations.
 SORT_NOISE = MotionNoise(
     process=_fixed(1, 1, 1, 1),
     process_velocity=_fixed(0.1, 0.1, 0.01, 0),
@@ -80,7 +80,18 @@ BYTETRACK_NOISE = MotionNoise(
 
 
 class BatchedKalman:
-    """Predict and update filter blocks ``(20, N)`` under a :class:`MotionNoise`.
+    """Kalman prediction and update of filter blocks ``(20, N)`` under a :class:`MotionNoise`.
+
+    Per coordinate, with the textbook equations of the discrete Kalman filter for ``F = [[1, dt], [0, 1]]`` and
+    ``H = [1, 0]``::
+
+        predict:  p' = p + dt v
+                  pp' = pp + 2 dt pv + dt^2 vv + dt q_p
+                  pv' = pv + dt vv
+                  vv' = vv + dt q_v
+        update:   k = (pp, pv) / (pp + r)
+                  (p, v) += k (z - p)
+                  pp' = pp (1 - k_p),  pv' = pv (1 - k_p),  vv' = vv - k_v pv
 
     >>> kalman = BatchedKalman(BYTETRACK_NOISE)
     >>> z = np.array([[50.0], [50.0], [0.5], [100.0]])
@@ -97,17 +108,17 @@ class BatchedKalman:
         self._initial = _Variance((*noise.initial, *zero, *noise.initial_velocity))
 
     def start(self, measured: Floats, heights: Floats) -> Floats:
-        """Filter blocks ``(20, N)`` of new tracks at ``measured`` ``(4, N)``, at rest."""
+        """Return the filter blocks ``(20, N)`` of new tracks at ``measured`` ``(4, N)`` with zero velocity."""
         block = np.zeros((FILTER_ROWS, measured.shape[1]))
         block[P] = measured
         block[_COVARIANCE] = self._initial(heights)
         return block
 
     def predict(self, block: Floats, heights: Floats, dt: float | Floats = 1.0) -> None:
-        """Move ``block`` ahead by ``dt`` frames (one number or ``(N,)``), in place; process noise grows with ``dt``."""
+        """Predict ``block`` by ``dt`` frames (scalar or ``(N,)``) in place; process noise is proportional to ``dt``."""
         covariance = block[_COVARIANCE]
         pp, pv, vv = covariance[:4], covariance[4:8], covariance[8:]
-        process = self._process(heights)  # before the move: heights is often a row of the block
+        process = self._process(heights)  # before the motion step, because heights is often a row of the block
         if isinstance(dt, float) and dt == 1.0:
             block[P] += block[V]
             pp += pv
@@ -122,9 +133,9 @@ class BatchedKalman:
             covariance += process * dt
 
     def update(self, block: Floats, measured: Floats, heights: Floats) -> Floats:
-        """``block`` ``(20, K)`` corrected by the measurements ``(4, K)``; returns a new block."""
+        """Return a new block: ``block`` ``(20, K)`` corrected by the measurements ``(4, K)``."""
         p, v, pp, pv, vv = block[P], block[V], block[PP], block[PV], block[VV]
-        # Gains of position and velocity together: rows 8-16 over the innovation variance, twice.
+        # Gains of position and velocity together: pp and pv (rows 8 to 16) divided by the innovation variance.
         gain = block[8:16].reshape(2, 4, -1) / (pp + self._measurement(heights))
         out = np.empty_like(block)
         pairs = out[:16].reshape(4, 4, -1)
@@ -138,7 +149,7 @@ class BatchedKalman:
 
 
 class _Variance:
-    """``(relative * height + absolute)^2`` for stacked coordinates, as a callable over heights ``(N,)``."""
+    """Variance ``(relative * height + absolute)^2`` of stacked coordinates, as a callable of heights ``(N,)``."""
 
     def __init__(self, deviations: Sequence[tuple[float, float]]) -> None:
         relative, absolute = np.asarray(deviations, float).T[:, :, None]

@@ -1,4 +1,4 @@
-"""The four coordinates a tracker filters: from corners to a measurement and back. Everything is ``(4, N)``."""
+"""Box coordinates used by the filters: conversion from corners to measurements and back, all ``(4, N)``."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ Floats = npt.NDArray[np.float64]
 
 
 class Layout(Protocol):
-    """Which four numbers describe a box inside the filter."""
+    """The four numbers that describe a box inside the filter."""
 
     def measure(self, boxes: Floats) -> Floats:
-        """Corners ``(4, N)`` to filter coordinates ``(4, N)``."""
+        """Convert corners ``(4, N)`` to filter coordinates ``(4, N)``."""
 
     def corners(self, state: Floats) -> Floats:
-        """Filter coordinates ``(4, N)`` to corners ``(4, N)``."""
+        """Convert filter coordinates ``(4, N)`` to corners ``(4, N)``."""
 
     def heights(self, state: Floats) -> Floats:
-        """Box heights ``(N,)`` in pixels, the scale of the motion noise."""
+        """Return the box heights ``(N,)`` in pixels, the scale of the motion noise."""
 
 
 class CentreAspectHeight:
-    """Centre x, centre y, width / height, height (ByteTrack).
+    """Center x, center y, width / height, height (ByteTrack).
 
     >>> CentreAspectHeight().measure(np.array([[0.0], [0.0], [2.0], [4.0]])).ravel()
     array([1. , 2. , 0.5, 4. ])
     """
 
     def measure(self, boxes: Floats) -> Floats:
-        """Corners to centre, aspect and height."""
+        """Convert corners to center, aspect ratio and height."""
         out = np.empty((4, boxes.shape[1]))
         size = boxes[2:] - boxes[:2]
         np.multiply(size, 0.5, out=out[:2])
@@ -41,7 +41,7 @@ class CentreAspectHeight:
         return out
 
     def corners(self, state: Floats) -> Floats:
-        """Centre, aspect and height to corners."""
+        """Convert center, aspect ratio and height to corners."""
         half = np.empty((2, state.shape[1]))
         np.multiply(state[3], 0.5, out=half[1])
         np.multiply(half[1], state[2], out=half[0])
@@ -51,19 +51,19 @@ class CentreAspectHeight:
         return out
 
     def heights(self, state: Floats) -> Floats:
-        """The fourth coordinate."""
+        """Return the fourth coordinate."""
         return state[3]
 
 
 class CentreAreaAspect:
-    """Centre x, centre y, area, width / height (SORT and OC-SORT).
+    """Center x, center y, area, width / height (SORT and OC-SORT).
 
     >>> CentreAreaAspect().measure(np.array([[0.0], [0.0], [2.0], [4.0]])).ravel()
     array([1. , 2. , 8. , 0.5])
     """
 
     def measure(self, boxes: Floats) -> Floats:
-        """Corners to centre, area and aspect."""
+        """Convert corners to center, area and aspect ratio."""
         out = np.empty((4, boxes.shape[1]))
         size = boxes[2:] - boxes[:2]
         np.multiply(size, 0.5, out=out[:2])
@@ -73,7 +73,7 @@ class CentreAreaAspect:
         return out
 
     def corners(self, state: Floats) -> Floats:
-        """Centre, area and aspect to corners."""
+        """Convert center, area and aspect ratio to corners."""
         half = np.empty((2, state.shape[1]))
         np.sqrt(state[2] * state[3], out=half[0])
         np.divide(state[2], half[0], out=half[1])
@@ -84,5 +84,5 @@ class CentreAreaAspect:
         return out
 
     def heights(self, state: Floats) -> Floats:
-        """Square root of area / aspect."""
+        """Return the square root of area / aspect ratio."""
         return np.sqrt(state[2] / state[3])

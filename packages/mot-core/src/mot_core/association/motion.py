@@ -1,4 +1,4 @@
-"""Motion noise that was learned, in a file that the trackers read."""
+"""Learned motion noise, stored in a file that the trackers read."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ NUMBERS = ("dt", "q", "r", "p0", "v0")
 
 @dataclass(frozen=True)
 class LearnedMotion:
-    """Variances of the centre of a box and of its velocity, in square box heights.
+    """Variances of the center of a box and of its velocity, in square box heights.
 
-    The centre moves by ``dt`` times its velocity per frame, and only the velocity is disturbed. The filters of our
-    trackers measure velocity per frame, which is ``dt`` times this one; so its variances are ``dt^2`` times these.
+    Per frame, the center moves by ``dt`` times its velocity, and process noise acts on the velocity only. The filters
+    of the online trackers measure velocity per frame, which is ``dt`` times this one, so their variances are ``dt^2``
+    times these.
 
     Attributes:
-        q: variance that the velocity gains per frame.
-        r: variance of a detected centre.
-        p0: variance of the centre of a new track.
-        v0: variance of the velocity of a new track.
-        dt: time between frames.
-        trained_on: what it was learned from, for people.
+        q: Variance added to the velocity per frame. Higher values follow turns faster but smooth less.
+        r: Variance of a detected center.
+        p0: Variance of the center of a new track.
+        v0: Variance of the velocity of a new track.
+        dt: Time between frames.
+        trained_on: Free-text description of the training data.
 
     Raises:
-        ValueError: a number is not positive and finite.
+        ValueError: If a number is not positive and finite.
 
     >>> LearnedMotion(q=1e-4, r=4e-4, p0=4e-4, v0=1e-2).r
     0.0004
@@ -52,7 +53,7 @@ class LearnedMotion:
                 raise ValueError(f"{name} must be a positive finite number, got {value!r}")
 
     def noise(self, base: MotionNoise) -> MotionNoise:
-        """``base`` with this noise of centre and velocity; the two coordinates of the size stay.
+        """Return ``base`` with this noise of center and velocity; the two size coordinates keep theirs.
 
         >>> from mot_core.association.kalman import SORT_NOISE
         >>> noise = LearnedMotion(q=1e-4, r=4e-4, p0=4e-4, v0=1e-2, dt=0.5).noise(SORT_NOISE)
@@ -73,7 +74,7 @@ class LearnedMotion:
         return replace(base, **changes)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write it as JSON.
+        """Write the values as JSON.
 
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "motion.json"
@@ -88,11 +89,11 @@ class LearnedMotion:
 
 
 def read_motion(path: str | PathLike[str]) -> LearnedMotion:
-    """Read what :meth:`LearnedMotion.save` wrote.
+    """Read a file written by :meth:`LearnedMotion.save`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not such a file; with the line or the field at fault.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not a motion file; the message names the line or field at fault.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "motion.json"
@@ -105,7 +106,7 @@ def read_motion(path: str | PathLike[str]) -> LearnedMotion:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: this is not JSON: {error.msg}") from error
+        raise ValueError(f"{path}:{error.lineno}: expected JSON, got a syntax error: {error.msg}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected a JSON file in UTF-8, got other bytes ({error.reason})") from error
     fixed = {"format": FORMAT, "version": VERSION, "scale": SCALE}
@@ -115,7 +116,7 @@ def read_motion(path: str | PathLike[str]) -> LearnedMotion:
             raise ValueError(f"{path}: expected {json.dumps(name)}: {json.dumps(wanted)}, got {json.dumps(found)}")
     missing = [name for name in NUMBERS if name not in content]
     if missing:
-        raise ValueError(f"{path}: {missing[0]} is missing; a motion file has {', '.join(NUMBERS)}")
+        raise ValueError(f"{path}: {missing[0]} is missing; a motion file needs {', '.join(NUMBERS)}")
     try:
         numbers = {name: content[name] for name in NUMBERS}
         return LearnedMotion(**numbers, trained_on=str(content.get("trained_on", "")))

@@ -1,4 +1,4 @@
-"""OC-SORT: SORT centred on observations instead of predictions (Cao et al. 2023)."""
+"""OC-SORT: SORT centered on observations instead of predictions (Cao et al., CVPR 2023)."""
 
 from __future__ import annotations
 
@@ -18,37 +18,39 @@ from mot_core.association.sort import CONFIRMED, Sort
 
 LAST = slice(FIRST_FREE_VALUE, FIRST_FREE_VALUE + 4)  # corners of the last detection
 DIRECTION = slice(LAST.stop, LAST.stop + 2)  # unit vector (x, y) of the motion between detections
-FROZEN = slice(DIRECTION.stop, DIRECTION.stop + FILTER_ROWS)  # filter at the first frame of a gap
-HISTORY = FROZEN.stop  # corners of the detections of this frame and of delta_t before it, as a ring
-# MISSED: frames since the last detection (ELAPSED is time); SEEN: a ring as HISTORY, 1 where there was a detection.
+FROZEN = slice(DIRECTION.stop, DIRECTION.stop + FILTER_ROWS)  # filter state in the first frame of a gap
+HISTORY = FROZEN.stop  # ring buffer: corners of the detections of this frame and the delta_t frames before
+# MISSED: frames since the last detection (ELAPSED is time); SEEN: ring buffer like HISTORY, 1 where a detection exists
 SIGHT, MISSED, SEEN = CONFIRMED + 1, CONFIRMED + 2, CONFIRMED + 3
 NEVER, VISIBLE, HIDDEN = 0, 1, 2
 
 
 @dataclass(kw_only=True, eq=False)
 class OCSort(Sort):
-    """OC-SORT (Cao et al., CVPR 2023), all tracks in one batch.
+    """OC-SORT (Cao et al., CVPR 2023, arXiv:2203.14360), with all tracks in one batch.
 
-    Adds to SORT: a bonus for detections in the direction of motion, a second match to the last *detected* box, and a
-    filter that is replayed along a straight line when a track is found again.
+    Adds to SORT a bonus for detections in the direction of motion (OCM), a second match against the last *detected*
+    box (OCR), and a filter that is replayed along a straight line when a track is found again (ORU).
 
     Args:
-        score_threshold: detections above this score are confident.
-        low_threshold: with ``use_byte``, detections between this score and ``score_threshold`` can continue tracks.
-        iou_threshold: lowest IoU of a track and its detection.
-        max_age: frames for which a track without detections is kept.
-        min_hits: detections in a row after its first that a track needs to be reported for the first time (in the first
-            frames of a stream it needs none).
-        delta_t: frames over which the direction of motion is measured.
-        inertia: weight of the direction of motion.
-        use_byte: let weak detections continue tracks, as in ByteTrack.
-        official_quirks: reproduce the official code where it departs from the paper (docs/parity.md lists how).
-        frame_rate: nominal frames per second, to turn timestamps (seconds) into frames.
-        min_area: tracks whose box is not larger than this (square pixels) are not reported.
-        max_aspect: tracks whose width / height is larger than this are not reported.
-        cost: association cost of tracks and detections.
-        motion: file with learned noise of centre and velocity, which replaces that part of ``noise``.
-        noise: standard deviations of the Kalman filter.
+        score_threshold: Detections above this score are confident.
+        low_threshold: With ``use_byte``, detections between this score and ``score_threshold`` can continue tracks.
+        iou_threshold: Lowest IoU of a track and its detection. Higher values match fewer pairs.
+        max_age: Number of frames for which a track without detections is kept. Higher values bridge longer occlusions
+            but risk identity switches.
+        min_hits: Number of consecutive detections, after the first, that a track needs before it is reported (none in
+            the first frames of a stream).
+        delta_t: Number of frames over which the direction of motion is measured.
+        inertia: Weight of the direction of motion. Higher values favor detections straight ahead over those with
+            larger overlap.
+        use_byte: Whether weak detections can continue tracks, as in ByteTrack.
+        official_quirks: Whether to reproduce the deviations of the official code from the paper (see docs/parity.md).
+        frame_rate: Nominal frames per second, used to convert timestamps (seconds) into frames.
+        min_area: Tracks with a box of at most this area (square pixels) are not reported.
+        max_aspect: Tracks with a larger width / height than this are not reported.
+        cost: Association cost between tracks and detections.
+        motion: File with learned noise of center and velocity, which replaces that part of ``noise``.
+        noise: Standard deviations of the Kalman filter.
 
     >>> tracker = OCSort()
     >>> for x in (0, 5, 10):
@@ -73,12 +75,12 @@ class OCSort(Sort):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._refuse_unless(self.delta_t >= 1, "delta_t", "at least 1 frame")
-        # The direction adds at most half of it; more than twice the overlap threshold would outweigh any overlap.
+        # The direction adds at most half of inertia; above twice iou_threshold it could outweigh any overlap.
         self._refuse_unless(0 <= self.inertia < 2 * self.iou_threshold, "inertia", "0 or more, below 2 * iou_threshold")
 
     @property
     def score_thresholds(self) -> tuple[str, ...]:  # type: ignore[override]  # a class variable of the base
-        """The parameters that expect scores in [0, 1]."""
+        """Names of the parameters that are thresholds on scores in [0, 1]."""
         return ("score_threshold", "low_threshold") if self.use_byte else ("score_threshold",)
 
     def _row_counts(self) -> tuple[int, int]:
@@ -127,13 +129,13 @@ class OCSort(Sort):
             if frame.classes is not None:
                 found *= table.labels[CLASS, left][:, None] == frame.classes[open_rows]
             if (found > self.iou_threshold).any():
-                dropped = none  # the official code renumbers the open detections in this stage
+                dropped = none  # the official code renumbers the unmatched detections in this stage
             c, r = self._assign_left(found)
             columns, rows = np.concatenate([columns, left[c]]), np.concatenate([rows, open_rows[r]])
         return columns, rows, dropped
 
     def _assign_left(self, overlap: Floats) -> tuple[Integers, Integers]:
-        """Match what is left by overlap alone."""
+        """Match the remaining tracks and detections by overlap only."""
         if not overlap.size or overlap.max() <= self.iou_threshold:
             none = np.zeros(0, np.int64)
             return none, none
@@ -142,7 +144,7 @@ class OCSort(Sort):
         return assign_overlap(overlap, overlap, self.iou_threshold)
 
     def _previous(self, table: TrackTable) -> tuple[Floats, npt.NDArray[np.bool_]]:
-        """The detection ``delta_t`` frames ago, else the next later one, else the last; and whether there is any."""
+        """Return the detection ``delta_t`` frames ago, else the next later, else the last; and whether one exists."""
         values, labels = table.values, table.labels
         previous = values[LAST]
         for age in range(1, self.delta_t + 1):
@@ -152,7 +154,7 @@ class OCSort(Sort):
         return previous, labels[SIGHT] != NEVER
 
     def _momentum(self, table: TrackTable, frame: FrameDetections, confident: int) -> Floats:
-        """``inertia`` x score x agreement of directions (in [-1/2, 1/2]) of all tracks and confident detections."""
+        """Return ``inertia`` x score x direction agreement (in [-1/2, 1/2]) of all tracks and confident detections."""
         previous, known = self._previous(table)
         detected = frame.boxes[:, :confident]
         way = (detected[:2] + detected[2:])[:, None, :] - (previous[:2] + previous[2:])[:, :, None]
@@ -166,7 +168,7 @@ class OCSort(Sort):
         return agreement
 
     def _miss(self, table: TrackTable, matched: Integers) -> None:
-        """Remember the filter of every track that has just gone out of sight."""
+        """Store the filter state of every track that has just been lost."""
         sight = table.labels[SIGHT]
         gone = sight == VISIBLE
         gone[matched] = False
@@ -201,15 +203,15 @@ class OCSort(Sort):
         labels[MISSED, columns] = 0
 
     def _replay(self, table: TrackTable, columns: Integers, boxes: Floats) -> None:
-        """Observation-centric re-update: run the filter again along the line from the last detection to this one."""
+        """Observation-centric re-update: rerun the filter along the line from the last detection to this one."""
         values = table.values
-        order = np.argsort(-table.labels[MISSED, columns], kind="stable")  # long gaps first: who is left is a slice
+        order = np.argsort(-table.labels[MISSED, columns], kind="stable")  # long gaps first: the unfinished are a slice
         columns = columns[order]
         start, end = _centre_size(values[LAST].take(columns, 1)), _centre_size(boxes.take(order, 1))
         gap = table.labels[MISSED].take(columns)
         pace = values[ELAPSED].take(columns) / gap
         block = values[FROZEN].take(columns, 1)
-        # The last virtual detection is the real one, which the caller feeds in; the official code does so twice.
+        # The last virtual detection is the real one, which the caller applies; the official code applies it twice.
         count = gap if self.official_quirks else gap - 1
         for i in range(int(count.max(initial=0))):
             going = np.count_nonzero(count > i)
@@ -232,7 +234,7 @@ class OCSort(Sort):
         old = len(table)
         super()._give_birth(table, frame, rows, dropped, index, confident)
         born = slice(old, len(table))
-        if self.official_quirks:  # does not count the first detection of a track as an observation
+        if self.official_quirks:  # the official code does not count the first detection as an observation
             table.values[LAST, born] = -1.0
         elif old < len(table):
             self._remember(
@@ -240,7 +242,7 @@ class OCSort(Sort):
             )
 
     def _corners(self, table: TrackTable, columns: Integers) -> Floats:
-        """The last detection itself; the filter only where there is none."""
+        """Return the last detection, or the filter's box if there is none."""
         seen = table.labels[SIGHT, columns] != NEVER
         return np.where(seen, table.values[LAST, columns], super()._corners(table, columns))
 

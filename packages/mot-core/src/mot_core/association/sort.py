@@ -1,4 +1,4 @@
-"""SORT: a Kalman filter and the Hungarian method (Bewley et al. 2016)."""
+"""SORT: a Kalman filter and the Hungarian method (Bewley et al., ICIP 2016)."""
 
 from __future__ import annotations
 
@@ -28,21 +28,22 @@ AREA, AREA_VELOCITY = P.start + 2, V.start + 2
 
 @dataclass(kw_only=True, eq=False)
 class Sort(OnlineTracker):
-    """SORT (Bewley et al., ICIP 2016), all tracks in one batch.
+    """SORT (Bewley et al., ICIP 2016, arXiv:1602.00763), with all tracks in one batch.
 
     Args:
-        score_threshold: detections up to this score are ignored.
-        iou_threshold: lowest IoU of a track and its detection.
-        max_age: frames for which a track without detections is kept.
-        min_hits: detections in a row after its first that a track needs to be reported for the first time (in the first
-            frames of a stream it needs none).
-        official_quirks: reproduce the official code where it departs from the paper (docs/parity.md lists how).
-        frame_rate: nominal frames per second, to turn timestamps (seconds) into frames.
-        min_area: tracks whose box is not larger than this (square pixels) are not reported.
-        max_aspect: tracks whose width / height is larger than this are not reported.
-        cost: association cost of tracks and detections.
-        motion: file with learned noise of centre and velocity, which replaces that part of ``noise``.
-        noise: standard deviations of the Kalman filter.
+        score_threshold: Detections up to this score are ignored.
+        iou_threshold: Lowest IoU of a track and its detection. Higher values match fewer pairs.
+        max_age: Number of frames for which a track without detections is kept. Higher values bridge longer occlusions
+            but risk identity switches.
+        min_hits: Number of consecutive detections, after the first, that a track needs before it is reported (none in
+            the first frames of a stream).
+        official_quirks: Whether to reproduce the deviations of the official code from the paper (see docs/parity.md).
+        frame_rate: Nominal frames per second, used to convert timestamps (seconds) into frames.
+        min_area: Tracks with a box of at most this area (square pixels) are not reported.
+        max_aspect: Tracks with a larger width / height than this are not reported.
+        cost: Association cost between tracks and detections.
+        motion: File with learned noise of center and velocity, which replaces that part of ``noise``.
+        noise: Standard deviations of the Kalman filter.
 
     >>> tracker = Sort()
     >>> for x in (0, 5, 10):
@@ -88,7 +89,7 @@ class Sort(OnlineTracker):
         return self._report(table)
 
     def _sort_detections(self, frame: FrameDetections) -> tuple[FrameDetections, Integers, int]:
-        """The detections that take part, confident ones first; their rows in the input; how many are confident."""
+        """Return the detections that take part (confident first), their rows in the input and the confident count."""
         index = (frame.scores > self.score_threshold).nonzero()[0]
         return frame.rows(index), index, len(index)
 
@@ -100,7 +101,7 @@ class Sort(OnlineTracker):
         return self.layout.corners(values[P])
 
     def _move(self, block: Floats, dt: float | Floats) -> None:
-        """Predict ``block`` in place; an area that would vanish stops shrinking."""
+        """Predict ``block`` in place; the area velocity is set to 0 where the area would become negative."""
         vanishing = block[AREA] + block[AREA_VELOCITY] * dt <= 0
         if vanishing.any():
             block[AREA_VELOCITY, vanishing] = 0.0
@@ -109,7 +110,7 @@ class Sort(OnlineTracker):
     def _match(
         self, table: TrackTable, corners: Floats, frame: FrameDetections, index: Integers, confident: int
     ) -> tuple[Integers, Integers, Integers]:
-        """Columns of the table, rows of the detections, and rows that were matched too badly to count."""
+        """Return columns of the table, rows of the detections, and rows dropped by the threshold."""
         if not len(table) or not len(index):
             none = np.zeros(0, np.int64)
             return none, none, none
@@ -122,7 +123,7 @@ class Sort(OnlineTracker):
         return *assign_overlap(gain, overlap, self.iou_threshold), np.zeros(0, np.int64)
 
     def _miss(self, table: TrackTable, matched: Integers) -> None:
-        """What happens to tracks without a detection; nothing in SORT."""
+        """Handle tracks without a detection; SORT does nothing."""
 
     def _give_birth(
         self,
@@ -151,7 +152,7 @@ class Sort(OnlineTracker):
         reported = elapsed == 0
         if table.step > self.min_hits:
             trusted = table.labels[STREAK] >= self.min_hits
-            if not self.official_quirks:  # which hides a track for some frames after every gap
+            if not self.official_quirks:  # the official code hides a track for some frames after every gap
                 trusted |= table.labels[CONFIRMED] == 1
             reported &= trusted
         columns = reported.nonzero()[0]

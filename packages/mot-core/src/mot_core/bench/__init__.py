@@ -1,1 +1,1 @@
-"""Benchmarks that users run on their own machine: ``python -m mot_core.bench kernels``."""
+"""Benchmarks for the user's own machine: ``python -m mot_core.bench kernels``."""

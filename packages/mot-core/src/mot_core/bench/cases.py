@@ -1,4 +1,4 @@
-"""What the benchmark of the kernels computes: shapes of trackers in practice, and the bytes that they must move."""
+"""Cases of the kernel benchmark: shapes of trackers in practice, and the bytes they must move."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from torch import Tensor
 from mot_core.boxes import pairwise_giou, pairwise_iou
 from mot_core.ops import deformable_attention, kalman_filter, rts_smoother, sinkhorn
 
-LEVELS = [(100, 180), (50, 90), (25, 45), (13, 23)]  # of an image of 800 x 1440
+LEVELS = [(100, 180), (50, 90), (25, 45), (13, 23)]  # for an image of 800 x 1440
 CELLS = sum(height * width for height, width in LEVELS)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One operation on one size.
+    """One operation at one size.
 
     Attributes:
-        name: what it is, for the table.
-        call: the public function of the tensors that need a gradient.
-        inputs: makes them on a device.
-        target: how many times faster than eager PyTorch forward and backward should be.
-        bytes_read: the fewest bytes that the forward pass must read; None for all of the inputs.
+        name: Name of the case in the table.
+        call: Public function of the tensors that need a gradient.
+        inputs: Function that creates these tensors on a device.
+        target: Targeted speedup of forward plus backward over eager PyTorch.
+        bytes_read: Minimum number of bytes that the forward pass must read. None means all of the inputs.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Case:
 def _attention(queries: int, dtype: torch.dtype) -> Case:
     def inputs(device: str) -> list[Tensor]:
         value = torch.randn(1, CELLS, 8, 32, device=device, dtype=dtype)
-        # Near a reference point, as trained offsets are: a few cells of every level.
+        # Near a reference point, like trained offsets: within a few cells on every level.
         points = torch.rand(1, queries, 1, 1, 1, 2, device=device)
         cells = torch.tensor([(width, height) for height, width in LEVELS], device=device)
         locations = points + 3 * torch.randn(1, queries, 8, 4, 4, 2, device=device) / cells[:, None]
@@ -48,7 +48,7 @@ def _attention(queries: int, dtype: torch.dtype) -> Case:
 
     size = dtype.itemsize
     samples = queries * 8 * 16
-    value_bytes = min(CELLS * 256, samples * 4 * 32) * size  # few queries do not look at every cell
+    value_bytes = min(CELLS * 256, samples * 4 * 32) * size  # few queries do not read every cell
     name = f"deformable attention, {queries:,} queries, {str(dtype)[6:]}"
     return Case(name, call, inputs, 5.0, value_bytes + samples * (8 + size))
 

@@ -1,4 +1,4 @@
-"""Speed, memory and share of the roofline of the GPU kernels, beside the PyTorch reference eager and compiled."""
+"""Speed, memory and share of the roofline of the GPU kernels, compared with eager and compiled PyTorch."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from mot_core.bench.cases import CASES, Case
 from mot_core.io.atomic import open_atomic
 from mot_core.ops import choice
 
-COPIED_BYTES = 1 << 30  # many times the cache of any GPU
+COPIED_BYTES = 1 << 30  # many times larger than the cache of any GPU
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the benchmark."""
-    parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON")
-    parser.add_argument("--only", metavar="TEXT", default="", help="only operations whose name holds this")
-    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile, which takes minutes")
+    """Add the arguments of the benchmark to a parser."""
+    parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON to FILE")
+    parser.add_argument("--only", metavar="TEXT", default="", help="measure only operations with TEXT in their name")
+    parser.add_argument("--no-compile", action="store_true", help="skip torch.compile, which takes minutes")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, print a table, write JSON; 2 where there is no GPU or no triton, 1 for a wrong result."""
+    """Measure, print a table and write JSON; return 2 without GPU or triton, 1 for a wrong result, else 0."""
     if not torch.cuda.is_available():
-        print("bench kernels: no GPU that PyTorch can use was found, so there is nothing to measure", file=sys.stderr)
+        print("bench kernels: expected a GPU that PyTorch can use, found none", file=sys.stderr)
         return 2
     if not choice.HAS_TRITON:
-        print("bench kernels: triton is not installed: pip install './packages/mot-core[triton]'", file=sys.stderr)
+        print("bench kernels: triton is not installed; run: pip install './packages/mot-core[triton]'", file=sys.stderr)
         return 2
     cases = [case for case in CASES if arguments.only in case.name]
     report = report_on(cases, compiled=not arguments.no_compile)
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def report_on(cases: list[Case], compiled: bool = True) -> dict[str, Any]:
-    """Machine, measured bandwidth and one row for every case."""
+    """Return the machine, its measured bandwidth and one row per case."""
     import triton
 
     bandwidth = copy_bandwidth()
@@ -56,12 +56,12 @@ def report_on(cases: list[Case], compiled: bool = True) -> dict[str, Any]:
         "capability": list(torch.cuda.get_device_capability()),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "triton": triton.__version__},
         "copy_gb_per_s": round(bandwidth / 1e9, 1),
-        "results": [measure(case, bandwidth, event_ms, compiled=compiled) for case in told(cases)],
+        "results": [measure(case, bandwidth, event_ms, compiled=compiled) for case in with_progress(cases)],
     }
 
 
-def told(cases: Sequence[Case]) -> Iterator[Case]:
-    """Says on stderr which case comes; compiling takes long."""
+def with_progress(cases: Sequence[Case]) -> Iterator[Case]:
+    """Print the name of each case to stderr before yielding it, because compiling takes long."""
     for number, case in enumerate(cases, 1):
         print(f"bench kernels: {number} of {len(cases)}: {case.name}", file=sys.stderr, flush=True)
         yield case
@@ -75,14 +75,14 @@ def measure(
     compiled: bool = True,
     device: str = "cuda",
 ) -> dict[str, Any]:
-    """Milliseconds of the forward pass and of both passes by implementation, and how they relate.
+    """Measure the forward pass, and both passes, in milliseconds for every implementation.
 
     Args:
-        case: what to compute.
-        bandwidth: bytes per second that the device copies.
-        timer: gives the median milliseconds of a call.
-        compiled: also torch.compile of the reference.
-        device: where.
+        case: Operation to measure.
+        bandwidth: Copy bandwidth of the device in bytes per second.
+        timer: Function that returns the median milliseconds of a call.
+        compiled: Whether to measure torch.compile of the reference too.
+        device: Device to run on.
     """
     torch.manual_seed(0)
     inputs = case.inputs(device)
@@ -110,7 +110,7 @@ def measure(
             row[f"{name}_peak_bytes"] = peak_bytes(both) if device == "cuda" else 0
     half = any(one.dtype in (torch.float16, torch.bfloat16) for one in inputs)
     row["error"] = max(_difference(*pair) for pair in zip(results["kernel"], results["eager"], strict=True))
-    row["tolerance"] = 2e-2 if half else 2e-3  # of two implementations, neither of them exact
+    row["tolerance"] = 2e-2 if half else 2e-3  # between two implementations that both round
     read = sum(one.nbytes for one in inputs) if case.bytes_read is None else case.bytes_read
     row["bytes"] = read + results["kernel"][0].nbytes
     row["floor_ms"] = 1e3 * row["bytes"] / bandwidth
@@ -121,7 +121,7 @@ def measure(
 
 
 def table(report: dict[str, Any]) -> str:
-    """The report as a Markdown table."""
+    """Format the report as a Markdown table."""
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     lines = [
         f"{report['gpu']}, {report['date']}, {versions}; a copy moves {report['copy_gb_per_s']:,} GB/s",
@@ -143,7 +143,7 @@ def table(report: dict[str, Any]) -> str:
 
 @contextmanager
 def chosen(implementation: str) -> Iterator[None]:
-    """Runs operations by one implementation, whatever the environment says."""
+    """Run operations with one implementation, regardless of the environment."""
     before = choice.CHOICE
     choice.CHOICE = implementation
     try:
@@ -153,21 +153,21 @@ def chosen(implementation: str) -> Iterator[None]:
 
 
 def event_ms(call: Callable[[], object]) -> float:
-    """Median by events of the device; the cache is emptied before every run."""
+    """Return the median time of a call by device events; the cache is cleared before every run."""
     from triton.testing import do_bench
 
     return float(do_bench(call, warmup=50, rep=300, return_mode="median"))
 
 
 def copy_bandwidth() -> float:
-    """Bytes per second, read and written, of a large copy on the device."""
+    """Return the bytes per second, read and written, of a large copy on the device."""
     source = torch.randn(COPIED_BYTES // 4, device="cuda")
     target = torch.empty_like(source)
     return 2 * COPIED_BYTES / (event_ms(lambda: target.copy_(source)) / 1e3)
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
-    """Memory that a call takes at most beyond what was taken before it."""
+    """Return the peak memory of a call beyond the memory allocated before it."""
     torch.cuda.synchronize()
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
@@ -177,6 +177,6 @@ def peak_bytes(call: Callable[[], object]) -> int:
 
 
 def _difference(found: Tensor, wanted: Tensor) -> float:
-    """Norm of the difference over the norm; not a number never passes."""
+    """Return the relative norm of the difference; infinity for NaN, which never passes."""
     error = (found.double() - wanted.double()).norm() / wanted.double().norm().clamp(min=1e-30)
     return error.item() if error.isfinite() else float("inf")

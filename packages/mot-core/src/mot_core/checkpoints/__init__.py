@@ -1,4 +1,4 @@
-"""Official weights: released state dicts of other projects, converted to our modules."""
+"""Import of official weights: state dicts released by other projects, converted to our modules."""
 
 from mot_core.checkpoints.deformable_detr import load_deformable_detr as load_deformable_detr
 from mot_core.checkpoints.report import ImportReport as ImportReport

@@ -1,4 +1,4 @@
-"""Released Deformable-DETR weights: COCO, and the detectors inside MOTIP, FDTA and MOTR."""
+"""Released Deformable DETR weights: COCO, and the detectors inside MOTIP, FDTA and MOTR."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ DETECTOR_KEYS: Renaming = [
     (r"^transformer\.level_embed$", "encoder.level_embed"),
     (r"^transformer\.reference_points\.", "reference_points."),
     (r"^class_embed\.", "class_heads."),
-    (r"^(transformer\.decoder\.)?bbox_embed\.", "decoder.box_heads."),  # stored twice: one tensor
+    (r"^(transformer\.decoder\.)?bbox_embed\.", "decoder.box_heads."),  # stored twice; one shared tensor
     (r"^transformer\.(encoder|decoder)\.", r"\1."),
     (r"^((?:encoder|decoder)\.layers\.\d+\.)linear([12])\.", r"\1ffn.linear\2."),
-    # The originals number the norms of a layer, each in its own order.
+    # The original code numbers the norms of a layer, with a different order in encoder and decoder.
     (r"^(encoder\.layers\.\d+\.)norm1\.", r"\1self_attn_norm."),
     (r"^(encoder\.layers\.\d+\.)norm2\.", r"\1ffn.norm."),
     (r"^(decoder\.layers\.\d+\.)norm1\.", r"\1cross_attn_norm."),
@@ -27,25 +27,26 @@ DETECTOR_KEYS: Renaming = [
     (r"^(decoder\.layers\.\d+\.)norm4\.", r"\1track_attn_norm."),
     (r"^(decoder\.layers\.\d+\.)update_attn\.", r"\1track_attn."),
 ]
-"""Names of a released detector to those of :class:`mot_core.nn.DeformableDETR`."""
+"""Renaming of the keys of a released detector to those of :class:`mot_core.nn.DeformableDETR`."""
 
 FRESH = r"(detector\.)?(class_heads\.\d+\.(weight|bias)|decoder\.layers\.\d+\.track_attn.*)"
-"""Our keys that may be made anew: heads of other classes, and the attention of tracks that MOTR adds to a detector."""
+"""Keys that may keep their initial values: heads of other classes, and the track attention that MOTR adds."""
 
 
 def load_deformable_detr(detector: DeformableDETR, state: Mapping[str, Tensor], *, prefix: str = "") -> ImportReport:
-    """Loads a released Deformable DETR with box refinement into ``detector``.
+    """Load a released Deformable DETR with box refinement into ``detector``.
 
-    Class heads of another number of classes keep their fresh values and are reported as re-made; so does the attention
-    among tracks, reported as missing, when a plain detector is the start of MOTR.
+    Class heads for another number of classes keep their initial values and are reported as re-made. The same holds for
+    the track attention, reported as missing, when a plain detector initializes MOTR.
 
     Args:
-        detector: of the same architecture; may be on "meta", which saves its initialisation.
-        state: names and tensors as released, see :func:`mot_core.checkpoints.read_state_dict`.
-        prefix: of the detector's names: "detr." in checkpoints of MOTIP and FDTA. Other keys are reported unused.
+        detector: Detector of the same architecture; on "meta" it needs no initialization.
+        state: Names and tensors as released; see :func:`mot_core.checkpoints.read_state_dict`.
+        prefix: Prefix of the detector's names: "detr." in checkpoints of MOTIP and FDTA. Other keys are reported as
+            unused.
 
     Raises:
-        ValueError: the checkpoint has another architecture.
+        ValueError: If the checkpoint has another architecture.
 
     >>> import torch
     >>> from mot_core.nn import SmallBackbone

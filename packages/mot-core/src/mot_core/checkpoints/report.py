@@ -1,4 +1,4 @@
-"""Loading a state dict under other names, with a report of every key."""
+"""Load a state dict under other key names, with a report on every key."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 
 Renaming = Sequence[tuple[str, str | None]]
-"""Pairs of a regular expression and what replaces it, applied one after the other; None drops the key."""
+"""Pairs of a regular expression and its replacement, applied in order; None drops the key."""
 
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What became of every key.
+    """Report on every key of an import.
 
     Attributes:
-        used: original key to ours.
-        unused: original key to the reason.
-        missing: our keys that the checkpoint does not have and need not have; they keep their fresh values.
-        remade: our keys that have another shape in the checkpoint and keep their fresh values, to both shapes.
+        used: Imported keys: original name to ours.
+        unused: Ignored keys: original name to the reason.
+        missing: Our keys that are absent from the checkpoint and optional; they keep their initial values.
+        remade: Our keys with another shape in the checkpoint, mapped to both shapes; they keep their initial values.
 
     >>> report = ImportReport({"a.weight": "b.weight"}, {"step": "not a tensor"}, ("c.bias",), {})
     >>> print(report)
@@ -51,31 +51,31 @@ class ImportReport:
 
 
 def read_file(path: str | PathLike[str]) -> Any:
-    """All that a file of ``torch.save`` holds, without running any code in it.
+    """Return the content of a ``torch.save`` file without running any code in it.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it cannot be read.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it cannot be read.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist or is not a file")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a broken or foreign file makes torch raise
+    except Exception as error:  # torch raises many types for broken or foreign files
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"{path} is not a checkpoint that can be read with weights_only=True: {reason}") from error
 
 
 def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
-    """Reads the weights of a checkpoint file, without running any code that it may hold.
+    """Read the weights of a checkpoint file without running any code in it.
 
     Args:
-        path: file of ``torch.save``: a state dict, or a dict that has one under "model" or "state_dict". The prefix
-            "module." of DistributedDataParallel is removed.
+        path: ``torch.save`` file with a state dict, or with a dict that has one under "model" or "state_dict". The
+            prefix "module." of DistributedDataParallel is removed.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it holds something else.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it does not hold a state dict.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -100,19 +100,20 @@ def load_renamed(
     source: str,
     fresh: str = r"(?!)",
 ) -> ImportReport:
-    r"""Loads ``state`` into ``module`` after renaming its keys; nothing is loaded when it does not fit.
+    r"""Load ``state`` into ``module`` after renaming its keys; if anything does not fit, nothing is loaded.
 
     Args:
-        module: gets the weights, in its own dtype and on its own device (those of the checkpoint where it is on
-            "meta").
-        state: original names and tensors.
-        rename_key: an original name to ours, or None when the key is not needed.
-        source: what the checkpoint should be, for messages.
-        fresh: regular expression of our keys (in full) that may be missing or have another shape: these keep the values
-            that they have.
+        module: Module that receives the weights, in its own dtype and on its own device (those of the checkpoint if the
+            module is on "meta").
+        state: Original names and tensors.
+        rename_key: Function from an original name to ours, or to None for keys that are not needed.
+        source: Expected content of the checkpoint, for messages.
+        fresh: Regular expression that matches the full names of our keys that may be missing or have another shape;
+            these keep their current values.
 
     Raises:
-        ValueError: keys of the module are missing, shapes differ, or one key of ours comes from two different tensors.
+        ValueError: If keys of the module are missing, shapes differ, or one of our keys comes from two different
+            tensors.
 
     >>> layer = nn.Linear(2, 1)
     >>> old = {"fc.weight": torch.ones(1, 2), "fc.bias": torch.zeros(1), "step": torch.zeros(1)}
@@ -142,7 +143,7 @@ def load_renamed(
             wrong.append(f"{original} and another key are both {name}, with different values")
         else:
             used[original], loaded[name] = name, tensor
-    # The counter of batches came late to PyTorch and decides nothing.
+    # Older checkpoints lack num_batches_tracked, which has no effect.
     absent = [
         name for name in ours if name not in loaded and name not in remade and not name.endswith("num_batches_tracked")
     ]
@@ -163,7 +164,7 @@ def load_renamed(
 
 
 def rename(name: str, renaming: Renaming) -> str | None:
-    r"""One key under its new name, or None when it is dropped.
+    r"""Return the new name of a key, or None if it is dropped.
 
     >>> rename("backbone.0.body.conv1.weight", [(r"^backbone\.0\.body\.", "backbone.")])
     'backbone.conv1.weight'

@@ -1,7 +1,7 @@
-"""HOTA, CLEAR and Identity metrics: of result files, of arrays, and inside a validation step.
+"""HOTA, CLEAR and Identity metrics for result files, for arrays, and inside a validation step.
 
-The mathematics is TrackEval's (extra ``[eval]``); what counts is decided here, by each benchmark's official rules.
-The metrics for validation steps need torch and torchmetrics and are therefore loaded on first use.
+TrackEval computes the metrics (extra ``[eval]``); this package applies the official rules of each benchmark on what
+counts. The metrics for validation steps need torch and torchmetrics and are therefore loaded on first use.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Arrays or tensors of one frame to tables, with the checks that a file reader would do."""
+"""Conversion of the arrays or tensors of one frame to tables, with the checks of a file reader."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def frame_table(
     scores: Array | None = None,
     classes: Array | None = None,
 ) -> BoxTable:
-    """The boxes of one frame as a table; ``prefix`` and ``where`` name the arguments in messages.
+    """Return the boxes of one frame as a table; ``prefix`` and ``where`` name the arguments in messages.
 
     >>> len(frame_table(1, [7], [[0, 0, 4, 2]], "gt_", "in frame 1"))
     1
@@ -50,7 +50,7 @@ def frame_table(
 
 
 def ignore_boxes(frame: int, boxes_xyxy: Array | None, where: str) -> BoxTable:
-    """The ignore regions of one frame as a table.
+    """Return the ignore regions of one frame as a table.
 
     >>> len(ignore_boxes(1, None, "in frame 1"))
     0

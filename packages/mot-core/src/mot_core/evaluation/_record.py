@@ -1,10 +1,10 @@
-"""One scored frame as one tensor of integers, so that frames of any size travel between processes.
+"""Scored frames as tensors of integers, so that frames of any size can be gathered between processes.
 
-A record is self-describing: records are put behind each other by concatenation, in any order, and found again::
+Records are self-describing: they can be concatenated in any order and separated again. Layout::
 
-    length, number of frame, rows of raw ground truth, G, N, bytes of the name | name | ids | boxes
+    length, frame number, rows of raw ground truth, G, N, bytes of the name | name | ids | boxes
 
-Names are padded to whole words, boxes are float64 bit for bit; 40 bytes per box.
+Names are padded to whole words and boxes are stored as float64 bit patterns; a box takes 40 bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WORD = 8
 
 
 class Key(NamedTuple):
-    """What a frame is known by."""
+    """Key of a frame."""
 
     sequence: str
     frame: int
@@ -34,9 +34,9 @@ class Record(NamedTuple):
     """A frame of a sequence.
 
     Attributes:
-        key: sequence and number of the frame.
-        raw_rows: rows of ground truth before the benchmark's rules.
-        pair: what counts.
+        key: Sequence and frame number.
+        raw_rows: Number of ground-truth rows before the benchmark's rules.
+        pair: Boxes that count.
     """
 
     key: Key
@@ -45,7 +45,7 @@ class Record(NamedTuple):
 
 
 def pack(record: Record) -> Words:
-    """The record as integers.
+    """Encode a record as integers.
 
     >>> box = np.array([[0., 0., 4., 2.]])
     >>> words = pack(Record(Key("clip", 7), 1, FramePair(np.array([1]), box, np.array([5]), box)))
@@ -73,7 +73,7 @@ def pack(record: Record) -> Words:
 
 
 def split(words: Words) -> Iterator[Words]:
-    """The records in a row of them, still packed."""
+    """Split concatenated records without decoding them."""
     start = 0
     while start < len(words):
         stop = start + int(words[start])
@@ -82,13 +82,13 @@ def split(words: Words) -> Iterator[Words]:
 
 
 def key_of(words: Words) -> Key:
-    """Sequence and frame of one packed record."""
+    """Return sequence and frame of one encoded record."""
     num_bytes = int(words[5])
     return Key(words[HEADER : HEADER + -(-num_bytes // WORD)].tobytes()[:num_bytes].decode(), int(words[1]))
 
 
 def unpack(words: Words) -> Iterator[Record]:
-    """The records in a row of them."""
+    """Decode concatenated records."""
     for record in split(words):
         raw_rows, num_gt, num, num_bytes = (int(word) for word in record[2:HEADER])
         parts = np.cumsum([HEADER, -(-num_bytes // WORD), num_gt, num, 4 * num_gt])

@@ -1,4 +1,4 @@
-"""The door to the ``trackeval`` package, which holds the mathematics of the metrics."""
+"""Import of the ``trackeval`` package, which computes the metrics."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from mot_core.extras import needs
 
 FAMILIES = ("HOTA", "CLEAR", "Identity", "Count")
-"""The groups of numbers that are computed, by TrackEval's names."""
+"""Metric families that are computed, with TrackEval's names."""
 
 
 @cache
 def trackeval_metrics() -> dict[str, Any]:
-    """TrackEval's metric objects by family. They hold no state, so one of each is enough.
+    """Return TrackEval's metric objects by family. They hold no state, so one of each suffices.
 
     Raises:
-        ImportError: if the extra ``[eval]`` is not installed.
+        ImportError: If the extra ``[eval]`` is not installed.
     """
-    # TrackEval prints about optional packages when it is imported; stdout is for results (--json -).
+    # TrackEval prints messages about optional packages on import; stdout is for results (--json -).
     with needs("trackeval", "eval", "scoring"), contextlib.redirect_stdout(io.StringIO()):
         from trackeval import metrics
     return {

@@ -1,4 +1,4 @@
-"""A folder of result files and a folder of ground truth to scores."""
+"""Scoring of a folder of result files against a folder of ground truth."""
 
 from __future__ import annotations
 
@@ -42,19 +42,23 @@ def evaluate(
     """Score result files against ground truth.
 
     Args:
-        results: folder with ``<sequence>.txt`` in it or in its folder ``data``, or one such file. Results of
-            ``MOT17-02-DPM``, ``-FRCNN`` and ``-SDP`` belong to any ground truth of MOT17-02.
-        gt: folder of sequences, or one sequence. Sequences without a result file are not scored; they are listed in
-            :attr:`Evaluation.missing`, and :attr:`Evaluation.notes` says so.
-        benchmark: the rules, a name of :data:`mot_core.io.BENCHMARKS`; ``"auto"`` tells them from the names.
-        frames: score only the frames from the first to the second, both included.
-        split: ``"half-val"``: score only the second half of every sequence.
-        progress: show a progress bar on stderr.
+        results: Folder with files ``<sequence>.txt``, directly or in its folder ``data``, or one such file. Results of
+            ``MOT17-02-DPM``, ``-FRCNN`` and ``-SDP`` match any ground truth of MOT17-02.
+        gt: Folder of sequences, or one sequence. Sequences without a result file are not scored; they are listed in
+            :attr:`Evaluation.missing` and mentioned in :attr:`Evaluation.notes`.
+        benchmark: Key of :data:`mot_core.io.BENCHMARKS` that determines the rules, or "auto" to infer it from the
+            names.
+        frames: First and last frame to score, both included. None scores all frames.
+        split: "half-val" scores only the second half of every sequence.
+        progress: Whether to show a progress bar on stderr.
+
+    Returns:
+        Scores per sequence and combined.
 
     Raises:
-        FileNotFoundError: there are no results, no sequences, or no ground truth for some results.
-        ValueError: the benchmark cannot be told or its rules do not fit the sequences, results belong to another
-            sequence, nothing in the ground truth counts, or a file is faulty. The message says what to do.
+        FileNotFoundError: If there are no results, no sequences, or no ground truth for some results.
+        ValueError: If the benchmark cannot be inferred or its rules do not match the sequences, results belong to
+            another sequence, nothing in the ground truth counts, or a file is invalid. The message states a remedy.
 
     >>> import tempfile
     >>> from mot_core.io import make_scene, write_mot
@@ -97,7 +101,7 @@ def evaluate(
 
 
 def result_files(results: Path) -> list[Path]:
-    """The result files in a folder or in its folder ``data``, or the one file given.
+    """Return the result files in a folder or in its folder ``data``, or the given file.
 
     >>> result_files(Path("no/such/folder"))
     Traceback (most recent call last):
@@ -107,13 +111,13 @@ def result_files(results: Path) -> list[Path]:
         return [results]
     if not results.is_dir():
         raise FileNotFoundError(f"there are no results at {results}; check the path")
-    # TrackEval leaves its own tables beside the results.
+    # TrackEval leaves its own tables next to the results.
     here = [file for file in results.glob("*.txt") if not file.name.endswith("_summary.txt")]
     below = list((results / "data").glob("*.txt"))
     if here and below:
         raise ValueError(
             f"there are results in {results} ({here[0].name} ...) and in {results / 'data'}; "
-            f"give {results / 'data'}, or move those in it away"
+            f"give {results / 'data'}, or move the files in it elsewhere"
         )
     if not here and not below:
         raise FileNotFoundError(f"there are no result files (<sequence>.txt) in {results} or {results / 'data'}")
@@ -123,7 +127,7 @@ def result_files(results: Path) -> list[Path]:
 def _pair(
     files: list[Path], sequences: list[Sequence], source: Path
 ) -> tuple[list[tuple[Sequence, list[Path]]], list[str]]:
-    """The sequences with their result files, and the names of those that have ground truth but no results."""
+    """Return the sequences with their result files, and the names of those with ground truth but without results."""
     by_name = {sequence.name: sequence for sequence in sequences}
     by_video = {_video(sequence.name): sequence for sequence in reversed(sequences)}
     pairs: dict[str, list[Path]] = {}
@@ -149,33 +153,33 @@ def _pair(
 
 
 def _video(name: str) -> str:
-    """MOT17 gives every video three names, one per public detector."""
+    """Return the name of the video: MOT17 gives every video three names, one per public detector."""
     match = re.fullmatch(r"(MOT17-\d\d)(-(DPM|FRCNN|SDP))?", name)
     return match[1] if match else name
 
 
 def _check_names(sequences: list[Sequence], rules: Benchmark, source: Path) -> None:
-    """Refuse rules that contradict the names of the sequences; ``generic`` contradicts none."""
+    """Reject rules that contradict the names of the sequences; ``generic`` never does."""
     if rules.name == "generic":
         return
     try:
         named = get_benchmark(guess_benchmark(one.path for one in sequences))
-    except ValueError:  # the names tell nothing
+    except ValueError:  # the names match no benchmark
         return
-    if _essence(named) != _essence(rules):
+    if _without_names(named) != _without_names(rules):
         raise ValueError(
-            f"the sequences in {source} are named as those of {named.name}, whose rules are not those of {rules.name}; "
-            f"choose {named.name} or auto, or generic for data of your own"
+            f"the sequences in {source} have names of {named.name}, which has other rules than {rules.name}; "
+            f"choose {named.name} or auto, or generic for your own data"
         )
 
 
-def _essence(rules: Benchmark) -> Benchmark:
-    """The rules without their names."""
+def _without_names(rules: Benchmark) -> Benchmark:
+    """Return the rules with empty names, for comparison."""
     return replace(rules, name="", source="", classes=tuple(replace(one, name="") for one in rules.classes))
 
 
 def _read_results(path: Path, sequence: Sequence) -> BoxTable:
-    """The rows in the window of the sequence; rows outside of the whole sequence are an error."""
+    """Read the rows in the window of the sequence; rows outside of the whole sequence are an error."""
     table = (read_kitti if sequence.rules.layout == "kitti" else read_mot)(path, kind="results")
     numbers = sequence.frame_numbers()
     raise_first(frames_outside(table, sequence.window_of or numbers))

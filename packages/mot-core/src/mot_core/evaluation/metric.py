@@ -25,15 +25,15 @@ with needs("torchmetrics", "eval", "scoring while training"):
 class TrackingMetrics(Metric):
     """HOTA, CLEAR and Identity in one pass, equal to TrackEval on the same frames.
 
-    Call :meth:`update` once per frame, in any order; :meth:`compute` gives a dictionary for ``log_dict``, ratios in
-    percent. The state is keyed by sequence and frame: a frame that comes again with the same boxes (a distributed
-    sampler repeats some to even out its ranks) counts once, a frame that comes again with others is an error. Over
-    several processes the frames of all are gathered before scoring. A frame costs 40 bytes per box.
+    Call :meth:`update` once per frame, in any order; :meth:`compute` returns a dictionary for ``log_dict``, with ratios
+    in percent. The state is keyed by sequence and frame: a frame repeated with the same boxes (a distributed sampler
+    repeats some to balance its ranks) counts once; a frame repeated with other boxes is an error. With several
+    processes, all frames are gathered before scoring. A frame takes 40 bytes per box.
 
     Args:
-        benchmark: the rules that say what counts (:data:`mot_core.io.BENCHMARKS`). ``"generic"``: all that is given;
-            right when the data set has filtered its ground truth already. KITTI is scored from files only.
-        **kwargs: as for every ``torchmetrics.Metric``.
+        benchmark: Rules that determine what counts (key of :data:`mot_core.io.BENCHMARKS`). "generic" counts
+            everything, which suits data sets that filter their ground truth. KITTI is scored from files only.
+        **kwargs: Arguments of every ``torchmetrics.Metric``.
 
     >>> metric = TrackingMetrics()
     >>> box = torch.tensor([[0.0, 0.0, 10.0, 20.0]])
@@ -59,7 +59,7 @@ class TrackingMetrics(Metric):
                 "mot_core.evaluation.evaluate"
             )
         self.add_state("frames", default=[], dist_reduce_fx="cat")
-        self._digests: dict[Key, bytes] = {}  # of the frames in the state, in their order
+        self._digests: dict[Key, bytes] = {}  # digests of the frames in the state, in their order
 
     def update(
         self,
@@ -74,25 +74,25 @@ class TrackingMetrics(Metric):
         gt_scores: Array | None = None,
         ignore_boxes_xyxy: Array | None = None,
     ) -> None:
-        """Add one frame, also when it has no boxes. Arrays, tensors of any device and precision, or lists.
+        """Add one frame, including frames without boxes, as arrays, tensors of any device and dtype, or lists.
 
         Args:
-            sequence: name of the sequence.
-            frame: its number in the sequence.
-            ids: ``(N,)`` identities that the tracker gave, 0 or more.
-            boxes_xyxy: ``(N, 4)`` their boxes in pixels.
-            gt_ids: ``(G,)`` true identities, 0 or more.
-            gt_boxes_xyxy: ``(G, 4)`` their boxes in pixels.
-            gt_classes: ``(G,)`` classes, for benchmarks with distractors (MOT17 ...).
-            gt_scores: ``(G,)`` the conf column of the ground truth: 0 does not count.
-            ignore_boxes_xyxy: ``(R, 4)`` regions in which unmatched results are not counted as false.
+            sequence: Name of the sequence.
+            frame: Frame number in the sequence.
+            ids: Predicted identities of shape ``(N,)``, 0 or more.
+            boxes_xyxy: Predicted boxes of shape ``(N, 4)`` in pixels.
+            gt_ids: True identities of shape ``(G,)``, 0 or more.
+            gt_boxes_xyxy: True boxes of shape ``(G, 4)`` in pixels.
+            gt_classes: True classes of shape ``(G,)``, for benchmarks with distractors (such as MOT17).
+            gt_scores: Conf column of the ground truth, of shape ``(G,)``: rows with 0 do not count.
+            ignore_boxes_xyxy: Regions of shape ``(R, 4)`` in which unmatched predictions are not false positives.
 
         Raises:
-            ValueError: lengths or shapes do not fit, a box is not finite, an identity is negative or occurs twice, a
-                class is unknown to the benchmark, or the frame came before with other boxes.
-            TypeError: identities are not integers, or the sequence is no name.
+            ValueError: If lengths or shapes do not match, a box is not finite, an identity is negative or occurs twice,
+                a class is unknown to the benchmark, or the frame was added before with other boxes.
+            TypeError: If identities are not integers, or ``sequence`` is not a string.
         """
-        if not isinstance(sequence, str):  # a data loader makes lists of names
+        if not isinstance(sequence, str):  # data loaders collate names into lists
             raise TypeError(f"sequence must be the name of one sequence, got {sequence!r}; call update for each frame")
         key = Key(sequence, int(frame))
         where = f"in frame {key.frame} of {key.sequence!r}"
@@ -101,7 +101,7 @@ class TrackingMetrics(Metric):
         if self.benchmark.needs_class_column and gt_classes is None and len(truth):
             raise ValueError(
                 f"gt_classes {where}: {self.benchmark.name} needs the classes of all ground truth, distractors "
-                "included; for ground truth that is filtered already, use benchmark='generic'"
+                "included; for filtered ground truth, use benchmark='generic'"
             )
         check_classes(truth, self.benchmark, f"gt_classes {where}")
         regions = ignore_boxes(key.frame, ignore_boxes_xyxy, where)
@@ -110,16 +110,16 @@ class TrackingMetrics(Metric):
         self._add(key, pack(Record(key, len(truth), pair)))
 
     def forward(self, *args: Any, **kwargs: Any) -> None:
-        """:meth:`update`; returns nothing, because a single frame has no tracking score."""
+        """Call :meth:`update`; returns None, because a single frame has no tracking score."""
         self.update(*args, **kwargs)
 
     def compute(self) -> dict[str, torch.Tensor]:
-        """The headline numbers over all sequences: ratios in percent, counts; all as float64 (float32 on MPS).
+        """Return the headline metrics over all sequences, ratios in percent, as float64 tensors (float32 on MPS).
 
-        Without any ground truth the ratios are not a number.
+        Without any ground truth, ratios are NaN.
 
         Raises:
-            ValueError: ground truth was given, but none of it counts under the rules of the benchmark.
+            ValueError: If ground truth was given, but none of it counts under the rules of the benchmark.
         """
         sequences = self._score()
         combined = Scores.combine(sequences.values()) if sequences else {}
@@ -132,7 +132,7 @@ class TrackingMetrics(Metric):
         return {name: torch.tensor(value, dtype=dtype, device=self.device) for name, value in values.items()}
 
     def per_sequence(self) -> dict[str, Scores]:
-        """Every field of every sequence, by name; over several processes, to be called by all of them.
+        """Return every field of every sequence by name; with several processes, all of them must call it.
 
         >>> metric = TrackingMetrics()
         >>> metric.update("clip", 1, [5], [[0, 0, 10, 20]], [1], [[0, 0, 10, 20]])
@@ -147,7 +147,7 @@ class TrackingMetrics(Metric):
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Gather the frames of all processes."""
         if isinstance(self.frames, list) and not self.frames:
-            # torchmetrics would send an empty tensor of floats, which the other processes cannot receive as integers.
+            # torchmetrics would send an empty float tensor, which other processes cannot receive as integers.
             self.frames = [torch.zeros(0, dtype=torch.int64, device=self.device)]
         super().sync(*args, **kwargs)
 
@@ -182,7 +182,9 @@ class TrackingMetrics(Metric):
 
 
 class HOTA(TrackingMetrics):
-    """HOTA with its parts DetA, AssA and LocA (Luiten et al. 2020); otherwise as :class:`TrackingMetrics`.
+    """HOTA with its parts DetA, AssA and LocA (Luiten et al. 2020, arXiv:2009.07736); see :class:`TrackingMetrics`.
+
+    ``HOTA_alpha = sqrt(DetA_alpha AssA_alpha)``, averaged over the localization thresholds 0.05, 0.10, ..., 0.95.
 
     >>> metric = HOTA()
     >>> metric.update("clip", 1, [5], [[0, 0, 10, 20]], [1], [[0, 0, 10, 20]])
@@ -194,7 +196,9 @@ class HOTA(TrackingMetrics):
 
 
 class CLEAR(TrackingMetrics):
-    """MOTA and its counts (Bernardin and Stiefelhagen 2008); otherwise as :class:`TrackingMetrics`.
+    """MOTA and its counts (Bernardin and Stiefelhagen 2008); see :class:`TrackingMetrics`.
+
+    ``MOTA = 1 - (FN + FP + IDSW) / GT``.
 
     >>> metric = CLEAR()
     >>> metric.update("clip", 1, [5], [[0, 0, 10, 20]], [1, 2], [[0, 0, 10, 20], [30, 0, 40, 20]])
@@ -206,7 +210,9 @@ class CLEAR(TrackingMetrics):
 
 
 class Identity(TrackingMetrics):
-    """IDF1, IDP and IDR (Ristani et al. 2016); otherwise as :class:`TrackingMetrics`.
+    """IDF1, IDP and IDR (Ristani et al. 2016, arXiv:1609.01775); see :class:`TrackingMetrics`.
+
+    ``IDF1 = 2 IDTP / (2 IDTP + IDFP + IDFN)``.
 
     >>> metric = Identity()
     >>> metric.update("clip", 1, [5], [[0, 0, 10, 20]], [1, 2], [[0, 0, 10, 20], [30, 0, 40, 20]])
@@ -218,7 +224,7 @@ class Identity(TrackingMetrics):
 
 
 def _distinct(frames: list[torch.Tensor] | torch.Tensor) -> dict[Key, Words]:
-    """The records in a state, repeats left out."""
+    """Return the records in a state without repetitions."""
     if isinstance(frames, list):
         frames = torch.cat(frames) if frames else torch.zeros(0, dtype=torch.int64)
     known: dict[Key, Words] = {}

@@ -1,8 +1,8 @@
-"""Which boxes of a frame count: the preprocessing that every benchmark does before it scores.
+"""Selection of the boxes that count: the preprocessing of every benchmark before scoring.
 
-The steps are those of the official evaluation code (TrackEval's dataset classes), on one frame of arrays:
+The steps are those of the official evaluation code (TrackEval's dataset classes), on the arrays of one frame:
 
-1. results that are matched to a distractor (IoU at least 0.5, Hungarian matching) are removed;
+1. results matched to a distractor (IoU of at least 0.5, Hungarian matching) are removed;
 2. unmatched results that are too low or mostly inside an ignore region are removed;
 3. ground truth that does not count is removed.
 """
@@ -23,19 +23,19 @@ Ids = npt.NDArray[np.int64]
 Boxes = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-EPS = float(np.finfo(np.float64).eps)  # the comparisons below are TrackEval's to the last bit
+EPS = float(np.finfo(np.float64).eps)  # the comparisons below are bit-identical to TrackEval's
 MATCH_IOU = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class FramePair:
-    """Ground truth and results of one frame, as the metrics see them.
+    """Ground truth and results of one frame, as passed to the metrics.
 
     Attributes:
-        gt_ids: ``(G,)`` identities of the ground truth that counts.
-        gt_boxes_xyxy: ``(G, 4)`` its boxes in pixels.
-        ids: ``(N,)`` identities of the results that count.
-        boxes_xyxy: ``(N, 4)`` their boxes in pixels.
+        gt_ids: Identities of the ground truth that counts, of shape ``(G,)``.
+        gt_boxes_xyxy: Boxes of the ground truth in pixels, of shape ``(G, 4)``.
+        ids: Identities of the results that count, of shape ``(N,)``.
+        boxes_xyxy: Boxes of the results in pixels, of shape ``(N, 4)``.
     """
 
     gt_ids: Ids
@@ -44,22 +44,22 @@ class FramePair:
     boxes_xyxy: Boxes
 
     def similarity(self) -> npt.NDArray[np.float64]:
-        """IoU of every pair, ``(G, N)``."""
+        """Return the IoU of every pair, ``(G, N)``."""
         iou: npt.NDArray[np.float64] = pairwise_iou(self.gt_boxes_xyxy, self.boxes_xyxy)
         return iou
 
 
 def roles(ground_truth: BoxTable, benchmark: Benchmark, evaluated: EvaluatedClass) -> tuple[Mask, Mask, Mask]:
-    """What each row of a ground truth is for, when one class is scored.
+    """Return the roles of ground-truth rows when one class is scored.
 
     Args:
-        ground_truth: rows of any frames.
-        benchmark: the rules.
-        evaluated: the class, one of ``benchmark.classes``.
+        ground_truth: Rows of any frames.
+        benchmark: Rules of the benchmark.
+        evaluated: Scored class, one of ``benchmark.classes``.
 
     Returns:
-        Three masks ``(R,)``: rows that take part in the matching, rows that are scored, and rows that take matched
-        results out of the scoring.
+        Three masks of shape ``(R,)``: rows that take part in the matching, rows that are scored, and distractors, which
+        remove the results matched to them.
 
     >>> from mot_core.io import BENCHMARKS, BoxTable
     >>> table = BoxTable([1, 1, 1], [1, 2, 3], np.zeros((3, 4)), scores=[1, 0, 0], classes=[1, 7, 9])
@@ -74,7 +74,7 @@ def roles(ground_truth: BoxTable, benchmark: Benchmark, evaluated: EvaluatedClas
         return counted, counted, np.zeros(len(counted), bool)
     counted &= ground_truth.classes == evaluated.number
     distractor = np.isin(ground_truth.classes, evaluated.distractors)
-    if benchmark.layout == "mot":  # every row takes part, whatever its class
+    if benchmark.layout == "mot":  # every row takes part, regardless of its class
         return np.ones(len(counted), bool), counted, distractor
     present = distractor | (ground_truth.classes == evaluated.number)
     return present, counted, present & ~counted
@@ -91,17 +91,20 @@ def prepare_frame(
     benchmark: Benchmark,
     ignore_boxes_xyxy: Boxes | None = None,
 ) -> FramePair:
-    """Remove from one frame what does not count.
+    """Remove the boxes of one frame that do not count.
 
     Args:
-        gt_ids: ``(G,)`` identities of the ground truth that takes part (:func:`roles`).
-        gt_boxes_xyxy: ``(G, 4)`` its boxes.
-        ids: ``(N,)`` identities of the results.
-        boxes_xyxy: ``(N, 4)`` their boxes.
-        counted: ``(G,)`` rows that are scored.
-        distractor: ``(G,)`` rows whose matched results are neither right nor wrong.
-        benchmark: the rules for results that match nothing.
-        ignore_boxes_xyxy: ``(R, 4)`` the ignore regions of the frame.
+        gt_ids: Identities of the ground truth that takes part (:func:`roles`), of shape ``(G,)``.
+        gt_boxes_xyxy: Boxes of this ground truth, of shape ``(G, 4)``.
+        ids: Identities of the results, of shape ``(N,)``.
+        boxes_xyxy: Boxes of the results, of shape ``(N, 4)``.
+        counted: Mask of shape ``(G,)`` of rows that are scored.
+        distractor: Mask of shape ``(G,)`` of rows whose matched results are neither right nor wrong.
+        benchmark: Rules for unmatched results.
+        ignore_boxes_xyxy: Ignore regions of the frame, of shape ``(R, 4)``.
+
+    Returns:
+        Boxes that count.
 
     >>> from mot_core.io import BENCHMARKS
     >>> person, bicycle = [0., 0., 10., 20.], [50., 0., 60., 20.]
@@ -136,7 +139,7 @@ def _match(iou: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], npt.NDA
 
 
 def _share_inside(boxes_xyxy: Boxes, regions_xyxy: Boxes) -> npt.NDArray[np.float64]:
-    """Share of the area of every box that lies in every region, ``(N, R)``; 0 for boxes without area."""
+    """Return the fraction of the area of every box in every region, ``(N, R)``; 0 for boxes without area."""
     low = np.maximum(boxes_xyxy[:, None, :2], regions_xyxy[None, :, :2])
     high = np.minimum(boxes_xyxy[:, None, 2:], regions_xyxy[None, :, 2:])
     size = np.maximum(high - low, 0)

@@ -1,4 +1,4 @@
-"""The outcome of an evaluation: scores per sequence and together, as objects, JSON and CSV."""
+"""Result of an evaluation: scores per sequence and combined, as objects, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class ClassScores:
     """Scores of one class.
 
     Attributes:
-        sequences: by name of the result file.
-        combined: over all of them, as TrackEval combines (not the mean).
+        sequences: Scores by name of the result file.
+        combined: Scores over all of them, combined as in TrackEval (not averaged).
     """
 
     sequences: dict[str, Scores]
     combined: Scores
 
     def rows(self) -> Iterator[tuple[str, Scores]]:
-        """The sequences, then ``("COMBINED", ...)``."""
+        """Iterate over the sequences, followed by ``("COMBINED", ...)``."""
         yield from self.sequences.items()
         yield COMBINED, self.combined
 
@@ -36,9 +36,9 @@ class Evaluation:
     """Scores of a folder of results.
 
     Attributes:
-        benchmark: name of the rules.
-        classes: scores by class; one class in every benchmark but KITTI (``car`` and ``pedestrian``).
-        missing: sequences that have ground truth but no results, and are therefore in no number.
+        benchmark: Name of the benchmark with the rules used.
+        classes: Scores by class; one class in every benchmark except KITTI (``car`` and ``pedestrian``).
+        missing: Sequences with ground truth but without results, which are not scored.
     """
 
     benchmark: str
@@ -47,17 +47,17 @@ class Evaluation:
 
     @property
     def sequences(self) -> dict[str, Scores]:
-        """Scores by sequence, where the benchmark has one class; otherwise see ``classes``."""
+        """Scores by sequence, if the benchmark has one class; otherwise use ``classes``."""
         return self._only_class.sequences
 
     @property
     def combined(self) -> Scores:
-        """Scores over all sequences, where the benchmark has one class; otherwise see ``classes``."""
+        """Scores over all sequences, if the benchmark has one class; otherwise use ``classes``."""
         return self._only_class.combined
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the numbers has to know: sentences, often none."""
+        """Sentences that a reader of the scores must know; often empty."""
         if not self.missing:
             return []
         scored = len(next(iter(self.classes.values())).sequences)
@@ -67,10 +67,10 @@ class Evaluation:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON: ``{"sequences": {name: {field: value}}, "combined": {field: value}}``.
+        """Return all scores for JSON: ``{"sequences": {name: {field: value}}, "combined": {field: value}}``.
 
-        Ratios are in percent and unrounded, counts are integers. With several classes (KITTI) there is one more level,
-        the class, above the fields. ``"missing"`` lists sequences without results, where there are any.
+        Ratios are unrounded percentages, counts are integers. With several classes (KITTI), the fields are nested in
+        one more level, the class. ``"missing"`` lists sequences without results, if there are any.
         """
         if len(self.classes) == 1:
             sequences: dict[str, Any] = {name: dict(scores) for name, scores in self.sequences.items()}
@@ -85,9 +85,9 @@ class Evaluation:
         return report | {"missing": list(self.missing)} if self.missing else report
 
     def to_csv(self) -> str:
-        """The same as a flat table: one row per sequence, the last one ``COMBINED``; with several classes, per class.
+        """Return a flat table: one row per sequence, the last one ``COMBINED``; with several classes, per class.
 
-        A list over the localisation thresholds becomes the columns ``HOTA_alpha_0.05`` ... ``HOTA_alpha_0.95``.
+        A list over the localization thresholds becomes the columns ``HOTA_alpha_0.05`` ... ``HOTA_alpha_0.95``.
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -104,7 +104,7 @@ class Evaluation:
     def _only_class(self) -> ClassScores:
         if len(self.classes) > 1:
             names = " and ".join(f'.classes["{name}"]' for name in self.classes)
-            raise ValueError(f"{self.benchmark} scores several classes, each on its own: take {names}")
+            raise ValueError(f"{self.benchmark} scores several classes separately; use {names}")
         return next(iter(self.classes.values()))
 
 

@@ -1,4 +1,4 @@
-"""Scores of one sequence, or of several together."""
+"""Scores of one sequence or of several combined."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mot_core.evaluation.protocol import FramePair
 
 Field: TypeAlias = "float | int | list[float] | list[int]"
 
-NOT_IN_PERCENT = {"FP_per_frame", "MOTP_sum"}  # TrackEval's only float fields that are no ratio
+NOT_IN_PERCENT = {"FP_per_frame", "MOTP_sum"}  # TrackEval's only float fields that are not ratios
 ALIASES = {"FP": "CLR_FP", "FN": "CLR_FN"}
 
 HEADLINES = {
@@ -21,18 +21,18 @@ HEADLINES = {
     "CLEAR": ("MOTA", "MOTP", "IDSW", "FP", "FN", "Frag", "MT", "PT", "ML"),
     "Identity": ("IDF1", "IDP", "IDR"),
 }
-"""The fields worth logging and printing, by family."""
+"""Fields to log and print, by family."""
 
 
 class Scores(Mapping[str, "Field"]):
-    """Every HOTA, CLEAR and Identity field by TrackEval's name: ratios in percent, counts as integers.
+    """All HOTA, CLEAR and Identity fields by TrackEval's name: ratios in percent, counts as integers.
 
-    A field that HOTA has for each of the 19 localisation thresholds 0.05, 0.10 ... 0.95 is their mean under its own
-    name and the list under ``<name>_alpha``.
+    HOTA fields that exist for each of the 19 localization thresholds 0.05, 0.10, ..., 0.95 are available as their mean,
+    under the field's name, and as a list, under ``<name>_alpha``.
 
     Args:
-        fractions: what TrackEval computed, by family (``"HOTA"``, ``"CLEAR"``, ``"Identity"``, ``"Count"``) and field,
-            ratios as fractions.
+        fractions: Output of TrackEval by family ("HOTA", "CLEAR", "Identity", "Count") and field, with ratios as
+            fractions.
 
     >>> box = np.array([[0., 0., 10., 20.]])
     >>> scores = score_frames([FramePair(np.array([1]), box, np.array([5]), box)])
@@ -46,7 +46,7 @@ class Scores(Mapping[str, "Field"]):
 
     @classmethod
     def combine(cls, scores: Iterable[Scores]) -> Scores:
-        """The scores of several sequences together: counts are added, ratios computed from them, as TrackEval does.
+        """Combine the scores of several sequences as TrackEval does: add counts and compute ratios from the sums.
 
         >>> box = np.array([[0., 0., 10., 20.]])
         >>> right = score_frames([FramePair(np.array([1]), box, np.array([5]), box)])
@@ -82,8 +82,11 @@ def score_frames(frames: Sequence[FramePair], families: Sequence[str] = FAMILIES
     """Score the frames of one sequence, in order of time.
 
     Args:
-        frames: what counts, per frame (:func:`mot_core.evaluation.protocol.prepare_frame`).
-        families: the families of metrics to compute.
+        frames: Boxes that count in each frame (:func:`mot_core.evaluation.protocol.prepare_frame`).
+        families: Families of metrics to compute.
+
+    Returns:
+        Scores of the sequence.
     """
     gt_ids, num_gt_ids = _relabel([frame.gt_ids for frame in frames])
     ids, num_ids = _relabel([frame.ids for frame in frames])
@@ -101,7 +104,7 @@ def score_frames(frames: Sequence[FramePair], families: Sequence[str] = FAMILIES
 
 
 def _relabel(ids: list[npt.NDArray[np.int64]]) -> tuple[list[npt.NDArray[np.int64]], int]:
-    """Identities as 0, 1 ... in their order, and how many there are."""
+    """Renumber identities as 0, 1, ... in ascending order; return them and their number."""
     if not ids:
         return [], 0
     unique, labels = np.unique(np.concatenate(ids), return_inverse=True)

@@ -1,4 +1,4 @@
-"""Tables of ground truth and results of one sequence to scores, by the rules of a benchmark."""
+"""Scoring of the ground-truth and result tables of one sequence by the rules of a benchmark."""
 
 from __future__ import annotations
 
@@ -26,20 +26,19 @@ def score_sequence(
     """Score the results of one sequence.
 
     Args:
-        ground_truth: all its rows, also those that the benchmark does not count.
-        results: boxes with identities.
-        benchmark: the rules, by name or as :class:`mot_core.io.Benchmark`.
-        frames: the frame numbers of the sequence.
-        ignore_regions: boxes in which unmatched results are not counted as false.
-        name: what to call the sequence in messages.
+        ground_truth: All rows of the ground truth, including those that the benchmark does not count.
+        results: Boxes with identities.
+        benchmark: Rules, by name or as :class:`mot_core.io.Benchmark`.
+        frames: Frame numbers of the sequence.
+        ignore_regions: Boxes in which unmatched results are not false positives.
+        name: Name of the sequence in messages.
 
     Returns:
-        The scores of each class that the benchmark scores (one, except in KITTI).
+        Scores of each class that the benchmark scores (one, except in KITTI).
 
     Raises:
-        ValueError: nothing in the ground truth counts although it has rows, it does not have the classes that the
-            benchmark needs, a row lies outside of ``frames``, an identity is negative or occurs twice in a frame, or
-            a box is not finite.
+        ValueError: If the ground truth has rows but none counts, it lacks classes that the benchmark needs, a row lies
+            outside of ``frames``, an identity is negative or occurs twice in a frame, or a box is not finite.
 
     >>> table = BoxTable([1, 2], [7, 7], [[0, 0, 10, 20], [1, 0, 11, 20]])
     >>> score_sequence(table, table, "generic", range(1, 3))["object"]["HOTA"]
@@ -71,7 +70,7 @@ def prepare_frames(
     evaluated: EvaluatedClass,
     frames: range,
 ) -> Iterator[FramePair]:
-    """What counts in each frame, when one class is scored."""
+    """Yield the boxes that count in each frame when one class is scored."""
     present, counted, distractor = roles(ground_truth, benchmark, evaluated)
     ground_truth, counted, distractor = ground_truth.select(present), counted[present], distractor[present]
     if benchmark.layout == "kitti":
@@ -90,42 +89,42 @@ def prepare_frames(
         )
 
 
-def place(table: BoxTable, row: int, otherwise: str) -> str:
-    """File and line of a row; for a table without file, ``otherwise``."""
+def location(table: BoxTable, row: int, otherwise: str) -> str:
+    """Return file and line of a row, or ``otherwise`` for a table without file."""
     return otherwise if table.path is None else f"{table.path}:{table.lines[row]}"
 
 
 def check_ids(table: BoxTable, what: str) -> None:
-    """Refuse rows without identity."""
+    """Reject rows without identity."""
     for row in np.flatnonzero(table.ids < 0)[:1]:
         raise ValueError(
-            f"{place(table, row, what)}: identity {table.ids[row]} in frame {table.frames[row]}, expected 0 or more; "
-            "detections have no identities and cannot be scored, track them first"
+            f"{location(table, row, what)}: expected an identity of 0 or more, got {table.ids[row]} in frame "
+            f"{table.frames[row]}; detections without identities cannot be scored, track them first"
         )
 
 
 def check_classes(ground_truth: BoxTable, benchmark: Benchmark, what: str) -> None:
-    """Refuse a ground truth whose classes are not those of the benchmark."""
+    """Reject ground truth with classes that the benchmark does not have."""
     if benchmark.known_classes is None:
         return
     unknown = ~np.isin(ground_truth.classes, list(benchmark.known_classes))
     for row in np.flatnonzero(unknown)[:1]:
         number = ground_truth.classes[row]
-        told = f"class {number} in column 8" if number >= 0 else "no class in column 8 (as MOT15 files)"
+        found = f"class {number} in column 8" if number >= 0 else "no class in column 8 (as MOT15 files)"
         raise ValueError(
-            f"{place(ground_truth, row, what)}: {told}, but the rules of {benchmark.name} need one of "
-            f"{min(benchmark.known_classes)} to {max(benchmark.known_classes)}; choose the benchmark that the files "
-            "are from, or generic for data of your own"
+            f"{location(ground_truth, row, what)}: {found}, but the rules of {benchmark.name} need one of "
+            f"{min(benchmark.known_classes)} to {max(benchmark.known_classes)}; choose the benchmark of the files, "
+            "or generic for your own data"
         )
 
 
 def nothing_counts(what: str, rows: int, benchmark: Benchmark) -> str:
-    """The sentence for a ground truth that is empty after the rules of the benchmark."""
+    """Return the message for ground truth that is empty under the rules of the benchmark."""
     numbers = [one.number for one in benchmark.classes if one.number is not None]
     wanted = "conf not 0" + (f" and class {' or '.join(map(str, numbers))}" if numbers else "")
     return (
-        f"{what} is empty under the rules of {benchmark.name}: of its {rows} rows none counts ({wanted}); "
-        "choose the benchmark that the files are from, or generic for data of your own"
+        f"{what} is empty under the rules of {benchmark.name}: none of its {rows} rows counts ({wanted}); "
+        "choose the benchmark of the files, or generic for your own data"
     )
 
 
@@ -133,21 +132,22 @@ def _check_rows(table: BoxTable, what: str, frames: range) -> None:
     outside = (table.frames < frames.start) | (table.frames >= frames.stop)
     for row in np.flatnonzero(outside)[:1]:
         raise ValueError(
-            f"{place(table, row, what)}: frame {table.frames[row]}, but the sequence has frames "
-            f"{frames.start} to {frames.stop - 1}; are these of another sequence?"
+            f"{location(table, row, what)}: frame {table.frames[row]}, but the sequence has frames "
+            f"{frames.start} to {frames.stop - 1}; the rows may belong to another sequence"
         )
     for row in np.flatnonzero(~np.isfinite(table.boxes_xyxy).all(axis=1))[:1]:
         box = table.boxes_xyxy[row].tolist()
-        raise ValueError(f"{place(table, row, what)}: box {box} in frame {table.frames[row]} is not finite")
+        raise ValueError(f"{location(table, row, what)}: box {box} in frame {table.frames[row]} is not finite")
 
 
 def _check_result_classes(results: BoxTable, benchmark: Benchmark, name: str) -> None:
-    """As TrackEval: in benchmarks of one class, results may leave the class out but not name another one."""
+    """Reject results of other classes: as in TrackEval, they may omit the class but not name another one."""
     if benchmark.layout == "kitti" or not benchmark.needs_class_column:
         return
     other = (results.classes > 0) & (results.classes != benchmark.classes[0].number)
     for row in np.flatnonzero(other)[:1]:
+        where = location(results, row, f"results of {name}")
         raise ValueError(
-            f"{place(results, row, f'results of {name}')}: class {results.classes[row]}, but {benchmark.name} scores "
+            f"{where}: class {results.classes[row]}, but {benchmark.name} scores "
             f"{benchmark.classes[0].name}s (class {benchmark.classes[0].number}) only; remove the other classes"
         )

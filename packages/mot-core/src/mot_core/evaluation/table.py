@@ -1,4 +1,4 @@
-"""Scores as a table for the terminal."""
+"""Tables of scores for the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mot_core.evaluation.report import COMBINED, ClassScores, Evaluation
 
-# The widest that fits the terminal is shown.
+# The widest row that fits the terminal is used.
 COLUMNS = [
     line.split()
     for line in (
@@ -23,13 +23,13 @@ COLUMNS = [
 
 
 def scores_table(evaluation: Evaluation, console: Console | None = None) -> list[Table]:
-    """One table per class: a row per sequence and one for all, as many columns as the console has room for.
+    """Create one table per class, with a row per sequence and one for all, and as many columns as fit the console.
 
-    Where the output is no terminal (a file, a pipe), all columns are there.
+    If the output is not a terminal (but a file or pipe), all columns are included.
 
     Args:
-        evaluation: from :func:`mot_core.evaluation.evaluate`.
-        console: where it will be printed; None: all columns.
+        evaluation: Result of :func:`mot_core.evaluation.evaluate`.
+        console: Console for which to choose the columns. None includes all columns.
 
     >>> import tempfile
     >>> from mot_core.evaluation import evaluate
@@ -48,7 +48,7 @@ def scores_table(evaluation: Evaluation, console: Console | None = None) -> list
 
 
 def print_scores(evaluation: Evaluation, console: Console) -> None:
-    """Print the tables of :func:`scores_table`; rather too wide than with a number cut off.
+    """Print the tables of :func:`scores_table`, wider than the console rather than with truncated numbers.
 
     >>> import tempfile
     >>> from pathlib import Path

@@ -1,7 +1,7 @@
-"""Reading and writing sequences, ground truth, detections and results; rules of the benchmarks; synthetic scenes.
+"""Reading and writing sequences, ground truth, detections and results; benchmark rules; synthetic scenes.
 
 Everything here works with the base install and on NumPy arrays. Boxes are ``xyxy`` in pixels, ``image_size`` is
-(height, width), frames carry the numbers of the files.
+(height, width), and frames have the numbers of the files.
 """
 
 from mot_core.io._check_sequence import SequenceSummary

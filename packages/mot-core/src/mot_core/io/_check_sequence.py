@@ -1,4 +1,4 @@
-"""The checks of one sequence."""
+"""Checks of one sequence."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from mot_core.io.sequence import Sequence, frames_outside, missing_classes
 from mot_core.io.table import BoxTable
 
 ENOUGH = 20
-"""Boxes that make a pattern more than chance."""
+"""Minimum number of boxes for a pattern that is unlikely to be chance."""
 
 
 @dataclass(frozen=True)
 class SequenceSummary:
-    """What there is of one sequence.
+    """Contents of one sequence.
 
     Attributes:
-        name: of the sequence.
-        path: its folder.
-        frames: number of frames.
-        image_size: (height, width), None where unknown.
-        frame_rate: frames per second, None where unknown.
-        rows: rows of the ground truth; None where there is none.
-        boxes: rows that count in the evaluation.
-        identities: identities among them.
-        ignore_regions: boxes in which results are no errors.
-        detections: number of detections by name.
-        images: number of images of its frames.
+        name: Name of the sequence.
+        path: Folder of the sequence.
+        frames: Number of frames.
+        image_size: (height, width), or None if unknown.
+        frame_rate: Frames per second, or None if unknown.
+        rows: Number of ground-truth rows, or None without ground truth.
+        boxes: Number of rows that count in the evaluation.
+        identities: Number of identities among them.
+        ignore_regions: Number of boxes in which unmatched results are not errors.
+        detections: Number of detections by name of the detection file.
+        images: Number of frames that have an image.
     """
 
     name: str
@@ -53,15 +53,15 @@ class SequenceSummary:
     images: int
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the summary as a dict for JSON."""
         return {**asdict(self), "path": str(self.path)}
 
 
 def check_sequence(sequence: Sequence) -> tuple[SequenceSummary, list[Problem]]:
-    """Look at every file of a sequence; ``length`` 0 stands for unknown."""
-    look = _Look(sequence)
-    images = look.at_images()
-    truth, regions = look.at_ground_truth()
+    """Check every file of a sequence; a ``length`` of 0 means unknown."""
+    checker = _SequenceChecker(sequence)
+    images = checker.check_images()
+    truth, regions = checker.check_ground_truth()
     counted = None if truth is None else truth.select(sequence.rules.counted(truth))
     summary = SequenceSummary(
         name=sequence.name,
@@ -73,14 +73,14 @@ def check_sequence(sequence: Sequence) -> tuple[SequenceSummary, list[Problem]]:
         boxes=None if counted is None else len(counted),
         identities=None if counted is None else len(np.unique(counted.ids)),
         ignore_regions=len(regions),
-        detections={name: look.at_detections(name) for name in sequence.detection_names()},
+        detections={name: checker.check_detections(name) for name in sequence.detection_names()},
         images=images,
     )
-    return summary, look.problems
+    return summary, checker.problems
 
 
 @dataclass
-class _Look:
+class _SequenceChecker:
     """Collects the problems of a sequence, file by file."""
 
     sequence: Sequence
@@ -97,12 +97,12 @@ class _Look:
     ) -> None:
         self.problems.append(Problem(severity, file, line, message, remedy, kind))
 
-    def at_images(self) -> int:
-        """The number of images of the frames; compares seqinfo.ini and images."""
+    def check_images(self) -> int:
+        """Compare seqinfo.ini and images; return the number of frames that have an image."""
         sequence = self.sequence
         images = list_images(sequence.image_dir) if sequence.image_dir else None
         if sequence.rules.layout == "mot":
-            self._at_seqinfo(images)
+            self._check_seqinfo(images)
         if sequence.image_dir is None or images is None or not sequence.length:
             return 0
         wanted = set(sequence.frame_numbers())
@@ -111,26 +111,27 @@ class _Look:
             message = f"{len(missing)} of {len(wanted)} images are missing, the first is that of frame {missing[0]}"
             self.note("warning", sequence.image_dir, message, "copy them again or correct seqLength", "images")
         if extra:
-            message = f"{len(extra)} images are of no frame of the sequence, the first is number {extra[0]}"
+            message = f"{len(extra)} images belong to no frame of the sequence, the first is number {extra[0]}"
             remedy = f"frames count from {sequence.first_frame}: renumber the images or correct seqLength"
             self.note("warning", sequence.image_dir, message, remedy, "images")
         return len(wanted & set(images.numbers))
 
-    def _at_seqinfo(self, images: ImageFiles | None) -> None:
+    def _check_seqinfo(self, images: ImageFiles | None) -> None:
         sequence, path = self.sequence, self.sequence.path / "seqinfo.ini"
         if not path.is_file():
             source = "the images" if images else "the last frame in gt and det; the end may be missing"
-            self.note("warning", path, f"there is none, so the length is that of {source}", "add one", "seqinfo")
+            message = f"the file is missing, so the length is that of {source}"
+            self.note("warning", path, message, "add a seqinfo.ini", "seqinfo")
             return
         try:
             info = read_seqinfo(path)
         except DataError:
-            return  # told when the sequence was opened
+            return  # reported when the sequence was opened
         if info.length is None:
             self.note("warning", path, "seqLength is missing", "add it, so that empty last frames count", "seqinfo")
         if info.name not in (None, sequence.name):
             message = f"name is {info.name!r}, but the folder is {sequence.name!r}"
-            self.note("warning", path, message, "the folder's name is used: make them equal", "seqinfo")
+            self.note("warning", path, message, "the name of the folder is used; make them equal", "seqinfo")
         if images and sequence.image_dir:
             self._compare_sizes(path, info, sequence.image_dir, images)
 
@@ -144,8 +145,8 @@ class _Look:
             message = f"imWidth and imHeight differ from the images, which are {width}x{height}"
             self.note("warning", path, message, "correct them if the boxes fit the images", "seqinfo")
 
-    def at_ground_truth(self) -> tuple[BoxTable | None, BoxTable]:
-        """The ground truth, if there is a file, and the ignore regions."""
+    def check_ground_truth(self) -> tuple[BoxTable | None, BoxTable]:
+        """Check the ground truth; return its table, or None without a file, and the ignore regions."""
         sequence, path = self.sequence, self.sequence.ground_truth_path
         ignore = sequence.path / "gt" / "ignore.txt"
         regions = BoxTable.empty()
@@ -160,24 +161,24 @@ class _Look:
         without_classes = missing_classes(table, sequence.rules)
         self.problems += without_classes
         if not without_classes:
-            self._at_classes(table)
-            self._at_counted(table)
+            self._check_classes(table)
+            self._check_counted(table)
         self._count(
             "warning", table, (table.scores != 0) & (table.scores != 1), "conf is neither 0 nor 1", "use 0 or 1"
         )
         size = table.boxes_xyxy[:, 2:] - table.boxes_xyxy[:, :2]
-        self._count("warning", table, (size == 0).any(1), "the box has no area", "no result can match it: remove it")
-        self._at_boxes(table)
+        self._count("warning", table, (size == 0).any(1), "the box has no area", "no result can match it; remove it")
+        self._check_boxes(table)
         return table, regions
 
-    def at_detections(self, name: str) -> int:
-        """The number of detections in one file."""
+    def check_detections(self, name: str) -> int:
+        """Check one detection file; return its number of detections."""
         table = self._scan(self.sequence.detection_path(name), "detections")
         outside = (table.scores < 0) | (table.scores > 1)
         if outside.any():
             message = f"scores lie between {table.scores.min():g} and {table.scores.max():g}, not in [0, 1]"
             self._count("warning", table, outside, message, "give the tracker thresholds that fit these scores")
-        self._at_boxes(table)
+        self._check_boxes(table)
         return len(table)
 
     def _scan(self, path: Path, kind: Kind) -> BoxTable:
@@ -192,7 +193,7 @@ class _Look:
         self.problems += sorted(problems, key=lambda problem: problem.line or 0)
         return table
 
-    def _at_classes(self, table: BoxTable) -> None:
+    def _check_classes(self, table: BoxTable) -> None:
         rules = self.sequence.rules
         if rules.known_classes is not None:
             unknown = ~np.isin(table.classes, list(rules.known_classes))
@@ -200,10 +201,10 @@ class _Look:
                 message = f"{rules.name} knows the classes 1 to {max(rules.known_classes)}, got {table.classes[row]}"
                 self.note("error", self._file(table), message, "correct column 8", "class", int(table.lines[row]))
         elif rules.name == "MOT15" and np.isin(table.classes, range(2, 14)).any():
-            message = "there are classes in column 8, which MOT15 does not have; they are not looked at"
+            message = "column 8 holds classes, which MOT15 does not have; they are ignored"
             self.note("warning", self._file(table), message, "check that the benchmark is right", "class")
 
-    def _at_counted(self, table: BoxTable) -> None:
+    def _check_counted(self, table: BoxTable) -> None:
         sequence = self.sequence
         counted = table.select(sequence.rules.counted(table))
         if len(table) and not len(counted):
@@ -214,9 +215,9 @@ class _Look:
         missing = sorted(set(sequence.frame_numbers()) - set(counted.frames.tolist()))
         if missing and sequence.rules.layout == "mot":
             message = f"{len(missing)} of {sequence.length} frames have no box that counts, the first is {missing[0]}"
-            self.note("warning", self._file(table), message, "fine if nobody is there", "frames without boxes")
+            self.note("warning", self._file(table), message, "correct if nobody is visible", "frames without boxes")
 
-    def _at_boxes(self, table: BoxTable) -> None:
+    def _check_boxes(self, table: BoxTable) -> None:
         left_top = table.boxes_xyxy[:, :2]
         size = table.boxes_xyxy[:, 2:] - left_top
         if len(table) >= ENOUGH and (size > left_top).all() and self.sequence.rules.layout == "mot":
@@ -238,7 +239,7 @@ class _Look:
         message: str,
         remedy: str,
     ) -> None:
-        """One problem for all these rows, at the first."""
+        """Report one problem for all these rows, at the first one."""
         lines = np.sort(table.lines[rows])
         if len(lines):
             more = f" (the first of {len(lines)} rows)" if len(lines) > 1 else ""

@@ -1,4 +1,4 @@
-"""Text to a matrix of numbers, with a problem for every line that is not a row of numbers."""
+"""Conversion of text to a matrix of numbers, with a problem for every line that is not a row of numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COLUMN_NAMES = ("frame", "id", "left", "top", "width", "height", "conf", "class"
 
 
 def read_lines(path: Path, what: str) -> tuple[list[str], Ints]:
-    """The lines of a text file that are not blank, and their numbers from 1."""
+    """Return the non-blank lines of a text file and their numbers, counted from 1."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -34,7 +34,7 @@ def read_lines(path: Path, what: str) -> tuple[list[str], Ints]:
 
 
 def read_numbers(path: Path, what: str) -> tuple[Floats, Ints, list[Problem]]:
-    """All good rows ``(R, C)`` of a file of 6 to 10 columns, their line numbers, and the problems of the others."""
+    """Return the valid rows ``(R, C)`` of a file with 6 to 10 columns, their line numbers, and the problems found."""
     lines, numbers = read_lines(path, what)
     if not lines:
         return np.zeros((0, 6)), numbers, []
@@ -42,7 +42,7 @@ def read_numbers(path: Path, what: str) -> tuple[Floats, Ints, list[Problem]]:
     try:
         values = np.loadtxt(lines, delimiter=separator, comments=None, ndmin=2)
     except ValueError:
-        return _read_by_line(path, lines, numbers)  # slower, but can tell what is wrong where
+        return _read_by_line(path, lines, numbers)  # slower, but locates the faulty lines
     if 6 <= values.shape[1] <= 10:
         return values, numbers, []
     return _read_by_line(path, lines, numbers)
@@ -77,7 +77,7 @@ def _wrong_field(path: Path, line: int, row: list[str]) -> Problem | None:
         except ValueError:
             pass
         else:
-            if "_" not in field:  # Python reads 1_000, no other reader of these files does
+            if "_" not in field:  # Python accepts 1_000, unlike other readers of these files
                 continue
         message = f"{name} must be a number, got {field.strip()!r}"
         return Problem("error", path, line, message, "correct or remove the line", "number")

@@ -1,4 +1,4 @@
-"""Files that are there completely or not at all."""
+"""Atomic files: complete or absent."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import TextIO
 
 @contextmanager
 def open_atomic(path: str | PathLike[str]) -> Iterator[TextIO]:
-    """Open a text file for writing that appears under its name only when the block ends well.
+    """Open a text file for writing that appears under its name only if the block succeeds.
 
-    Line ends are LF everywhere. Otherwise as ``atomic_path``.
+    Line endings are LF on every platform. Otherwise like :func:`atomic_path`.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "new" / "out.txt"
@@ -32,18 +32,18 @@ def open_atomic(path: str | PathLike[str]) -> Iterator[TextIO]:
 
 @contextmanager
 def atomic_path(path: str | PathLike[str]) -> Iterator[Path]:
-    """A hidden file beside ``path`` to write to, which takes its name when the block ends without an exception.
+    """Yield a hidden file next to ``path`` that is renamed to ``path`` if the block ends without an exception.
 
-    On an exception, ``KeyboardInterrupt`` included, the hidden file is removed, and what was at ``path`` before stays
-    as it was. Missing folders are made.
+    On an exception, including ``KeyboardInterrupt``, the hidden file is removed and an existing file at ``path`` is
+    kept. Missing folders are created.
 
     Raises:
-        OSError: the folder cannot be made or written to; the message names it.
+        OSError: If the folder cannot be created or written to; the message names it.
     """
     target = Path(path)
     if target.is_dir():
         raise IsADirectoryError(f"cannot write {target}: it is a folder, expected a file name")
-    # Beside the target, because a file can only be moved in one step within a file system.
+    # Next to the target, because a file can be moved atomically only within one file system.
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

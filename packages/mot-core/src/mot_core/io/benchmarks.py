@@ -1,4 +1,4 @@
-"""The rules of each benchmark: which ground truth counts and which results are taken out before scoring."""
+"""Rules of each benchmark: which ground truth counts, and which results are removed before scoring."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ DONT_CARE = KITTI_CLASSES.index("DontCare")
 
 @dataclass(frozen=True)
 class EvaluatedClass:
-    """One class that is scored.
+    """A class that is scored.
 
     Attributes:
-        name: as in the tables of the benchmark.
-        number: class number of its ground-truth rows; None: every row, whatever its class.
-        distractors: class numbers of ground truth that is neither to be found nor an error: a result that is matched
-            to it (IoU at least 0.5) is taken out before scoring.
+        name: Name in the tables of the benchmark.
+        number: Class number of its ground-truth rows. None means every row, regardless of its class.
+        distractors: Class numbers of ground truth that need not be found and is not an error: results matched to it
+            (IoU of at least 0.5) are removed before scoring.
     """
 
     name: str
@@ -35,18 +35,19 @@ class Benchmark:
     """The official protocol of a benchmark as data.
 
     Attributes:
-        name: as written after ``--benchmark``.
-        source: where the rules come from.
-        classes: the classes scored, one block of numbers each.
-        known_classes: class numbers that may stand in the ground truth; None: any.
-        ignore_region_overlap: a result that matches no ground truth is taken out when more than this share of its area
-            lies in one ignore region (``gt/ignore.txt``; KITTI: DontCare); None: there are no ignore regions.
-        layout: ``"mot"`` or ``"kitti"``, the files and folders.
-        first_frame: number of the first frame.
-        min_height: a result that matches no ground truth is taken out when it is not higher than this (pixels).
-        max_occlusion, max_truncation: ground truth above it is treated as a distractor (KITTI).
+        name: Name as used with ``--benchmark``.
+        source: Source of the rules.
+        classes: Scored classes, each with its own scores.
+        known_classes: Class numbers allowed in the ground truth. None means any.
+        ignore_region_overlap: Fraction of the area of an unmatched result inside one ignore region
+            (``gt/ignore.txt``; KITTI: DontCare) above which it is removed. None means no ignore regions.
+        layout: Layout of files and folders, "mot" or "kitti".
+        first_frame: Number of the first frame.
+        min_height: Height in pixels up to which unmatched results are removed.
+        max_occlusion: Occlusion level above which ground truth is treated as a distractor (KITTI).
+        max_truncation: Truncation level above which ground truth is treated as a distractor (KITTI).
 
-    In every MOT layout, ground truth whose conf column is 0 does not count.
+    In every MOT layout, ground truth with a conf column of 0 does not count.
 
     >>> BENCHMARKS["MOT17"].classes[0].distractors
     (2, 7, 8, 12)
@@ -65,17 +66,17 @@ class Benchmark:
 
     @property
     def needs_class_column(self) -> bool:
-        """Whether the ground truth must tell classes."""
+        """Whether the ground truth must have classes."""
         return any(one.number is not None for one in self.classes)
 
     def counted(self, ground_truth: BoxTable) -> npt.NDArray[np.bool_]:
-        """The rows ``(R,)`` of a ground truth that trackers are expected to find, over all scored classes.
+        """Return the mask ``(R,)`` of ground-truth rows that trackers should find, over all scored classes.
 
         >>> table = BoxTable([1, 1, 1], [1, 2, 3], np.zeros((3, 4)), scores=[1, 0, 1], classes=[1, 1, 7])
         >>> BENCHMARKS["MOT17"].counted(table), BENCHMARKS["generic"].counted(table)
         (array([ True, False, False]), array([ True, False,  True]))
         """
-        # TrackEval cuts conf to an integer, so that 0.9 does not count either.
+        # TrackEval truncates conf to an integer, so that 0.9 does not count either.
         mask = np.trunc(ground_truth.scores) != 0
         numbers = [one.number for one in self.classes if one.number is not None]
         if numbers:
@@ -99,7 +100,7 @@ _MOT17 = Benchmark(
 _MOT20 = replace(
     _MOT17,
     name="MOT20",
-    source="MOT20 paper (Dendorfer et al. 2020), TrackEval MotChallenge2DBox: as MOT17, non-motorised vehicles are "
+    source="MOT20 paper (Dendorfer et al. 2020), TrackEval MotChallenge2DBox: as MOT17, non-motorized vehicles are "
     "distractors too",
     classes=(EvaluatedClass("pedestrian", 1, (2, 7, 8, 12, 6)),),
 )
@@ -116,8 +117,8 @@ _UAVDT = Benchmark(
 )
 _KITTI = Benchmark(
     "KITTI",
-    "KITTI tracking (Geiger et al. 2012), TrackEval Kitti2DBox: cars with vans and pedestrians with sitting persons as "
-    "distractors, as is what is occluded above 2 or truncated",
+    "KITTI tracking (Geiger et al. 2012), TrackEval Kitti2DBox: cars (distractors: vans) and pedestrians (distractors: "
+    "sitting persons); objects with occlusion above 2 or truncation are distractors too",
     (EvaluatedClass("car", 0, (1,)), EvaluatedClass("pedestrian", 3, (4,))),
     known_classes=frozenset(range(len(KITTI_CLASSES))),
     ignore_region_overlap=0.5,
@@ -129,7 +130,7 @@ _KITTI = Benchmark(
 )
 _GENERIC = Benchmark(
     "generic",
-    "people's own data: every row whose conf is not 0 counts; optional gt/ignore.txt as in UAVDT",
+    "user data: every row with nonzero conf counts; optional gt/ignore.txt as in UAVDT",
     (EvaluatedClass("object", None),),
     ignore_region_overlap=0.5,
 )
@@ -156,11 +157,11 @@ BENCHMARKS: dict[str, Benchmark] = {
         _GENERIC,
     )
 }
-"""The benchmarks by name; `generic` is the choice for people's own data."""
+"""Benchmarks by name; ``generic`` is for user data."""
 
 
 def get_benchmark(name: str) -> Benchmark:
-    """The benchmark called ``name``, upper or lower case.
+    """Return the benchmark called ``name``, case-insensitively.
 
     >>> get_benchmark("dancetrack").name
     'DanceTrack'

@@ -1,4 +1,4 @@
-"""``check``: what is in a folder of sequences, and everything that is wrong with it."""
+"""``check``: summarize a folder of sequences and list all problems."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from mot_core.io.problems import DataError, Problem
 from mot_core.io.sequence import Sequence
 
 SHOWN = 5
-"""Problems of one kind listed for a file; the rest is counted."""
+"""Number of problems of one kind listed per file; the rest is counted."""
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What ``check`` found.
+    """Result of :func:`check`.
 
     Attributes:
-        path: the folder.
-        benchmark: whose rules were used.
-        sequences: what is there, one entry each.
-        problems: errors and warnings, by sequence and file; of one kind in one file the first five and a count.
+        path: Checked folder.
+        benchmark: Name of the benchmark with the rules used.
+        sequences: Summary of each sequence.
+        problems: Errors and warnings by sequence and file; for each kind and file, the first five and a count.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class CheckReport:
         return not any(problem.severity == "error" for problem in self.problems)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: ``path``, ``benchmark``, ``ok``, ``sequences`` and ``problems``."""
+        """Return ``path``, ``benchmark``, ``ok``, ``sequences`` and ``problems`` as a dict for JSON."""
         return {
             "path": str(self.path),
             "benchmark": self.benchmark,
@@ -59,15 +59,18 @@ class CheckReport:
 
 
 def check(path: str | PathLike[str], benchmark: str = "auto") -> CheckReport:
-    """Look through the sequences of a folder: what is there, and every problem with file, line and how to mend it.
+    """Check the sequences of a folder: summarize them and list every problem with file, line and remedy.
 
     Args:
-        path: a sequence, a folder of sequences, or a KITTI folder, as for ``find_sequences``.
-        benchmark: whose rules hold, or ``"auto"``; when that cannot be told it is an error in the report, and the
-            rest is checked by the rules of ``generic``.
+        path: A sequence, a folder of sequences, or a KITTI folder, as for :func:`find_sequences`.
+        benchmark: Name of the benchmark, or "auto" to infer it from the names. If it cannot be inferred, the report
+            contains an error and the rest is checked with the rules of ``generic``.
+
+    Returns:
+        Summaries of the sequences and all problems.
 
     Raises:
-        FileNotFoundError: the folder is not there or holds no sequences.
+        FileNotFoundError: If the folder does not exist or contains no sequences.
 
     >>> import tempfile
     >>> from mot_core.io import make_scene
@@ -134,7 +137,7 @@ def _open_kitti(root: Path, name: str) -> tuple[Sequence, list[Problem]]:
 
 
 def _shorten(problems: list[Problem]) -> Iterator[Problem]:
-    """Of the problems of one kind in one file, the first few and a count."""
+    """Keep the first problems of each kind and file, followed by a count of the rest."""
     totals = Counter((problem.file, problem.kind) for problem in problems)
     seen: Counter[tuple[Path, str]] = Counter()
     for problem in problems:

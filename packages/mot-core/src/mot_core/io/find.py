@@ -1,4 +1,4 @@
-"""Finding sequences in folders: MOTChallenge layout and KITTI."""
+"""Search for sequences in folders of the MOTChallenge and KITTI layouts."""
 
 from __future__ import annotations
 
@@ -24,21 +24,24 @@ def find_sequences(
     image_size: tuple[int, int] | None = None,
     open_truth: bool = True,
 ) -> list[Sequence]:
-    """The sequences in a folder.
+    """Find the sequences in a folder.
+
+    Without ``seqinfo.ini``, length and image size are those of the images; without images, the length is the last frame
+    in ``gt`` and ``det``.
 
     Args:
-        source: folder of one sequence (it holds ``seqinfo.ini``, ``gt``, ``det`` or ``img1``), folder of such folders,
-            or a KITTI folder with ``label_02`` (or its parent).
-        benchmark: a name of ``BENCHMARKS``, or ``"auto"`` to tell it from the names.
-        image_size: (height, width) for sequences that do not tell theirs.
-        open_truth: False: open no ground truth, which may tell the length.
+        source: Folder of one sequence (with ``seqinfo.ini``, ``gt``, ``det`` or ``img1``), folder of such folders, or a
+            KITTI folder with ``label_02`` (or its parent).
+        benchmark: Key of ``BENCHMARKS``, or "auto" to infer it from the names.
+        image_size: (height, width) for sequences of unknown size.
+        open_truth: Whether ground truth may be opened to determine the length.
 
-    Without ``seqinfo.ini`` the length and the size come from the images; without images, the length is the last
-    frame in ``gt`` and ``det``.
+    Returns:
+        Sequences in order of their names.
 
     Raises:
-        FileNotFoundError: the folder is not there or holds no sequences.
-        ValueError: the benchmark cannot be told, or the length of a sequence.
+        FileNotFoundError: If the folder does not exist or contains no sequences.
+        ValueError: If the benchmark or the length of a sequence cannot be inferred.
 
     >>> import tempfile
     >>> from mot_core.io import make_scene
@@ -63,7 +66,7 @@ def find_sequences(
 
 
 def sequence_folders(root: Path) -> list[Path]:
-    """``root`` if it is a sequence, otherwise the sequences in it."""
+    """Return ``root`` if it is a sequence, otherwise the sequences in it."""
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root}; check the path")
     if _is_sequence(root):
@@ -87,7 +90,7 @@ def open_sequence(
     use_seqinfo: bool = True,
     open_truth: bool = True,
 ) -> Sequence:
-    """The sequence in one folder of the MOTChallenge layout."""
+    """Open the sequence in one folder of the MOTChallenge layout."""
     ini = folder / "seqinfo.ini"
     info = read_seqinfo(ini) if use_seqinfo and ini.is_file() else SeqInfo()
     image_dir = folder / info.image_dir
@@ -109,7 +112,7 @@ def open_sequence(
 
 
 def kitti_root(root: Path) -> Path | None:
-    """The KITTI folder that ``root`` is or holds (``training``), None where it is none."""
+    """Return the KITTI folder: ``root`` or its folder ``training``, or None if neither is one."""
     for folder in (root, root / "training"):
         if (folder / LABELS).is_dir() or (folder / "image_02").is_dir():
             return folder
@@ -117,7 +120,7 @@ def kitti_root(root: Path) -> Path | None:
 
 
 def kitti_names(root: Path) -> list[str]:
-    """The sequences of a KITTI folder."""
+    """Return the names of the sequences of a KITTI folder."""
     names = {file.stem for file in (root / LABELS).glob("*.txt")}
     names |= {folder.name for folder in _folders(root / "image_02")}
     if not names:
@@ -128,7 +131,7 @@ def kitti_names(root: Path) -> list[str]:
 def open_kitti_sequence(
     root: Path, name: str, image_size: tuple[int, int] | None = None, open_truth: bool = True
 ) -> Sequence:
-    """One sequence of a KITTI folder."""
+    """Open one sequence of a KITTI folder."""
     image_dir = root / "image_02" / name
     images = list_images(image_dir)
     length = read_seqmap(root).get(name)
@@ -158,7 +161,7 @@ def open_kitti_sequence(
 
 
 def _last_frame(folder: Path, open_truth: bool) -> int:
-    # Faulty lines are told when the files are read, not here.
+    # Faulty lines are reported when the files are read, not here.
     truth = folder / "gt" / "gt.txt"
     tables = [scan_mot(truth, "ground_truth")[0]] if open_truth and truth.is_file() else []
     tables += [scan_mot(path, "detections")[0] for path in folder.glob("det/*.txt")]
@@ -168,9 +171,9 @@ def _last_frame(folder: Path, open_truth: bool) -> int:
     return last
 
 
-def _no_length(place: Path) -> DataError:
+def _no_length(path: Path) -> DataError:
     message = "the number of frames is unknown: there is no seqinfo.ini, no image and no row in gt or det"
-    return error(place, message, "add a seqinfo.ini with seqLength", "length")
+    return error(path, message, "add a seqinfo.ini with seqLength", "length")
 
 
 def _is_sequence(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Telling the benchmark from the names of folders and sequences."""
+"""Inference of the benchmark from the names of folders and sequences."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _FOLDERS = {"2dmot2015": "MOT15", "label_02": "KITTI"} | {
 
 
 def guess_benchmark(sequences: Iterable[str | Path | Sequence]) -> str:
-    """The benchmark that sequences belong to, by their names and those of the folders around them.
+    """Infer the benchmark of sequences from their names and those of the folders that contain them.
 
     Args:
-        sequences: paths or names (``.txt`` at the end, as of a result file, is left out) or sequences.
+        sequences: Paths, names (a suffix ``.txt``, as of result files, is ignored) or sequences.
 
     Returns:
-        A name of ``BENCHMARKS``.
+        Key of ``BENCHMARKS``.
 
     Raises:
-        ValueError: the names tell nothing, or different benchmarks. It lists the choices.
+        ValueError: If the names match no benchmark or several; the message lists the choices.
 
     >>> guess_benchmark(["MOT17-02-FRCNN", "MOT17-04-FRCNN"])
     'MOT17'
@@ -52,14 +52,14 @@ def guess_benchmark(sequences: Iterable[str | Path | Sequence]) -> str:
     for sequence in sequences:
         if isinstance(sequence, str | Path):
             path = Path(sequence)
-        else:  # KITTI has all its sequences in one folder
+        else:  # KITTI keeps all sequences in one folder
             path = sequence.path if sequence.path.name == sequence.name else sequence.ground_truth_path
         guesses.setdefault(_guess(path), path.name)
     choices = f"choose one of {', '.join(BENCHMARKS)} (generic for your own data)"
     if not guesses:
-        raise ValueError(f"the benchmark cannot be told without sequences; {choices}")
+        raise ValueError(f"the benchmark cannot be inferred without sequences; {choices}")
     if None in guesses:
-        raise ValueError(f"the benchmark of {guesses[None]} cannot be told from its name; {choices}")
+        raise ValueError(f"the benchmark of {guesses[None]} cannot be inferred from its name; {choices}")
     if len(guesses) > 1:
         found = ", ".join(f"{name} ({benchmark})" for benchmark, name in guesses.items())
         raise ValueError(f"these sequences seem to belong to different benchmarks: {found}; {choices}")
@@ -72,7 +72,7 @@ def _guess(path: Path) -> str | None:
     for benchmark, pattern in _NAMES.items():
         if re.fullmatch(pattern, name):
             return benchmark
-    # The nearest folder decides; one called "MOT17" far above may hold anything.
+    # The innermost folder decides; one called "MOT17" further up may contain anything.
     for folder in path.parent.parts[::-1]:
         if folder.lower() in _FOLDERS:
             return _FOLDERS[folder.lower()]

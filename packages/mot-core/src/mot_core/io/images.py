@@ -1,4 +1,4 @@
-"""Numbered image files: which there are, and their size from the header, without an image library."""
+"""Numbered image files: listing them and reading their size from the header, without an image library."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mot_core.io.problems import error
 
 EXTENSIONS = (".jpg", ".jpeg", ".png")
 _PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame, of any coding
+_JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # start of frame, for every coding
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class ImageFiles:
     """The numbered images of a folder.
 
     Attributes:
-        numbers: their numbers, sorted.
-        digits: how many digits a name has.
-        extension: with the dot.
+        numbers: Sorted image numbers.
+        digits: Number of digits in a file name.
+        extension: File extension, including the dot.
     """
 
     numbers: tuple[int, ...]
@@ -30,12 +30,12 @@ class ImageFiles:
     extension: str
 
     def name(self, number: int) -> str:
-        """The file name of an image."""
+        """Return the file name of an image."""
         return f"{number:0{self.digits}d}{self.extension}"
 
 
 def list_images(folder: Path) -> ImageFiles | None:
-    """The images of a folder that are named by a number (``000001.jpg``); None where there are none."""
+    """List the images of a folder that are named by a number (``000001.jpg``); None if there are none."""
     if not folder.is_dir():
         return None
     names = (os.path.splitext(name) for name in os.listdir(folder))
@@ -47,10 +47,10 @@ def list_images(folder: Path) -> ImageFiles | None:
 
 
 def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """(height, width) of a JPEG or PNG file, from its header.
+    """Read (height, width) of a JPEG or PNG file from its header.
 
     Raises:
-        ValueError: it is neither, or is cut off.
+        ValueError: If the file is neither, or is truncated.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "a.png"
@@ -65,7 +65,7 @@ def read_image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
             size = None
     if size is None:
         raise error(
-            Path(path), "expected a JPEG or PNG image, got something else or a part of one", "replace it", "image"
+            Path(path), "expected a JPEG or PNG image, got something else or a truncated file", "replace it", "image"
         )
     return size
 
@@ -79,7 +79,7 @@ def _jpeg_size(file: BinaryIO) -> tuple[int, int] | None:
     file.seek(0)
     if file.read(2) != b"\xff\xd8":
         return None
-    while True:  # from segment to segment; a cut file ends in struct.error
+    while True:  # segment by segment; a truncated file raises struct.error
         start, marker = struct.unpack(">BB", file.read(2))
         if start != 0xFF:
             return None

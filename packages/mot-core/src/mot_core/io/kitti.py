@@ -20,25 +20,24 @@ from mot_core.io.table import BoxTable
 _CLASS_NUMBERS = {name.lower(): number for number, name in enumerate(KITTI_CLASSES)} | {
     "person_sitting": KITTI_CLASSES.index("Person")
 }
-_NUMBERS = (0, 1, 3, 4, 6, 7, 8, 9)  # columns read beside the type
+_NUMBERS = (0, 1, 3, 4, 6, 7, 8, 9)  # columns to read in addition to the type
 _NAMES = ("frame", "id", "truncated", "occluded", "left", "top", "right", "bottom", "score")
 
 
 def read_kitti(path: str | PathLike[str], *, kind: Kind) -> BoxTable:
-    r"""Read a KITTI tracking text file; all types, ``DontCare`` (id -1) included.
+    r"""Read a KITTI tracking text file with all types, including ``DontCare`` (id -1).
 
     Args:
-        path: the file.
-        kind: ``"ground_truth"``, ``"detections"`` (identities are ignored) or ``"results"``.
+        path: Path of the file.
+        kind: "ground_truth", "detections" (identities are ignored) or "results".
 
     Returns:
-        The rows, sorted by frame, with ``classes`` as positions in ``KITTI_CLASSES``; scores are 1 where there
-        are none.
+        Rows sorted by frame, with ``classes`` as positions in ``KITTI_CLASSES``; missing scores are 1.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a line is not such a row, corners are exchanged, or an identity occurs twice in a frame. The message
-            names file and line.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If a line is not a valid row, corners are exchanged, or an identity occurs twice in a frame. The
+            message names file and line.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "0000.txt"
@@ -53,7 +52,7 @@ def read_kitti(path: str | PathLike[str], *, kind: Kind) -> BoxTable:
 
 
 def scan_kitti(path: Path, kind: Kind) -> tuple[BoxTable, list[Problem]]:
-    """The good rows of a file and every problem of the others; ``read_kitti`` without the exception."""
+    """Return the valid rows of a file and the problems of the others; :func:`read_kitti` without the exception."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     lines, numbers = read_lines(path, f"KITTI {KINDS[kind]}")
@@ -82,12 +81,12 @@ def scan_kitti(path: Path, kind: Kind) -> tuple[BoxTable, list[Problem]]:
     )
     if kind == "detections":
         return table, problems
-    repeated, found = repeated_ids(table, by_class=kind == "results")  # each class is scored on its own
+    repeated, found = repeated_ids(table, by_class=kind == "results")  # each class is scored separately
     return (table.select(~repeated) if found else table), problems + found
 
 
 def _parse(fields: list[str], kind: Kind) -> tuple[list[float], int]:
-    """The numbers named in ``_NAMES`` and the class; ``ValueError`` with the reason where it is no row."""
+    """Return the numbers named in ``_NAMES`` and the class; raise ``ValueError`` with the reason for invalid rows."""
     if len(fields) not in (17, 18):
         raise ValueError(
             f"expected 17 or 18 columns (frame id type truncated occluded alpha box ...), got {len(fields)}"
@@ -125,7 +124,7 @@ def _parse(fields: list[str], kind: Kind) -> tuple[list[float], int]:
 
 
 def read_seqmap(root: Path) -> dict[str, int]:
-    """Number of frames by sequence, from ``evaluate_tracking.seqmap*`` in a KITTI folder; empty where there is none."""
+    """Return the number of frames by sequence from ``evaluate_tracking.seqmap*`` in a KITTI folder; may be empty."""
     lengths: dict[str, int] = {}
     for path in sorted(root.glob("evaluate_tracking.seqmap*")):
         lines, numbers = read_lines(path, "sequence map")

@@ -1,8 +1,8 @@
 """MOTChallenge text files: ground truth, detections and results as tables.
 
 A row is ``frame, id, left, top, width, height, conf, class, visibility`` (ground truth) or
-``frame, id, left, top, width, height, score, x, y, z`` (detections, results, MOT15 ground truth). Files are read
-with 6 to 10 columns, separated by commas or blanks.
+``frame, id, left, top, width, height, score, x, y, z`` (detections, results, MOT15 ground truth). Files may have 6 to
+10 columns, separated by commas or blanks.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from mot_core.io.table import BoxTable, Floats, Ints
 Kind = Literal["ground_truth", "detections", "results"]
 KINDS = {"ground_truth": "ground-truth", "detections": "detection", "results": "result"}
 
-EXACT = 2.0**53  # integers beyond it are not exact as float64
-FARTHEST = 1e9  # pixels; areas beyond it lose digits or overflow
+EXACT = 2.0**53  # larger integers are not exact in float64
+FARTHEST = 1e9  # pixels; areas of larger boxes lose digits or overflow
 
 
 def read_mot(path: str | PathLike[str], *, kind: Kind) -> BoxTable:
     r"""Read a MOTChallenge text file.
 
-    Accepted: commas or blanks between columns, Windows line ends, a byte-order mark, blank lines, any order of frames,
-    identities written as ``3.0``. An empty file is an empty table. Boxes without area are accepted in ground truth
-    and results (the official protocols score them) but not as detections (nothing can be tracked).
+    Accepted are commas or blanks between columns, Windows line endings, a byte-order mark, blank lines, any order of
+    frames, and identities written as ``3.0``. An empty file is an empty table. Boxes without area are accepted in
+    ground truth and results (the official protocols score them) but not as detections (they cannot be tracked).
 
-    Column 8 is the class in files of 8 or 9 columns, and in files of 10 columns where columns 9 and 10 are -1
-    throughout; otherwise columns 8 to 10 are world coordinates (MOT15), and there are no classes.
+    Column 8 is the class in files of 8 or 9 columns, and in files of 10 columns if columns 9 and 10 are -1 throughout;
+    otherwise columns 8 to 10 are world coordinates (MOT15), and there are no classes.
 
     Args:
-        path: the file.
-        kind: ``"ground_truth"``, ``"detections"`` (identities are ignored) or ``"results"``.
+        path: Path of the file.
+        kind: "ground_truth", "detections" (identities are ignored) or "results".
 
     Returns:
-        The rows, sorted by frame.
+        Rows sorted by frame.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a line is not a row of numbers, a number is not finite, frame, id or class is not an integer, a
+        FileNotFoundError: If the file does not exist.
+        ValueError: If a line is not a row of numbers, a number is not finite, frame, id or class is not an integer, a
             frame is below 1, a size is negative, or an identity occurs twice in a frame. The message names file and
             line.
 
@@ -60,7 +60,7 @@ def read_mot(path: str | PathLike[str], *, kind: Kind) -> BoxTable:
 
 
 def scan_mot(path: Path, kind: Kind) -> tuple[BoxTable, list[Problem]]:
-    """The good rows of a file and every problem of the others; ``read_mot`` without the exception."""
+    """Return the valid rows of a file and the problems of the others; :func:`read_mot` without the exception."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     values, lines, problems = read_numbers(path, KINDS[kind])
@@ -77,7 +77,7 @@ def scan_mot(path: Path, kind: Kind) -> tuple[BoxTable, list[Problem]]:
 
 
 def repeated_ids(table: BoxTable, by_class: bool = False) -> tuple[npt.NDArray[np.bool_], list[Problem]]:
-    """Rows whose identity occurred before in the same frame (and class), and a problem for each."""
+    """Return the mask of rows that repeat an identity of the same frame (and class), and a problem for each."""
     keys = (table.lines, table.classes if by_class else np.zeros(len(table)), table.ids, table.frames)
     order = np.lexsort(keys)
     ordered = [key[order] for key in keys[1:]]
@@ -114,7 +114,7 @@ def _table(values: Floats, lines: Ints, path: Path, has_class: bool) -> BoxTable
         boxes_xyxy=np.concatenate([values[:, 2:4], values[:, 2:4] + values[:, 4:6]], 1),
         scores=values[:, 6] if columns > 6 else np.ones(len(values)),
         classes=values[:, 7].astype(np.int64) if has_class else np.full(len(values), -1),
-        # -1 is how files say that they do not know
+        # -1 means unknown
         visibility=np.where(values[:, 8] < 0, 1.0, values[:, 8]) if columns == 9 else np.ones(len(values)),
         lines=lines,
         path=path,
@@ -124,36 +124,37 @@ def _table(values: Floats, lines: Ints, path: Path, has_class: bool) -> BoxTable
 def _check_values(
     path: Path, values: Floats, lines: Ints, kind: Kind, has_class: bool
 ) -> tuple[npt.NDArray[np.bool_], list[Problem]]:
-    """Which rows are good, and the first problem of each of the others."""
+    """Return the mask of valid rows, and the first problem of each other row."""
     good = np.ones(len(values), bool)
     problems: list[Problem] = []
 
-    def refuse(bad: npt.NDArray[np.bool_], column: int, rule: str, remedy: str) -> None:
+    def require_not(bad: npt.NDArray[np.bool_], column: int, rule: str, remedy: str) -> None:
         for row in np.flatnonzero(bad & good):
             message = f"{COLUMN_NAMES[column]} must be {rule}, got {values[row, column]:.15g}"
             problems.append(Problem("error", path, int(lines[row]), message, remedy, COLUMN_NAMES[column]))
         good[bad] = False
 
     for column in range(values.shape[1]):
-        refuse(~np.isfinite(values[:, column]), column, "a finite number", "correct or remove the line")
+        require_not(~np.isfinite(values[:, column]), column, "a finite number", "correct or remove the line")
     frame, identity = values[:, 0], values[:, 1]
-    refuse(_fraction(frame) | (frame < 1), 0, "a whole number from 1", "MOT files count frames from 1")
-    refuse(_fraction(identity), 1, "a whole number below 2**53", "number the identities")
+    require_not(_fraction(frame) | (frame < 1), 0, "a whole number from 1", "MOT files count frames from 1")
+    require_not(_fraction(identity), 1, "a whole number below 2**53", "number the identities")
     if kind != "detections":
-        refuse(identity < 0, 1, "0 or more", "give every box an identity")
+        require_not(identity < 0, 1, "0 or more", "give every box an identity")
     for column in range(2, 6):
-        refuse(abs(values[:, column]) > FARTHEST, column, f"within {FARTHEST:g} pixels", "boxes are in pixels")
+        require_not(abs(values[:, column]) > FARTHEST, column, f"within {FARTHEST:g} pixels", "boxes are in pixels")
     for column in (4, 5):
         size = values[:, column]
         if kind == "detections":
-            refuse(size <= 0, column, "positive", "columns 3 to 6 are left, top, width, height; remove empty boxes")
+            remedy = "columns 3 to 6 are left, top, width, height; remove empty boxes"
+            require_not(size <= 0, column, "positive", remedy)
         else:
-            refuse(size < 0, column, "0 or more", "columns 3 to 6 are left, top, width, height")
+            require_not(size < 0, column, "0 or more", "columns 3 to 6 are left, top, width, height")
     if has_class:
-        refuse(_fraction(values[:, 7]), 7, "a whole number", "write -1 where there is no class")
+        require_not(_fraction(values[:, 7]), 7, "a whole number", "write -1 for rows without a class")
     return good, problems
 
 
 def _fraction(values: Floats) -> npt.NDArray[np.bool_]:
-    """Not an integer that float64 holds exactly."""
+    """Return the mask of values that are not integers exactly representable in float64."""
     return (values != np.rint(values)) | (abs(values) >= EXACT)

@@ -1,4 +1,4 @@
-"""What can be wrong with a file, as data: readers raise the first problem, ``check`` lists them all."""
+"""Problems of files as data: readers raise the first one, ``check`` lists them all."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a file or folder.
+    """A problem of a file or folder.
 
     Attributes:
-        severity: ``"error"`` (the data cannot be used as it is) or ``"warning"`` (it can, but look at it).
-        file: the file or folder.
-        line: line in the file, from 1; None where the problem is not one of a line.
-        message: what was expected and what is there.
-        remedy: what to do about it.
-        kind: short name shared by all problems of the same sort, to count them.
+        severity: "error" (the data cannot be used) or "warning" (it can be used but should be reviewed).
+        file: Path of the file or folder.
+        line: Line in the file, counted from 1; None if the problem does not concern a single line.
+        message: Expected and actual content.
+        remedy: Suggested fix.
+        kind: Short name shared by all problems of the same kind, used to count them.
 
     >>> print(Problem("error", Path("gt.txt"), 3, "width must not be negative, got -5", "correct the row", "size"))
     gt.txt:3: width must not be negative, got -5; correct the row
@@ -37,7 +37,7 @@ class Problem:
 
 
 class DataError(ValueError):
-    """A file cannot be used; ``problem`` tells why, ``more`` how many other lines of it are wrong."""
+    """A file cannot be used; ``problem`` states the reason, ``more`` counts the other faulty lines."""
 
     def __init__(self, problem: Problem, more: int = 0) -> None:
         super().__init__(f"{problem} (and {more} more)" if more else f"{problem}")
@@ -49,11 +49,11 @@ class DataError(ValueError):
 
 
 def error(file: Path, message: str, remedy: str, kind: str, line: int | None = None) -> DataError:
-    """An exception for a problem that stops the reading of a file."""
+    """Create the exception for a problem that prevents reading a file."""
     return DataError(Problem("error", file, line, message, remedy, kind))
 
 
 def raise_first(problems: Sequence[Problem]) -> None:
-    """Raise ``DataError`` with the first problem (by line) if there is one."""
+    """Raise ``DataError`` with the first problem (by line), if any."""
     if problems:
         raise DataError(min(problems, key=lambda problem: problem.line or 0), len(problems) - 1)

@@ -16,15 +16,15 @@ T = TypeVar("T", int, float)
 
 @dataclass(frozen=True)
 class SeqInfo:
-    """What a ``seqinfo.ini`` says; None for what it leaves out.
+    """Content of a ``seqinfo.ini``; None for missing entries.
 
     Attributes:
-        name: of the sequence.
-        image_dir: folder of the images, in the folder of the sequence.
-        image_ext: extension of the images, with the dot.
-        frame_rate: frames per second.
-        length: number of frames.
-        image_size: (height, width).
+        name: Name of the sequence.
+        image_dir: Folder of the images, relative to the folder of the sequence.
+        image_ext: Extension of the images, including the dot.
+        frame_rate: Frames per second.
+        length: Number of frames.
+        image_size: (height, width) in pixels.
     """
 
     name: str | None = None
@@ -39,7 +39,7 @@ def read_seqinfo(path: Path) -> SeqInfo:
     r"""Read a ``seqinfo.ini``.
 
     Raises:
-        ValueError: it is no ini file, has no section [Sequence], or a number in it is none or not positive.
+        ValueError: If it is not an ini file, has no section [Sequence], or a number is invalid or not positive.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "seqinfo.ini"
@@ -82,7 +82,7 @@ def read_seqinfo(path: Path) -> SeqInfo:
 
 
 def write_seqinfo(path: Path, info: SeqInfo) -> None:
-    """Write a ``seqinfo.ini``; what is None is left out."""
+    """Write a ``seqinfo.ini``; entries that are None are left out."""
     height, width = info.image_size or (None, None)
     entries = {
         "name": info.name,

@@ -1,4 +1,4 @@
-"""A sequence on disk: its description, and its files as tables."""
+"""A sequence on disk: its description and its files as tables."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ LABELS = "label_02"
 
 @dataclass(frozen=True)
 class Sequence:
-    """One sequence, or a window of it. Nothing is read before it is asked for.
+    """One sequence, or a window of it. Files are read only on demand.
 
     Attributes:
-        name: folder name; KITTI: the four digits.
-        path: its folder; KITTI: the folder that holds ``label_02``.
-        benchmark: name in ``BENCHMARKS``, whose rules hold for it.
-        length: number of frames.
-        first_frame: number of the first frame: 1, in KITTI 0, in a window its begin.
-        frame_rate: frames per second, None where unknown.
-        image_size: (height, width), None where unknown.
-        image_dir: folder of the images, None where there are none.
-        image_ext: their extension, with the dot.
-        image_digits: digits of their names.
-        window_of: all frames of the files, where this is a window of them.
+        name: Folder name; for KITTI the four digits.
+        path: Folder of the sequence; for KITTI the folder that contains ``label_02``.
+        benchmark: Key of ``BENCHMARKS``, which determines the rules.
+        length: Number of frames.
+        first_frame: Number of the first frame: 1, in KITTI 0, in a window its start.
+        frame_rate: Frames per second, or None if unknown.
+        image_size: (height, width), or None if unknown.
+        image_dir: Folder of the images, or None without images.
+        image_ext: Extension of the images, including the dot.
+        image_digits: Number of digits in image names.
+        window_of: All frames of the files if this is a window of them, otherwise None.
 
     >>> sequence = Sequence("MOT17-02-FRCNN", Path("MOT17-02-FRCNN"), "MOT17", length=600)
     >>> sequence.half_val().frame_numbers()
@@ -50,25 +50,25 @@ class Sequence:
 
     @property
     def rules(self) -> Benchmark:
-        """The protocol of its benchmark."""
+        """Protocol of the benchmark."""
         return BENCHMARKS[self.benchmark]
 
     def frame_numbers(self) -> range:
-        """The real numbers of its frames."""
+        """Return the real frame numbers."""
         return range(self.first_frame, self.first_frame + self.length)
 
     def image_path(self, frame: int) -> Path | None:
-        """The image of a frame, None where it is not there."""
+        """Return the path of the image of a frame, or None if it does not exist."""
         if self.image_dir is None:
             return None
         path = self.image_dir / f"{frame:0{self.image_digits}d}{self.image_ext}"
         return path if path.is_file() else None
 
     def window(self, first: int, last: int) -> Sequence:
-        """The frames ``first`` to ``last``, both included, under their real numbers.
+        """Return the frames ``first`` to ``last``, both included, with their real numbers.
 
         Raises:
-            ValueError: they are not all frames of the sequence.
+            ValueError: If some of them are not frames of the sequence.
         """
         numbers = self.frame_numbers()
         if not numbers[0] <= first <= last <= numbers[-1]:
@@ -79,7 +79,7 @@ class Sequence:
         return replace(self, first_frame=first, length=last - first + 1, window_of=self.window_of or numbers)
 
     def half_val(self) -> Sequence:
-        """The second half, as in the usual "half-val" split: from frame ``length // 2 + 2`` if frames count from 1."""
+        """Return the second half, as in the usual "half-val" split: from frame ``length // 2 + 2`` on."""
         numbers = self.frame_numbers()
         if self.length < 3:
             raise ValueError(f"{self.name} has {self.length} frames, too few for a half; leave out --split half-val")
@@ -87,27 +87,27 @@ class Sequence:
 
     @property
     def ground_truth_path(self) -> Path:
-        """Where its ground truth is, or would be."""
+        """Path of the ground truth, whether or not it exists."""
         return self.path / LABELS / f"{self.name}.txt" if self._is_kitti else self.path / "gt" / "gt.txt"
 
     @property
     def has_ground_truth(self) -> bool:
-        """Whether it has a ground-truth file."""
+        """Whether the ground-truth file exists."""
         return self.ground_truth_path.is_file()
 
     def ground_truth(self) -> BoxTable:
-        """All rows of its ground truth; ``rules.counted`` tells which count. Without KITTI's DontCare regions.
+        """Read all ground-truth rows except KITTI's DontCare regions; ``rules.counted`` selects those that count.
 
         Raises:
-            FileNotFoundError: there is none.
-            ValueError: the file is faulty, or has no classes although the benchmark needs them.
+            FileNotFoundError: If there is no ground truth.
+            ValueError: If the file is invalid, or lacks classes that the benchmark needs.
         """
         table = self._read(self.ground_truth_path, "ground_truth")
         raise_first(missing_classes(table, self.rules))
         return table.select(table.classes != DONT_CARE) if self._is_kitti else table
 
     def ignore_regions(self) -> BoxTable:
-        """Regions in which results are no errors: ``gt/ignore.txt``, KITTI's DontCare; often without rows."""
+        """Read the regions in which results are not errors: ``gt/ignore.txt`` or KITTI's DontCare; often empty."""
         if self._is_kitti:
             table = self._read(self.ground_truth_path, "ground_truth")
             return table.select(table.classes == DONT_CARE)
@@ -117,20 +117,20 @@ class Sequence:
         return self._read(path, "detections")
 
     def detection_names(self) -> list[str]:
-        """Its detection files, as in ``det/NAME.txt``; KITTI: folders ``NAME`` beside ``label_02``."""
+        """Return the names of the detection files (``det/NAME.txt``; KITTI: folders ``NAME`` next to ``label_02``)."""
         if self._is_kitti:
             files = self.path.glob(f"*/{self.name}.txt")
             return sorted(file.parent.name for file in files if file.parent.name != LABELS)
         return sorted(file.stem for file in self.path.glob("det/*.txt"))
 
     def detections(self, names: str = "det") -> BoxTable:
-        """The detections from one file.
+        """Read the detections of one file.
 
         Args:
-            names: name as in ``detection_names``, or several with commas: the first present is read.
+            names: Name as in :meth:`detection_names`, or several separated by commas: the first that exists is read.
 
         Raises:
-            FileNotFoundError: none of them is there; the message lists what is.
+            FileNotFoundError: If none of them exists; the message lists those that do.
         """
         present = self.detection_names()
         for name in names.split(","):
@@ -140,7 +140,7 @@ class Sequence:
         raise FileNotFoundError(f"sequence {self.name} has no detections {names!r} ({self.path}); {choice}")
 
     def detection_path(self, name: str) -> Path:
-        """Where its detections called ``name`` are, or would be."""
+        """Return the path of the detections called ``name``, whether or not they exist."""
         return self.path / name / f"{self.name}.txt" if self._is_kitti else self.path / "det" / f"{name}.txt"
 
     @property
@@ -157,7 +157,7 @@ class Sequence:
 
 
 def frames_outside(table: BoxTable, numbers: range) -> list[Problem]:
-    """A problem for every row whose frame is none of ``numbers``."""
+    """Return a problem for every row with a frame outside ``numbers``."""
     outside = table.select((table.frames < numbers[0]) | (table.frames > numbers[-1]))
     return [
         Problem(
@@ -173,7 +173,7 @@ def frames_outside(table: BoxTable, numbers: range) -> list[Problem]:
 
 
 def missing_classes(table: BoxTable, rules: Benchmark) -> list[Problem]:
-    """A problem where the benchmark scores a class and the ground truth tells none."""
+    """Return a problem if the benchmark scores a class but the ground truth has no classes."""
     if not (rules.needs_class_column and len(table) and (table.classes == -1).all()):
         return []
     return [

@@ -1,4 +1,4 @@
-"""Crowded synthetic scenes with known truth: pedestrians that cross, hide each other and are missed by a detector."""
+"""Crowded synthetic scenes with ground truth: pedestrians cross, occlude each other and are missed by a detector."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from mot_core.io.seqinfo import SeqInfo, write_seqinfo
 from mot_core.io.table import BoxTable, Floats, Ints
 from mot_core.io.writer import write_mot
 
-SMALLEST_SHARE = 0.25  # of a box inside the image, for the person to be in the ground truth
-HIDDEN_BELOW = 0.1  # visible share that no detector finds
-BURST_CHANCE, BURST_FRAMES = 0.004, 8  # begin of a series of misses per person and frame, and its mean length
-MEMORY = 0.8  # correlation of a detector's errors from frame to frame
+SMALLEST_SHARE = 0.25  # minimum fraction of a box inside the image for ground truth
+HIDDEN_BELOW = 0.1  # visible fraction up to which nothing is detected
+BURST_CHANCE, BURST_FRAMES = 0.004, 8  # chance of a series of misses per person and frame, and its mean length
+MEMORY = 0.8  # correlation of detector errors between consecutive frames
 
 
 @dataclass(frozen=True, eq=False)
 class SyntheticScene:
-    """A made-up sequence.
+    """A synthetic sequence.
 
     Attributes:
-        ground_truth: conf and class 1, ``visibility`` from the depth order.
-        detections: with scores, ids -1; misses, jitter and clutter included.
-        num_frames: frames 1 to this.
-        image_size: (height, width).
-        frame_rate: frames per second.
+        ground_truth: Boxes with conf and class 1, and ``visibility`` from the depth order.
+        detections: Boxes with scores and id -1, with misses, jitter and false alarms.
+        num_frames: Number of frames, counted from 1.
+        image_size: (height, width) in pixels.
+        frame_rate: Frames per second.
     """
 
     ground_truth: BoxTable
@@ -39,11 +39,11 @@ class SyntheticScene:
     frame_rate: float
 
     def save(self, root: str | PathLike[str], name: str = "synthetic") -> Path:
-        """Write it as a sequence folder in the MOTChallenge layout (benchmark ``generic``).
+        """Write the scene as a sequence folder in the MOTChallenge layout (benchmark ``generic``).
 
         Args:
-            root: folder of sequences, made where missing.
-            name: of the sequence.
+            root: Folder of sequences, created if missing.
+            name: Name of the sequence.
 
         Returns:
             The folder ``root/name`` with ``seqinfo.ini``, ``gt/gt.txt`` and ``det/det.txt``.
@@ -73,30 +73,33 @@ def make_scene(
     clutter: float = 0.05,
     box_noise: float = 0.03,
 ) -> SyntheticScene:
-    """Make a scene: people walk over a square seen by a standing camera, and a detector looks at it.
+    """Simulate people who walk over a square, viewed by a static camera and a noisy detector.
 
-    They walk smoothly at about 1.3 m/s, change direction now and then, and are replaced by new identities at the
-    border when they leave the view. Nearer people hide farther ones: the less of a person is visible, the lower and
-    noisier the score and the less exact the box, down to a miss; which is what separates trackers that use weak
-    detections from those that do not. Misses also come in series of about 8 frames. About 0.85 detections per object
-    and frame result.
+    People walk smoothly at about 1.3 m/s, change direction now and then, and are replaced by new identities at the
+    border when they leave the view. Closer people occlude those behind: the less of a person is visible, the lower and
+    noisier the score and the less accurate the box, down to a miss. This separates trackers that use weak detections
+    from those that do not. Misses also occur in series of about 8 frames. On average there are about 0.85 detections
+    per object and frame.
 
-    The same arguments give the same scene everywhere; boxes are rounded to 0.01 pixels and scores to 0.001.
+    The same arguments give the same scene on every machine; boxes are rounded to 0.01 pixels and scores to 0.001.
 
     Args:
-        seed: of the random numbers.
-        num_objects: people in the scene at a time.
-        num_frames: length.
-        image_size: (height, width).
-        frame_rate: frames per second.
-        camera_height: in metres. From higher up more ground is seen, and people are smaller and hide each other less:
-            about 7 suits scenes of 100 people and more.
-        miss_rate: chance that a fully visible person is missed in a frame.
-        clutter: false detections per frame and object, mean.
-        box_noise: standard deviation of box edges as a share of the box size.
+        seed: Seed of the random numbers.
+        num_objects: Number of people in the scene at a time.
+        num_frames: Number of frames.
+        image_size: (height, width) in pixels.
+        frame_rate: Frames per second.
+        camera_height: Height of the camera in meters. A higher camera views more ground, with smaller people who
+            occlude each other less; about 7 suits scenes of 100 people and more.
+        miss_rate: Probability that a fully visible person is missed in a frame.
+        clutter: Mean number of false detections per frame and object.
+        box_noise: Standard deviation of box edges as a fraction of the box size.
+
+    Returns:
+        Ground truth and detections of the scene.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: If an argument is out of range.
 
     >>> scene = make_scene(seed=1, num_objects=10, num_frames=50)
     >>> len(scene.ground_truth), len(scene.detections)
@@ -115,13 +118,13 @@ def make_scene(
         visible = inside * _share_uncovered(boxes, depths)
         keep = inside >= SMALLEST_SHARE
         truth.append(_truth(frame, walkers.ids[keep], boxes[keep], visible[keep]))
-        found.append(_detections(frame, *detector.look(boxes, np.where(keep, visible, 0.0), walkers.is_new)))
+        found.append(_detections(frame, *detector.detect(boxes, np.where(keep, visible, 0.0), walkers.is_new)))
         walkers.step()
     return SyntheticScene(BoxTable.concatenate(truth), BoxTable.concatenate(found), num_frames, image_size, frame_rate)
 
 
 class _Detector:
-    """Errors of a detector, one slot per person: they last over frames."""
+    """Detector errors, one slot per person, correlated over frames."""
 
     def __init__(
         self, num: int, camera: Camera, rng: np.random.Generator, miss_rate: float, clutter: float, box_noise: float
@@ -132,8 +135,8 @@ class _Detector:
         self.score_error = rng.standard_normal(num)
         self.in_burst = np.zeros(num, bool)
 
-    def look(self, boxes: Floats, visible: Floats, is_new: np.ndarray) -> tuple[Floats, Floats]:
-        """Boxes and scores of one frame, true and false ones mixed."""
+    def detect(self, boxes: Floats, visible: Floats, is_new: np.ndarray) -> tuple[Floats, Floats]:
+        """Return boxes and scores of one frame, with true and false ones mixed."""
         rng, num = self.rng, len(boxes)
         fresh = (1 - MEMORY**2) ** 0.5
         self.edge_error = MEMORY * self.edge_error + fresh * rng.standard_normal((num, 4))
@@ -141,7 +144,7 @@ class _Detector:
         chance = rng.random(num)
         self.in_burst = np.where(self.in_burst, chance > 1 / BURST_FRAMES, chance < BURST_CHANCE) & ~is_new
 
-        # Rises from 0 for a hidden person to 1 for one of which most can be seen.
+        # Rises from 0 for hidden people to 1 for mostly visible ones.
         quality = np.clip((visible - HIDDEN_BELOW) / (0.8 - HIDDEN_BELOW), 0, 1)
         missed = rng.random(num) < self.miss_rate + (1 - self.miss_rate) * (1 - quality) ** 3
         scores = 0.15 + 0.78 * quality + (0.03 + 0.09 * (1 - quality)) * self.score_error
@@ -156,8 +159,8 @@ class _Detector:
 
     def _false_alarms(self, num: int) -> tuple[Floats, Floats]:
         count = self.rng.poisson(self.clutter * num)
-        boxes = self.camera.project(*self.camera.random_places(count, self.rng), 1.2 + 0.8 * self.rng.random(count))
-        # Mostly weak, a few as strong as true ones.
+        boxes = self.camera.project(*self.camera.random_positions(count, self.rng), 1.2 + 0.8 * self.rng.random(count))
+        # Mostly weak, with a few as strong as true detections.
         return boxes, 0.05 + 0.85 * self.rng.random(count) ** 2
 
 
@@ -168,7 +171,7 @@ def _share_inside(boxes: Floats, image_size: tuple[int, int]) -> Floats:
 
 
 def _share_uncovered(boxes: Floats, depths: Floats) -> Floats:
-    """Share of each box that no nearer box covers, as if the covers lay independently of each other."""
+    """Return the fraction of each box not covered by closer boxes, assuming independent covers."""
     low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     covered = (high - low).clip(0).prod(-1) / box_area(boxes)[:, None]

@@ -1,4 +1,4 @@
-"""The rows of one ground-truth, detection or result file."""
+"""Rows of one ground-truth, detection or result file."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ import numpy.typing as npt
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-_NOT_TOLD: Any = None  # replaced by the value below
+_UNSET: Any = None  # replaced by the defaults below
 _DEFAULTS = {"scores": 1.0, "classes": -1, "visibility": 1.0, "lines": 0}
 
 
 @dataclass(frozen=True, eq=False)
 class BoxTable:
-    """Boxes of many frames as columns of equal length ``R``, sorted by frame (file order within a frame).
+    """Boxes of many frames as columns of equal length ``R``, sorted by frame (in file order within a frame).
 
-    Rows given unsorted are sorted; a column left out gets the value that means "not told".
+    Unsorted rows are sorted; omitted columns are filled with the value for "unknown".
 
     Attributes:
-        frames: ``(R,)`` frame numbers as in the file: from 1 in MOT files, from 0 in KITTI.
-        ids: ``(R,)`` identities, -1 = none.
-        boxes_xyxy: ``(R, 4)`` corners in pixels.
-        scores: ``(R,)`` the conf column: confidence of detections and results; in ground truth 0 marks rows
+        frames: Frame numbers of shape ``(R,)`` as in the file: from 1 in MOT files, from 0 in KITTI.
+        ids: Identities of shape ``(R,)``; -1 for none.
+        boxes_xyxy: Corners of shape ``(R, 4)`` in pixels.
+        scores: The conf column, of shape ``(R,)``: confidence of detections and results; 0 in ground truth marks rows
             that do not count.
-        classes: ``(R,)`` class numbers, -1 where the file has none; KITTI: position in ``KITTI_CLASSES``.
-        visibility: ``(R,)`` visible share of the box in [0, 1]; 1 where the file has none.
-        lines: ``(R,)`` lines in the file, from 1; 0 where there is no file.
-        path: the file.
-        truncation: ``(R,)`` KITTI only, otherwise None.
-        occlusion: ``(R,)`` KITTI only, otherwise None.
+        classes: Class numbers of shape ``(R,)``; -1 if the file has none; for KITTI the position in ``KITTI_CLASSES``.
+        visibility: Visible fraction of each box in [0, 1], of shape ``(R,)``; 1 if the file has none.
+        lines: Line numbers in the file, of shape ``(R,)``, from 1; 0 without a file.
+        path: Path of the file, or None.
+        truncation: Truncation levels of shape ``(R,)`` (KITTI only), otherwise None.
+        occlusion: Occlusion levels of shape ``(R,)`` (KITTI only), otherwise None.
 
     >>> table = BoxTable([2, 1, 2], [7, 7, 8], [[0, 0, 4, 2], [1, 0, 5, 2], [9, 9, 10, 10]])
     >>> table.frames, table.ids
@@ -44,10 +44,10 @@ class BoxTable:
     frames: Ints
     ids: Ints
     boxes_xyxy: Floats
-    scores: Floats = _NOT_TOLD
-    classes: Ints = _NOT_TOLD
-    visibility: Floats = _NOT_TOLD
-    lines: Ints = _NOT_TOLD
+    scores: Floats = _UNSET
+    classes: Ints = _UNSET
+    visibility: Floats = _UNSET
+    lines: Ints = _UNSET
     path: Path | None = None
     truncation: Ints | None = None
     occlusion: Ints | None = None
@@ -73,7 +73,7 @@ class BoxTable:
         return len(self.frames)
 
     def frame(self, number: int) -> slice:
-        """The rows of one frame, as a slice of every column (empty for a frame without rows).
+        """Return the rows of one frame, as a slice of every column (empty for a frame without rows).
 
         >>> BoxTable([1, 2, 2], [7, 7, 8], np.zeros((3, 4))).frame(2)
         slice(1, 3, None)
@@ -82,7 +82,7 @@ class BoxTable:
         return slice(int(start), int(stop))
 
     def select(self, rows: Any) -> BoxTable:
-        """The table of some rows: a boolean mask, positions or a slice.
+        """Return a table of some rows, given as a boolean mask, positions or a slice.
 
         >>> table = BoxTable([1, 2, 2], [7, 7, 8], np.zeros((3, 4)))
         >>> table.select(table.ids == 7).frames
@@ -94,7 +94,7 @@ class BoxTable:
 
     @classmethod
     def empty(cls, path: Path | None = None) -> BoxTable:
-        """A table without rows.
+        """Create a table without rows.
 
         >>> len(BoxTable.empty())
         0
@@ -103,9 +103,9 @@ class BoxTable:
 
     @classmethod
     def concatenate(cls, tables: Iterable[BoxTable]) -> BoxTable:
-        """The rows of several tables in one; within a frame, in the order of the tables.
+        """Concatenate tables; within a frame, rows are in the order of the tables.
 
-        ``path`` is kept where all tables share it, KITTI's columns where all tables have them.
+        ``path`` is kept if all tables share it, and the KITTI columns if all tables have them.
 
         >>> one = BoxTable([1], [7], [[0, 0, 4, 2]])
         >>> len(BoxTable.concatenate([one, one]))

@@ -1,4 +1,4 @@
-"""Writing MOTChallenge and KITTI text files."""
+"""Writers for MOTChallenge and KITTI text files."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 class ResultWriter:
     r"""Write the tracks of a sequence frame by frame as a MOTChallenge result file.
 
-    A row is ``frame,id,left,top,width,height,score,-1,-1,-1``. The file appears, complete, when the ``with`` block ends
-    without an exception; otherwise nothing is left behind and an older file stays. Frames without tracks need no call.
+    A row is ``frame,id,left,top,width,height,score,-1,-1,-1``. The complete file appears when the ``with`` block ends
+    without an exception; otherwise nothing is written and an older file is kept. Frames without tracks need no call.
 
     Args:
-        path: the file; missing folders are made.
-        decimals: digits after the point of box coordinates; 4 bring every corner back to within 1e-4 pixels.
-        with_classes: write the class into column 8, where ``read_mot`` finds it.
+        path: Output file; missing folders are created.
+        decimals: Number of decimals of box coordinates; with 4, corners are accurate to 1e-4 pixels.
+        with_classes: Whether to write the class into column 8, from which :func:`read_mot` reads it.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "video.txt"
@@ -62,20 +62,20 @@ class ResultWriter:
         self._exit.__exit__(kind, error, traceback)
 
     def write(self, frame: int, tracks: Tracks) -> None:
-        """Add the tracks of one frame, arrays or tensors.
+        """Add the tracks of one frame, as arrays or tensors.
 
         Args:
-            frame: its number, larger than that of the call before.
-            tracks: ``boxes_xyxy`` in pixels.
+            frame: Frame number, larger than that of the previous call.
+            tracks: Tracks with ``boxes_xyxy`` in pixels.
 
         Raises:
-            ValueError: the frame is not after the last one, an identity is negative or occurs twice, or a box or score
-                is not finite or has its corners exchanged.
-            RuntimeError: outside of the ``with`` block.
+            ValueError: If the frame number does not increase, an identity is negative or occurs twice, or a box or
+                score is not finite or has exchanged corners.
+            RuntimeError: If called outside of the ``with`` block.
         """
         if self._file is None:
             name = type(self).__name__
-            raise RuntimeError(f"{name}.write works inside its block only: with {name}(path) as writer: ...")
+            raise RuntimeError(f"{name}.write works only inside its block; use: with {name}(path) as writer: ...")
         if self._last_frame is not None and frame <= self._last_frame:
             raise ValueError(f"{self.path}: frame {frame} comes after frame {self._last_frame}; write frames in order")
         tracks = tracks.numpy()
@@ -94,12 +94,12 @@ class ResultWriter:
 class KittiResultWriter(ResultWriter):
     r"""Write the tracks of a sequence frame by frame as a KITTI tracking result file (2D).
 
-    As ``ResultWriter``, but ``tracks.classes`` are positions in ``KITTI_CLASSES``, frames count from 0, and an
-    identity may occur once per class, since KITTI scores each class on its own.
+    Like :class:`ResultWriter`, but ``tracks.classes`` are positions in ``KITTI_CLASSES``, frames count from 0, and an
+    identity may occur once per class, because KITTI scores each class separately.
 
     Args:
-        path: the file; missing folders are made.
-        decimals: digits after the point of box coordinates.
+        path: Output file; missing folders are created.
+        decimals: Number of decimals of box coordinates.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "0000.txt"
@@ -131,7 +131,7 @@ class KittiResultWriter(ResultWriter):
 def write_mot(path: str | PathLike[str], table: BoxTable, *, kind: Kind, decimals: int = 4) -> None:
     r"""Write a table as a MOTChallenge text file, atomically.
 
-    Ground truth gets ``conf, class, visibility`` as columns 7 to 9; detections get id -1; detections and results end
+    Ground truth has ``conf, class, visibility`` as columns 7 to 9; detections have id -1; detections and results end
     with ``score, class, -1, -1``.
 
     >>> import tempfile
@@ -159,9 +159,7 @@ def _check_tracks(frame: int, tracks: Tracks) -> None:
     if not (np.isfinite(boxes).all() and np.isfinite(tracks.scores).all()):
         raise ValueError(f"boxes_xyxy and scores of frame {frame} must be finite, got NaN or infinity")
     if (boxes[:, 2:] < boxes[:, :2]).any():
-        raise ValueError(
-            f"boxes_xyxy of frame {frame} must be left, top, right, bottom, got corners the other way round"
-        )
+        raise ValueError(f"boxes_xyxy of frame {frame} must be (left, top, right, bottom), got exchanged corners")
     if (tracks.ids < 0).any():
         raise ValueError(f"ids of frame {frame} must be 0 or more, got {tracks.ids.min()}")
 
@@ -183,7 +181,7 @@ def _mot_columns(
     scores: npt.NDArray[np.floating],
     decimals: int,
 ) -> list[npt.NDArray[Any]]:
-    # Rounded corners first: rounding left and width apart would double the error of the right edge.
+    # Corners are rounded first: rounding left and width separately would double the error of the right edge.
     left, top, right, bottom = np.asarray(boxes_xyxy, np.float64).round(decimals).T
     return [frames, ids, left, top, right - left, bottom - top, scores]
 

@@ -1,4 +1,4 @@
-"""Building blocks of trackers: Deformable DETR, backbones, matcher and criterion, the bricks of MOTIP and MOTR."""
+"""Building blocks of trackers: Deformable DETR, backbones, matcher, criterion, and the modules of MOTIP and MOTR."""
 
 from mot_core.nn.backbones import Backbone as Backbone
 from mot_core.nn.backbones import FrozenBatchNorm as FrozenBatchNorm

@@ -1,4 +1,4 @@
-"""Self-attention among queries, of which some may be padding."""
+"""Self-attention among queries, with padding."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from torch import Tensor, nn
 
 
 def attend(attention: nn.MultiheadAttention, x: Tensor, positions: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Lets the rows of ``x`` attend to each other; positions count for who asks and is asked, not for values.
+    """Apply self-attention to the rows of ``x``; positions are added to queries and keys, not to values.
 
     Args:
-        attention: with ``batch_first``.
-        x: ``(B, N, C)``.
-        positions: ``(B, N, C)``.
-        valid: ``(B, N)`` bool, False for rows that no other row sees; None for all valid.
+        attention: Attention module with ``batch_first=True``.
+        x: Features of shape ``(B, N, C)``.
+        positions: Position encodings of shape ``(B, N, C)``.
+        valid: Boolean mask of shape ``(B, N)``, False for rows that no other row attends to. None means all are valid.
 
     Returns:
-        ``(B, N, C)``, finite also for rows that are not valid.
+        Tensor of shape ``(B, N, C)``, finite also for rows that are not valid.
 
     >>> attention = nn.MultiheadAttention(8, 2, batch_first=True)
     >>> attend(attention, torch.zeros(1, 5, 8), torch.zeros(1, 5, 8)).shape
@@ -24,7 +24,7 @@ def attend(attention: nn.MultiheadAttention, x: Tensor, positions: Tensor, valid
     """
     forbidden = None
     if valid is not None:
-        # A padded query keeps sight of itself: a row without any key would be NaN.
+        # A padded query attends to itself, because a row without any key would be NaN.
         itself = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
         forbidden = (~valid[:, None, :] & ~itself).repeat_interleave(attention.num_heads, 0)
     asked = x + positions

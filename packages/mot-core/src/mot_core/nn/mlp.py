@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons: the head with hidden layers and the feed-forward part of a transformer layer."""
+"""Multi-layer perceptrons: heads with hidden layers, and the feed-forward part of a transformer layer."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU, then dropout, between them.
+    """Linear layers with ReLU and dropout between them.
 
     Args:
-        in_dim: channels of the input.
-        hidden_dim: channels between the layers.
-        out_dim: channels of the output.
-        num_layers: number of linear layers.
-        dropout: probability.
+        in_dim: Number of input channels.
+        hidden_dim: Number of channels between the layers.
+        out_dim: Number of output channels.
+        num_layers: Number of linear layers.
+        dropout: Dropout probability.
 
     >>> import torch
     >>> MLP(256, 256, 4, 3)(torch.zeros(2, 300, 256)).shape
@@ -30,19 +30,19 @@ class MLP(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., in_dim)`` to ``(..., out_dim)``."""
+        """Map ``(..., in_dim)`` to ``(..., out_dim)``."""
         for layer in self.layers[:-1]:
             x = self.dropout(F.relu(layer(x)))
         return self.layers[-1](x)
 
 
 class FeedForward(nn.Module):
-    """The feed-forward part of a post-norm transformer layer: ``norm(x + W2 act(W1 x))``.
+    """Feed-forward part of a post-norm transformer layer: ``norm(x + W2 act(W1 x))``.
 
     Args:
-        embed_dim: channels of input and output.
-        hidden_dim: channels in between.
-        dropout: probability, after the activation and before the sum.
+        embed_dim: Number of channels of input and output.
+        hidden_dim: Number of hidden channels.
+        dropout: Dropout probability, after the activation and before the sum.
         activation: "relu" or "gelu".
 
     >>> import torch
@@ -61,6 +61,6 @@ class FeedForward(nn.Module):
         self.activation = F.relu if activation == "relu" else F.gelu
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., embed_dim)`` to the same shape."""
+        """Map ``(..., embed_dim)`` to the same shape."""
         hidden = self.dropout(self.activation(self.linear1(x)))
         return self.norm(x + self.dropout(self.linear2(hidden)))

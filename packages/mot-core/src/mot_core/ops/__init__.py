@@ -1,4 +1,4 @@
-"""Operations that a fused kernel can replace: one public function each, with a PyTorch reference."""
+"""Operations with fused kernels: one public function each, with a PyTorch reference implementation."""
 
 from mot_core.ops.deformable_attention import deformable_attention as deformable_attention
 from mot_core.ops.kalman import FilterResult as FilterResult

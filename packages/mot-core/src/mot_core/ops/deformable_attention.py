@@ -1,4 +1,4 @@
-"""Multi-scale deformable attention: weighted bilinear samples of a few points on every level."""
+"""Multi-scale deformable attention: a weighted sum of bilinear samples at a few points on every level."""
 
 from __future__ import annotations
 
@@ -20,30 +20,38 @@ def deformable_attention(
     *,
     softmax: bool = False,
 ) -> Tensor:
-    """Sums weighted bilinear samples of a feature pyramid, per query and head.
+    r"""Sum weighted bilinear samples of a feature pyramid, per query and head.
 
-    ``result[q, h] = sum over l, p of attention_weights[q, h, l, p] * value[l, h](sampling_locations[q, h, l, p])``: a
-    map is zero outside its borders; (0, 0) is its top left corner and (1, 1) its bottom right corner, so the centre of
-    its first cell is (0.5 / width, 0.5 / height). Deformable DETR (Zhu et al. 2021), eq. 3, without the projections.
+    Deformable DETR (Zhu et al., ICLR 2021, arXiv:2010.04159), eq. 3, without its linear projections:
+
+    .. math::
+
+        y_{qh} = \sum_{l=1}^{L} \sum_{p=1}^{P} A_{qhlp} \, V_{lh}(x_{qhlp})
+
+    ``A`` are the attention weights and ``V_lh(x)`` is the bilinear interpolation of head ``h`` of level ``l`` at ``x``.
+    A map is zero outside its borders; (0, 0) is its top left corner and (1, 1) its bottom right corner, so the center
+    of its first cell is (0.5 / width, 0.5 / height).
 
     Half precision is computed in float32 and returned in the dtype of ``value``.
 
     Args:
-        value: ``(B, S, H, D)``, the maps of all levels, each in row-major order, one after the other; ``H`` heads.
-        spatial_shapes: (height, width) of every level in cells; their areas add up to ``S``.
-        sampling_locations: ``(B, Q, H, L, P, 2)``, x and y as fractions of the map; ``P`` points on each level.
-        attention_weights: ``(B, Q, H, L, P)``; normalised by the caller (a row of zeros gives zeros).
-        softmax: ``attention_weights`` are logits, normalised here over all levels and points.
+        value: Concatenated maps of all levels, each in row-major order, of shape ``(B, S, H, D)`` for ``H`` heads.
+        spatial_shapes: (height, width) of every level in cells; the areas add up to ``S``.
+        sampling_locations: Sampling points (x, y) of shape ``(B, Q, H, L, P, 2)``, as fractions of the map, with ``P``
+            points per level.
+        attention_weights: Weights of shape ``(B, Q, H, L, P)``, normalized by the caller. A row of zeros gives zeros.
+        softmax: Whether ``attention_weights`` are logits, to be normalized here over all levels and points.
 
     Returns:
-        ``(B, Q, H * D)``, heads in order.
+        Tensor of shape ``(B, Q, H * D)``, with the heads concatenated in order.
 
     Raises:
-        ValueError: shapes do not fit each other.
+        ValueError: If the shapes do not match.
+        TypeError: If ``spatial_shapes`` is a tensor.
 
     >>> value = torch.tensor([[1.0], [3.0]]).reshape(1, 2, 1, 1)  # one level of 1 x 2 cells
-    >>> centre = torch.tensor([0.5, 0.5]).reshape(1, 1, 1, 1, 1, 2)
-    >>> deformable_attention(value, [(1, 2)], centre, torch.ones(1, 1, 1, 1, 1)).item()
+    >>> center = torch.tensor([0.5, 0.5]).reshape(1, 1, 1, 1, 1, 2)
+    >>> deformable_attention(value, [(1, 2)], center, torch.ones(1, 1, 1, 1, 1)).item()
     2.0
     """
     _check(value, spatial_shapes, sampling_locations, attention_weights)
@@ -52,7 +60,7 @@ def deformable_attention(
         use_kernels(value)
         and 0 not in (value.numel(), attention_weights.numel())
         and fused.fits(value.shape[3], samples)
-        # Atomic additions have no order: the reference knows what to say then.
+        # Atomic additions are not deterministic; the reference raises or warns as PyTorch does.
         and not torch.are_deterministic_algorithms_enabled()
     ):
         shapes = [side for shape in spatial_shapes for side in shape]
@@ -68,15 +76,15 @@ def reference(
     *,
     softmax: bool = False,
 ) -> Tensor:
-    """:func:`deformable_attention` in PyTorch, for valid arguments.
+    """Compute :func:`deformable_attention` in PyTorch, for validated arguments.
 
-    >>> centre, one = torch.full((1, 1, 1, 1, 1, 2), 0.5), torch.ones(1, 1, 1, 1, 1)
-    >>> reference(torch.tensor([[1.0], [3.0]]).reshape(1, 2, 1, 1), [(1, 2)], centre, one).item()
+    >>> center, one = torch.full((1, 1, 1, 1, 1, 2), 0.5), torch.ones(1, 1, 1, 1, 1)
+    >>> reference(torch.tensor([[1.0], [3.0]]).reshape(1, 2, 1, 1), [(1, 2)], center, one).item()
     2.0
     """
     batch, _, heads, channels = value.shape
     queries, points = sampling_locations.shape[1], sampling_locations.shape[4]
-    if 0 in (batch, queries, heads, channels, points):  # grid_sample refuses empty tensors; keep the graph alive
+    if 0 in (batch, queries, heads, channels, points):  # grid_sample rejects empty tensors; keep the graph connected
         nothing = value.sum() + sampling_locations.sum() + attention_weights.sum()
         return (nothing * 0).to(value.dtype).expand(batch, queries, heads * channels)
 
@@ -86,7 +94,7 @@ def reference(
     if softmax:
         weights = weights.flatten(3).softmax(-1).view(weights.shape)
     result = value.new_zeros((batch * heads, channels, queries), dtype=dtype)
-    # Level by level, so that no tensor holds the samples of all levels.
+    # One level at a time, so that no tensor holds the samples of all levels.
     start = 0
     for level, (height, width) in enumerate(spatial_shapes):
         maps = value[:, start : start + height * width]
@@ -101,7 +109,7 @@ def reference(
 
 def _check(value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor) -> None:
     if isinstance(shapes, Tensor):
-        raise TypeError("spatial_shapes must be a sequence of (height, width) integers, got a tensor: use .tolist()")
+        raise TypeError("spatial_shapes must be a sequence of (height, width) integers, got a tensor; use .tolist()")
     if value.ndim != 4:
         raise ValueError(f"value must have shape (B, S, H, D), got {tuple(value.shape)}")
     cells = sum(height * width for height, width in shapes)

@@ -1,4 +1,4 @@
-"""Kalman filter of all objects in one state: soft associations correlate them."""
+"""Kalman filter with all objects in one state, which soft associations correlate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def run(
     mask: Tensor | None,
     first_update: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The four moments of a ``FilterResult``; arguments of :func:`mot_core.ops.kalman_filter` in the layout "joint"."""
+    """Return the four moments of a ``FilterResult`` in the layout "joint"; see :func:`mot_core.ops.kalman_filter`."""
     objects, size = initial.shape[1], process_noise.shape[-1]
     noise = measured_noise(measurement_noise, mask)
     added = torch.diag_embed(process_noise.transpose(-1, -2).flatten(1))
@@ -40,12 +40,12 @@ def run(
 
 
 def measured_noise(noise: Tensor, mask: Tensor | None) -> Tensor:
-    """Of a detection that does not exist: 1, whose logarithm is nothing."""
+    """Return the measurement noise with 1 for masked detections, which contributes nothing to a log-determinant."""
     return noise if mask is None else noise.masked_fill(~mask, 1)
 
 
 def observe(assoc: Tensor, cov: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Covariance of the observed positions with the state ``(..., N, S * K)`` and of the innovation ``(..., N, N)``."""
+    """Return the covariance of observation and state ``(..., N, S * K)``, and of the innovation ``(..., N, N)``."""
     observed = assoc.transpose(-1, -2)
     objects = assoc.shape[-2]
     cross = observed @ cov[..., :objects, :]
@@ -53,12 +53,12 @@ def observe(assoc: Tensor, cov: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cholesky(matrix: Tensor) -> Tensor:
-    """Lower factor. Rounding may have cost a matrix its definiteness: a little is then added to its diagonal.
+    """Return the lower Cholesky factor, after adding jitter to the diagonal if rounding made the matrix indefinite.
 
     Raises:
-        ValueError: the matrix is not positive definite.
+        ValueError: If the matrix is not positive definite.
     """
-    if torch.compiler.is_compiling():  # a compiled graph cannot look at values
+    if torch.compiler.is_compiling():  # a compiled graph cannot branch on values
         return torch.linalg.cholesky(matrix)
     factor, info = torch.linalg.cholesky_ex(matrix)
     for jitter in (1e-6, 1e-5, 1e-4):
@@ -71,14 +71,14 @@ def cholesky(matrix: Tensor) -> Tensor:
         )
     if info.any():
         raise ValueError(
-            "a covariance is not positive definite: choose a smaller ratio of initial_variance to measurement_noise, "
-            "or float64"
+            "covariance: expected a positive definite matrix, got an indefinite one; choose a smaller ratio of "
+            "initial_variance to measurement_noise, or float64"
         )
     return factor
 
 
 def _move(mean: Tensor, cov: Tensor, objects: int, dt: float) -> tuple[Tensor, Tensor]:
-    """Positions move by their velocities; nothing moves without."""
+    """Predict by one frame: positions move by their velocities; without velocities nothing moves."""
     if mean.shape[1] == objects:
         return mean, cov
     position, velocity = mean[:, :objects], mean[:, objects:]
@@ -90,7 +90,7 @@ def _move(mean: Tensor, cov: Tensor, objects: int, dt: float) -> tuple[Tensor, T
 
 
 def _update(mean: Tensor, cov: Tensor, points: Tensor, assoc: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Joseph's form: it stays symmetric, and positive in float32."""
+    """Apply the measurements in Joseph form, which keeps covariances symmetric and positive in float32."""
     objects = assoc.shape[1]
     cross, innovation_cov = observe(assoc, cov, noise)
     gain = torch.cholesky_solve(cross, cholesky(innovation_cov)).transpose(-1, -2)

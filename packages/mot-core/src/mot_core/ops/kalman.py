@@ -1,4 +1,4 @@
-"""Batched Kalman filter and Rauch-Tung-Striebel smoother of many points, with soft associations."""
+"""Batched Kalman filter and Rauch-Tung-Striebel smoother of many points with soft associations."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ LOG_2PI = math.log(2 * math.pi)
 
 @dataclass(frozen=True, eq=False)
 class FilterResult:
-    """Moments of the states. All ``d`` coordinates share one covariance.
+    """Moments of the filtered states. All ``d`` coordinates share one covariance.
 
-    ``S`` is 2 for position and velocity, 1 for position alone. In the layout "decoupled" a covariance is
-    ``(B, T, K, S, S)``: objects do not see each other. In the layout "joint" it is ``(B, T, S * K, S * K)``: the
-    positions of all objects, then their velocities.
+    The state size ``S`` is 2 for position and velocity, or 1 for position only. In the layout "decoupled" a covariance
+    has shape ``(B, T, K, S, S)``: objects are independent. In the layout "joint" it has shape
+    ``(B, T, S * K, S * K)``: the positions of all objects, then their velocities.
 
     Attributes:
-        mean: ``(B, T, K, S, d)`` after the frame.
-        cov: covariance after the frame.
-        predicted_mean: ``(B, T, K, S, d)`` before the frame; of frame 0, the initial state.
-        predicted_cov: covariance before the frame.
-        dt: time between frames.
+        mean: Means after the update of each frame, of shape ``(B, T, K, S, d)``.
+        cov: Covariances after the update of each frame.
+        predicted_mean: Means before the update, of shape ``(B, T, K, S, d)``; in frame 0 the initial state.
+        predicted_cov: Covariances before the update.
+        dt: Time between frames.
     """
 
     mean: Tensor
@@ -43,11 +43,11 @@ class FilterResult:
 
 @dataclass(frozen=True, eq=False)
 class SmootherResult:
-    """Moments given all frames, of the shapes of :class:`FilterResult`.
+    """Moments of the states given all frames, with the shapes of :class:`FilterResult`.
 
     Attributes:
-        mean: ``(B, T, K, S, d)``.
-        cov: covariance.
+        mean: Means of shape ``(B, T, K, S, d)``.
+        cov: Covariances.
     """
 
     mean: Tensor
@@ -67,32 +67,49 @@ def kalman_filter(
     mask: Tensor | None = None,
     first_update: bool = False,
 ) -> FilterResult:
-    """Filters ``K`` objects that share the detections of every frame by soft associations.
+    r"""Filter ``K`` objects that share the detections of every frame through soft associations.
 
-    With one-hot associations both layouts are ``K`` textbook filters of constant velocity, or of a random walk. With
-    soft ones they differ. "decoupled" lets a detection with share ``p`` count with the ``p``-th power of its
-    likelihood (mean field); it costs ``O(K N)`` per frame. "joint" observes the ``p``-weighted sum of the objects
-    (Burke and Ramamoorthy 2021), which correlates them; it costs ``O(K^3)``, and the shares of a detection must sum
-    to 1, or its place would depend on the origin.
+    Every object follows a constant-velocity model or a random walk, the linear-Gaussian state space model
+    ``x_t = F x_{t-1} + w``, ``w ~ N(0, Q)`` with ``F = [[1, dt], [0, 1]]`` (or 1) and ``Q`` the diagonal matrix of
+    ``process_noise``. Prediction and update are those of the discrete Kalman filter (Kalman 1960):
+
+    .. math::
+
+        m^- = F m, \quad P^- = F P F^T + Q, \quad
+        K = P^- H^T (H P^- H^T + R)^{-1}, \quad
+        m = m^- + K (z - H m^-), \quad P = (I - K H) P^-
+
+    With one-hot associations, both layouts equal ``K`` separate textbook filters. With soft associations ``p_kn`` they
+    differ:
+
+    * "decoupled" raises the likelihood of a detection to the power of its share (mean field). Object ``k`` observes
+      the share-weighted mean of the detections, with the noise divided by the sum of shares:
+      ``z = sum_n p_kn z_n / s``, ``R = r_k / s``, ``s = sum_n p_kn``. Cost ``O(K N)`` per frame.
+    * "joint" observes ``z_n = sum_k p_kn x_k + noise`` in one state of all objects (Burke and Ramamoorthy 2021,
+      arXiv:2105.00369), which correlates them. Cost ``O(K^3)`` per frame. The shares of a detection must sum to 1;
+      otherwise the result depends on the origin of the coordinates. Covariances are updated in Joseph form.
 
     Half precision is computed in float32. In float32 keep ``initial_variance / measurement_noise`` below 1e5.
 
     Args:
-        points: ``(B, T, N, d)`` measured points.
-        assoc: ``(B, T, K, N)`` share of detection ``n`` in object ``k``.
-        initial: ``(B, K, d)`` positions before frame 0; velocities begin at 0.
-        process_noise: ``(B, K, S)`` variance that position (and velocity) gain per frame. ``S = 1`` is a random walk,
-            ``S = 2`` constant velocity.
-        measurement_noise: variance of a measured coordinate, more than 0: ``(B, K)`` by object in the layout
-            "decoupled", ``(B, T, N)`` by detection in the layout "joint".
-        initial_variance: ``(B, K, S)`` before frame 0.
-        dt: time between frames.
+        points: Measured points of shape ``(B, T, N, d)``.
+        assoc: Share of detection ``n`` in object ``k``, of shape ``(B, T, K, N)``.
+        initial: Positions before frame 0, of shape ``(B, K, d)``; initial velocities are 0.
+        process_noise: Variance added to position (and velocity) per frame, of shape ``(B, K, S)``. ``S = 1`` is a
+            random walk, ``S = 2`` constant velocity. Higher values follow turns faster but smooth less.
+        measurement_noise: Positive variance of a measured coordinate: ``(B, K)`` per object in the layout "decoupled",
+            ``(B, T, N)`` per detection in the layout "joint". Higher values trust detections less.
+        initial_variance: Variances before frame 0, of shape ``(B, K, S)``.
+        dt: Time between frames.
         layout: "decoupled" or "joint".
-        mask: ``(B, T, N)`` bool, False for detections that do not exist.
-        first_update: use the points of frame 0; ``initial`` is often taken from them already.
+        mask: Boolean mask of shape ``(B, T, N)``, False for padded detections.
+        first_update: Whether the points of frame 0 update the state; ``initial`` is often computed from them already.
+
+    Returns:
+        Filtered and predicted moments of every frame.
 
     Raises:
-        ValueError: a shape does not fit, or a covariance in the layout "joint" is not positive definite.
+        ValueError: If the shapes do not match, or a covariance in the layout "joint" is not positive definite.
 
     >>> one = torch.ones(1, 1)
     >>> points = torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1)
@@ -112,7 +129,7 @@ def kalman_filter(
     if mask is not None:
         assoc = assoc.masked_fill(~mask[:, :, None], 0)
         points = points.masked_fill(~mask[..., None], 0)
-    # Sums over many frames: not in the half precision of an outer autocast.
+    # Sums over many frames need more than the half precision of an outer autocast.
     with torch.autocast(points.device.type, enabled=False):
         if layout == "joint":
             return FilterResult(*joint_kalman.run(points, assoc, initial, *noise, dt, mask, first_update), dt)
@@ -120,10 +137,25 @@ def kalman_filter(
 
 
 def rts_smoother(result: FilterResult) -> SmootherResult:
-    """The states given all frames (Rauch, Tung and Striebel 1965).
+    r"""Smooth the states of a filter given all frames (Rauch, Tung and Striebel 1965).
+
+    Backward recursion from the last frame, with ``F`` of :func:`kalman_filter`; :math:`m, P` are the filtered and
+    :math:`m^-, P^-` the predicted moments:
+
+    .. math::
+
+        G_t = P_t F^T (P^-_{t+1})^{-1}, \quad
+        m^s_t = m_t + G_t (m^s_{t+1} - m^-_{t+1}), \quad
+        P^s_t = P_t + G_t (P^s_{t+1} - P^-_{t+1}) G_t^T
+
+    Args:
+        result: Moments returned by :func:`kalman_filter`.
+
+    Returns:
+        Smoothed moments of every frame.
 
     Raises:
-        ValueError: a covariance in the layout "joint" is not positive definite.
+        ValueError: If a covariance in the layout "joint" is not positive definite.
 
     >>> one = torch.ones(1, 1)
     >>> points = torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1)
@@ -149,7 +181,7 @@ def rts_smoother(result: FilterResult) -> SmootherResult:
             gains = torch.cholesky_solve(step @ after, joint_kalman.cholesky(before)).transpose(-1, -2)
         else:
             gains = _smoothing_gains(after, before, result.dt)
-        # What later frames change of the moments of a frame: all that they change of the next frame's prediction.
+        # Later frames change the moments of a frame by G times their change of the next frame's prediction.
         learned = gains, (mean - predicted)[:, 1:], (result.cov - result.predicted_cov)[:, 1:]
         shift, spread = (each.new_zeros(each[:, 0].flatten(0, -3).shape) for each in (mean, result.cov))
         shifts, spreads = [shift], [spread]
@@ -176,20 +208,25 @@ def observation_loglik(
 ) -> Tensor:
     """Log-density of the detections of every frame, given moments of the states.
 
-    With predicted moments, the sum over frames is the log marginal likelihood of a layout "joint" (prediction-error
-    decomposition). In the layout "decoupled" the log-density of a detection under every object is weighted with its
-    share; what has no share counts nothing.
+    In the layout "joint" with predicted moments, the sum over frames is the log marginal likelihood (prediction error
+    decomposition), with the innovation covariance ``C_t`` of the ``N_t`` detections::
+
+        l_t = -1/2 sum over coordinates of (e_t' C_t^-1 e_t + log det C_t + N_t log 2 pi),  e_t = z_t - A' m_t
+
+    In the layout "decoupled", the log-density of every detection under every object is weighted with its share::
+
+        l_t = -1/2 sum over k, n of p_kn (|z_n - m_k|^2 / v_k + d (log v_k + log 2 pi)),  v_k = P_k + r_k
 
     Args:
-        points: ``(B, T, N, d)``.
-        assoc: ``(B, T, K, N)``.
-        mean: ``(B, T, K, S, d)`` of a :class:`FilterResult` or :class:`SmootherResult`.
-        cov: covariance of the same; its shape tells the layout.
-        measurement_noise: as in :func:`kalman_filter`.
-        mask: ``(B, T, N)`` bool, False for detections that do not exist.
+        points: Measured points of shape ``(B, T, N, d)``.
+        assoc: Shares of shape ``(B, T, K, N)``.
+        mean: Means of a :class:`FilterResult` or :class:`SmootherResult`, of shape ``(B, T, K, S, d)``.
+        cov: Covariances of the same result; the shape determines the layout.
+        measurement_noise: Variances as in :func:`kalman_filter`.
+        mask: Boolean mask of shape ``(B, T, N)``, False for padded detections.
 
     Returns:
-        ``(B, T)`` in nats, summed over detections and coordinates.
+        Log-densities in nats of shape ``(B, T)``, summed over detections and coordinates.
 
     >>> zero, one = torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1)
     >>> value = observation_loglik(zero, one, zero[..., None], zero[..., None], torch.ones(1, 1))
@@ -212,14 +249,14 @@ def observation_loglik(
             count = points.shape[2] if mask is None else mask.sum(-1, dtype=dtype)
             return -(white.square().sum((-1, -2)) + coordinates * (logdet + count * LOG_2PI)) / 2
         variance = cov[..., 0, 0] + noise[:, None]
-        # Coordinates before pairs: a last dimension of two takes longer.
+        # Coordinates before pairs, because a last dimension of size two is slower.
         square = (position.transpose(-1, -2)[..., None] - points.transpose(-1, -2)[..., None, :]).square().sum(2)
         weighted = (assoc * square).sum(-1) / variance
         return -(weighted + coordinates * assoc.sum(-1) * (variance.log() + LOG_2PI)).sum(-1) / 2
 
 
 def _transition(size: int, dt: float, like: Tensor) -> Tensor:
-    """How position and velocity move in a frame; a position alone does not."""
+    """Return the transition matrix of one frame: position and velocity, or a static position."""
     step = torch.eye(size, dtype=like.dtype, device=like.device)
     if size == 2:
         step[0, 1] = dt
@@ -236,14 +273,14 @@ def _run_decoupled(
     dt: float,
     first_update: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """One filter per object, with covariance ``[[a, b], [b, c]]`` in closed form."""
+    """Run one filter per object, with the covariance ``[[a, b], [b, c]]`` in closed form."""
     moving = process_noise.shape[-1] == 2
-    # Objects last: where the last dimension is a pair, calls take longer.
+    # Objects last, because calls with a last dimension of size two are slower.
     noise, (a, *rest) = (each.movedim(-1, 0).contiguous().unbind(0) for each in (process_noise, initial_variance))
     b, c = torch.zeros_like(a), (rest or [a])[0]
     position = initial.movedim(-1, 0).contiguous()
     velocity, one = torch.zeros_like(position), torch.ones_like(a)
-    # By the noise of a measurement, as only the ratios to it are needed.
+    # Divided by the measurement noise, because only ratios to it are needed.
     masses = (assoc.sum(-1) / measurement_noise[:, None]).unbind(1)
     sums = points.transpose(-1, -2) @ assoc.transpose(-1, -2) / measurement_noise[:, None, None]
     means, covs, predicted_means, predicted_covs = [], [], [], []
@@ -257,7 +294,7 @@ def _run_decoupled(
         predicted_means += [position, velocity]
         predicted_covs += [a, b, b, c]
         if frame or first_update:
-            # With s = share * r, a r / (s a + r) is a - s a^2 / (s a + r) without a difference of near numbers.
+            # With s = share * r, a r / (s a + r) equals a - s a^2 / (s a + r) without a difference of close numbers.
             left = torch.addcmul(one, share, a).reciprocal()
             near, far = a * left, b * left
             a, b, c = near, far, torch.addcmul(c, share * b, far, value=-1)
@@ -272,21 +309,21 @@ def _run_decoupled(
 
 
 def _by_object(rows: Sequence[Tensor], points: Tensor) -> Tensor:
-    """Rows or numbers of what two rows have, frame after frame, each ``(..., B, K)``, to ``(B, T, K, 2, columns)``."""
+    """Arrange the ``(..., B, K)`` entries of two rows per frame, frame after frame, as ``(B, T, K, 2, columns)``."""
     stacked = torch.stack(tuple(rows))
     frames, shape = points.shape[1], stacked.shape[-2:]
     return stacked.view(frames, 2, stacked.shape[:-2].numel() // (2 * frames), *shape).permute(3, 0, 4, 1, 2)
 
 
 def _smoothing_gains(cov: Tensor, predicted_cov: Tensor, dt: float) -> Tensor:
-    """``C F' inv(S)`` of independent objects, from covariances after a frame and before the next, written out."""
+    """Return ``C F' P^-1`` of independent objects in closed form, from filtered and next predicted covariances."""
     known = predicted_cov[..., :1, :1]
     ahead = known.masked_fill(known <= 0, torch.inf).reciprocal()
     if cov.shape[-1] == 1:
         return cov * ahead
     slope = predicted_cov[..., 1:, :1] * ahead
     rest = predicted_cov[..., 1:, 1:] - slope * predicted_cov[..., :1, 1:]
-    # Nothing is left where the velocity is known from the position.
+    # The remaining variance is 0 where the position determines the velocity.
     rest = rest.masked_fill(rest <= 0, torch.inf)
     near, far = torch.add(cov[..., :1], cov[..., 1:], alpha=dt), cov[..., 1:]
     far = (far - slope * near) / rest
@@ -294,12 +331,12 @@ def _smoothing_gains(cov: Tensor, predicted_cov: Tensor, dt: float) -> Tensor:
 
 
 def _by_frame(matrices: Tensor) -> tuple[Tensor, ...]:
-    """``(B, T, ..., n, m)`` to ``T`` times ``(B * ..., n, m)``."""
+    """Split ``(B, T, ..., n, m)`` into ``T`` tensors ``(B * ..., n, m)``."""
     return matrices.transpose(0, 1).flatten(1, -3).unbind(0)
 
 
 def _all_frames(matrices: Sequence[Tensor], like: Tensor) -> Tensor:
-    """Back from :func:`_by_frame`, to the shape of ``like``."""
+    """Invert :func:`_by_frame`, to the shape of ``like``."""
     return torch.stack(tuple(matrices)).view(like.transpose(0, 1).shape).transpose(0, 1)
 
 

@@ -1,4 +1,4 @@
-"""Sinkhorn normalisation in the log domain, with masks and a place for what has no partner."""
+"""Sinkhorn normalization in the log domain, with masks and a dustbin for rows and columns without a partner."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from mot_core.ops.choice import use_kernels
 from mot_core.ops.fused import sinkhorn as fused
 
-NOTHING = -1e9  # a logit; -inf in a whole row would make the gradient NaN
+NOTHING = -1e9  # logit of a masked entry; a row of -inf would make the gradient NaN
 
 
 def sinkhorn(
@@ -26,31 +26,42 @@ def sinkhorn(
     tolerance: float | None = None,
     backward: Literal["unrolled", "implicit"] = "unrolled",
 ) -> Tensor:
-    """Scales rows and columns in turn until ``exp`` of the result has the wanted sums; returns its logarithm.
+    r"""Scale rows and columns in turn until ``exp`` of the result has the target sums; return the log of the result.
 
-    Without a dustbin, rows and columns sum to 1, which needs as many of them; the ones that are scaled last do in any
-    case. With one, a last row and column take what has no partner: real rows and columns sum to 1, the last row to the
-    number of columns, the last column to the number of rows (Sarlin et al. 2020, SuperGlue, eq. 9).
+    Sinkhorn iterations in the log domain (Sinkhorn and Knopp 1967; Cuturi 2013, arXiv:1306.0895), with target row sums
+    ``a``, target column sums ``b`` and temperature ``tau``:
+
+    .. math::
+
+        u_i &= \log a_i - \log \sum_j \exp(S_{ij} / \tau + v_j) \\
+        v_j &= \log b_j - \log \sum_i \exp(S_{ij} / \tau + u_i) \\
+        \log P_{ij} &= S_{ij} / \tau + u_i + v_j
+
+    Without a dustbin, all target sums are 1, which requires as many rows as columns; the side scaled last always
+    reaches its sums. With a dustbin, a last row and column with a constant logit absorb rows and columns without a
+    partner: real rows and columns sum to 1, the last row to the number of columns, and the last column to the number
+    of rows (SuperGlue, Sarlin et al., CVPR 2020, arXiv:1911.11763, eqs. 8 and 9).
 
     Half precision is computed and returned in float32.
 
     Args:
-        logits: ``(..., M, N)``.
-        num_iters: iterations, each over rows and columns; with ``tolerance`` the most of them.
-        temperature: the logits are divided by it.
-        dustbin: logit of having no partner, a tensor with one number; None for no dustbin.
-        row_mask: ``(..., M)`` bool, False for rows that do not exist.
-        column_mask: ``(..., N)`` bool, False for columns that do not exist.
-        last: what is scaled last and so sums exactly.
-        tolerance: stop when no sum is further off. Every iteration then waits for the device.
-        backward: "unrolled" goes back through the iterations. "implicit" solves for the gradient at full convergence,
-            with memory that does not grow with them.
+        logits: Scores ``S`` of shape ``(..., M, N)``.
+        num_iters: Number of iterations over rows and columns; with ``tolerance`` the maximum number.
+        temperature: Divisor ``tau`` of the logits. Lower values give sharper assignments but need more iterations.
+        dustbin: Logit of having no partner, as a tensor with one element. Higher values leave more rows and columns
+            unmatched. None disables the dustbin.
+        row_mask: Boolean mask of shape ``(..., M)``, False for padded rows.
+        column_mask: Boolean mask of shape ``(..., N)``, False for padded columns.
+        last: Side that is scaled last and therefore sums exactly, "row" or "column".
+        tolerance: Largest error of a sum at which the iterations stop. Every iteration then synchronizes with the GPU.
+        backward: "unrolled" differentiates through the iterations. "implicit" solves a linear system for the gradient
+            at convergence, with memory independent of ``num_iters``.
 
     Returns:
-        ``(..., M, N)``, with a dustbin ``(..., M + 1, N + 1)``; -1e9 where masked.
+        Log of the plan, of shape ``(..., M, N)``, or ``(..., M + 1, N + 1)`` with a dustbin; -1e9 where masked.
 
     Raises:
-        ValueError: an argument is out of range, or a shape does not fit.
+        ValueError: If an argument is out of range or the shapes do not match.
 
     >>> round(sinkhorn(torch.tensor([[2.0, 0.0], [0.0, 2.0]])).exp()[0, 0].item(), 3)  # e^2 / (e^2 + 1)
     0.881
@@ -84,7 +95,7 @@ def reference(
     tolerance: float | None = None,
     backward: str = "unrolled",
 ) -> Tensor:
-    """:func:`sinkhorn` in PyTorch, for valid arguments.
+    """Compute :func:`sinkhorn` in PyTorch, for validated arguments.
 
     >>> reference(torch.zeros(2, 2), 1.0, None, None, None, 1, "row").exp()
     tensor([[0.5000, 0.5000],
@@ -120,7 +131,7 @@ def _fused(
     column_mask: Tensor | None,
     last: str,
 ) -> Tensor:
-    """All iterations in one kernel, which knows one batch dimension and scales columns last."""
+    """Run all iterations in one kernel, which expects one batch dimension and scales columns last."""
     scores = logits if temperature == 1 else logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
     if last == "row":
         scores, row_mask, column_mask = scores.transpose(-1, -2), column_mask, row_mask
@@ -137,7 +148,7 @@ def _fused(
 def _problem(
     logits: Tensor, temperature: float, dustbin: Tensor | None, row_mask: Tensor | None, column_mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits with dustbin and masks, and the logarithms of the wanted sums of rows and columns."""
+    """Return the logits with dustbin and masks, and the logarithms of the target sums of rows and columns."""
     scores = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
     *batch, rows, columns = scores.shape
     row_mask = scores.new_ones((*batch, rows), dtype=torch.bool) if row_mask is None else row_mask.bool()
@@ -175,13 +186,20 @@ def _iterate(
 
 @torch.no_grad()
 def _error(log_plan: Tensor, log_rows: Tensor, log_columns: Tensor) -> Tensor:
-    """How far the worst sum is off."""
+    """Return the largest absolute error of a row or column sum."""
     rows, columns = log_plan.logsumexp(-1).exp(), log_plan.logsumexp(-2).exp()
     return torch.maximum((rows - log_rows.exp()).abs().amax(), (columns - log_columns.exp()).abs().amax())
 
 
 class _Implicit(torch.autograd.Function):
-    """The gradient of the fixed point: rows and columns keep their sums, which is a linear system."""
+    r"""Sinkhorn iterations with the gradient at the fixed point, where row and column sums are constant.
+
+    For the upstream gradient ``g`` of ``log P`` with row and column sums ``alpha`` and ``beta``, the gradient of the
+    scores is ``g_ij - P_ij (x_i + y_j)``, where ``x`` and ``y`` solve::
+
+        diag(a) x + P y = alpha
+        P' x + diag(b) y = beta
+    """
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, log_rows: Tensor, log_columns: Tensor, live: Tensor, *options: Any) -> Tensor:
@@ -196,10 +214,10 @@ class _Implicit(torch.autograd.Function):
         gradient = gradients[0].where(live, 0)
         plan = result.exp().where(live, 0)
         alpha, beta = gradient.sum(-1), gradient.sum(-2)
-        rows, columns = plan.sum(-1), plan.sum(-2)  # those reached
+        rows, columns = plan.sum(-1), plan.sum(-2)  # the sums reached
         rows, columns = rows.where(rows > 0, 1), columns.where(columns > 0, 1)
-        # The system is singular by one: what is added to all x can be taken from all y. Schur complement on the
-        # columns, with the direction of its null space filled in.
+        # The system has a one-dimensional null space: a constant added to all x can be subtracted from all y. Schur
+        # complement on the columns, with the null direction filled in.
         share = plan / rows[..., :, None]
         pin = live.any(-2).to(plan.dtype)
         schur = torch.diag_embed(columns) - plan.transpose(-1, -2) @ share

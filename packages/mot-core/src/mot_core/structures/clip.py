@@ -1,8 +1,8 @@
-"""What trackers and plug-ins hand to each other: plain dataclasses of tensors, padded to one size in a batch.
+"""Data exchanged by trackers and plug-ins: plain dataclasses of tensors, padded to one size within a batch.
 
-Letters in shapes: ``B`` clips of a batch, ``T`` frames, ``N`` slots (what a tracker predicts: queries, anchors,
-proposals), ``G`` ground-truth objects, ``M`` tracks, ``C`` width of an embedding, ``K`` classes. Boxes are centre and
-size in [0, 1] of the network input. Shapes and types are checked when an object is made: a wrong one is told at once.
+Letters in shapes: ``B`` clips of a batch, ``T`` frames, ``N`` slots (predictions of a tracker: queries, anchors,
+proposals), ``G`` ground-truth objects, ``M`` tracks, ``C`` embedding channels, ``K`` classes. Boxes are center and size
+in [0, 1] of the network input. Shapes and dtypes are validated on construction.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _FILLED_IN: Any = None
-"""Default of a tensor that is made from the shape of others."""
+"""Default of tensors that are created with the shape of others."""
 
 
 class _Checked:
-    """Checks its fields against ``SHAPES``: a type (float, int64, bool or any) and a letter or number per dimension."""
+    """Validate fields against ``SHAPES``: a dtype (float, int64, bool or any) and a letter or number per dimension."""
 
     SHAPES: ClassVar[dict[str, str]] = {}
 
@@ -45,12 +45,12 @@ class _Checked:
 
 @dataclass(frozen=True, eq=False)
 class FeaturePyramid(_Checked):
-    """Feature maps of the images of one call of the detector, fine to coarse.
+    """Feature maps of the images of one detector call, fine to coarse.
 
     Attributes:
-        levels: per level ``(B, C, h, w)``.
-        masks: per level ``(B, h, w)``, True where the image is padded.
-        positions: per level ``(B, C, h, w)`` position encoding, or None.
+        levels: Feature maps of shape ``(B, C, h, w)`` per level.
+        masks: Padding masks of shape ``(B, h, w)`` per level, True where the image is padded.
+        positions: Position encodings of shape ``(B, C, h, w)`` per level, or None.
     """
 
     levels: tuple[Tensor, ...]
@@ -63,11 +63,11 @@ class FrameTargets(_Checked):
     """Ground truth of one frame of each clip.
 
     Attributes:
-        boxes_cxcywh: ``(B, G, 4)``.
-        labels: ``(B, G)`` int64 class labels.
-        ids: ``(B, G)`` int64 identities, the same through the clip; -1 where unknown or padded.
-        valid: ``(B, G)`` bool, False where padded.
-        extras: whatever else the data has, as ``depth (B, 1, H, W)`` or ``visibility (B, G)``.
+        boxes_cxcywh: Boxes of shape ``(B, G, 4)``.
+        labels: Class labels of shape ``(B, G)``, int64.
+        ids: Identities of shape ``(B, G)``, int64, constant within the clip; -1 where unknown or padded.
+        valid: Boolean mask of shape ``(B, G)``, False where padded.
+        extras: Additional data, such as ``depth (B, 1, H, W)`` or ``visibility (B, G)``.
 
     >>> import torch
     >>> FrameTargets(torch.zeros(2, 5, 4), *(torch.zeros(2, 5, dtype=torch.int64),) * 2, torch.ones(2, 4).bool())
@@ -89,7 +89,7 @@ class FrameTargets(_Checked):
     extras: dict[str, Any] = field(default_factory=dict)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> FrameTargets:
-        """The same on another device; Lightning calls it for batches.
+        """Return a copy on another device; called by Lightning.
 
         >>> import torch
         >>> ids = torch.zeros(1, 2, dtype=torch.int64)
@@ -106,27 +106,30 @@ class FrameTargets(_Checked):
 
 @dataclass(frozen=True, eq=False)
 class FrameOutput(_Checked):
-    """What a tracker predicts for one frame of each clip, with the graph of autograd in training.
+    """Predictions of a tracker for one frame of each clip, with the autograd graph in training.
 
-    One object has at most one slot of each kind (with and without track) in a frame: a dense detector keeps one of
-    the anchors it assigned to it.
+    Each object has at most one slot of each kind (track or detection) per frame: a dense detector keeps one of its
+    assigned anchors.
 
     Attributes:
-        boxes_cxcywh: ``(B, N, 4)``.
-        logits: ``(B, N, K)``, for a sigmoid, without a column for the background.
-        valid: ``(B, N)`` bool, False where padded.
-        image_size: ``(B, 2)`` height and width in pixels of the network input, without padding.
-        time: ``(B,)`` int64, the real number of the frame (not 0 to T-1).
-        is_track: ``(B, N)`` bool, the slot carries an identity into this frame; False by default.
-        track_ids: ``(B, N)`` int64, this identity: of the ground truth in training, of the track in tracking; -1 none.
-        gt_index: ``(B, N)`` int64, the object that the tracker assigned to the slot, as a row of the targets; -1 none.
-        embeddings: ``(B, N, C)``.
-        ref_boxes_cxcywh: ``(B, N, 4)``, the boxes which the last box head refined.
-        iou: ``(B, N)`` overlap of the slot with its object, where the tracker has computed it.
-        assoc: ``(B, P, N)`` association logits; rows are the ``P`` slots of the previous frame.
-        features: the maps behind the predictions.
-        aux: predictions of earlier layers, to be supervised like these.
-        has_grad: False where the tracker ran this frame without gradient to save memory.
+        boxes_cxcywh: Boxes of shape ``(B, N, 4)``.
+        logits: Class logits (sigmoid) of shape ``(B, N, K)``, without a background column.
+        valid: Boolean mask of shape ``(B, N)``, False where padded.
+        image_size: Height and width of the network input in pixels, without padding, of shape ``(B, 2)``.
+        time: Real frame number (not 0 to T-1) of shape ``(B,)``, int64.
+        is_track: Boolean mask of shape ``(B, N)``, True if the slot carries an identity into this frame; False by
+            default.
+        track_ids: This identity, of shape ``(B, N)``, int64: from the ground truth in training, from the track in
+            tracking; -1 for none.
+        gt_index: Row in the targets of the object assigned to the slot by the tracker, of shape ``(B, N)``, int64; -1
+            for none.
+        embeddings: Embeddings of shape ``(B, N, C)``.
+        ref_boxes_cxcywh: Boxes refined by the last box head, of shape ``(B, N, 4)``.
+        iou: IoU of each slot with its object, of shape ``(B, N)``, if the tracker has computed it.
+        assoc: Association logits of shape ``(B, P, N)``; rows are the ``P`` slots of the previous frame.
+        features: Feature maps behind the predictions.
+        aux: Predictions of earlier layers, supervised like these.
+        has_grad: False if the tracker ran this frame without gradient to save memory.
 
     >>> import torch
     >>> size, time = torch.tensor([[480, 640]]), torch.tensor([1])
@@ -177,11 +180,11 @@ class FrameOutput(_Checked):
 
 @dataclass(frozen=True, eq=False)
 class ClipOutput:
-    """All frames of the clips of a batch, in the order of time.
+    """All frames of the clips of a batch, in order of time.
 
     Attributes:
         frames: ``T`` outputs; the number of slots may differ.
-        targets: ``T`` targets; None where there is no ground truth.
+        targets: ``T`` targets, or None without ground truth.
     """
 
     frames: Sequence[FrameOutput]
@@ -189,7 +192,7 @@ class ClipOutput:
 
     def __post_init__(self) -> None:
         if not self.frames:
-            raise ValueError("ClipOutput: frames must be at least one, got none")
+            raise ValueError("ClipOutput: expected at least one frame, got none")
         if self.targets is not None and len(self.targets) != len(self.frames):
             raise ValueError(
                 f"ClipOutput: targets must be one per frame, got {len(self.targets)} for {len(self.frames)} frames"
@@ -198,19 +201,19 @@ class ClipOutput:
 
 @dataclass(frozen=True, eq=False)
 class TrackState(_Checked):
-    """The tracks that a tracker follows, between two frames.
+    """Tracks of a tracker between two frames.
 
     Attributes:
-        ids: ``(B, M)`` int64 identities; -1 where padded.
-        valid: ``(B, M)`` bool, False where padded.
-        boxes_cxcywh: ``(B, M, 4)``, last seen.
-        scores: ``(B, M)``, last seen.
-        misses: ``(B, M)`` int64 frames since the track was seen.
-        embeddings: ``(B, M, C)`` of the last output.
-        queries: ``(B, M, Q)`` with which the next frame is decoded.
-        ref_logits: ``(B, M, 4)`` or ``(B, M, 2)`` logits of the boxes (centres) at which the queries look.
-        history: ``(B, M, T, C)`` embeddings of earlier frames, of trackers that keep a window of them.
-        history_valid: ``(B, M, T)`` bool, the track was seen in this frame.
+        ids: Identities of shape ``(B, M)``, int64; -1 where padded.
+        valid: Boolean mask of shape ``(B, M)``, False where padded.
+        boxes_cxcywh: Last boxes of shape ``(B, M, 4)``.
+        scores: Last scores of shape ``(B, M)``.
+        misses: Number of frames since the track was seen, of shape ``(B, M)``, int64.
+        embeddings: Embeddings of the last output, of shape ``(B, M, C)``.
+        queries: Queries for the next frame, of shape ``(B, M, Q)``.
+        ref_logits: Logits of the reference boxes ``(B, M, 4)`` or centers ``(B, M, 2)`` of the queries.
+        history: Embeddings of earlier frames, of shape ``(B, M, T, C)``, for trackers with a window of them.
+        history_valid: Boolean mask of shape ``(B, M, T)``, True where the track was seen.
     """
 
     SHAPES: ClassVar[dict[str, str]] = {
@@ -240,19 +243,19 @@ class TrackState(_Checked):
 
 @dataclass(frozen=True, eq=False)
 class TrackerSpec:
-    """What a tracker offers to plug-ins, told once before training.
+    """Interface that a tracker offers to plug-ins, passed once before training.
 
     Attributes:
-        name: of the tracker, for messages.
-        capabilities: names out of :data:`mot_core.plugins.CAPABILITIES`.
-        num_classes: ``K`` of the logits.
-        embed_dim: ``C`` of the embeddings.
-        feature_channels: channels of each level of the pyramid.
-        strides: pixels of the network input per cell of each level.
-        decoder_layers: number of decoder layers that call ``on_decoder_layer``.
-        box_head: the last box head, ``(..., C)`` to offsets ``(..., 4)`` in logits. The tracker's own, not a copy.
-        class_head: the last class head, ``(..., C)`` to logits ``(..., K)``.
-        accepts: options of :data:`mot_core.plugins.OPTIONS` and the values, beside the default, that it can serve.
+        name: Name of the tracker, for messages.
+        capabilities: Subset of :data:`mot_core.plugins.CAPABILITIES`.
+        num_classes: Number of classes ``K`` of the logits.
+        embed_dim: Number of channels ``C`` of the embeddings.
+        feature_channels: Number of channels of each pyramid level.
+        strides: Stride of each pyramid level in pixels of the network input.
+        decoder_layers: Number of decoder layers that call ``on_decoder_layer``.
+        box_head: Last box head, from ``(..., C)`` to offsets ``(..., 4)`` in logits; the tracker's own, not a copy.
+        class_head: Last class head, from ``(..., C)`` to logits ``(..., K)``.
+        accepts: Supported non-default values of the options in :data:`mot_core.plugins.OPTIONS`.
     """
 
     name: str
@@ -269,19 +272,20 @@ class TrackerSpec:
 
 @dataclass(eq=False)  # not frozen: with precision 64-true, Lightning copies batches field by field
 class ClipBatch(_Checked):
-    """``B`` clips of ``T`` frames, images padded at the right and at the bottom to one size.
+    """``B`` clips of ``T`` frames, with images padded to one size at the right and bottom.
 
-    All frames of a clip have the same size. Boxes of the targets are centre and size in [0, 1] of the image *without*
-    padding (``image_size``).
+    All frames of a clip have the same size. Target boxes are center and size in [0, 1] of the image *without* padding
+    (``image_size``).
 
     Attributes:
-        images: ``(B, T, 3, H, W)``, normalised; 0 where padded.
-        padding: ``(B, H, W)`` bool, True where padded.
-        image_size: ``(B, 2)`` int64 height and width in pixels without padding.
-        original_size: ``(B, 2)`` int64 height and width of the frames in their files, in which results are written.
-        times: ``(B, T)`` int64, the real numbers of the frames.
-        sequences: ``B`` names of sequences.
-        targets: ``T`` targets; None where there is no ground truth.
+        images: Normalized images of shape ``(B, T, 3, H, W)``; 0 where padded.
+        padding: Boolean mask of shape ``(B, H, W)``, True where padded.
+        image_size: Height and width in pixels without padding, of shape ``(B, 2)``, int64.
+        original_size: Height and width of the frames in their files, in which results are written, of shape
+            ``(B, 2)``, int64.
+        times: Real frame numbers of shape ``(B, T)``, int64.
+        sequences: ``B`` sequence names.
+        targets: ``T`` targets, or None without ground truth.
 
     >>> import torch
     >>> size = torch.tensor([[96, 160]])
@@ -312,11 +316,11 @@ class ClipBatch(_Checked):
 
     @property
     def num_frames(self) -> int:
-        """``T``."""
+        """Number of frames ``T``."""
         return self.images.shape[1]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
-        """The same on another device; Lightning calls it.
+        """Return a copy on another device; called by Lightning.
 
         >>> import torch
         >>> size = torch.tensor([[96, 160]])

@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     import torch
 
 Array: TypeAlias = Any
-"""A NumPy array or a tensor. (A union would make every operation on it a type error.)"""
+"""A NumPy array or a tensor. (With a union, type checkers would reject every operation on it.)"""
 
 Index: TypeAlias = Any
-"""Anything that selects rows: a boolean mask, integer positions or a slice."""
+"""Any row selection: a boolean mask, integer positions or a slice."""
 
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """Detections of one frame, all fields with the same length ``N``.
+    """Detections of one frame; all fields have the same length ``N``.
 
     Attributes:
-        boxes_xyxy: ``(N, 4)`` corners in pixels.
-        scores: ``(N,)`` confidence.
-        classes: ``(N,)`` integer class labels, or None when there is only one class.
-        embeddings: ``(N, E)`` appearance, or None.
+        boxes_xyxy: Corners of shape ``(N, 4)`` in pixels.
+        scores: Confidences of shape ``(N,)``.
+        classes: Integer class labels of shape ``(N,)``, or None if there is only one class.
+        embeddings: Appearance embeddings of shape ``(N, E)``, or None.
 
     >>> len(Detections(np.zeros((3, 4)), np.ones(3)))
     3
@@ -47,14 +47,14 @@ class Detections:
 
 @dataclass(frozen=True, eq=False)
 class Tracks:
-    """Tracks of one frame, as a tracker reports them. All fields have the same length ``N``.
+    """Tracks of one frame, as reported by a tracker; all fields have the same length ``N``.
 
     Attributes:
-        ids: ``(N,)`` int64 identities, unique within the frame.
-        boxes_xyxy: ``(N, 4)`` corners in pixels.
-        scores: ``(N,)`` confidence of the detection behind each track.
-        classes: ``(N,)`` int64 class labels; 0 where the detections carried none.
-        detection_index: ``(N,)`` int64 row of the detection in the input of this frame; -1 for none.
+        ids: Identities of shape ``(N,)``, int64, unique within the frame.
+        boxes_xyxy: Corners of shape ``(N, 4)`` in pixels.
+        scores: Confidences of the detections behind the tracks, of shape ``(N,)``.
+        classes: Class labels of shape ``(N,)``, int64; 0 if the detections had none.
+        detection_index: Row of each detection in the input of this frame, of shape ``(N,)``, int64; -1 for none.
 
     >>> tracks = Tracks(np.array([7]), np.array([[0., 0., 4., 2.]]), np.array([0.9]))
     >>> tracks.ids, tracks.classes, tracks.detection_index
@@ -80,7 +80,7 @@ class Tracks:
 
     @classmethod
     def empty(cls) -> Tracks:
-        """A frame without tracks, as NumPy arrays.
+        """Create a frame without tracks, as NumPy arrays.
 
         >>> len(Tracks.empty())
         0
@@ -89,7 +89,7 @@ class Tracks:
         return cls(ints, np.zeros((0, 4)), np.zeros(0), ints, ints)
 
     def numpy(self) -> Tracks:
-        """The same tracks as NumPy arrays (detached, on the CPU).
+        """Return the tracks as NumPy arrays (detached, on the CPU).
 
         >>> import torch
         >>> Tracks(torch.tensor([3]), torch.zeros(1, 4), torch.ones(1)).numpy().ids
@@ -98,7 +98,7 @@ class Tracks:
         return Tracks(*(to_numpy(getattr(self, f.name)) for f in fields(self)))
 
     def torch(self, like: torch.Tensor | None = None) -> Tracks:
-        """The same tracks as tensors; floating fields get dtype and device of ``like``.
+        """Return the tracks as tensors; floating-point fields get dtype and device of ``like``.
 
         >>> Tracks.empty().torch().boxes_xyxy.shape
         torch.Size([0, 4])
@@ -107,7 +107,7 @@ class Tracks:
 
         def convert(value: Array) -> torch.Tensor:
             if like is not None and like.dtype == torch.float32 and value.dtype == np.float64:
-                value = value.astype(np.float32)  # faster in NumPy than a second tensor
+                value = value.astype(np.float32)  # faster in NumPy than creating a second tensor
             tensor = torch.as_tensor(value)
             if like is None or (like.device.type == "cpu" and not tensor.is_floating_point()):
                 return tensor
@@ -116,7 +116,7 @@ class Tracks:
         return Tracks(*(convert(getattr(self, f.name)) for f in fields(self)))
 
     def to(self, device: Any) -> Tracks:
-        """The same tracks, as tensors, on another device; Lightning calls it.
+        """Return the tracks as tensors on another device; called by Lightning.
 
         >>> Tracks.empty().to("cpu").ids.device
         device(type='cpu')
@@ -126,7 +126,7 @@ class Tracks:
 
 
 def to_numpy(value: Any) -> npt.NDArray[Any]:
-    """``value`` (array, tensor on any device, nested list) as a NumPy array.
+    """Convert ``value`` (array, tensor on any device, nested list) to a NumPy array.
 
     >>> to_numpy([[1, 2]]).shape
     (1, 2)

@@ -1,6 +1,6 @@
-"""Pictures of tracks: videos and sheets of frames where frames exist, otherwise trajectories in space and time.
+"""Pictures of tracks: videos and sheets of frames if there are images, otherwise trajectories in space and time.
 
-Needs the extras ``[plot]`` and ``[video]``; they are imported when a picture is made, not before.
+Needs the extras ``[plot]`` and ``[video]``, which are imported only when a picture is made.
 """
 
 from mot_core.visualization.colors import identity_color as identity_color

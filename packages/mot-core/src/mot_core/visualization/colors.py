@@ -1,4 +1,4 @@
-"""One colour per identity, the same in every frame, picture and run."""
+"""One color per identity, identical in every frame, picture and run."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 from functools import lru_cache
 
 GOLDEN_ANGLE = math.pi * (3.0 - math.sqrt(5.0))
-LIGHTNESS = (0.68, 0.56, 0.76, 0.48, 0.62)  # five, because three repeats the hue of 21 identities before
+LIGHTNESS = (0.68, 0.56, 0.76, 0.48, 0.62)  # five levels, because with three the hue repeats 21 identities later
 CHROMA = 0.17
 
 
 @lru_cache(maxsize=4096)
 def identity_color(identity: int) -> tuple[int, int, int]:
-    """Colour of an identity as (red, green, blue), each 0 to 255.
+    """Color of an identity as (red, green, blue), each 0 to 255.
 
-    Neighbouring identities are a golden angle of hue and a step of lightness apart, in a space of even perception
-    (OKLab, B. Ottosson 2020), so that no colour is too pale for paper or too dark for video.
+    Consecutive identities differ by the golden angle in hue and a step in lightness, in a perceptually uniform space
+    (OKLab, B. Ottosson 2020), so that no color is too pale for paper or too dark for video.
 
     Args:
-        identity: any integer; -1 (no identity) is grey.
+        identity: Identity number; -1 (no identity) is gray.
 
     >>> identity_color(1), identity_color(2), identity_color(-1)
     ((58, 138, 3), (147, 165, 255), (128, 128, 128))
@@ -30,7 +30,7 @@ def identity_color(identity: int) -> tuple[int, int, int]:
 
 
 def text_color(background: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Black or white, whichever is easier to read on ``background``.
+    """Return black or white, whichever is more readable on ``background``.
 
     >>> text_color((255, 230, 120)), text_color((20, 60, 120))
     ((0, 0, 0), (255, 255, 255))
@@ -40,7 +40,7 @@ def text_color(background: tuple[int, int, int]) -> tuple[int, int, int]:
 
 
 def _oklab_to_rgb(lightness: float, a: float, b: float) -> tuple[int, int, int]:
-    """OKLab to sRGB; colours outside sRGB are clipped. Constants: bottosson.github.io/posts/oklab."""
+    """Convert OKLab to sRGB, clipped to its gamut. Constants: bottosson.github.io/posts/oklab."""
     long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
     medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
     short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3

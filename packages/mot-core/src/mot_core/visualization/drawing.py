@@ -1,4 +1,4 @@
-"""Boxes, identities and trails drawn over one frame."""
+"""Drawing of boxes, identities and trails on a frame."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def draw_tracks(
     trails: Mapping[int, Points] | None = None,
     caption: str = "",
 ) -> Image.Image:
-    """A copy of ``image`` with boxes in the colours of their identities, labels and trails.
+    """Return a copy of ``image`` with boxes in the colors of their identities, labels and trails.
 
     Args:
-        image: the frame.
-        ids: ``(N,)`` identities.
-        boxes_xyxy: ``(N, 4)`` in pixels of ``image``.
-        trails: for some identities, past positions ``(L, 2)`` in pixels of ``image``, oldest first.
-        caption: text for the upper left corner.
+        image: Frame to draw on.
+        ids: Identities of shape ``(N,)``.
+        boxes_xyxy: Boxes of shape ``(N, 4)`` in pixels of ``image``.
+        trails: Past positions ``(L, 2)`` in pixels of ``image`` by identity, oldest first.
+        caption: Text for the upper left corner.
 
     >>> from PIL import Image
     >>> frame = Image.new("RGB", (60, 40), "white")
@@ -42,17 +42,17 @@ def draw_tracks(
     """
     from PIL import ImageDraw
 
-    image = image.convert("RGB")  # also the copy
-    draw = ImageDraw.Draw(image, "RGBA")  # colours with opacity are blended
+    image = image.convert("RGB")  # returns a copy
+    draw = ImageDraw.Draw(image, "RGBA")  # blends colors with opacity
     unit = max(image.size) / 480
     for identity, points in (trails or {}).items():
         _draw_trail(draw, points, identity_color(identity), unit)
-    # Boxes that end lower are nearer to most cameras: drawn last, on top.
+    # Boxes with a lower bottom edge are usually closer to the camera, so they are drawn last, on top.
     for row in np.argsort(boxes_xyxy[:, 3], kind="stable"):
         color = identity_color(int(ids[row]))
         box = [float(value) for value in boxes_xyxy[row]]
         draw.rectangle(box, outline=color, width=max(1, round(1.2 * unit)))
-        # Small boxes stand in crowds: a smaller label hides less of the neighbours.
+        # Small boxes often occur in crowds, where a smaller label hides less of the neighbors.
         size = min(max((box[3] - box[1]) / 60, 0.8 * unit), unit)
         _draw_label(draw, box[0], box[1], str(ids[row]), color, size)
     if caption:
@@ -61,7 +61,7 @@ def draw_tracks(
 
 
 def _draw_trail(draw: ImageDraw.ImageDraw, points: Points, color: tuple[int, int, int], unit: float) -> None:
-    """A line that fades into the past."""
+    """Draw a line that fades into the past."""
     for step, (start, end) in enumerate(pairwise(points), start=1):
         opacity = round(60 + 195 * step / len(points))
         draw.line([*start.tolist(), *end.tolist()], fill=(*color, opacity), width=max(1, round(1.5 * unit)))
@@ -77,7 +77,7 @@ def _font(size: int) -> Any:
 def _draw_label(
     draw: ImageDraw.ImageDraw, x: float, y: float, text: str, color: tuple[int, int, int], unit: float
 ) -> None:
-    """``text`` on a plate of ``color`` whose lower left corner is (x, y), moved into the image."""
+    """Draw ``text`` on a plate of ``color`` with its lower left corner at (x, y), moved into the image."""
     font = _font(max(8, round(8 * unit)))
     pad = 1.5 * unit
     left, top, right, bottom = draw.textbbox((0, 0), text, font=font)

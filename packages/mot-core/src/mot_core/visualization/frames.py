@@ -1,4 +1,4 @@
-"""The frames of a sequence with its tracks drawn in; a plain canvas where there are no images."""
+"""Frames of a sequence with tracks drawn on them, on a plain canvas if there are no images."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from mot_core.io import BoxTable, Sequence
 
 Images: TypeAlias = Callable[[int], Any]
-"""Reads the frame of a number, ``(H, W, 3)`` uint8."""
+"""Function that reads the frame with a given number, ``(H, W, 3)`` uint8."""
 
 CANVAS = (244, 244, 242)
 SMALLEST_SIDE = 960
 
 
 class TrackedFrames:
-    """Draws the frames of ``sequence`` with ``tracks``, one at a time.
+    """Draw the frames of ``sequence`` with ``tracks``, one at a time.
 
     Args:
-        sequence: where the images are. Without images the boxes are drawn on a plain canvas.
-        tracks: rows of a result or of a ground truth.
-        tail: seconds that the trail behind a box reaches back.
-        magnify: factor of size; 0 enlarges frames whose longer side is below 960 pixels, so that labels can be read.
-        images: reads the frames, where they are no files of the sequence.
+        sequence: Sequence with the images. Without images, boxes are drawn on a plain canvas.
+        tracks: Rows of a result or of a ground truth.
+        tail: Length of the trail behind a box in seconds.
+        magnify: Scale factor; 0 enlarges frames with a longer side below 960 pixels to keep labels readable.
+        images: Function that reads the frames, if they are not files of the sequence.
     """
 
     def __init__(
@@ -47,13 +47,13 @@ class TrackedFrames:
         self.tracks = tracks
         height, width = sequence.image_size or _first_image_size(sequence) or _extent(tracks)
         self.scale = magnify or max(1, round(SMALLEST_SIDE / max(height, width)))
-        # Even sizes: video codecs share one colour value among 2x2 pixels.
+        # Even sizes, because video codecs share one color value among 2x2 pixels.
         self.size = 2 * round(width * self.scale / 2), 2 * round(height * self.scale / 2)
         self.tail = round(tail * (sequence.frame_rate or 30.0))
         self.paths = paths_by_identity(tracks)
 
     def draw(self, frame: int) -> Image.Image:
-        """Frame number ``frame`` (as in the files) with its boxes, trails and a caption."""
+        """Draw frame number ``frame`` (as in the files) with its boxes, trails and a caption."""
         rows = self.tracks.frame(frame)
         ids, boxes = self.tracks.ids[rows], self.tracks.boxes_xyxy[rows]
         trails = {i: path_between(self.paths[i], frame - self.tail, frame) * self.scale for i in ids.tolist()}
@@ -73,7 +73,7 @@ class TrackedFrames:
 
 
 def has_images(sequence: Sequence) -> bool:
-    """Whether at least the first frame of the sequence is there as an image."""
+    """Return whether the first frame of the sequence exists as an image."""
     path = sequence.image_path(sequence.first_frame)
     return path is not None and path.is_file()
 
@@ -89,7 +89,7 @@ def _first_image_size(sequence: Sequence) -> tuple[int, int] | None:
 
 
 def _extent(tracks: BoxTable) -> tuple[int, int]:
-    """(height, width) that holds every box."""
+    """Return (height, width) of the smallest image that contains every box."""
     if not len(tracks):
         return 1080, 1920
     width, height = np.maximum(tracks.boxes_xyxy[:, 2:].max(0), 16.0)

@@ -1,4 +1,4 @@
-"""Where every identity has been."""
+"""Paths of the box centers of every identity."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from mot_core.io import BoxTable
 
-CentrePath = npt.NDArray[np.float64]
-"""Rows ``(L, 3)``: frame number, and x and y of the box centre in pixels, by frame."""
+CenterPath = npt.NDArray[np.float64]
+"""Rows ``(L, 3)`` in order of frames: frame number, and x and y of the box center in pixels."""
 
 
-def paths_by_identity(tracks: BoxTable) -> dict[int, CentrePath]:
-    """The path of every identity, in the order of the identities.
+def paths_by_identity(tracks: BoxTable) -> dict[int, CenterPath]:
+    """Return the path of every identity, in ascending order of identities.
 
     >>> from mot_core.io import BoxTable
     >>> paths_by_identity(BoxTable([4, 2], [7, 7], [[0, 0, 4, 2], [2, 2, 6, 4]]))
@@ -30,8 +30,8 @@ def paths_by_identity(tracks: BoxTable) -> dict[int, CentrePath]:
     return {int(identity): rows[a:b] for identity, a, b in zip(ids, starts, ends[: len(ids)], strict=True)}
 
 
-def path_between(path: CentrePath, first: int, last: int) -> npt.NDArray[np.float64]:
-    """The centres ``(K, 2)`` of a path in the frames ``first`` to ``last``, both included.
+def path_between(path: CenterPath, first: int, last: int) -> npt.NDArray[np.float64]:
+    """Return the centers ``(K, 2)`` of a path in the frames ``first`` to ``last``, both included.
 
     >>> path_between(np.array([[1., 10., 5.], [2., 20., 5.], [4., 40., 5.]]), 2, 3)
     array([[20.,  5.]])

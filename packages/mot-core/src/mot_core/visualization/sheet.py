@@ -1,4 +1,4 @@
-"""A sheet of frames: the course of a sequence in one picture."""
+"""A sheet of frames: a whole sequence in one picture."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def save_sheet(
     rows: int = 2,
     images: Images | None = None,
 ) -> Path:
-    """Save a PNG of ``columns * rows`` frames, evenly spread over the sequence, with boxes, identities and trails.
+    """Save a PNG of ``columns * rows`` frames, evenly spaced over the sequence, with boxes, identities and trails.
 
     Args:
-        sequence: where the images are, and which frames to show.
-        tracks: rows of a result or of a ground truth.
-        path: file to write, replaced only once it is complete.
-        columns: frames side by side.
-        rows: frames one below the other.
-        images: reads the frame of a number, ``(H, W, 3)`` uint8, where they are no files of the sequence.
+        sequence: Sequence with the images and the frame numbers to choose from.
+        tracks: Rows of a result or of a ground truth.
+        path: Output file, replaced only once it is complete.
+        columns: Number of frames per row.
+        rows: Number of rows.
+        images: Function that reads the frame with a given number, ``(H, W, 3)`` uint8, if frames are not files.
 
     Returns:
-        The path.
+        Path of the written file.
 
     Raises:
-        ModuleNotFoundError: the extra ``[plot]`` is missing.
+        ModuleNotFoundError: If the extra ``[plot]`` is missing.
 
     >>> import tempfile
     >>> from mot_core.io import find_sequences, make_scene
@@ -59,7 +59,7 @@ def save_sheet(
     count = min(columns * rows, len(numbers))
     shown = [numbers[int((i + 0.5) * len(numbers) / count)] for i in range(count)]
     frames = TrackedFrames(sequence, tracks, tail=2.0, images=images)
-    # Drawn large and then reduced: slanted lines and letters come out smooth.
+    # Drawn large and then reduced, to smooth slanted lines and letters.
     factor = max(1.0, 2 * CELL_WIDTH / frames.size[0]) * frames.scale
     frames = TrackedFrames(sequence, tracks, tail=2.0, magnify=factor, images=images)
     width, height = CELL_WIDTH, round(CELL_WIDTH * frames.size[1] / frames.size[0])

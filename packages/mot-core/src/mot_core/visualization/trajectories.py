@@ -1,4 +1,4 @@
-"""Trajectories in space and time: what a tracker did, in one figure, without any image."""
+"""Trajectories in space and time: the output of a tracker in one figure, without images."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ LABEL_ROOM = (26.0, 15.0)
 
 
 def save_trajectories(sequence: Sequence, tracks: BoxTable, path: str | Path) -> Path:
-    """Save a PNG with the paths of all box centres: in the image plane, and x and y over time.
+    """Save a PNG with the paths of all box centers: in the image plane, and x and y over time.
 
-    A line breaks where its identity is not reported. An identity keeps its colour in all panels, so an identity
-    switch shows as a change of colour along a path.
+    A line breaks where its identity is not reported. Each identity has the same color in all panels, so an identity
+    switch appears as a change of color along a path.
 
     Args:
-        sequence: name, frames and image size.
-        tracks: rows of a result or of a ground truth.
-        path: file to write, replaced only once it is complete.
+        sequence: Sequence with name, frames and image size.
+        tracks: Rows of a result or of a ground truth.
+        path: Output file, replaced only once it is complete.
 
     Returns:
-        The path.
+        Path of the written file.
 
     Raises:
-        ModuleNotFoundError: the extra ``[plot]`` is missing.
+        ModuleNotFoundError: If the extra ``[plot]`` is missing.
 
     >>> import tempfile
     >>> from mot_core.io import find_sequences, make_scene
@@ -52,7 +52,7 @@ def save_trajectories(sequence: Sequence, tracks: BoxTable, path: str | Path) ->
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    # No pyplot: it keeps figures alive, picks a window system and is not safe in threads.
+    # Not pyplot, which keeps figures alive, picks a window system and is not thread-safe.
     figure = Figure(figsize=(12, 5.6), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
     panels: Any = figure.subplot_mosaic([["plane", "x"], ["plane", "y"]], width_ratios=[1.15, 1])
@@ -70,7 +70,7 @@ def save_trajectories(sequence: Sequence, tracks: BoxTable, path: str | Path) ->
         f"{sequence.name}: {len(paths)} identities, {len(tracks)} boxes, {len(sequence.frame_numbers())} frames",
         fontsize=11,
     )
-    figure.draw_without_rendering()  # places the panels, so that room for labels can be measured
+    figure.draw_without_rendering()  # lays out the panels, so that space for labels can be measured
     for axes, columns in ((plane, (1, 2)), (over_x, (0, 1)), (over_y, (0, 2))):
         _label_starts(axes, {identity: points[0, columns] for identity, points in paths.items()})
     with atomic_path(path) as temporary:
@@ -79,7 +79,7 @@ def save_trajectories(sequence: Sequence, tracks: BoxTable, path: str | Path) ->
 
 
 def _label_starts(axes: Any, starts: dict[int, npt.NDArray[np.float64]]) -> None:
-    """Write the identity at the start of its path, older ones first, wherever no other label is in the way."""
+    """Write each identity at the start of its path, in ascending order, unless another label is in the way."""
     taken = np.zeros((0, 2))
     for identity, start in starts.items():
         pixels = axes.transData.transform(start)
@@ -97,7 +97,7 @@ def _label_starts(axes: Any, starts: dict[int, npt.NDArray[np.float64]]) -> None
 
 
 def _broken(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The same points with a row of NaN in every gap of frames, where the line is to break."""
+    """Insert a row of NaN in every gap of frames, where the line breaks."""
     gaps = np.flatnonzero(np.diff(points[:, 0]) > 1) + 1
     return np.insert(points, gaps, np.nan, axis=0)
 

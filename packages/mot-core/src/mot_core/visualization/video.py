@@ -1,4 +1,4 @@
-"""Videos of tracks, encoded by PyAV (FFmpeg)."""
+"""Videos of tracks, encoded with PyAV (FFmpeg)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mot_core.io import BoxTable, Sequence
 
 DEFAULT_FRAME_RATE = 25.0
-# H.264 plays everywhere; builds of FFmpeg without it have the older MPEG-4.
+# H.264 plays everywhere; FFmpeg builds without it have the older MPEG-4.
 CODECS = [("libx264", {"crf": "23", "preset": "veryfast"}), ("mpeg4", {"b": "8000000"})]
 
 
@@ -29,20 +29,20 @@ def save_video(
     on_frame: Callable[[], object] = lambda: None,
     images: Images | None = None,
 ) -> Path:
-    """Save an mp4 of all frames of ``sequence`` with ``tracks`` drawn in; without images, on a plain canvas.
+    """Save an mp4 of all frames of ``sequence`` with ``tracks`` drawn on them, on a plain canvas without images.
 
     Args:
-        sequence: where the images are, which frames to show, and how many per second.
-        tracks: rows of a result or of a ground truth.
-        path: file to write, replaced only once it is complete.
-        on_frame: called after every frame, for a progress bar.
-        images: reads the frame of a number, ``(H, W, 3)`` uint8, where they are no files of the sequence.
+        sequence: Sequence with the images, frame numbers and frame rate.
+        tracks: Rows of a result or of a ground truth.
+        path: Output file, replaced only once it is complete.
+        on_frame: Function called after every frame, for a progress bar.
+        images: Function that reads the frame with a given number, ``(H, W, 3)`` uint8, if frames are not files.
 
     Returns:
-        The path.
+        Path of the written file.
 
     Raises:
-        ModuleNotFoundError: the extra ``[video]`` is missing.
+        ModuleNotFoundError: If the extra ``[video]`` is missing.
 
     >>> import tempfile
     >>> from mot_core.io import find_sequences, make_scene
@@ -67,19 +67,19 @@ def save_video(
 
 
 def write_video(path: str | Path, pictures: Iterable[Image.Image], frame_rate: float) -> Path:
-    """Encode ``pictures``, all of one even size, as H.264 (MPEG-4 where FFmpeg was built without it).
+    """Encode ``pictures``, all of one even size, as H.264 (or MPEG-4 if FFmpeg was built without it).
 
     Args:
-        path: file to write, replaced only once it is complete.
+        path: Output file, replaced only once it is complete.
         pictures: RGB images; only one is held in memory at a time.
-        frame_rate: frames per second.
+        frame_rate: Frames per second.
 
     Returns:
-        The path.
+        Path of the written file.
 
     Raises:
-        ModuleNotFoundError: the extra ``[video]`` is missing.
-        ValueError: there are no pictures.
+        ModuleNotFoundError: If the extra ``[video]`` is missing.
+        ValueError: If there are no pictures.
 
     >>> import tempfile
     >>> from PIL import Image
@@ -100,9 +100,9 @@ def write_video(path: str | Path, pictures: Iterable[Image.Image], frame_rate: f
             if stream is None:
                 stream = container.add_stream(codec, rate=Fraction(frame_rate).limit_denominator(1001), options=options)
                 stream.width, stream.height = picture.size
-                stream.pix_fmt = "yuv420p"  # what every player understands
+                stream.pix_fmt = "yuv420p"  # supported by every player
             container.mux(stream.encode(av.VideoFrame.from_image(picture)))
         if stream is None:
-            raise ValueError(f"cannot write {path}: a video needs at least one frame")
+            raise ValueError(f"{path}: expected at least one frame for a video, got none")
         container.mux(stream.encode())
     return Path(path)

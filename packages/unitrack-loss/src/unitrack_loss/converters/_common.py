@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mot_core.boxes import cxcywh_to_xyxy, pairwise_iou
+from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes, pairwise_iou
 
 FrameDict = dict[str, Tensor]
 """One frame for :meth:`unitrack_loss.TrackClip.from_frames`."""
@@ -115,8 +115,7 @@ def ids_at(ids: Tensor, index: Tensor) -> Tensor:
 def to_pixels(boxes_cxcywh: Tensor, image_size: Sequence[float]) -> Tensor:
     """Corners in pixels of boxes in [0, 1]; ``image_size`` is height and width."""
     height, width = (float(side) for side in image_size)
-    corners = cxcywh_to_xyxy(precise(boxes_cxcywh))
-    return corners * corners.new_tensor([width, height, width, height])
+    return denormalize_boxes(cxcywh_to_xyxy(precise(boxes_cxcywh)), (height, width))
 
 
 def precise(values: Tensor) -> Tensor:

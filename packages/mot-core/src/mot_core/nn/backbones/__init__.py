@@ -1,4 +1,4 @@
-"""Backbones: images to feature maps of several strides."""
+"""Backbones: from images to feature maps of several strides."""
 
 from mot_core.nn.backbones.base import Backbone as Backbone
 from mot_core.nn.backbones.resnet import FrozenBatchNorm as FrozenBatchNorm

@@ -1,4 +1,4 @@
-"""What a detector needs of a backbone."""
+"""Interface that a detector expects of a backbone."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 class Backbone(nn.Module, ABC):
-    """Images ``(B, 3, H, W)`` to a list of maps ``(B, C, h, w)``, finest first.
+    """Base class of modules that map images ``(B, 3, H, W)`` to a list of maps ``(B, C, h, w)``, finest first.
 
     Attributes:
-        channels: of every map.
-        strides: pixels per cell of every map.
+        channels: Number of channels of every map.
+        strides: Stride of every map in pixels per cell.
     """
 
     channels: tuple[int, ...]
@@ -20,4 +20,4 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, images: Tensor) -> list[Tensor]:
-        """One map per entry of ``channels``."""
+        """Return one map per entry of ``channels``."""

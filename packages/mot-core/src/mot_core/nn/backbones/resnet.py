@@ -1,4 +1,4 @@
-"""ResNet-50 under the key names of released checkpoints, with frozen or live batch normalisation."""
+"""ResNet-50 with the key names of released checkpoints, with frozen or live batch normalization."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mot_core.nn.backbones.base import Backbone
 
 
 class FrozenBatchNorm(nn.Module):
-    """Batch normalisation with given statistics and gains, all of them buffers: nothing is learned or updated.
+    """Batch normalization with fixed statistics and gains; all are buffers, and none is trained or updated.
 
     Args:
-        channels: of the maps.
+        channels: Number of channels of the maps.
 
     >>> norm = FrozenBatchNorm(1)
     >>> norm.running_mean[:] = 3
@@ -37,18 +37,18 @@ class FrozenBatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, h, w)`` to the same shape."""
+        """Normalize maps ``(B, C, h, w)``."""
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=1e-5)
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 (with the stride) and 1x1 convolutions beside a shortcut (He et al. 2016, fig. 5).
+    """Bottleneck block: 1x1, 3x3 (strided) and 1x1 convolutions with a shortcut (He et al. 2016, fig. 5).
 
     Args:
-        in_channels: channels of the input.
-        width: channels of the 3x3 convolution; the output has four times as many.
-        stride: of the 3x3 convolution and the shortcut.
-        norm: makes the normalisation of a number of channels.
+        in_channels: Number of input channels.
+        width: Number of channels of the 3x3 convolution; the output has four times as many.
+        stride: Stride of the 3x3 convolution and the shortcut.
+        norm: Function that creates the normalization for a number of channels.
     """
 
     def __init__(self, in_channels: int, width: int, stride: int, norm: Callable[[int], nn.Module]) -> None:
@@ -67,7 +67,7 @@ class Bottleneck(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, in_channels, h, w)`` to ``(B, 4 * width, h / stride, w / stride)``."""
+        """Map ``(B, in_channels, h, w)`` to ``(B, 4 * width, h / stride, w / stride)``."""
         y = F.relu(self.bn1(self.conv1(x)))
         y = F.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
@@ -75,13 +75,13 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(Backbone):
-    """ResNet-50 without its classifier: maps of strides 8, 16 and 32.
+    """ResNet-50 without its classifier, with maps of strides 8, 16 and 32 (He et al., CVPR 2016, arXiv:1512.03385).
 
     Args:
-        norm: "frozen" for statistics that never change (needs weights: random ones are not normalised at all),
-            "live" for batch normalisation.
-        frozen_stages: how many of the stem and the four stages get no gradient, from the image on. The DETR family
-            freezes 2, the stem and the first stage.
+        norm: "frozen" for fixed statistics (requires pretrained weights; random weights are not normalized at all), or
+            "live" for batch normalization.
+        frozen_stages: Number of stages without gradient, counted from the stem and followed by the four stages. The
+            DETR family freezes 2, the stem and the first stage.
 
     >>> with torch.device("meta"):  # shapes only, no memory
     ...     backbone = ResNet50()
@@ -114,7 +114,7 @@ class ResNet50(Backbone):
                 module.requires_grad_(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """``(B, 3, H, W)`` to maps of 512, 1024 and 2048 channels."""
+        """Map images ``(B, 3, H, W)`` to maps of 512, 1024 and 2048 channels."""
         x = F.relu(self.bn1(self.conv1(images)))
         x = self.layer1(F.max_pool2d(x, 3, stride=2, padding=1))
         levels = []

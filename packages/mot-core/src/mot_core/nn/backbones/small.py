@@ -1,4 +1,4 @@
-"""A small backbone with group normalisation, which learns from nothing on one processor core."""
+"""A small backbone with group normalization that trains from scratch on one CPU core."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mot_core.nn.backbones.base import Backbone
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with group normalisation beside a shortcut.
+    """Two 3x3 convolutions with group normalization and a shortcut.
 
     Args:
-        in_channels: channels of the input.
-        out_channels: channels of the output.
-        stride: of the first convolution and the shortcut.
+        in_channels: Number of input channels.
+        out_channels: Number of output channels.
+        stride: Stride of the first convolution and the shortcut.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
@@ -28,19 +28,19 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv2d(in_channels, out_channels, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, in_channels, h, w)`` to ``(B, out_channels, h / stride, w / stride)``."""
+        """Map ``(B, in_channels, h, w)`` to ``(B, out_channels, h / stride, w / stride)``."""
         y = F.relu(self.norm1(self.conv1(x)))
         return F.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
 
 
 class SmallBackbone(Backbone):
-    """Four residual blocks; maps of strides 8, 16 and 32.
+    """Four residual blocks with maps of strides 8, 16 and 32.
 
-    Group normalisation does not look at the batch, so that one clip at a time trains well. With 16 channels it has
-    0.3 million parameters, and a detector of 64 channels around it about half a million.
+    Group normalization does not depend on the batch, so training works with one clip at a time. With 16 channels the
+    backbone has 0.3 million parameters, and a detector of 64 channels around it about half a million.
 
     Args:
-        width: channels at stride 4, a multiple of 4; doubled with every stride.
+        width: Number of channels at stride 4, a multiple of 4. It doubles with every stride.
 
     >>> import torch
     >>> backbone = SmallBackbone()
@@ -65,7 +65,7 @@ class SmallBackbone(Backbone):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """``(B, 3, H, W)`` to three maps."""
+        """Map images ``(B, 3, H, W)`` to three feature maps."""
         x = F.relu(self.stem_norm(self.stem(images)))
         levels = []
         for block in self.blocks:

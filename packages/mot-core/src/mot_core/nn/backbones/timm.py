@@ -1,4 +1,4 @@
-"""Any convolutional backbone of timm, by name."""
+"""Convolutional backbones of timm, by name."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from mot_core.nn.backbones.base import Backbone
 
 
 class TimmBackbone(Backbone):
-    """A backbone of timm: its maps of strides 8, 16 and 32.
+    """A timm backbone with maps of strides 8, 16 and 32.
 
-    timm imports torchvision, so it is imported here only, and only when it is used (extra ``[timm]``).
+    timm imports torchvision, so it is imported only here and only on use (extra ``[timm]``).
 
     Args:
-        name: a model of timm that has features at these strides, as "resnet18" or "convnext_tiny".
-        pretrained: let timm download its weights.
+        name: Name of a timm model with features at these strides, such as "resnet18" or "convnext_tiny".
+        pretrained: Whether timm downloads pretrained weights.
 
     Raises:
-        ModuleNotFoundError: timm is not installed.
-        ValueError: the model has no maps of these strides.
+        ModuleNotFoundError: If timm is not installed.
+        ValueError: If the model has no maps of these strides.
     """
 
     strides = (8, 16, 32)
@@ -39,6 +39,6 @@ class TimmBackbone(Backbone):
         self.channels = tuple(channels[index] for index in self.picked)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """``(B, 3, H, W)`` to three maps."""
+        """Map images ``(B, 3, H, W)`` to three feature maps."""
         levels = self.body(images)
         return [levels[index] for index in self.picked]

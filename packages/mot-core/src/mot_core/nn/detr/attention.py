@@ -12,15 +12,21 @@ from mot_core.ops import deformable_attention
 
 
 class DeformableAttention(nn.Module):
-    """Attention of every query to a few learned points around its reference, on every level.
+    r"""Attention of every query to a few learned points around its reference, on every level.
 
-    Zhu et al. 2021, eq. 3. Locations and weights are computed in float32 at least, also under autocast.
+    Deformable DETR (Zhu et al., ICLR 2021, arXiv:2010.04159), eq. 3:
+
+    .. math::
+
+        y_q = \sum_h W_h \left[ \sum_l \sum_p A_{hlqp} \, W'_h x^l(\phi_l(\hat p_q) + \Delta p_{hlqp}) \right]
+
+    Sampling locations and weights are computed in at least float32, also under autocast.
 
     Args:
-        embed_dim: channels of queries and values.
-        num_levels: levels of the pyramid.
-        num_heads: heads; must divide ``embed_dim``.
-        num_points: points per head and level.
+        embed_dim: Number of channels of queries and values.
+        num_levels: Number of levels of the pyramid.
+        num_heads: Number of heads; must divide ``embed_dim``.
+        num_points: Number of points per head and level.
 
     >>> attention = DeformableAttention(embed_dim=8, num_levels=1, num_heads=2, num_points=1)
     >>> references = torch.full((1, 3, 1, 2), 0.5)
@@ -42,7 +48,7 @@ class DeformableAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Starts with equal weights on points that lie 1, 2, ... cells away, one direction per head."""
+        """Initialize equal weights on points that lie 1, 2, ... cells away, one direction per head."""
         angles = torch.arange(self.num_heads, dtype=torch.float32) * (2 * math.pi / self.num_heads)
         directions = torch.stack([angles.cos(), angles.sin()], -1)
         directions = directions / directions.abs().amax(-1, keepdim=True)  # on the unit square, not the unit circle
@@ -66,19 +72,18 @@ class DeformableAttention(nn.Module):
         spatial_shapes: Sequence[tuple[int, int]],
         padding_mask: Tensor | None = None,
     ) -> Tensor:
-        """Attends.
+        """Attend to the sampled points.
 
         Args:
-            queries: ``(B, Q, C)``, with their positions added.
-            references: ``(B, Q, L, 2)`` points or ``(B, Q, L, 4)`` boxes (cx, cy, w, h), as fractions of each level's
-                map. Offsets from a point are in cells; those from a box in halves of its size, divided by the number
-                of points.
-            value: ``(B, S, C)``, the levels one after the other.
+            queries: Queries with positions added, of shape ``(B, Q, C)``.
+            references: Points ``(B, Q, L, 2)`` or boxes ``(B, Q, L, 4)`` (cx, cy, w, h) as fractions of each level's
+                map. Offsets are in cells for points; for boxes, in half box sizes divided by the number of points.
+            value: Features of shape ``(B, S, C)``, all levels concatenated.
             spatial_shapes: (height, width) of every level.
-            padding_mask: ``(B, S)`` bool, True where ``value`` is padding and reads as zero.
+            padding_mask: Boolean mask of shape ``(B, S)``, True where ``value`` is padding and treated as zero.
 
         Returns:
-            ``(B, Q, C)``.
+            Tensor of shape ``(B, Q, C)``.
         """
         if references.shape[-1] not in (2, 4):
             raise ValueError(f"references must end with 2 (points) or 4 (boxes), got {tuple(references.shape)}")

@@ -1,4 +1,4 @@
-"""The set loss of DETR: focal loss of classes, L1 and GIoU of matched boxes, on every decoder layer."""
+"""DETR's set loss on every decoder layer: focal loss of the classes, L1 and GIoU losses of the matched boxes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mot_core.structures import FrameTargets
 
 
 def sigmoid_focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Focal loss of every element (Lin et al. 2017, eq. 5): ``-alpha_t (1 - p_t)^gamma log p_t``.
+    """Focal loss of every element: ``-alpha_t (1 - p_t)^gamma log p_t`` (Lin et al. 2017, arXiv:1708.02002, eq. 5).
 
     Args:
-        logits: ``(...)``.
-        targets: ``(...)``, 1 or 0.
-        alpha: weight of positives; negatives have ``1 - alpha``.
-        gamma: exponent.
+        logits: Logits of any shape.
+        targets: Labels 1 or 0 of the same shape.
+        alpha: Weight of positives; negatives have ``1 - alpha``.
+        gamma: Focusing exponent. Higher values down-weight easy examples more.
 
     >>> round(sigmoid_focal_loss(torch.zeros(1), torch.ones(1)).item(), 4)  # 0.25 * 0.5^2 * log 2
     0.0433
@@ -43,19 +43,19 @@ def detection_losses(
     alpha: float = 0.25,
     gamma: float = 2.0,
 ) -> dict[str, Tensor]:
-    """Losses of one layer, summed over the batch and not yet divided by the number of boxes.
+    """Losses of one decoder layer, summed over the batch and not yet divided by the number of boxes.
 
     Args:
-        logits: ``(B, N, K)``; every slot counts, those without an object as background.
-        boxes_cxcywh: ``(B, N, 4)``; slots with an object count.
-        gt_index: ``(B, N)`` int64, row of the object in ``targets``, -1 for none.
-        targets: ground truth.
-        valid: ``(B, N)`` bool, False for slots that count nowhere; None for all.
-        alpha: balance of the focal loss.
-        gamma: exponent of the focal loss.
+        logits: Class logits of shape ``(B, N, K)``; every slot counts, those without an object as background.
+        boxes_cxcywh: Boxes of shape ``(B, N, 4)``; only slots with an object count.
+        gt_index: Row in ``targets`` of the object of each slot, ``(B, N)`` int64; -1 for none.
+        targets: Ground truth.
+        valid: Boolean mask of shape ``(B, N)``, False for slots to ignore. None means all count.
+        alpha: Weight of positives in the focal loss.
+        gamma: Exponent of the focal loss.
 
     Returns:
-        ``class`` (focal), ``l1`` (of cx, cy, w, h in [0, 1]) and ``giou`` (1 - GIoU); with gradient also when 0.
+        ``class`` (focal), ``l1`` (of cx, cy, w, h in [0, 1]) and ``giou`` (1 - GIoU), connected to the graph even if 0.
 
     >>> boxes, labels = torch.tensor([[[0.5, 0.5, 0.2, 0.2]]]), torch.zeros(1, 1, dtype=torch.int64)
     >>> targets = FrameTargets(boxes, labels, labels, torch.ones(1, 1, dtype=torch.bool))
@@ -63,7 +63,7 @@ def detection_losses(
     >>> {name: round(loss.item(), 3) for name, loss in losses.items()}
     {'class': 0.043, 'l1': 0.4, 'giou': 0.913}
     """
-    # Rarely so many objects that half precision would do: losses are sums.
+    # Computed in at least float32, because the losses are sums over many elements.
     dtype = torch.promote_types(logits.dtype, torch.float32)
     logits, boxes = logits.to(dtype), boxes_cxcywh.to(dtype)
     matched = gt_index >= 0
@@ -85,7 +85,7 @@ def detection_losses(
 
 
 def count_boxes(targets: FrameTargets) -> Tensor:
-    """Objects in the batch, at least 1; with several processes their mean.
+    """Number of objects in the batch, at least 1; with several processes, the mean over the processes.
 
     >>> labels = torch.zeros(2, 3, dtype=torch.int64)
     >>> count_boxes(FrameTargets(torch.zeros(2, 3, 4), labels, labels, labels == 0)).item()
@@ -95,9 +95,10 @@ def count_boxes(targets: FrameTargets) -> Tensor:
 
 
 def mean_over_processes(count: Tensor) -> Tensor:
-    """The mean of a count over the processes of a training, at least 1.
+    """Mean of a count over the processes of a distributed training, at least 1.
 
-    A sum of losses divided by it has the gradient of one process with the whole batch, once DDP has averaged it.
+    Dividing a sum of losses by it gives, after DDP averages the gradients, the gradient of one process with the whole
+    batch.
 
     >>> mean_over_processes(torch.tensor(0)).item()
     1.0
@@ -111,15 +112,15 @@ def mean_over_processes(count: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SetCriterion:
-    """Matches every decoder layer to the ground truth and sums its losses.
+    """Match every decoder layer to the ground truth and compute its losses.
 
     Args:
-        matcher: assigns slots to objects.
-        class_weight: weight of the focal loss.
-        l1_weight: weight of the L1 loss.
-        giou_weight: weight of the GIoU loss.
-        alpha: balance of the focal loss.
-        gamma: exponent of the focal loss.
+        matcher: Matcher that assigns slots to objects.
+        class_weight: Weight of the focal loss.
+        l1_weight: Weight of the L1 loss.
+        giou_weight: Weight of the GIoU loss.
+        alpha: Weight of positives in the focal loss.
+        gamma: Exponent of the focal loss.
 
     >>> layers, labels = torch.zeros(2, 1, 3, 1), torch.zeros(1, 1, dtype=torch.int64)
     >>> boxes = torch.rand(2, 1, 3, 4)
@@ -137,12 +138,12 @@ class SetCriterion:
     gamma: float = 2.0
 
     def __call__(self, output: DetectorOutput, targets: FrameTargets) -> tuple[dict[str, Tensor], Tensor]:
-        """Losses of a batch of frames.
+        """Compute the losses of a batch of frames.
 
         Returns:
-            The losses divided by the number of objects, not weighted: ``class``, ``l1`` and ``giou`` of the last
-            layer, with the layer's number (``class_0``) for the earlier ones. And ``gt_index (layers, B, N)`` int64,
-            the row of the object that each slot of each layer was matched to, -1 for none.
+            Unweighted losses divided by the number of objects: ``class``, ``l1`` and ``giou`` of the last layer, and of
+            earlier layers with the layer number appended (``class_0``). And ``gt_index (layers, B, N)`` int64, the row
+            of the object matched to each slot in each layer; -1 for none.
         """
         count = count_boxes(targets)
         last = len(output.logits) - 1
@@ -158,7 +159,7 @@ class SetCriterion:
         return losses, torch.stack(matchings)
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
-        """The weighted sum.
+        """Weighted sum of the losses.
 
         >>> SetCriterion().total({"l1": torch.tensor(1.0), "giou_0": torch.tensor(2.0)}).item()
         9.0

@@ -1,4 +1,4 @@
-"""The decoder of Deformable DETR: queries that look at the memory near their boxes, and refine the boxes."""
+"""Decoder of Deformable DETR: queries attend to the memory near their boxes and refine the boxes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mot_core.nn.detr.attention import DeformableAttention
 from mot_core.nn.mlp import MLP, FeedForward
 
 DecoderHook = Callable[[int, Tensor], Tensor]
-"""``(layer, queries (B, N, C)) -> queries``, called after the norm of the visual attention, before the feed-forward."""
+"""``(layer, queries (B, N, C)) -> queries``, called after the norm of the cross-attention, before the feed-forward."""
 
 
 @dataclass(frozen=True, eq=False)
 class DecodedQueries:
-    """What each decoder layer makes of the queries: one entry per layer in every list.
+    """Outputs of the decoder, with one entry per layer in every list.
 
     Attributes:
-        hidden: ``(B, N, C)`` output of the layer.
-        boxes_cxcywh: ``(B, N, 4)`` boxes after the layer, with gradient.
-        references: ``(B, N, 2)`` centres or ``(B, N, 4)`` boxes in [0, 1] that entered the layer, and to which its
-            box head adds; without gradient after the first layer.
+        hidden: Outputs of the layer, of shape ``(B, N, C)``.
+        boxes_cxcywh: Boxes after the layer, of shape ``(B, N, 4)``, with gradient.
+        references: Centers ``(B, N, 2)`` or boxes ``(B, N, 4)`` in [0, 1] that entered the layer and to which its box
+            head adds; without gradient after the first layer.
     """
 
     hidden: list[Tensor]
@@ -33,16 +33,16 @@ class DecodedQueries:
 
 
 class DeformableDecoderLayer(nn.Module):
-    """Self-attention, deformable attention to the memory, feed-forward; residuals with a norm after each.
+    """Self-attention, deformable cross-attention to the memory and feed-forward, each with residual and post-norm.
 
     Args:
-        embed_dim: channels.
-        num_heads: heads of both attentions.
-        ffn_dim: hidden channels of the feed-forward.
-        num_levels: levels of the pyramid.
-        num_points: points per head and level.
-        dropout: probability.
-        track_attention: let the queries of tracks attend to each other first (MOTR's "extra track attention").
+        embed_dim: Number of channels.
+        num_heads: Number of heads of both attentions.
+        ffn_dim: Number of hidden channels of the feed-forward.
+        num_levels: Number of levels of the pyramid.
+        num_points: Number of points per head and level.
+        dropout: Dropout probability.
+        track_attention: Whether track queries first attend to each other (MOTR's "extra track attention").
 
     >>> layer = DeformableDecoderLayer(embed_dim=8, num_heads=2, ffn_dim=16, num_levels=1)
     >>> queries, memory = torch.zeros(1, 5, 8), torch.zeros(1, 6, 8)
@@ -84,21 +84,22 @@ class DeformableDecoderLayer(nn.Module):
         num_objects: int | None = None,
         hook: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Refines the queries.
+        """Refine the queries.
 
         Args:
-            queries: ``(B, N, C)``.
-            query_positions: ``(B, N, C)``, added to what asks and what is asked, never to values.
-            references: ``(B, N, L, 2)`` or ``(B, N, L, 4)``, as fractions of each level's map.
-            memory: ``(B, S, C)``.
+            queries: Queries of shape ``(B, N, C)``.
+            query_positions: Position encodings of shape ``(B, N, C)``, added to queries and keys but not to values.
+            references: Points ``(B, N, L, 2)`` or boxes ``(B, N, L, 4)`` as fractions of each level's map.
+            memory: Encoder output of shape ``(B, S, C)``.
             shapes: (height, width) of every level.
-            padding_mask: ``(B, S)`` bool, True where the memory is padding.
-            valid: ``(B, N)`` bool, False for padded queries, which no other query sees; None for all valid.
-            num_objects: how many queries are no tracks; these come first. None for all.
-            hook: called with the queries after the norm of the visual attention; what it returns goes on.
+            padding_mask: Boolean mask of shape ``(B, S)``, True where the memory is padding.
+            valid: Boolean mask of shape ``(B, N)``, False for padded queries, which no other query attends to. None
+                means all are valid.
+            num_objects: Number of leading queries that are not tracks. None means all.
+            hook: Function applied to the queries after the norm of the cross-attention; its result replaces them.
 
         Returns:
-            ``(B, N, C)``.
+            Refined queries of shape ``(B, N, C)``.
         """
         start = queries.shape[1] if num_objects is None else num_objects
         if self.track_attn is not None and start < queries.shape[1]:
@@ -115,19 +116,20 @@ class DeformableDecoderLayer(nn.Module):
 
 
 class DeformableDecoder(nn.Module):
-    """A stack of decoder layers, each followed by a head that refines the boxes.
+    """Stack of decoder layers, each followed by a head that refines the boxes.
 
-    The boxes of a layer are the references of the next, without gradient (Zhu et al. 2021, appendix A.4).
+    The boxes of a layer are the references of the next, without gradient (iterative bounding box refinement, Zhu et
+    al. 2021, arXiv:2010.04159, appendix A.4).
 
     Args:
-        num_layers: number of layers.
-        embed_dim: channels.
-        num_heads: heads of the attentions.
-        ffn_dim: hidden channels of the feed-forward.
-        num_levels: levels of the pyramid.
-        num_points: points per head and level.
-        dropout: probability.
-        track_attention: see :class:`DeformableDecoderLayer`.
+        num_layers: Number of layers.
+        embed_dim: Number of channels.
+        num_heads: Number of heads of the attentions.
+        ffn_dim: Number of hidden channels of the feed-forward.
+        num_levels: Number of levels of the pyramid.
+        num_points: Number of points per head and level.
+        dropout: Dropout probability.
+        track_attention: Whether track queries first attend to each other; see :class:`DeformableDecoderLayer`.
 
     >>> decoder = DeformableDecoder(num_layers=2, embed_dim=8, num_heads=2, ffn_dim=16, num_levels=1)
     >>> queries, memory = torch.zeros(1, 5, 8), torch.zeros(1, 6, 8)
@@ -152,7 +154,7 @@ class DeformableDecoder(nn.Module):
             DeformableDecoderLayer(embed_dim, num_heads, ffn_dim, num_levels, num_points, dropout, track_attention)
             for _ in range(num_layers)
         )
-        # No refinement at first: boxes are at their references, with a size of sigmoid(-2) = 12 % of the image.
+        # No refinement initially: boxes lie at their references, with a size of sigmoid(-2) = 12 % of the image.
         self.box_heads = nn.ModuleList(
             _box_head(embed_dim, size_logit=-2.0 if layer == 0 else 0.0) for layer in range(num_layers)
         )
@@ -170,19 +172,22 @@ class DeformableDecoder(nn.Module):
         num_objects: int | None = None,
         hook: DecoderHook | None = None,
     ) -> DecodedQueries:
-        """Decodes.
+        """Decode the queries.
 
         Args:
-            queries: ``(B, N, C)``; objects first, then tracks.
-            query_positions: ``(B, N, C)``.
-            references: ``(B, N, 2)`` centres or ``(B, N, 4)`` boxes (cx, cy, w, h) in [0, 1] of the image.
-            memory: ``(B, S, C)``.
+            queries: Queries of shape ``(B, N, C)``; objects first, then tracks.
+            query_positions: Position encodings of shape ``(B, N, C)``.
+            references: Centers ``(B, N, 2)`` or boxes ``(B, N, 4)`` (cx, cy, w, h) in [0, 1] of the image.
+            memory: Encoder output of shape ``(B, S, C)``.
             shapes: (height, width) of every level.
-            ratios: ``(B, L, 2)``, see :func:`mot_core.nn.detr.pyramid.valid_ratios`.
-            padding_mask: ``(B, S)`` bool, True where the memory is padding.
-            valid: ``(B, N)`` bool, False for padded queries.
-            num_objects: how many queries are no tracks; None for all.
-            hook: called in every layer, see :data:`DecoderHook`.
+            ratios: Valid ratios of shape ``(B, L, 2)``; see :func:`mot_core.nn.detr.pyramid.valid_ratios`.
+            padding_mask: Boolean mask of shape ``(B, S)``, True where the memory is padding.
+            valid: Boolean mask of shape ``(B, N)``, False for padded queries.
+            num_objects: Number of leading queries that are not tracks. None means all.
+            hook: Function called in every layer; see :data:`DecoderHook`.
+
+        Returns:
+            Outputs of every layer.
         """
         decoded = DecodedQueries([], [], [])
         scale = torch.cat([ratios, ratios], -1)[:, None]
@@ -201,7 +206,7 @@ class DeformableDecoder(nn.Module):
 
 
 def refine_boxes(offsets: Tensor, references: Tensor) -> Tensor:
-    """Moves boxes by ``offsets (..., 4)`` in logits; a reference ``(..., 2)`` has a centre only.
+    """Shift boxes by ``offsets (..., 4)`` in logits; a reference ``(..., 2)`` has a center only.
 
     >>> refine_boxes(torch.zeros(1, 4), torch.tensor([[0.3, 0.4]])).tolist()
     [[0.30000001192092896, 0.4000000059604645, 0.5, 0.5]]
@@ -233,7 +238,7 @@ def _box_head(embed_dim: int, size_logit: float) -> MLP:
 
 @dataclass(frozen=True)
 class _Bound:
-    """A hook of one layer."""
+    """A decoder hook bound to the index of a layer."""
 
     hook: DecoderHook
     layer: int

@@ -1,4 +1,4 @@
-"""Deformable DETR: backbone, encoder, decoder with box refinement, and a place for the queries of tracks."""
+"""Deformable DETR: backbone, encoder, decoder with box refinement, and support for track queries."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from mot_core.structures import FeaturePyramid, TrackState
 
 @dataclass(frozen=True, eq=False)
 class DetectorOutput:
-    """Predictions of every decoder layer for a batch of frames; the last layer's are the ones to use.
+    """Predictions of every decoder layer for a batch of frames; the last layer holds the final ones.
 
     Attributes:
-        logits: ``(layers, B, N, K)`` class logits for a sigmoid.
-        boxes_cxcywh: ``(layers, B, N, 4)`` in [0, 1].
-        hidden: ``(layers, B, N, C)`` embeddings.
-        references: per layer, ``(B, N, 2)`` centres or ``(B, N, 4)`` boxes that its head refined.
+        logits: Class logits (sigmoid) of shape ``(layers, B, N, K)``.
+        boxes_cxcywh: Boxes in [0, 1] of shape ``(layers, B, N, 4)``.
+        hidden: Embeddings of shape ``(layers, B, N, C)``.
+        references: Per layer, the centers ``(B, N, 2)`` or boxes ``(B, N, 4)`` that its head refined.
     """
 
     logits: Tensor
@@ -36,24 +36,24 @@ class DetectorOutput:
 
 
 class DeformableDETR(nn.Module):
-    """Deformable DETR with iterative box refinement (Zhu et al. 2021, arXiv 2010.04159), one stage.
+    """Single-stage Deformable DETR with iterative box refinement (Zhu et al., ICLR 2021, arXiv:2010.04159).
 
-    The parts can be called one by one: :meth:`features`, :meth:`encode` and :meth:`decode`. Numbers and gradients
-    equal those of the released detectors of MOTIP and MOTR (``golden/deformable_detr.json``).
+    The parts can be called separately: :meth:`features`, :meth:`encode` and :meth:`decode`. Outputs and gradients
+    equal those of the released detectors of MOTIP and MOTR (see docs/parity.md).
 
     Args:
-        backbone: images to maps.
-        num_classes: ``K``, columns of the logits; there is no column for the background.
-        num_queries: learned queries for objects.
-        embed_dim: ``C``, a multiple of 32 and of ``num_heads``.
-        num_heads: heads of every attention.
-        num_encoder_layers: layers of the encoder.
-        num_decoder_layers: layers of the decoder.
-        ffn_dim: hidden channels of the feed-forwards.
-        num_levels: levels of the pyramid; those that the backbone lacks come from convolutions of stride 2.
-        num_points: points per head and level.
-        dropout: probability in encoder and decoder.
-        track_attention: let track queries attend to each other in every decoder layer (MOTR).
+        backbone: Backbone that maps images to feature maps.
+        num_classes: Number ``K`` of columns of the logits, without a background column.
+        num_queries: Number of learned object queries.
+        embed_dim: Number of channels ``C``, a multiple of 32 and of ``num_heads``.
+        num_heads: Number of heads of every attention.
+        num_encoder_layers: Number of encoder layers.
+        num_decoder_layers: Number of decoder layers.
+        ffn_dim: Number of hidden channels of the feed-forwards.
+        num_levels: Number of levels of the pyramid; levels beyond the backbone's come from convolutions of stride 2.
+        num_points: Number of points per head and level.
+        dropout: Dropout probability in encoder and decoder.
+        track_attention: Whether track queries first attend to each other in every decoder layer (MOTR).
 
     >>> from mot_core.nn import SmallBackbone
     >>> detector = DeformableDETR(SmallBackbone(), num_queries=5, embed_dim=32, ffn_dim=32, num_levels=3,
@@ -97,12 +97,12 @@ class DeformableDETR(nn.Module):
         self.reference_points = nn.Linear(embed_dim, 2)
         heads = [nn.Linear(embed_dim, num_classes) for _ in range(num_decoder_layers)]
         for head in heads:
-            nn.init.constant_(head.bias, -math.log(99))  # every class at 1 %, so that the background does not drown it
+            nn.init.constant_(head.bias, -math.log(99))  # initial probability 1 %, so that background does not dominate
         self.class_heads = nn.ModuleList(heads)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Xavier matrices in the transformer, as the authors have them."""
+        """Initialize the matrices of the transformer with Xavier uniform, as in the official code."""
         for parameter in [*self.encoder.layers.parameters(), *self.decoder.layers.parameters()]:
             if parameter.ndim > 1:
                 nn.init.xavier_uniform_(parameter)
@@ -113,11 +113,11 @@ class DeformableDETR(nn.Module):
         nn.init.zeros_(self.reference_points.bias)
 
     def features(self, images: Tensor, padding_mask: Tensor | None = None) -> FeaturePyramid:
-        """Images to the pyramid that encoder and plug-ins see.
+        """Map images to the feature pyramid that encoder and plug-ins receive.
 
         Args:
-            images: ``(B, 3, H, W)``, normalised; the values of padded pixels do not matter.
-            padding_mask: ``(B, H, W)`` bool, True where the image is padding; None for no padding.
+            images: Normalized images of shape ``(B, 3, H, W)``; the values of padded pixels have no effect.
+            padding_mask: Boolean mask of shape ``(B, H, W)``, True where the image is padding. None means no padding.
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must have shape (B, 3, H, W), got {tuple(images.shape)}")
@@ -137,7 +137,7 @@ class DeformableDETR(nn.Module):
         return FeaturePyramid(tuple(levels), tuple(masks), tuple(positions))
 
     def encode(self, pyramid: FeaturePyramid) -> Tensor:
-        """The memory ``(B, S, C)`` of a pyramid, all levels one after the other."""
+        """Return the memory ``(B, S, C)`` of a pyramid, with all levels concatenated."""
         return self.encoder(pyramid)
 
     def decode(
@@ -147,15 +147,16 @@ class DeformableDETR(nn.Module):
         tracks: TrackState | None = None,
         on_decoder_layer: DecoderHook | None = None,
     ) -> DetectorOutput:
-        """Decodes objects, and tracks if there are any.
+        """Decode objects, and tracks if given.
 
         Args:
-            pyramid: what :meth:`features` gave; its masks and sizes are used.
-            memory: ``(B, S, C)`` of :meth:`encode`.
-            tracks: ``queries (B, M, 2C)`` (position, then content) and ``ref_logits (B, M, 2)`` of tracks. They take
-                the slots after the ``num_queries`` objects; where ``valid`` is False no other query sees them.
-            on_decoder_layer: ``(layer, queries) -> queries``, called in every layer after the norm of the visual
-                attention and before the feed-forward.
+            pyramid: Output of :meth:`features`, for its masks and sizes.
+            memory: Output of :meth:`encode`, of shape ``(B, S, C)``.
+            tracks: Tracks with ``queries (B, M, 2C)`` (position, then content) and ``ref_logits (B, M, 2)``. They
+                occupy the slots after the ``num_queries`` objects; no other query attends to them where ``valid`` is
+                False.
+            on_decoder_layer: Function ``(layer, queries) -> queries``, called in every layer after the norm of the
+                cross-attention and before the feed-forward.
         """
         batch = memory.shape[0]
         queries = self.query_embed.weight.expand(batch, -1, -1)
@@ -193,7 +194,7 @@ class DeformableDETR(nn.Module):
         on_features: Callable[[FeaturePyramid], FeaturePyramid] | None = None,
         on_decoder_layer: DecoderHook | None = None,
     ) -> DetectorOutput:
-        """:meth:`features`, ``on_features``, :meth:`encode` and :meth:`decode` in one call."""
+        """Run :meth:`features`, ``on_features``, :meth:`encode` and :meth:`decode` in one call."""
         pyramid = self.features(images, padding_mask)
         if on_features is not None:
             pyramid = on_features(pyramid)
@@ -201,7 +202,7 @@ class DeformableDETR(nn.Module):
 
 
 def _projection(in_channels: int, out_channels: int, kernel: int) -> nn.Sequential:
-    """A convolution to the width of the transformer; a kernel of 3 halves the map."""
+    """Return a convolution to the width of the transformer; a kernel of size 3 halves the map."""
     convolution = nn.Conv2d(in_channels, out_channels, kernel, stride=1 if kernel == 1 else 2, padding=kernel // 2)
     nn.init.xavier_uniform_(convolution.weight)
     return nn.Sequential(convolution, nn.GroupNorm(32, out_channels))

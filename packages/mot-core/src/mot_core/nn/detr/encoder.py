@@ -1,4 +1,4 @@
-"""The encoder of Deformable DETR: every cell of a pyramid attends to a few cells on all levels."""
+"""Encoder of Deformable DETR: every cell of a pyramid attends to a few cells on all levels."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mot_core.structures import FeaturePyramid
 
 
 class DeformableEncoderLayer(nn.Module):
-    """Deformable self-attention and feed-forward, each with a residual and a norm after it.
+    """Deformable self-attention and feed-forward, each with residual and post-norm.
 
     Args:
-        embed_dim: channels.
-        num_heads: heads of the attention.
-        ffn_dim: hidden channels of the feed-forward.
-        num_levels: levels of the pyramid.
-        num_points: points per head and level.
-        dropout: probability.
+        embed_dim: Number of channels.
+        num_heads: Number of heads of the attention.
+        ffn_dim: Number of hidden channels of the feed-forward.
+        num_levels: Number of levels of the pyramid.
+        num_points: Number of points per head and level.
+        dropout: Dropout probability.
 
     >>> layer = DeformableEncoderLayer(embed_dim=8, num_heads=2, ffn_dim=16, num_levels=1)
     >>> tokens = torch.zeros(1, 6, 8)
@@ -53,22 +53,22 @@ class DeformableEncoderLayer(nn.Module):
         shapes: Sequence[tuple[int, int]],
         padding_mask: Tensor | None = None,
     ) -> Tensor:
-        """Refines ``tokens (B, S, C)``; the others as :meth:`DeformableAttention.forward` takes them."""
+        """Refine ``tokens (B, S, C)``; the other arguments are those of :meth:`DeformableAttention.forward`."""
         attended = self.self_attn(tokens + positions, references, tokens, shapes, padding_mask)
         return self.ffn(self.self_attn_norm(tokens + self.dropout(attended)))
 
 
 class DeformableEncoder(nn.Module):
-    """A stack of encoder layers; a learned vector per level is added to the positions.
+    """Stack of encoder layers; a learned vector per level is added to the positions.
 
     Args:
-        num_layers: number of layers.
-        embed_dim: channels.
-        num_heads: heads of the attention.
-        ffn_dim: hidden channels of the feed-forward.
-        num_levels: levels of the pyramid.
-        num_points: points per head and level.
-        dropout: probability.
+        num_layers: Number of layers.
+        embed_dim: Number of channels.
+        num_heads: Number of heads of the attention.
+        ffn_dim: Number of hidden channels of the feed-forward.
+        num_levels: Number of levels of the pyramid.
+        num_points: Number of points per head and level.
+        dropout: Dropout probability.
 
     >>> encoder = DeformableEncoder(num_layers=1, embed_dim=8, num_heads=2, ffn_dim=16, num_levels=1)
     >>> maps = (torch.zeros(1, 8, 2, 3),)
@@ -95,7 +95,7 @@ class DeformableEncoder(nn.Module):
         )
 
     def forward(self, pyramid: FeaturePyramid) -> Tensor:
-        """Encodes the levels of ``pyramid`` into its memory ``(B, S, C)``."""
+        """Encode the levels of ``pyramid`` into the memory ``(B, S, C)``."""
         if len(pyramid.levels) != len(self.level_embed) or pyramid.positions is None:
             raise ValueError(
                 f"the encoder needs {len(self.level_embed)} levels with their positions, "
@@ -115,23 +115,23 @@ class DeformableEncoder(nn.Module):
 
 
 def encoder_references(shapes: Sequence[tuple[int, int]], ratios: Tensor) -> Tensor:
-    """The centre of every cell, as fractions of the map of every level: ``(B, S, L, 2)`` (x, y), float32.
+    """Centers of all cells as fractions of the map of every level: ``(B, S, L, 2)`` (x, y), float32.
 
-    A centre is first a fraction of the valid part of its own level, and the same fraction of the valid part of the
-    others: padding moves no reference.
+    A center is a fraction of the valid part of its own level, and the same fraction of the valid part of the other
+    levels, so that padding does not shift references.
 
     Args:
         shapes: (height, width) of every level.
-        ratios: ``(B, L, 2)``, see :func:`mot_core.nn.detr.pyramid.valid_ratios`.
+        ratios: Valid ratios of shape ``(B, L, 2)``; see :func:`mot_core.nn.detr.pyramid.valid_ratios`.
 
     >>> encoder_references([(1, 2), (1, 1)], torch.ones(1, 2, 2))[0, :, 0].tolist()
     [[0.25, 0.5], [0.75, 0.5], [0.5, 0.5]]
     """
-    centres = []
+    centers = []
     for (height, width), ratio in zip(shapes, ratios.unbind(1), strict=True):
         rows = torch.linspace(0.5, height - 0.5, height, dtype=torch.float32, device=ratios.device)
         columns = torch.linspace(0.5, width - 0.5, width, dtype=torch.float32, device=ratios.device)
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         grid = torch.stack([x.flatten(), y.flatten()], -1)
-        centres.append(grid / (ratio[:, None] * ratio.new_tensor([width, height])))
-    return torch.cat(centres, 1)[:, :, None] * ratios[:, None]
+        centers.append(grid / (ratio[:, None] * ratio.new_tensor([width, height])))
+    return torch.cat(centers, 1)[:, :, None] * ratios[:, None]

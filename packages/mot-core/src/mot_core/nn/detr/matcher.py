@@ -16,17 +16,19 @@ from mot_core.structures import FrameTargets
 
 @dataclass(frozen=True)
 class HungarianMatcher:
-    """Assigns one slot to every object so that the summed cost is smallest (Carion et al. 2020, eq. 1).
+    """Assign one slot to every object with minimum total cost (DETR, Carion et al. 2020, arXiv:2005.12872, eq. 1).
 
     The cost of a pair is ``class_weight * focal + l1_weight * L1 - giou_weight * GIoU``, where ``focal`` is the change
-    of the focal loss when the slot is called a positive of the object's class (Zhu et al. 2021).
+    of the focal loss if the slot becomes a positive of the object's class (Zhu et al. 2021, arXiv:2010.04159)::
+
+        focal = -alpha (1 - p)^gamma log p + (1 - alpha) p^gamma log(1 - p)
 
     Args:
-        class_weight: weight of the class.
-        l1_weight: weight of the distance of boxes, in [0, 1] coordinates.
-        giou_weight: weight of the overlap.
-        alpha: balance of the focal loss.
-        gamma: exponent of the focal loss.
+        class_weight: Weight of the class cost.
+        l1_weight: Weight of the L1 distance of boxes in [0, 1] coordinates.
+        giou_weight: Weight of the generalized IoU.
+        alpha: Weight of positives in the focal cost.
+        gamma: Exponent of the focal cost.
 
     >>> boxes = torch.tensor([[[0.2, 0.2, 0.1, 0.1], [0.7, 0.7, 0.2, 0.2]]])
     >>> labels = torch.zeros(1, 1, dtype=torch.int64)
@@ -50,20 +52,20 @@ class HungarianMatcher:
         free_slots: Tensor | None = None,
         free_targets: Tensor | None = None,
     ) -> Tensor:
-        """Matches a batch of frames.
+        """Match a batch of frames.
 
         Args:
-            logits: ``(B, N, K)``.
-            boxes_cxcywh: ``(B, N, 4)`` in [0, 1].
-            targets: ground truth of the same frames.
-            free_slots: ``(B, N)`` bool, which slots may be matched; None for all.
-            free_targets: ``(B, G)`` bool, which objects are to be matched; None for all that are valid.
+            logits: Class logits of shape ``(B, N, K)``.
+            boxes_cxcywh: Boxes in [0, 1] of shape ``(B, N, 4)``.
+            targets: Ground truth of the same frames.
+            free_slots: Boolean mask ``(B, N)`` of the slots that may be matched. None means all.
+            free_targets: Boolean mask ``(B, G)`` of the objects to match. None means all valid ones.
 
         Returns:
-            ``(B, N)`` int64, the row of the object in ``targets`` that each slot is matched to; -1 for none.
+            Row in ``targets`` of the object matched to each slot, ``(B, N)`` int64; -1 for none.
 
         Raises:
-            ValueError: a cost is not a finite number, because the network gives NaN or infinity.
+            ValueError: If a cost is not finite because the network returned NaN or infinity.
         """
         cost = self.cost(logits, boxes_cxcywh, targets).cpu()
         wanted = (targets.valid if free_targets is None else targets.valid & free_targets).cpu()
@@ -79,7 +81,7 @@ class HungarianMatcher:
         return result.to(logits.device)
 
     def cost(self, logits: Tensor, boxes_cxcywh: Tensor, targets: FrameTargets) -> Tensor:
-        """``(B, N, G)`` cost of every pair; columns of padded objects mean nothing."""
+        """Cost of every pair, of shape ``(B, N, G)``; columns of padded objects are undefined."""
         if use_kernels(logits) and logits.numel() and targets.labels.numel():
             given = logits.detach(), boxes_cxcywh.detach(), targets.labels, targets.boxes_cxcywh
             weights = self.class_weight, self.l1_weight, self.giou_weight, self.alpha, self.gamma
@@ -88,7 +90,7 @@ class HungarianMatcher:
         dtype = torch.promote_types(logits.dtype, torch.float32)
         probability = logits.detach().to(dtype).sigmoid()
         boxes, wanted = boxes_cxcywh.detach().to(dtype), targets.boxes_cxcywh.to(dtype)
-        # The focal cost adds 1e-8 inside its logarithms: matchings must equal those of released detectors exactly.
+        # 1e-8 inside the logarithms, because matchings must equal those of the released detectors exactly.
         positive = self.alpha * (1 - probability) ** self.gamma * -(probability + 1e-8).log()
         negative = (1 - self.alpha) * probability**self.gamma * -(1 - probability + 1e-8).log()
         labels = targets.labels.clamp(min=0)[:, None, :].expand(-1, logits.shape[1], -1)

@@ -9,18 +9,22 @@ from torch import Tensor
 
 
 def sine_position(padding_mask: Tensor, embed_dim: int = 256, temperature: float = 10_000.0) -> Tensor:
-    """Encodes the row and the column of every cell, each as fractions of the valid part of its map.
+    """Encode the row and column of every cell, as fractions of the valid part of its map.
 
-    Half of the channels hold the row, half the column, sines at even and cosines at odd places (Carion et al. 2020,
-    appendix A.4, normalised to 2 pi). Always computed in float32, as the released detectors do it.
+    Half of the channels encode the row and half the column, with sines at even and cosines at odd indices, normalized
+    to 2 pi (DETR, Carion et al. 2020, arXiv:2005.12872, appendix A.4)::
+
+        E[2i] = sin(2 pi f / temperature^(2i / d)),   E[2i + 1] = cos(2 pi f / temperature^(2i / d))
+
+    for the fraction ``f`` and ``d = embed_dim / 2``. Always computed in float32, like the released detectors.
 
     Args:
-        padding_mask: ``(B, h, w)`` bool, True where the cell is padding.
-        embed_dim: number of channels, a multiple of 4.
-        temperature: base of the geometric series of wavelengths.
+        padding_mask: Boolean mask of shape ``(B, h, w)``, True where the cell is padding.
+        embed_dim: Number of channels, a multiple of 4.
+        temperature: Base of the geometric series of wavelengths.
 
     Returns:
-        ``(B, embed_dim, h, w)`` float32.
+        Encodings of shape ``(B, embed_dim, h, w)``, float32.
 
     >>> position = sine_position(torch.zeros(1, 2, 4, dtype=torch.bool), embed_dim=8)
     >>> [round(v, 3) for v in position[0, :, 0, 1].tolist()]  # row 1 of 2, column 2 of 4

@@ -1,4 +1,4 @@
-"""Feature pyramids as sequences of tokens: all cells of all levels, one after the other."""
+"""Feature pyramids as token sequences: all cells of all levels, concatenated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def spatial_shapes(maps: Sequence[Tensor]) -> list[tuple[int, int]]:
-    """(height, width) of maps ``(..., h, w)``.
+    """Return (height, width) of maps ``(..., h, w)``.
 
     >>> spatial_shapes([torch.zeros(1, 8, 2, 3), torch.zeros(1, 8, 1, 2)])
     [(2, 3), (1, 2)]
@@ -19,7 +19,7 @@ def spatial_shapes(maps: Sequence[Tensor]) -> list[tuple[int, int]]:
 
 
 def flatten_levels(maps: Sequence[Tensor]) -> Tensor:
-    """Maps ``(B, C, h, w)`` of all levels as tokens ``(B, S, C)``, each level in row-major order.
+    """Flatten the maps ``(B, C, h, w)`` of all levels to tokens ``(B, S, C)``, each level in row-major order.
 
     >>> flatten_levels([torch.zeros(1, 8, 2, 3), torch.zeros(1, 8, 1, 2)]).shape
     torch.Size([1, 8, 8])
@@ -28,7 +28,7 @@ def flatten_levels(maps: Sequence[Tensor]) -> Tensor:
 
 
 def flatten_masks(masks: Sequence[Tensor]) -> Tensor:
-    """Padding masks ``(B, h, w)`` of all levels as one ``(B, S)``, in the order of :func:`flatten_levels`.
+    """Flatten the padding masks ``(B, h, w)`` of all levels to ``(B, S)``, in the order of :func:`flatten_levels`.
 
     >>> flatten_masks([torch.tensor([[[False, True]]]), torch.tensor([[[False]]])])
     tensor([[False,  True, False]])
@@ -37,7 +37,7 @@ def flatten_masks(masks: Sequence[Tensor]) -> Tensor:
 
 
 def valid_ratios(masks: Sequence[Tensor]) -> Tensor:
-    """The part of each level's width and height that is not padding, at least one cell: ``(B, L, 2)`` float32.
+    """Fraction of each level's width and height that is not padding, at least one cell: ``(B, L, 2)`` float32.
 
     >>> valid_ratios([torch.tensor([[[False, False, False, True]]])]).tolist()
     [[[0.75, 1.0]]]
@@ -46,13 +46,13 @@ def valid_ratios(masks: Sequence[Tensor]) -> Tensor:
     for mask in masks:
         height, width = mask.shape[1:]
         columns, rows = (~mask[:, 0, :]).sum(1), (~mask[:, :, 0]).sum(1)
-        # A frame of nothing but padding (a batch of clips of unequal length) must stay finite.
+        # At least one cell, so that frames of padding only (clips of unequal length in a batch) stay finite.
         ratios.append(torch.stack([columns.clamp(min=1) / width, rows.clamp(min=1) / height], -1))
     return torch.stack(ratios, 1)
 
 
 def resize_mask(padding_mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """The padding mask of an image ``(B, H, W)`` on a grid of ``size`` (height, width), by its nearest pixels.
+    """Resize the padding mask of an image ``(B, H, W)`` to ``size`` (height, width) with nearest neighbors.
 
     >>> resize_mask(torch.tensor([[[False, False, True, True]]]), (1, 2))
     tensor([[[False,  True]]])

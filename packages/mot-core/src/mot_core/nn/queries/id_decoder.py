@@ -1,4 +1,4 @@
-"""MOTIP's ID decoder: detections ask the history which identity they have, as words of a small vocabulary."""
+"""MOTIP's ID decoder: identification of detections as classification over a small vocabulary of identity words."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mot_core.nn.mlp import FeedForward
 class TrackTokens:
     """Embeddings of objects in several frames: a history of tracks, or detections to be identified.
 
-    ``B`` is clips times whatever multiplies them (augmentation groups).
+    ``B`` is the number of clips, times the number of augmentation groups if there are any.
 
     Attributes:
-        embeddings: ``(B, T, N, C)``.
-        valid: ``(B, T, N)`` bool, False where there is no object in this frame.
-        times: ``(B, T, N)`` int64 frame of every token, counted within the window; also where it is not valid.
-        words: ``(B, T, N)`` int64 identity words; None when they are asked for.
+        embeddings: Embeddings of shape ``(B, T, N, C)``.
+        valid: Boolean mask of shape ``(B, T, N)``, False where there is no object in the frame.
+        times: Frame of every token within the window, ``(B, T, N)`` int64, also where it is not valid.
+        words: Identity words of shape ``(B, T, N)``, int64; None if they are to be predicted.
     """
 
     embeddings: Tensor
@@ -32,20 +32,20 @@ class TrackTokens:
 
 
 class IDDecoder(nn.Module):
-    """Predicts an identity word for every detection from the tokens of earlier frames (MOTIP, Gao et al. 2025).
+    """Predict an identity word for every detection from the tokens of earlier frames (MOTIP, Gao et al., CVPR 2025).
 
-    A token is an embedding joined with that of its word. Detections carry the word "newborn", look at each other within
-    their frame and at the history before it, and their second half becomes the logits. A learned bias per layer, head
-    and distance in time is added to the attention to the history.
+    A token is the concatenation of an embedding and the embedding of its word. Detections carry the word "newborn".
+    They attend to each other within their frame and to the history before it, and their second half becomes the logits.
+    A learned bias per layer, head and time difference is added to the attention to the history.
 
     Args:
-        embed_dim: channels of the embeddings.
-        word_dim: channels of the words.
-        num_words: identities in the vocabulary; the word of this number is "newborn".
-        num_layers: number of layers.
-        head_dim: channels per head of the attentions.
-        max_distance: size of the table of biases; older tokens use its last entry.
-        ffn_ratio: hidden channels of the feed-forward, in channels of a token.
+        embed_dim: Number of channels of the embeddings.
+        word_dim: Number of channels of the words.
+        num_words: Number of identities in the vocabulary; the word with this index is "newborn".
+        num_layers: Number of layers.
+        head_dim: Number of channels per head of the attentions.
+        max_distance: Size of the table of time biases; older tokens use its last entry.
+        ffn_ratio: Number of hidden channels of the feed-forward, as a multiple of the token channels.
 
     >>> decoder = IDDecoder(embed_dim=16, word_dim=16, num_words=4, num_layers=2)
     >>> absent = torch.zeros(1, 2, 3, dtype=torch.int64)
@@ -76,7 +76,7 @@ class IDDecoder(nn.Module):
         self.time_bias = nn.Parameter(torch.zeros(num_layers, max_distance, self.num_heads))
 
         def attentions(count: int) -> nn.ModuleList:
-            # The zero that anyone may attend to keeps a row without any token finite.
+            # The added zero key, visible to every query, keeps rows without any token finite.
             return nn.ModuleList(
                 nn.MultiheadAttention(token_dim, self.num_heads, add_zero_attn=True, batch_first=True)
                 for _ in range(count)
@@ -94,17 +94,17 @@ class IDDecoder(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, history: TrackTokens, current: TrackTokens) -> Tensor:
-        """Logits of the words.
+        """Compute the logits of the words.
 
         Args:
             history: ``T_h`` frames of ``M`` tracks, with their words.
-            current: ``T`` frames of ``N`` detections; each sees only tokens with an earlier time.
+            current: ``T`` frames of ``N`` detections; each attends only to tokens with an earlier time.
 
         Returns:
-            ``(B, T, N, num_words + 1)``.
+            Logits of shape ``(B, T, N, num_words + 1)``.
         """
         if history.words is None:
-            raise ValueError("history must have words: they are what a detection is told")
+            raise ValueError("history.words: expected the identity word of every token, got None")
         known = torch.cat([history.embeddings, self._embed(history.words)], -1).flatten(1, 2)
         newborn = torch.full_like(current.times, self.newborn)
         tokens = torch.cat([current.embeddings, self._embed(newborn)], -1)
@@ -112,7 +112,7 @@ class IDDecoder(nn.Module):
         forbidden, distance = self._relations(history, current)
         batch, frames, slots = current.valid.shape
         own_frame = ~current.valid.reshape(batch * frames, slots)
-        # One mask for all queries of a frame and all heads; as numbers, like the biases.
+        # One mask for all queries of a frame and all heads; additive, like the biases.
         own_frame_mask = torch.zeros_like(own_frame, dtype=tokens.dtype).masked_fill(own_frame, -torch.inf)
         for layer, (cross, cross_norm, ffn) in enumerate(
             zip(self.cross_attns, self.cross_attn_norms, self.ffns, strict=True)
@@ -129,25 +129,25 @@ class IDDecoder(nn.Module):
         return self.embed_to_word(tokens[..., -self.word_dim :])
 
     def _embed(self, words: Tensor) -> Tensor:
-        """Embeddings of words: the columns of the matrix that a one-hot vector would pick."""
+        """Return the embeddings of words: the columns of the matrix that one-hot vectors would select."""
         return F.embedding(words, self.word_to_embed.weight.t())
 
     def _relations(self, history: TrackTokens, current: TrackTokens) -> tuple[Tensor, Tensor]:
-        """``(B, T * N, T_h * M)``: which detection may not see which token, and how far back the token is."""
+        """Return ``(B, T * N, T_h * M)``: whether a detection must not attend to a token, and the age of the token."""
         age = current.times.flatten(1)[:, :, None] - history.times.flatten(1)[:, None, :]
         forbidden = (age <= 0) | ~history.valid.flatten(1)[:, None, :]
         return forbidden, age.clamp(0, self.time_bias.shape[1] - 1)
 
 
 def id_loss(logits: Tensor, words: Tensor, valid: Tensor) -> Tensor:
-    """Cross-entropy of identity words, the mean over detections of all processes.
+    """Cross-entropy of identity words, averaged over the detections of all processes.
 
     The first frame has no history and does not count.
 
     Args:
-        logits: ``(B, T, N, K)``.
-        words: ``(B, T, N)`` int64, the right word ("newborn" for objects that the history does not have).
-        valid: ``(B, T, N)`` bool, False where there is no detection.
+        logits: Logits of shape ``(B, T, N, K)``.
+        words: Correct words of shape ``(B, T, N)``, int64 ("newborn" for objects that are not in the history).
+        valid: Boolean mask of shape ``(B, T, N)``, False where there is no detection.
 
     >>> valid = torch.ones(1, 2, 3, dtype=torch.bool)
     >>> round(id_loss(torch.zeros(1, 2, 3, 51), torch.zeros(1, 2, 3, dtype=torch.int64), valid).item(), 3)  # log 51

@@ -1,4 +1,4 @@
-"""MOTIP's memory of one stream: the history of its tracks, and which word of the vocabulary stands for whom."""
+"""MOTIP's memory of one stream: the history of its tracks and the mapping from words to identities."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ NEWBORN = -1
 
 
 class IdentityMemory:
-    """Gives detections identities, frame by frame, from the words that an ID decoder reads in their history.
+    """Assign identities to detections, frame by frame, from the words predicted by an ID decoder.
 
-    There are fewer words than people, so words are recycled: a new track takes the word that was used least recently,
-    and an old track that still held it is forgotten. The history holds the embeddings of the detector as they are.
+    The vocabulary is smaller than the number of identities, so words are recycled: a new track takes the least recently
+    used word, and an old track that still holds it is removed. The history stores the unmodified embeddings of the
+    detector.
 
     Args:
-        num_words: identities in the vocabulary of the decoder.
-        window: frames of history; a track that is not seen in so many frames is forgotten. MOTIP's "miss tolerance"
-            is one more.
-        newborn_threshold: a new track needs a detection with a higher score.
-        id_threshold: a detection whose best word is less probable is new.
+        num_words: Number of identities in the vocabulary of the decoder.
+        window: Number of frames of history. Tracks not seen for this long are removed. Higher values bridge longer
+            occlusions. MOTIP's "miss tolerance" is one more.
+        newborn_threshold: Score that a detection must exceed to start a track.
+        id_threshold: Minimum probability of the best word; less certain detections are new. Higher values start more
+            tracks.
 
     >>> memory = IdentityMemory(num_words=4)
     >>> memory.update(torch.zeros(2, 8), torch.tensor([0.9, 0.5]), None)  # the second is too weak for a new track
@@ -44,19 +46,19 @@ class IdentityMemory:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets everything; identities start from 0 again."""
+        """Remove all tracks; identities start from 0 again."""
         self.words: list[int] = []
         """Word of every track in the history."""
         self.identities: dict[int, int] = {}
         """Identity behind every word of ``words``."""
         self.queue = list(range(self.num_words))
-        """All words, the least recently used first."""
+        """All words, least recently used first."""
         self.next_identity = 0
         self._embeddings: Tensor | None = None  # (T, M, C)
         self._valid = torch.zeros(0, 0, dtype=torch.bool)
 
     def tokens(self) -> TrackTokens | None:
-        """The history as the decoder takes it, ``(1, T, M)`` with times 0 to T-1; None when there are no tracks.
+        """Return the history as input of the decoder, ``(1, T, M)`` with times 0 to T-1; None without tracks.
 
         Detections of the current frame have time ``T``.
         """
@@ -69,15 +71,15 @@ class IdentityMemory:
         return TrackTokens(self._embeddings[None], self._valid[None], times, words)
 
     def update(self, embeddings: Tensor, scores: Tensor, logits: Tensor | None) -> Tensor:
-        """Takes the detections of a frame and gives them identities.
+        """Assign identities to the detections of a frame and add them to the history.
 
         Args:
-            embeddings: ``(N, C)`` of the detector.
-            scores: ``(N,)``.
-            logits: ``(N, num_words + 1)`` of the ID decoder for these detections; None when there is no history.
+            embeddings: Detector embeddings of shape ``(N, C)``.
+            scores: Confidences of shape ``(N,)``.
+            logits: Logits of the ID decoder for these detections, ``(N, num_words + 1)``; None without history.
 
         Returns:
-            ``(N,)`` int64 identities; -1 for detections that are new and too weak to be tracks.
+            Identities ``(N,)`` int64; -1 for new detections that are too weak to start a track.
         """
         found = [NEWBORN] * len(scores)
         if logits is not None and self.words:
@@ -85,7 +87,7 @@ class IdentityMemory:
         used = {word for word in found if word != NEWBORN}
         free = [word for word in self.queue if word not in used]
         born: dict[int, int] = {}
-        # Compared as tensors: 0.6 in float32 is not more than 0.6.
+        # Compared as tensors: 0.6 in float32 does not exceed the threshold 0.6.
         for row, strong in enumerate((scores > self.newborn_threshold).tolist()):
             if found[row] == NEWBORN and strong and len(born) < len(free):
                 found[row] = free[len(born)]
@@ -103,7 +105,7 @@ class IdentityMemory:
         return torch.tensor(identities, dtype=torch.int64, device=scores.device)
 
     def _forget(self, word: int) -> None:
-        """Removes the track of a word, if there is one."""
+        """Remove the track of a word, if there is one."""
         if word in self.words:
             self._keep([column for column, other in enumerate(self.words) if other != word])
 
@@ -114,7 +116,7 @@ class IdentityMemory:
             self._embeddings = self._embeddings[:, columns]
 
     def _remember(self, embeddings: Tensor, words: list[int]) -> None:
-        """Appends a frame, drops what is older than the window, and the tracks that it leaves without an embedding."""
+        """Append a frame, and drop frames older than the window and tracks left without an embedding."""
         if self._embeddings is None:
             self._embeddings = embeddings.new_zeros(0, 0, embeddings.shape[1])
             self._valid = torch.zeros(0, 0, dtype=torch.bool, device=embeddings.device)
@@ -133,15 +135,15 @@ class IdentityMemory:
 
 
 def assign_words(probabilities: Tensor, live: list[int], threshold: float) -> list[int]:
-    """The word of every detection: its most probable one, if it is its alone (MOTIP's "object-max").
+    """Return the word of every detection: its most probable one, unless another detection has it ("object-max").
 
-    A detection is new (-1) when its most probable word stands for no live track, is less probable than ``threshold``,
-    or is more probable (if equally, earlier in the list) for another detection that wants it.
+    A detection is new (-1) if its most probable word belongs to no live track, is less probable than ``threshold``, or
+    is more probable (or equally probable and earlier in the list) for another detection that claims it.
 
     Args:
-        probabilities: ``(N, num_words + 1)``.
-        live: words of the tracks in the history.
-        threshold: least probability.
+        probabilities: Word probabilities of shape ``(N, num_words + 1)``.
+        live: Words of the tracks in the history.
+        threshold: Minimum probability.
 
     >>> assign_words(torch.tensor([[0.6, 0.3, 0.1], [0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]), live=[0], threshold=0.2)
     [-1, 0, -1]

@@ -1,4 +1,4 @@
-"""MOTR's query interaction module: what the decoder made of a track becomes its query for the next frame."""
+"""MOTR's query interaction module: converts decoder outputs of tracks into their queries for the next frame."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from mot_core.nn.mlp import MLP, FeedForward
 
 
 class QueryInteraction(nn.Module):
-    """Tracks attend to each other; the result updates position and content of their queries.
+    """Self-attention among tracks, followed by an update of position and content of their queries.
 
-    Zeng et al. 2022 (MOTR, arXiv 2105.03247), section 3.4, the temporal aggregation network, with update of positions.
+    The temporal aggregation network of MOTR (Zeng et al., ECCV 2022, arXiv:2105.03247, section 3.4), with updates of
+    the positions.
 
     Args:
-        embed_dim: ``C``.
-        ffn_dim: hidden channels.
-        num_heads: heads of the attention.
-        dropout: probability.
+        embed_dim: Number of channels ``C``.
+        ffn_dim: Number of hidden channels.
+        num_heads: Number of heads of the attention.
+        dropout: Dropout probability.
 
     >>> QueryInteraction(8, 16, 2)(torch.zeros(1, 3, 16), torch.zeros(1, 3, 8)).shape
     torch.Size([1, 3, 16])
@@ -39,15 +40,16 @@ class QueryInteraction(nn.Module):
                 nn.init.xavier_uniform_(parameter)
 
     def forward(self, queries: Tensor, hidden: Tensor, valid: Tensor | None = None) -> Tensor:
-        """The queries of the next frame.
+        """Compute the queries of the next frame.
 
         Args:
-            queries: ``(B, M, 2C)`` of the tracks in this frame, position then content.
-            hidden: ``(B, M, C)`` what the last decoder layer made of them.
-            valid: ``(B, M)`` bool, False for padded tracks, which no other sees; None for all valid.
+            queries: Track queries of this frame, ``(B, M, 2C)``, position then content.
+            hidden: Outputs of the last decoder layer for these tracks, ``(B, M, C)``.
+            valid: Boolean mask of shape ``(B, M)``, False for padded tracks, which no other track attends to. None
+                means all are valid.
 
         Returns:
-            ``(B, M, 2C)``.
+            Queries of shape ``(B, M, 2C)``.
         """
         if queries.shape[1] == 0:
             return queries

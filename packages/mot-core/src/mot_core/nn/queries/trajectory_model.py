@@ -1,4 +1,4 @@
-"""MOTIP's trajectory modelling: what turns embeddings of a detector into tokens of a track's history."""
+"""MOTIP's trajectory modeling: converts detector embeddings into tokens of a track's history."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from mot_core.nn.mlp import FeedForward
 
 
 class TrajectoryModel(nn.Module):
-    """Two feed-forward parts on every embedding by itself (MOTIP, Gao et al. 2025, section 3.3).
+    """Two feed-forward parts, applied to every embedding separately (MOTIP, Gao et al., CVPR 2025, section 3.3).
 
-    Used on the history only: embeddings of the current frame go to the ID decoder as they are.
+    Used on the history only; embeddings of the current frame enter the ID decoder unchanged.
 
     Args:
-        embed_dim: channels of the embeddings.
-        ffn_dim: hidden channels.
+        embed_dim: Number of channels of the embeddings.
+        ffn_dim: Number of hidden channels.
 
     >>> import torch
     >>> TrajectoryModel(8, 16)(torch.zeros(1, 4, 5, 8)).shape
@@ -27,5 +27,5 @@ class TrajectoryModel(nn.Module):
         self.ffn = FeedForward(embed_dim, ffn_dim, activation="gelu")
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """``(..., C)`` to the same shape."""
+        """Map ``(..., C)`` to the same shape."""
         return self.ffn(self.adapter(embeddings))

@@ -1,1 +1,1 @@
-"""Operations of PyTorch around the kernels: registration, gradients, launch. Triton is imported at the first launch."""
+"""PyTorch operations around the kernels: registration, gradients, launch. Triton is imported at the first launch."""

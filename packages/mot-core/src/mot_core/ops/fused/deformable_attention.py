@@ -1,4 +1,4 @@
-"""Launch and registration of the kernels of deformable attention."""
+"""Launch and registration of the deformable attention kernels."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 from mot_core.ops.fused.launch import blocks, flat_batches, on_device, power_of_two, precision
 
-LARGEST = 8192  # samples times channels of one query: more do not fit into the registers of a program
-FORWARD_TILE, BACKWARD_TILE = 2048, 1024  # values that a program holds for each corner
+LARGEST = 8192  # limit of samples x channels of one query, so that a program fits into its registers
+FORWARD_TILE, BACKWARD_TILE = 2048, 1024  # number of values that a program holds per corner
 NAME = "mot_core::deformable_attention"
 
 
 def fits(channels: int, samples: int) -> bool:
-    """Whether the kernels take a query with so many channels in a head and samples on all levels.
+    """Return whether the kernels support this number of channels per head and of samples on all levels.
 
     >>> fits(32, 16), fits(1024, 16)
     (True, False)
@@ -30,7 +30,7 @@ def fits(channels: int, samples: int) -> bool:
     schema="(Tensor value, SymInt[] shapes, Tensor locations, Tensor weights, bool softmax) -> Tensor",
 )
 def forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor, softmax: bool) -> Tensor:
-    """``(B, Q, H * D)``; ``shapes`` are height and width of every level in turn, the rest as in the public function."""
+    """Return ``(B, Q, H * D)``. ``shapes`` is a flat list of (height, width); see the public function for the rest."""
     from mot_core.ops.triton import deformable_attention as kernels
 
     batch, _, heads, channels = value.shape
@@ -52,10 +52,10 @@ def forward(value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Te
 def backward(
     gradient: Tensor, value: Tensor, shapes: Sequence[int], locations: Tensor, weights: Tensor, softmax: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of value, locations and weights."""
+    """Return the gradients of value, locations and weights."""
     from mot_core.ops.triton import deformable_attention as kernels
 
-    # Many samples add to one cell: in half precision the sums would be lost.
+    # Many samples are added to one cell, which would lose precision in half precision.
     value_gradient = value.new_zeros(value.shape, dtype=torch.promote_types(value.dtype, torch.float32))
     locations_gradient, weights_gradient = locations.new_empty(locations.shape), weights.new_empty(weights.shape)
     grid, arguments, options = _launch(value, shapes, weights, softmax, BACKWARD_TILE)

@@ -1,4 +1,4 @@
-"""Launch and registration of the kernels of the Kalman filter of independent objects."""
+"""Launch and registration of the Kalman filter kernels for independent objects."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor
 
 from mot_core.ops.fused.launch import blocks, flat_batches, on_device, power_of_two, precision
 
-COORDINATES = 8  # the most that a program holds
-BLOCK_N = 32  # detections at a time
-TILE = 512  # objects times detections times coordinates, for a warp: more of them, and half the registers
+COORDINATES = 8  # maximum number of coordinates that a program holds
+BLOCK_N = 32  # detections per block
+TILE = 512  # objects x detections x coordinates per warp; more need too many registers
 NAME = "mot_core::kalman_filter"
 INPUTS = (
     "Tensor points, Tensor assoc, Tensor? mask, Tensor initial, Tensor process_noise, Tensor measurement_noise, "
@@ -32,7 +32,7 @@ def forward(
     dt: float,
     first_update: bool,
 ) -> Four:
-    """The four moments of a ``FilterResult``; all in the dtype of ``points``, float32 or float64."""
+    """Return the four moments of a ``FilterResult``, all in the dtype of ``points`` (float32 or float64)."""
     from mot_core.ops.triton import kalman as kernels
 
     inputs = points, assoc, _bytes(mask), initial, process_noise, measurement_noise, initial_variance
@@ -65,7 +65,7 @@ def backward(
     dt: float,
     first_update: bool,
 ) -> tuple[Tensor, ...]:
-    """Gradients of assoc, of the sums of points ``(B, T, K, d)``, initial, and the three variances."""
+    """Return the gradients of assoc, the sums of points ``(B, T, K, d)``, initial, and the three variances."""
     from mot_core.ops.triton import kalman as kernels
 
     gradients = by_mean, by_cov, by_predicted_mean, by_predicted_cov

@@ -1,4 +1,4 @@
-"""What every launch and every registration of a kernel needs."""
+"""Helpers shared by all kernel launches and registrations."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 
 
 def precision(dtype: torch.dtype) -> Any:
-    """The Triton dtype in which values of ``dtype`` are computed: float32 at least."""
+    """Return the Triton dtype in which values of ``dtype`` are computed: at least float32."""
     import triton.language as tl
 
     return tl.float64 if dtype == torch.float64 else tl.float32
 
 
 def on_device(tensor: Tensor) -> AbstractContextManager[object]:
-    """Launches go to the device of ``tensor``, not to the current one."""
+    """Select the device of ``tensor`` for kernel launches instead of the current device."""
     return torch.cuda.device(tensor.device) if tensor.is_cuda else nullcontext()
 
 
 def power_of_two(number: int) -> int:
-    """The smallest power of two that is no less than ``number``.
+    """Return the smallest power of two that is at least ``number``.
 
     >>> [power_of_two(number) for number in (1, 2, 3, 17)]
     [1, 2, 4, 32]
@@ -32,7 +32,7 @@ def power_of_two(number: int) -> int:
 
 
 def blocks(size: int, block: int) -> int:
-    """How many blocks cover ``size``.
+    """Return the number of blocks that cover ``size``.
 
     >>> blocks(9, 4)
     3
@@ -41,7 +41,7 @@ def blocks(size: int, block: int) -> int:
 
 
 def flat_batches(op: Any) -> Callable[..., tuple[Any, Any]]:
-    """The vmap rule of an operation whose tensors all begin with a batch dimension: one longer batch."""
+    """Return the vmap rule of an operation on tensors with a leading batch dimension: merge it with the vmap one."""
 
     def rule(info: Any, in_dims: Sequence[int | None], *arguments: Any) -> tuple[Any, Any]:
         size = info.batch_size

@@ -1,4 +1,4 @@
-"""Launch and registration of the kernel of the matching cost, which has no gradient."""
+"""Launch and registration of the matching cost kernel, which has no gradient."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def forward(
     alpha: float,
     gamma: float,
 ) -> Tensor:
-    """``(B, N, G)`` cost of matching slots to objects; see :class:`mot_core.nn.HungarianMatcher`."""
+    """Return the cost ``(B, N, G)`` of matching slots to objects; see :class:`mot_core.nn.HungarianMatcher`."""
     from mot_core.ops.triton import matching_cost as kernels
 
     batch, slots, classes = logits.shape

@@ -1,4 +1,4 @@
-"""Launch and registration of the kernels of the overlap of all pairs of boxes."""
+"""Launch and registration of the kernels for the overlap of all pairs of boxes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor
 
 from mot_core.ops.fused.launch import blocks, flat_batches, on_device, precision
 
-# Boxes of the first and of the second that a program takes. Whatever their number: it changes with every frame, and
-# each size of a tile is compiled for itself.
+# First and second boxes per program, independent of their number: the number changes with every frame, and each tile
+# size is compiled separately.
 BLOCK_A, BLOCK_B = 4, 128
 NAME = "mot_core::pairwise_iou"
 
 
 @torch.library.custom_op(NAME, mutates_args=(), schema="(Tensor a_xyxy, Tensor b_xyxy, bool giou) -> Tensor")
 def forward(a_xyxy: Tensor, b_xyxy: Tensor, giou: bool) -> Tensor:
-    """IoU or generalised IoU ``(B, N, M)`` of corners ``(B, N, 4)`` and ``(B, M, 4)``."""
+    """Return the IoU or generalized IoU ``(B, N, M)`` of corners ``(B, N, 4)`` and ``(B, M, 4)``."""
     from mot_core.ops.triton import pairwise_iou as kernels
 
     result = _result(a_xyxy, b_xyxy)
@@ -25,7 +25,7 @@ def forward(a_xyxy: Tensor, b_xyxy: Tensor, giou: bool) -> Tensor:
     grid = (batch * blocks(num_a, BLOCK_A), blocks(num_b, BLOCK_B))
     given = a_xyxy.contiguous(), b_xyxy.contiguous(), result, num_a, num_b
     with on_device(a_xyxy):
-        # A product that is not rounded before it is added to makes the IoU of equal boxes more than 1.
+        # Without fusion: an unrounded product in a multiply-add makes the IoU of equal boxes exceed 1.
         kernels.forward[grid](*given, **_options(a_xyxy, b_xyxy, giou), enable_fp_fusion=False)
     return result
 
@@ -34,9 +34,9 @@ def forward(a_xyxy: Tensor, b_xyxy: Tensor, giou: bool) -> Tensor:
     f"{NAME}_backward", mutates_args=(), schema="(Tensor gradient, Tensor own, Tensor others, bool giou) -> Tensor"
 )
 def backward(gradient: Tensor, own: Tensor, others: Tensor, giou: bool) -> Tensor:
-    """The gradient ``(B, N, 4)`` of ``own (B, N, 4)``, of ``gradient (B, N, M)`` and ``others (B, M, 4)``.
+    """Return the gradient ``(B, N, 4)`` of ``own (B, N, 4)``, given ``gradient (B, N, M)`` and ``others (B, M, 4)``.
 
-    Overlap is symmetric, so this is the gradient of either boxes.
+    Overlap is symmetric, so this serves both arguments of the forward pass.
     """
     from mot_core.ops.triton import pairwise_iou as kernels
 
@@ -49,7 +49,7 @@ def backward(gradient: Tensor, own: Tensor, others: Tensor, giou: bool) -> Tenso
 
 
 def _result(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
-    dtype = a_xyxy.dtype  # half precision stays
+    dtype = a_xyxy.dtype  # half precision is kept
     if dtype in (torch.float32, torch.float64):
         dtype = torch.promote_types(dtype, b_xyxy.dtype)
     return a_xyxy.new_empty((*a_xyxy.shape[:2], b_xyxy.shape[1]), dtype=dtype)

@@ -1,4 +1,4 @@
-"""Launch and registration of the kernels of the Sinkhorn normalisation."""
+"""Launch and registration of the Sinkhorn normalization kernels."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 from mot_core.ops.fused.launch import flat_batches, on_device, power_of_two, precision
 
-LARGEST = 2048  # rows or columns: a program holds whole rows
-TILE = 4096  # numbers of a block of rows
+LARGEST = 2048  # maximum number of rows or columns, because a program holds whole rows
+TILE = 4096  # number of values of a block of rows
 NAME = "mot_core::sinkhorn"
 INPUTS = "Tensor logits, Tensor? dustbin, Tensor? row_mask, Tensor? column_mask, int num_iters"
 
 
 def fits(rows: int, columns: int) -> bool:
-    """Whether the kernels take matrices of this size, the dustbin counted.
+    """Return whether the kernels support matrices of this size, including the dustbin.
 
     >>> fits(101, 101), fits(101, 3000)
     (True, False)
@@ -28,14 +28,14 @@ def fits(rows: int, columns: int) -> bool:
 def forward(
     logits: Tensor, dustbin: Tensor | None, row_mask: Tensor | None, column_mask: Tensor | None, num_iters: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-plan ``(B, R, C)``, columns scaled last, and the potentials of every iteration.
+    """Return the log-plan ``(B, R, C)``, with columns scaled last, and the potentials of every iteration.
 
     Args:
-        logits: ``(B, M, N)``.
-        dustbin: ``(B,)``, or None.
-        row_mask: ``(B, M)`` bool, or None.
-        column_mask: ``(B, N)`` bool, or None.
-        num_iters: iterations.
+        logits: Scores of shape ``(B, M, N)``.
+        dustbin: Dustbin logits of shape ``(B,)``, or None.
+        row_mask: Boolean mask of shape ``(B, M)``, or None.
+        column_mask: Boolean mask of shape ``(B, N)``, or None.
+        num_iters: Number of iterations.
     """
     from mot_core.ops.triton import sinkhorn as kernels
 
@@ -63,7 +63,7 @@ def backward(
     column_mask: Tensor | None,
     num_iters: int,
 ) -> tuple[Tensor, Tensor]:
-    """The gradients of logits and dustbin; without a dustbin the second is 0."""
+    """Return the gradients of logits and dustbin; without a dustbin the latter is 0."""
     from mot_core.ops.triton import sinkhorn as kernels
 
     _, rows, columns = logits.shape
@@ -80,7 +80,7 @@ def backward(
 
 def _results(logits: Tensor, dustbin: Tensor | None, num_iters: int) -> tuple[Tensor, Tensor, Tensor]:
     batch, rows, columns = logits.shape
-    more = int(dustbin is not None)  # torch 2.11 cannot add a bool to a size that it does not know
+    more = int(dustbin is not None)  # torch 2.11 cannot add a bool to a symbolic size
     rows, columns = rows + more, columns + more
     dtype = torch.promote_types(logits.dtype, torch.float32)
     sizes = (batch, rows, columns), (batch, num_iters, rows), (batch, num_iters, columns)

@@ -1,4 +1,4 @@
-"""Launch and registration of the kernels of the Rauch-Tung-Striebel smoother of independent objects."""
+"""Launch and registration of the Rauch-Tung-Striebel smoother kernels for independent objects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mot_core.ops.fused.launch import blocks, flat_batches, on_device, power_of_two, precision
 
-TILE = 128  # objects times coordinates
+TILE = 128  # objects x coordinates
 NAME = "mot_core::rts_smoother"
 INPUTS = "Tensor mean, Tensor cov, Tensor predicted_mean, Tensor predicted_cov"
 
@@ -18,7 +18,7 @@ INPUTS = "Tensor mean, Tensor cov, Tensor predicted_mean, Tensor predicted_cov"
 def forward(
     mean: Tensor, cov: Tensor, predicted_mean: Tensor, predicted_cov: Tensor, dt: float
 ) -> tuple[Tensor, Tensor]:
-    """Smoothed mean ``(B, T, K, S, d)`` and covariance ``(B, T, K, S, S)``, of the moments of a ``FilterResult``."""
+    """Return the smoothed means ``(B, T, K, S, d)`` and covariances ``(B, T, K, S, S)`` of a ``FilterResult``."""
     from mot_core.ops.triton import smoother as kernels
 
     inputs = [one.contiguous() for one in (mean, cov, predicted_mean, predicted_cov)]
@@ -46,7 +46,7 @@ def backward(
     smoothed_cov: Tensor,
     dt: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of the four moments; those of covariances are symmetric."""
+    """Return the gradients of the four moments; those of covariances are symmetric."""
     from mot_core.ops.triton import smoother as kernels
 
     given = by_mean, by_cov, mean, cov, predicted_mean, predicted_cov, smoothed_mean, smoothed_cov

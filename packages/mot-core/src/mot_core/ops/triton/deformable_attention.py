@@ -1,7 +1,14 @@
-"""Multi-scale deformable attention: softmax, bilinear gather and weighted sum in one pass, its gradients in another.
+"""Multi-scale deformable attention: softmax, bilinear gather and weighted sum in one pass, gradients in another.
 
-A program holds ``BLOCK_Q`` queries of one head of one batch element with all their samples: ``(BLOCK_Q, SAMPLES)``
-places and ``(BLOCK_Q, SAMPLES, BLOCK_C)`` values, both padded to powers of two.
+Deformable DETR (Zhu et al., ICLR 2021, arXiv:2010.04159), eq. 3, without the projections::
+
+    result[q, h] = sum over s of w[q, h, s] * V[h](x[q, h, s])
+
+with ``s`` over all levels and points, and ``V(x)`` the bilinear interpolation from the four neighboring cells ``c``,
+``sum over c of share_x(c) share_y(c) value[c]``.
+
+A program instance computes ``BLOCK_Q`` queries of one head of one batch element with all their samples:
+``(BLOCK_Q, SAMPLES)`` positions and ``(BLOCK_Q, SAMPLES, BLOCK_C)`` values, both padded to powers of two.
 """
 
 import triton
@@ -12,7 +19,7 @@ import triton.language as tl
 def _place(
     locations, sample, live, column_of, shapes, LEVELS: tl.constexpr, POINTS: tl.constexpr, PRECISION: tl.constexpr
 ):
-    """Where every sample lies in its map, in cells, with the size of the map and its first cell."""
+    """Return the position of every sample in its map in cells, the size of the map and the index of its first cell."""
     x = tl.load(locations + 2 * sample, mask=live, other=0).to(PRECISION)
     y = tl.load(locations + 2 * sample + 1, mask=live, other=0).to(PRECISION)
     level = column_of // POINTS
@@ -31,6 +38,7 @@ def _place(
 
 @triton.jit
 def _weigh(weights, sample, live, real, SOFTMAX: tl.constexpr, PRECISION: tl.constexpr):
+    """Return the weight of every sample, ``softmax`` of the logits over all samples of a query if ``SOFTMAX``."""
     weight = tl.load(weights + sample, mask=live, other=0).to(PRECISION)
     if SOFTMAX:
         weight = tl.where(real, weight, float("-inf"))
@@ -41,12 +49,12 @@ def _weigh(weights, sample, live, real, SOFTMAX: tl.constexpr, PRECISION: tl.con
 
 @triton.jit
 def _corner(column, row, height, width, start, live, RIGHT: tl.constexpr, LOWER: tl.constexpr):
-    """A neighbouring cell: its index, whether it exists, and its shares in x and in y."""
+    """Return a neighboring cell: its index, whether it exists, and its bilinear shares in x and y."""
     left = tl.floor(column)
     top = tl.floor(row)
     x = left + RIGHT
     y = top + LOWER
-    # Compared as floats: a point far outside has no integer.
+    # Compared as floats, because coordinates far outside overflow an integer.
     inside = live & (x >= 0) & (x < width) & (y >= 0) & (y < height)
     cell = tl.where(inside, y, 0).to(tl.int32) * width.to(tl.int32) + tl.where(inside, x, 0).to(tl.int32)
     share_x = column - left if RIGHT else 1 - (column - left)
@@ -73,7 +81,12 @@ def forward(
     SAMPLES: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """Of ``value (B, S, H, C)``, ``locations (B, Q, H, LP, 2)`` and ``weights (B, Q, H, LP)``: ``(B, Q, H, C)``."""
+    """Compute ``result (B, Q, H, C)``: ``BLOCK_Q`` queries of one head of one batch element per program instance.
+
+    ``result[q] = sum over s, c of w[q, s] share_x[q, s, c] share_y[q, s, c] value[cell[q, s, c]]`` over samples ``s``
+    and their four corners ``c``, for ``value (B, S, H, C)``, ``locations (B, Q, H, LP, 2)`` and
+    ``weights (B, Q, H, LP)``.
+    """
     query = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
     head, batch = tl.program_id(1), tl.program_id(2).to(tl.int64)
     column_of = tl.arange(0, SAMPLES)[None, :]
@@ -119,7 +132,16 @@ def backward(
     SAMPLES: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):
-    """The gradients of the three inputs; ``value_gradient`` is added to, in ``PRECISION``."""
+    """Compute the gradients of the three inputs for ``BLOCK_Q`` queries of one head of one batch element.
+
+    With the upstream gradient ``g`` and ``d[s, c] = <g, value[cell[s, c]]>`` of sample ``s`` and corner ``c``::
+
+        dL/dvalue[cell[s, c]] += w[s] share_x share_y g      (atomic, in PRECISION)
+        dL/dw[s]   = sum over c of share_x share_y d[s, c]
+        dL/dx[s]   = width  w[s] sum over c of +-share_y d[s, c]
+        dL/dy[s]   = height w[s] sum over c of +-share_x d[s, c]
+        dL/dlogit[s] = w[s] (dL/dw[s] - sum over s' of w[s'] dL/dw[s'])      if SOFTMAX
+    """
     query = tl.program_id(0) * BLOCK_Q + tl.arange(0, BLOCK_Q)
     head, batch = tl.program_id(1), tl.program_id(2).to(tl.int64)
     column_of = tl.arange(0, SAMPLES)[None, :]
@@ -147,7 +169,7 @@ def backward(
         by_weight += product * share_x * share_y
         by_column += product * share_y * (2 * (corner % 2) - 1)
         by_row += product * share_x * (2 * (corner // 2) - 1)
-        # Nothing waits for these additions before the kernel ends: they need no order.
+        # Relaxed order suffices, because nothing reads these sums before the kernel ends.
         tl.atomic_add(
             value_gradient + place, (share_x * share_y * weight)[:, :, None] * above, mask=mask, sem="relaxed"
         )

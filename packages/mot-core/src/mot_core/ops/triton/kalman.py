@@ -1,7 +1,15 @@
-"""Kalman filter and smoother of independent objects: all frames of a block of objects in one program.
+"""Kalman filter of independent objects: a program instance processes all frames of a block of objects.
 
-An object has the covariance ``[[a, b], [b, c]]`` of position and velocity, which its ``D`` coordinates share, or only
-``a`` where nothing moves (``MOVING`` is 0). Gradients go back through the frames by the adjoint of these few numbers.
+An object has the covariance ``[[a, b], [b, c]]`` of position and velocity, shared by its ``D`` coordinates, or only
+``a`` in a random walk (``MOVING`` is 0). With mass ``s = sum_n p_n`` and weighted points ``y = sum_n p_n z_n``, the
+textbook equations of a frame are::
+
+    predict:  p += dt v,   a += 2 dt b + dt^2 c + q,   b += dt c,   c += q_v
+    update:   S = s a + r
+              p += a / S (y - s p),   v += b / S (y - s p)
+              a = a r / S,   b = b r / S,   c -= s b^2 / S
+
+The backward pass runs the adjoint of these equations from the last frame to the first.
 """
 
 import triton
@@ -10,15 +18,15 @@ import triton.language as tl
 
 @triton.jit
 def _place(at, k, d, size, coordinates, ROW: tl.constexpr):
-    """Offsets of a row of the mean ``(K, S, D)``; ``at`` is the frame's first object."""
+    """Return the offsets of row ``ROW`` of the means ``(K, S, D)``; ``at`` is the index of the frame's first object."""
     return ((at + k)[:, None] * size + ROW) * coordinates + d[None, :]
 
 
 @triton.jit
 def _load(mean, cov, at, k, d, objects, coordinates, FILL: tl.constexpr, MOVING: tl.constexpr, PRECISION: tl.constexpr):
-    """Moments of a frame, or their gradients: ``p``, ``v``, ``a``, the sum of both ``b``, and ``c``.
+    """Load the moments of a frame, or their gradients: ``p``, ``v``, ``a``, the sum of both ``b``, and ``c``.
 
-    Without velocity ``c`` is ``FILL``.
+    Without velocity, ``c`` is ``FILL``.
     """
     inside = (k < objects)[:, None] & (d < coordinates)[None, :]
     p = tl.load(mean + _place(at, k, d, 1 + MOVING, coordinates, 0), mask=inside, other=0).to(PRECISION)
@@ -38,6 +46,7 @@ def _load(mean, cov, at, k, d, objects, coordinates, FILL: tl.constexpr, MOVING:
 
 @triton.jit
 def _store(mean, cov, at, k, d, objects, coordinates, p, v, a, b, c, MOVING: tl.constexpr):
+    """Store the moments of a frame."""
     inside = (k < objects)[:, None] & (d < coordinates)[None, :]
     tl.store(mean + _place(at, k, d, 1 + MOVING, coordinates, 0), p, mask=inside)
     first = cov + (at + k) * ((1 + MOVING) * (1 + MOVING))
@@ -51,7 +60,7 @@ def _store(mean, cov, at, k, d, objects, coordinates, p, v, a, b, c, MOVING: tl.
 
 @triton.jit
 def _seen(mask, at, n, detections, used, MASK: tl.constexpr):
-    """Which detections of a frame exist and are used."""
+    """Return the mask of detections of a frame that exist and are used."""
     seen = (n < detections) & used
     if MASK:
         seen = seen & (tl.load(mask + at * detections + n, mask=seen, other=0) != 0)
@@ -76,7 +85,7 @@ def _observe(
     BLOCK_D: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
-    """Sum of shares ``(K,)`` and share-weighted sum of points ``(K, D)`` of every object in a frame."""
+    """Return the sum of shares ``(K,)`` and the share-weighted sum of points ``(K, D)`` of every object in a frame."""
     mass = tl.zeros([BLOCK_K, BLOCK_N], PRECISION)
     sums = tl.zeros([BLOCK_K, BLOCK_N, BLOCK_D], PRECISION)
     for first in range(0, detections, BLOCK_N):
@@ -88,7 +97,7 @@ def _observe(
         point = tl.load(place, mask=seen[:, None] & (d < coordinates)[None, :], other=0).to(PRECISION)
         mass += share
         sums += share[:, :, None] * point[None, :, :]
-    # Summed once, at the end: Triton 3.7 fails to compile a sum in a loop whose result has several uses.
+    # Summed once at the end: Triton 3.7 fails to compile a sum in a loop if its result has several uses.
     return tl.sum(mass, 1), tl.sum(sums, 1)
 
 
@@ -118,7 +127,11 @@ def filter_forward(
     BLOCK_D: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
-    """The four moments of every frame; detections count from frame ``FIRST`` on."""
+    """Compute the four moments of every frame for ``BLOCK_K`` objects of one batch element, frame by frame.
+
+    Equations as in the docstring of the module. Detections are used from frame ``FIRST`` on; before that, ``s = 0``
+    and the update is the identity.
+    """
     batch = tl.program_id(1).to(tl.int64)
     k = tl.program_id(0) * BLOCK_K + tl.arange(0, BLOCK_K)
     d = tl.arange(0, BLOCK_D)
@@ -136,7 +149,7 @@ def filter_forward(
         q_velocity = tl.load(process_noise + own * 2 + 1, mask=real, other=0)
     for frame in range(frames):
         at = batch * frames + frame
-        moved = tl.where(frame > 0, 1.0, 0.0)  # before frame 0 nothing moves
+        moved = tl.where(frame > 0, 1.0, 0.0)  # no prediction before frame 0
         if MOVING:
             p += moved * (DT * v)
             a += moved * (2 * DT * b + DT * DT * c)
@@ -189,7 +202,12 @@ def filter_backward(
     BLOCK_D: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
-    """Gradients of all inputs but the points, which follow from ``sums_gradient (B, T, K, D)``."""
+    """Compute the gradients of all inputs except the points for ``BLOCK_K`` objects, from the last frame to the first.
+
+    Adjoint of the equations in the docstring of the module. The gradient of the points follows from
+    ``sums_gradient (B, T, K, D)``, the gradient of ``y``: ``dL/dz_n = sum over k of p_kn dL/dy_k``; that of a share is
+    ``dL/dp_kn = dL/ds_k + <dL/dy_k, z_n>``.
+    """
     batch = tl.program_id(1).to(tl.int64)
     k = tl.program_id(0) * BLOCK_K + tl.arange(0, BLOCK_K)
     d = tl.arange(0, BLOCK_D)
@@ -216,7 +234,7 @@ def filter_backward(
         p, _, a, b, _ = _load(
             predicted_mean, predicted_cov, at * objects, k, d, objects, coordinates, 0, MOVING, PRECISION
         )
-        b = b / 2  # the two were added
+        b = b / 2  # _load returns the sum of both off-diagonal entries
         mass, sums = _observe(
             points, assoc, mask, at, k, d, objects, detections, coordinates, used,
             MASK, PRECISION, BLOCK_K, BLOCK_D, BLOCK_N,

@@ -1,4 +1,4 @@
-"""Cost of matching every slot to every object: class, distance and overlap of boxes in one pass."""
+"""Matching cost between slots and objects: classification, L1 distance and generalized IoU in one pass."""
 
 import triton
 import triton.language as tl
@@ -25,7 +25,14 @@ def forward(
     BLOCK_N: tl.constexpr,
     BLOCK_G: tl.constexpr,
 ):
-    """``cost (B, N, G)`` of ``logits (B, N, K)``, boxes ``(B, N, 4)`` and ``(B, G, 4)`` as cx, cy, w, h."""
+    """Compute ``cost (B, N, G)``: a tile of ``BLOCK_N`` slots and ``BLOCK_G`` objects per program instance.
+
+    With the probability ``p`` of the class of the object (focal loss, Lin et al., ICCV 2017, arXiv:1708.02002, eq. 5)::
+
+        cost = CLASS (-ALPHA (1 - p)^GAMMA log p + (1 - ALPHA) p^GAMMA log(1 - p)) + L1 |b - g|_1 - GIOU giou(b, g)
+
+    for ``logits (B, N, K)`` and boxes ``(B, N, 4)`` and ``(B, G, 4)`` as (cx, cy, w, h).
+    """
     batch = tl.program_id(2).to(tl.int64)
     n = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     g = tl.program_id(1) * BLOCK_G + tl.arange(0, BLOCK_G)

@@ -1,6 +1,13 @@
-"""Overlap of all pairs of boxes: a program takes a tile of pairs, or some boxes and goes over all others.
+"""Overlap of all pairs of boxes, and its gradient. NaN propagates as in PyTorch.
 
-Values that are not a number go on, as in PyTorch.
+IoU and generalized IoU (Rezatofighi et al., CVPR 2019, arXiv:1902.09630), with intersection ``I``, union ``U`` and
+enclosing box ``C``::
+
+    IoU = I / U,   U = area(a) + area(b) - I
+    GIoU = IoU - (C - U) / C
+
+A program instance of the forward kernel computes a tile of pairs; one of the backward kernel handles a few boxes and
+loops over all others.
 """
 
 import triton
@@ -9,7 +16,7 @@ import triton.language as tl
 
 @triton.jit
 def columns(boxes, index, inside, PRECISION: tl.constexpr):
-    """The four numbers of each box."""
+    """Load the four numbers of each box."""
     place = boxes + index * 4
     first = tl.load(place, mask=inside, other=0).to(PRECISION)
     second = tl.load(place + 1, mask=inside, other=0).to(PRECISION)
@@ -20,7 +27,7 @@ def columns(boxes, index, inside, PRECISION: tl.constexpr):
 
 @triton.jit
 def _place(boxes, BLOCK: tl.constexpr):
-    """The batch and the boxes of a program. One axis of the grid for both: only the first may have over 65,535."""
+    """Return the batch element and the boxes of a program; one grid axis for both, as only the first exceeds 65,535."""
     tiles = tl.cdiv(boxes, BLOCK)
     tile = tl.program_id(0)
     return (tile // tiles).to(tl.int64), ((tile % tiles) * BLOCK + tl.arange(0, BLOCK)).to(tl.int64)
@@ -38,7 +45,7 @@ def _larger(one, other):
 
 @triton.jit
 def _shared_and_hull(low, high, other_low, other_high):
-    """Along one axis, the length of what two boxes share and of their hull; negative where there is none."""
+    """Return the lengths of the intersection and of the hull along one axis; negative if boxes do not intersect."""
     shared = _smaller(high, other_high) - _larger(low, other_low)
     hull = _larger(high, other_high) - _smaller(low, other_low)
     return shared, hull
@@ -46,13 +53,13 @@ def _shared_and_hull(low, high, other_low, other_high):
 
 @triton.jit
 def _area(width, height):
-    """Nothing where a side is negative."""
+    """Return width x height, or 0 if a side is negative."""
     return _larger(width, 0) * _larger(height, 0)
 
 
 @triton.jit
 def _divided(numerator, denominator):
-    """Rounded as in PyTorch: Triton divides float32 faster and less exactly."""
+    """Divide with rounding as in PyTorch; Triton's float32 division is faster but less exact."""
     if numerator.dtype == tl.float64:
         return numerator / denominator
     else:
@@ -61,7 +68,7 @@ def _divided(numerator, denominator):
 
 @triton.jit
 def overlap(left, top, right, bottom, other_left, other_top, other_right, other_bottom, GIOU: tl.constexpr):
-    """IoU or generalised IoU, in the order of the operations of ``mot_core.boxes``."""
+    """Return IoU or generalized IoU, with the operations in the order of ``mot_core.boxes``."""
     width, hull_width = _shared_and_hull(left, right, other_left, other_right)
     height, hull_height = _shared_and_hull(top, bottom, other_top, other_bottom)
     shared = _area(width, height)
@@ -86,7 +93,10 @@ def forward(
     BLOCK_A: tl.constexpr,
     BLOCK_B: tl.constexpr,
 ):
-    """``result (B, N, M)`` of corners ``(B, N, 4)`` and ``(B, M, 4)``."""
+    """Compute ``result (B, N, M)`` of corners ``(B, N, 4)`` and ``(B, M, 4)``, IoU or GIoU if ``GIOU``.
+
+    A program instance computes a tile of ``BLOCK_A`` x ``BLOCK_B`` pairs of one batch element.
+    """
     batch, n = _place(num_a, BLOCK_A)
     m = tl.program_id(1) * BLOCK_B + tl.arange(0, BLOCK_B)
     left, top, right, bottom = columns(a, batch * num_a + n, n < num_a, PRECISION)
@@ -101,13 +111,13 @@ def forward(
 
 @triton.jit
 def _taken(gradient, number, other):
-    """What ``number`` gets of the gradient of the larger of two; half of it where they are equal."""
+    """Return the share of ``number`` in the gradient of max(number, other); half of it if they are equal."""
     return tl.where(number < other, 0, tl.where(number == other, gradient / 2, gradient))
 
 
 @triton.jit
 def _along(by_shared, by_hull, low, high, other_low, other_high, GIOU: tl.constexpr):
-    """The gradients of both ends of a box along one axis, of those of :func:`_shared_and_hull`."""
+    """Return the gradients of both ends of a box along one axis, given those of :func:`_shared_and_hull`."""
     by_low = -_taken(by_shared, low, other_low)
     by_high = _taken(by_shared, other_high, high)
     if GIOU:
@@ -132,7 +142,15 @@ def backward(
     BLOCK_A: tl.constexpr,
     BLOCK_B: tl.constexpr,
 ):
-    """``result (B, N, 4)``, the gradient of ``own``, of ``gradient (B, N, M)`` in any strides; ``others (B, M, 4)``."""
+    """Compute ``result (B, N, 4)``, the gradient of ``own``, for ``BLOCK_A`` boxes, in a loop over all ``others``.
+
+    With the upstream gradient ``g (B, N, M)``, in any strides, and ``others (B, M, 4)``::
+
+        dIoU/dI = 1 / U,   dIoU/dU = -I / U^2,   dU/dI = -1,   dU/darea(own) = 1
+        dGIoU = dIoU + dU / C - U / C^2 dC
+
+    and the chain rule through widths and heights to the corners.
+    """
     batch, n = _place(num_own, BLOCK_A)
     here = n < num_own
     left, top, right, bottom = columns(own + batch * num_own * 4, n, here, PRECISION)

@@ -1,8 +1,14 @@
-"""Sinkhorn normalisation: all iterations of one matrix in one program, which goes through it by blocks of rows.
+"""Sinkhorn normalization in the log domain: a program instance runs all iterations of one matrix, by blocks of rows.
 
-Columns are scaled last; rows last is the transpose of it. An iteration reads the matrix once, from the cache: it scales
-a block of rows and adds up its part of the sums of the columns. What is kept for the gradient are the potentials of
-every iteration, ``M + N`` numbers each; the shares are computed again from them.
+For scores ``S`` and target sums ``a`` of rows and ``b`` of columns (Cuturi 2013, arXiv:1306.0895; dustbin: SuperGlue,
+Sarlin et al. 2020, arXiv:1911.11763, eqs. 8 and 9), one iteration is::
+
+    u_i = log a_i - logsumexp over j of (S_ij + v_j)
+    v_j = log b_j - logsumexp over i of (S_ij + u_i)
+
+and the result is ``S_ij + u_i + v_j``. Columns are scaled last; scaling rows last is the transposed problem. An
+iteration reads the matrix once, from the cache: it scales a block of rows and accumulates the column sums. The backward
+pass stores only the potentials ``u`` and ``v`` of every iteration, ``M + N`` numbers, and recomputes the plan.
 """
 
 import triton
@@ -13,7 +19,7 @@ NOTHING = tl.constexpr(-1e9)
 
 @triton.jit
 def _real(mask, index, size, GIVEN: tl.constexpr):
-    """Which rows (or columns) exist, without the dustbin."""
+    """Return the mask of rows (or columns) that exist, without the dustbin."""
     real = index < size
     if GIVEN:
         real = real & (tl.load(mask + index, mask=real, other=0) != 0)
@@ -22,7 +28,7 @@ def _real(mask, index, size, GIVEN: tl.constexpr):
 
 @triton.jit
 def _wanted(real, index, size, others, DUSTBIN: tl.constexpr, PRECISION: tl.constexpr):
-    """Sums of the rows (or columns): 1, of the dustbin the number of the others, 0 where there is nothing to sum."""
+    """Return the target sums of rows (or columns): 1, the number of the others for the dustbin, 0 if masked."""
     wanted = real.to(PRECISION)
     if DUSTBIN:
         wanted = tl.where(index == size, others, wanted)
@@ -42,7 +48,7 @@ def _sums(
     PRECISION: tl.constexpr,
     ALL_M: tl.constexpr,
 ):
-    """Wanted sums of all columns and of all rows, and 1 for every column that is real."""
+    """Return the target sums of all columns and of all rows, and 1 for every real column."""
     every_row = tl.arange(0, ALL_M)
     real_row = _real(row_mask, every_row, rows, ROW_MASK)
     real_column = _real(column_mask, column, columns, COLUMN_MASK)
@@ -67,7 +73,7 @@ def _scores(
     DUSTBIN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """A block of rows, with dustbin and masks."""
+    """Load a block of rows of the scores, with dustbin and masks."""
     live = live_row[:, None] & live_column[None, :]
     inside = (row < rows)[:, None] & (column < columns)[None, :]
     place = logits + row[:, None] * row_stride + column[None, :] * column_stride
@@ -100,7 +106,11 @@ def forward(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
-    """``result (B, R, C)`` and the potentials ``(B, num_iters, R)`` and ``(B, num_iters, C)``, all with dustbin."""
+    """Compute ``result (B, R, C)``, one matrix per program instance, and the potentials of every iteration.
+
+    The potentials are ``(B, num_iters, R)`` and ``(B, num_iters, C)``; all include the dustbin. The logsumexp over the
+    rows is accumulated block by block with a running maximum.
+    """
     batch = tl.program_id(0).to(tl.int64)
     all_rows, all_columns = rows + DUSTBIN, columns + DUSTBIN
     logits += batch * batch_stride
@@ -118,7 +128,7 @@ def forward(
     column_sums, every_row_sum, real_columns = _sums(
         row_mask, column_mask, rows, columns, column, DUSTBIN, ROW_MASK, COLUMN_MASK, PRECISION, ALL_M
     )
-    # A column without any row is nothing either: its potential would be huge.
+    # A column without any row is masked as well; its potential would be huge.
     live_column = column_sums * tl.max(every_row_sum, 0) > 0
     num_columns = tl.sum(real_columns, 0)
     largest_sum = tl.max(column_sums, 0)
@@ -141,7 +151,7 @@ def forward(
             u = tl.log(tl.maximum(row_sums, 1)) - top - tl.log(tl.sum(tl.exp(seen - top[:, None]), 1))
             u = tl.where(live_row, u, 0)
             tl.store(row_potentials + step * all_rows + row, u, mask=row < all_rows)
-            # The sum of a column over all blocks, by what is largest so far.
+            # Running logsumexp of each column over all blocks.
             scores += u[:, None]
             larger = tl.maximum(largest, tl.max(scores, 0))
             total = total * tl.exp(largest - larger) + tl.sum(tl.exp(scores - larger[None, :]), 0)
@@ -149,7 +159,7 @@ def forward(
         v = tl.where(live_column, log_columns - largest - tl.log(tl.maximum(total, 1e-30)), 0)
         tl.store(column_potentials + step * all_columns + column, v, mask=column < all_columns)
 
-    # What this program stored for its rows comes back through the cache, perhaps to other threads of it.
+    # Potentials stored by this program are read back through the cache, possibly by other threads of it.
     tl.debug_barrier()
     for first in range(0, all_rows, BLOCK_M):
         row = first + tl.arange(0, BLOCK_M)
@@ -188,7 +198,14 @@ def backward(
     BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr,
 ):
-    """The gradient ``(B, R, C)`` of the scores, dustbin included, back through every iteration."""
+    """Compute the gradient ``(B, R, C)`` of the scores, including the dustbin, one matrix per program instance.
+
+    Adjoint of the iterations from the last to the first, with ``Q_ij = exp(S_ij + u_i + v_j) / b_j`` and
+    ``R_ij = exp(S_ij + u_i + v_j^before) / a_i``::
+
+        dL/dS_ij -= Q_ij dL/dv_j,   dL/du_i -= sum over j of Q_ij dL/dv_j
+        dL/dS_ij -= R_ij dL/du_i,   dL/dv_j^before -= sum over i of R_ij dL/du_i
+    """
     batch = tl.program_id(0).to(tl.int64)
     all_rows, all_columns = rows + DUSTBIN, columns + DUSTBIN
     logits += batch * batch_stride
@@ -238,7 +255,7 @@ def backward(
             offset = row[:, None] * all_columns + column[None, :]
             live = live_row[:, None] & live_column[None, :]
             scores += u[:, None]
-            # The column pass: the share of every row in the sum of its column. Of what is not live it is exp(-1e9).
+            # Column step: Q, the share of every row in the sum of its column; exp(-1e9) = 0 for masked entries.
             change = tl.exp(scores + (v - log_columns)[None, :]) * by_v[None, :]
             by_u = -tl.sum(change, 1)
             if back == 0:
@@ -247,7 +264,7 @@ def backward(
             else:
                 by_score = tl.load(score_gradient + offset, mask=live, other=0)
             by_score -= change
-            # The row pass before it, which saw the columns of the iteration before.
+            # Row step before it, which used the column potentials of the previous iteration.
             log_rows = tl.log(tl.maximum(row_sums, 1))
             change = tl.exp(scores - log_rows[:, None] + v_before[None, :]) * by_u[:, None]
             by_v_before -= tl.sum(change, 0)

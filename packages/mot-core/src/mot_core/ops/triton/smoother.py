@@ -1,8 +1,12 @@
-"""Rauch-Tung-Striebel smoother of independent objects: all frames of a block of objects in one program.
+"""Rauch-Tung-Striebel smoother of independent objects: a program instance processes all frames of a block of objects.
 
-With ``X = C F'``, the covariance of the filter moved by a frame, the gain is ``G = X P^-1``; then ``m += G e`` and
-``C += G D G'``, where ``e`` and ``D`` are what the smoother changed in the frame after. All are matrices of 2 x 2,
-written out; where nothing moves, their second row and column do nothing.
+With filtered moments ``m, C``, predicted moments ``m^-, P`` and ``X = C F'``, the gain is ``G = X P^-1`` and the
+recursion from the last frame to the first is::
+
+    m^s_t = m_t + G e,      e = m^s_{t+1} - m^-_{t+1}
+    C^s_t = C_t + G D G',   D = C^s_{t+1} - P_{t+1}
+
+All matrices are 2 x 2 and written out; without velocity, their second row and column have no effect.
 """
 
 import triton
@@ -15,14 +19,14 @@ from mot_core.ops.triton.kalman import _load, _store
 def _moments(
     mean, cov, at, k, d, objects, coordinates, FILL: tl.constexpr, MOVING: tl.constexpr, PRECISION: tl.constexpr
 ):
-    """``p``, ``v``, ``a``, ``b`` and ``c`` of a frame."""
+    """Load ``p``, ``v``, ``a``, ``b`` and ``c`` of a frame."""
     p, v, a, b, c = _load(mean, cov, at, k, d, objects, coordinates, FILL, MOVING, PRECISION)
     return p, v, a, b / 2, c
 
 
 @triton.jit
 def _gain(a, b, c, pa, pb, pc, DT: tl.constexpr):
-    """``G`` by rows, and the inverse of ``P``, in which what is known has 0."""
+    """Return ``G`` by rows and the inverse of ``P``, with 0 in place of the inverse of a zero variance."""
     i00 = 1 / tl.where(pa > 0, pa, float("inf"))
     slope = pb * i00
     schur = pc - slope * pb
@@ -50,7 +54,7 @@ def smooth_forward(
     BLOCK_K: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Smoothed moments of every frame, from the last to the first."""
+    """Compute the smoothed moments of every frame for ``BLOCK_K`` objects, from the last frame to the first."""
     batch = tl.program_id(1).to(tl.int64)
     k = tl.program_id(0) * BLOCK_K + tl.arange(0, BLOCK_K)
     d = tl.arange(0, BLOCK_D)
@@ -100,13 +104,21 @@ def smooth_backward(
     BLOCK_K: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Gradients of the four moments of the filter, from the first frame to the last."""
+    """Compute the gradients of the four filter moments for ``BLOCK_K`` objects, from the first frame to the last.
+
+    With the gradients ``g`` of ``m^s_t`` and ``W`` of ``C^s_t`` (symmetric), and ``B = g e' + 2 W G D``, the gradient
+    of ``G``::
+
+        dL/dm_t = g,   dL/dC_t = W + B P^-1 F,   dL/de = G' g,   dL/dD = G' W G,   dL/dP = -G' B P^-1 - dL/dD
+
+    and ``dL/de`` and ``dL/dD`` continue as gradients of the smoothed moments of the next frame.
+    """
     batch = tl.program_id(1).to(tl.int64)
     k = tl.program_id(0) * BLOCK_K + tl.arange(0, BLOCK_K)
     d = tl.arange(0, BLOCK_D)
     at = batch * frames * objects
     gp, gv, ga, gb, gc = _load(by_mean, by_cov, at, k, d, objects, coordinates, 0, MOVING, PRECISION)
-    # The state before frame 0 smooths nothing.
+    # The prediction of frame 0 has no effect on the smoothed moments.
     _store(
         predicted_mean_gradient, predicted_cov_gradient, at, k, d, objects, coordinates,
         gp * 0, gv * 0, ga * 0, gb * 0, gc * 0, MOVING,
@@ -126,18 +138,18 @@ def smooth_backward(
         da, db, dc = sa - pa, sb - pb, sc - pc
         h00, h01 = g00 * da + g01 * db, g00 * db + g01 * dc
         h10, h11 = g10 * da + g11 * db, g10 * db + g11 * dc
-        # By the gain: of the mean, and of G D G' with the symmetric gradient [[ga, gb / 2], [gb / 2, gc]].
+        # Gradient of the gain: from the mean, and from G D G' with the symmetric gradient [[ga, gb / 2], [gb / 2, gc]].
         by00 = tl.sum(gp * ep, 1) + 2 * ga * h00 + gb * h10
         by01 = tl.sum(gp * ev, 1) + 2 * ga * h01 + gb * h11
         by10 = tl.sum(gv * ep, 1) + gb * h00 + 2 * gc * h10
         by11 = tl.sum(gv * ev, 1) + gb * h01 + 2 * gc * h11
-        # By X, then by P, which stands in the gain as an inverse.
+        # Gradient of X, then of P, which enters the gain as an inverse.
         x00, x01 = by00 * i00 + by01 * i01, by00 * i01 + by01 * i11
         x10, x11 = by10 * i00 + by11 * i01, by10 * i01 + by11 * i11
         by_pa = -(g00 * x00 + g10 * x10)
         by_pb = -(g00 * x01 + g10 * x11 + g01 * x00 + g11 * x10)
         by_pc = -(g01 * x01 + g11 * x11)
-        # By the change of the frame after.
+        # Gradient of the change of the next frame.
         w00, w01 = ga * g00 + gb / 2 * g10, ga * g01 + gb / 2 * g11
         w10, w11 = gb / 2 * g00 + gc * g10, gb / 2 * g01 + gc * g11
         by_da, by_db, by_dc = g00 * w00 + g10 * w10, 2 * (g00 * w01 + g10 * w11), g01 * w01 + g11 * w11
