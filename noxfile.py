@@ -1,6 +1,6 @@
-"""Everything that is run on this repository, each as ``nox -s NAME`` on a machine with Python >= 3.10 and nox.
+"""All commands of this repository, each as ``nox -s NAME`` on a machine with Python >= 3.10 and nox.
 
-`lint`, `types`, `tests` and `demo` share one environment, made by `dev`, so that the second of them starts at once.
+`lint`, `types`, `tests`, `demo` and `bench` share one environment, built by `dev`, so that only the first one installs.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ PROJECTS = {
     for path in sorted(ROOT.glob("packages/*/pyproject.toml"))
     if not path.parent.name.startswith("_")
 }
-# timm needs torchvision and triton is 700 MB: they get sessions of their own. wandb wants an account.
+# timm needs torchvision and triton is 700 MB: they have their own sessions. wandb needs an account.
 HEAVY_EXTRAS = {"all", "timm", "triton", "wandb"}
 EXTRAS = {
     name: [extra for extra in project.get("optional-dependencies", {}) if extra not in HEAVY_EXTRAS]
     for name, project in PROJECTS.items()
 }
-# Threads of PyTorch beside `pytest -n 2` make each other slow, and no test may need the network or a screen.
+# PyTorch threads slow `pytest -n 2` down, and no test may need the network or a screen.
 QUIET = {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "agg"}
 
 
 @nox.session(reuse_venv=True)
 def dev(session: nox.Session) -> None:
-    """Make the environment that lint, types, tests and demo share."""
+    """Build the environment that lint, types, tests, demo and bench share."""
     editable = [f"packages/{name}[{','.join(extras)}]" for name, extras in EXTRAS.items()]
     _install(session, *(part for package in editable for part in ("-e", package)), *GROUPS["dev"])
 
 
 @nox.session(python=False, requires=["dev"])
 def lint(session: nox.Session) -> None:
-    """Check style and formatting; `nox -s lint -- --fix` mends what it can."""
+    """Check style and formatting; `nox -s lint -- --fix` fixes what it can."""
     fix = "--fix" in session.posargs
     _run_in_dev(session, "ruff", "check", *(["--fix"] if fix else []))
     _run_in_dev(session, "ruff", "format", *([] if fix else ["--check"]))
@@ -52,7 +52,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python=False, requires=["dev"])
 def types(session: nox.Session) -> None:
-    """Check types, strictly."""
+    """Check types with mypy in strict mode."""
     _run_in_dev(session, "mypy", *session.posargs)
 
 
@@ -70,25 +70,25 @@ def demo(session: nox.Session) -> None:
 
 @nox.session(python=False, requires=["dev"], default=False)
 def demo_train(session: nox.Session) -> None:
-    """Train the small MOTIP on synthetic video and test it beside ByteTrack: about seven minutes on one core."""
+    """Train the small MOTIP on synthetic video and compare it with ByteTrack: about seven minutes on one core."""
     _run_in_dev(session, "python", "examples/demo_train.py", *session.posargs)
 
 
 @nox.session(python=False, requires=["dev"], default=False)
-def learn(session: nox.Session) -> None:
-    """Train both small trackers with three seeds and write docs/results.md anew: long, goes on where it stopped."""
-    _run_in_dev(session, "python", "benchmarks/learning.py", *session.posargs)
+def bench(session: nox.Session) -> None:
+    """List the benchmarks, or run those of a topic: `nox -s bench -- association --quick`."""
+    _run_in_dev(session, "python", "-m", "benchmarks", *session.posargs)
 
 
 @nox.session(python=False, requires=["dev"], default=False)
 def api(session: nox.Session) -> None:
-    """Write tests/api_surface.json anew, after a wanted change of the public interface."""
+    """Regenerate tests/api_surface.json after an intended change of the public interface."""
     _run_in_dev(session, "python", "tests/test_api_surface.py")
 
 
 @nox.session(reuse_venv=True)
 def build(session: nox.Session) -> None:
-    """Build every package into dist/: the source distribution, and from that the wheel."""
+    """Build every package into dist/: the source distribution, and the wheel from it."""
     _install(session, *GROUPS["build"])
     shutil.rmtree(WHEELS, ignore_errors=True)
     for name in PROJECTS:
@@ -105,16 +105,16 @@ def build(session: nox.Session) -> None:
     ],
 )
 def wheels(session: nox.Session, package: str, extra: str) -> None:
-    """Test every package installed alone, bare and with each of its extras."""
+    """Test every package installed on its own, without and with each of its extras."""
     _install(session, _wheel(package, extra), *map(_wheel, _siblings(package, extra)))
-    # Elsewhere, so that nothing of this checkout can be imported by accident.
+    # Outside the checkout, so that nothing of it can be imported by accident.
     session.chdir(session.create_tmp())
     session.run("python", "-I", str(ROOT / "tools/check_installed.py"), package, *filter(None, [extra]), env=QUIET)
 
 
 @nox.session(reuse_venv=True)
 def tests_timm(session: nox.Session) -> None:
-    """Test the backbones of timm, in an environment of its own: timm needs torchvision, and that a guard on CPUs."""
+    """Test the timm backbones in a separate environment: timm needs torchvision, which needs a guard on CPUs."""
     packages = ("-e", "packages/mot-core[train,timm]", "-e", "packages/em-kalman")
     _install(session, *packages, "torchvision", "tools/torchvision-op-guard", "pytest")
     session.run("pytest", "tests/timm", *session.posargs, env=QUIET | {"MOT_TIMM": "1"})
@@ -124,7 +124,7 @@ def tests_timm(session: nox.Session) -> None:
 def kernels(session: nox.Session) -> None:
     """Test the GPU kernels without a GPU: in Triton's interpreter, and compiled ahead of time for three GPUs.
 
-    `nox -s kernels -- record` writes tests/kernels/resources.json anew. Where there is a GPU, run the tests on it:
+    `nox -s kernels -- record` regenerates tests/kernels/resources.json. On a machine with a GPU, run the tests on it:
     `MOT_CORE_KERNELS=triton pytest tests/kernels`.
     """
     _install(session, "-e", "packages/mot-core[train,triton]", "pytest")
@@ -132,35 +132,28 @@ def kernels(session: nox.Session) -> None:
     if session.posargs == ["record"]:
         session.run("python", "tests/kernels/test_ahead_of_time.py", env=env)
         return
-    # Two processes: a kernel is either interpreted or compiled, decided when it is imported.
+    # Two processes, because a kernel is either interpreted or compiled, decided on import.
     session.run("pytest", "tests/kernels", *session.posargs, env=env | {"TRITON_INTERPRET": "1"})
     session.run("pytest", "tests/kernels/test_ahead_of_time.py", env=env | {"CUDA_VISIBLE_DEVICES": ""})
 
 
 @nox.session(reuse_venv=True)
 def docs(session: nox.Session) -> None:
-    """Build the documentation into site/; `nox -s docs -- serve` shows it while you write."""
+    """Build the documentation into site/; `nox -s docs -- serve` previews it."""
     _install(session, *GROUPS["docs"])
     session.run("mkdocs", *(session.posargs or ["build", "--strict"]), env={"NO_MKDOCS_2_WARNING": "1"})
 
 
-@nox.session(reuse_venv=True)
-def bench_association(session: nox.Session) -> None:
-    """Measure our trackers and the peers on identical detections: speed, memory, quality."""
-    _install(session, "-e", "packages/mot-core[eval]")
-    session.run("python", "benchmarks/association.py", *session.posargs, env=QUIET)
-
-
 def _install(session: nox.Session, *what: str) -> None:
-    """Install under constraints.txt, from the wheels that PIP_FIND_LINKS offers, whichever the installer is."""
+    """Install with constraints.txt and the wheels of PIP_FIND_LINKS, with uv or pip."""
     env = {}
     if session.venv_backend == "uv" and (links := os.environ.get("PIP_FIND_LINKS")):
-        env["UV_FIND_LINKS"] = ",".join(links.split())  # uv reads none of pip's settings and splits at commas
+        env["UV_FIND_LINKS"] = ",".join(links.split())  # uv does not read pip's settings, and splits at commas
     session.install("-c", "constraints.txt", *what, env=env)
 
 
 def _run_in_dev(session: nox.Session, program: str, *arguments: str) -> None:
-    """Run a program of the environment that `dev` made."""
+    """Run a program of the environment that `dev` built."""
     scripts = ROOT / ".nox" / "dev" / ("Scripts" if os.name == "nt" else "bin")
     env = {**QUIET, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "VIRTUAL_ENV": str(scripts.parent)}
     session.run(str(scripts / program), *arguments, env=env, external=True)
@@ -172,7 +165,7 @@ def _wheel(package: str, extra: str = "") -> str:
 
 
 def _siblings(package: str, extra: str = "") -> set[str]:
-    """The packages of this repository that a package declares: they are on no index."""
+    """The packages of this repository that a package depends on; they are on no index."""
     project: dict[str, Any] = PROJECTS[package]
     requirements = [*project["dependencies"], *project.get("optional-dependencies", {}).get(extra, [])]
     named = {Requirement(requirement).name for requirement in requirements} & set(PROJECTS) - {package}

@@ -1,4 +1,4 @@
-"""The environment of each peer, made from its requirements file: some exclude each other (NumPy 1 and 2)."""
+"""One environment per peer, built from its requirements file, since some exclude each other (NumPy 1 and 2)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ ENVIRONMENTS = Path(__file__).parents[1] / ".nox" / "peers"
 
 
 def python_of(peer: str) -> Path:
-    """The interpreter of a peer's environment."""
+    """Return the interpreter of a peer's environment."""
     return ENVIRONMENTS / peer / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def install(peer: str) -> str | None:
-    """Make the environment of ``peer`` unless it is there; returns why that failed, or None."""
+    """Build the environment of ``peer`` unless it exists; return the reason of a failure, or None."""
     requirements = PEERS / f"{peer}.txt"
     folder, stamp = ENVIRONMENTS / peer, ENVIRONMENTS / peer / "installed.txt"
     if stamp.is_file() and stamp.read_text() == requirements.read_text():

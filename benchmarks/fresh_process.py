@@ -1,4 +1,4 @@
-"""Measures in a process of their own, with one thread: nothing that ran before counts."""
+"""Measure in a fresh process with one thread, so that nothing that ran before counts."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ import subprocess
 import sys
 from typing import Any
 
-# Freed memory goes back to the system at once: else the peak tells of the allocator, not of what was needed. Slower.
+from benchmarks.provenance import ROOT
+
+# Return freed memory to the system at once, so that the peak shows what was needed. Slower.
 EXACT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
-def in_fresh_process(script: str, *what: Any, exact_memory: bool = False, limit: float = 1200) -> Any:
-    """What ``script --here WHAT``, with ``what`` as JSON, prints last, as JSON.
+def in_fresh_process(module: str, *what: Any, exact_memory: bool = False, limit: float = 1200) -> Any:
+    """Run ``python -m module --here WHAT``, with ``what`` as JSON, and return the JSON of its last line.
 
     Args:
-        script: file of the calling benchmark.
-        what: the measure and its arguments.
-        exact_memory: give freed memory back at once.
-        limit: seconds, after which ``subprocess.TimeoutExpired`` is raised.
+        module: Name of the calling benchmark.
+        what: Measurement and its arguments.
+        exact_memory: Return freed memory to the system at once.
+        limit: Seconds after which ``subprocess.TimeoutExpired`` is raised.
 
     Raises:
-        RuntimeError: the process failed, with what it wrote to stderr.
+        RuntimeError: If the process failed, with its stderr.
     """
-    command = [sys.executable, "-W", "ignore", script, "--here", json.dumps(what)]
+    command = [sys.executable, "-W", "ignore", "-m", module, "--here", json.dumps(what)]
     env = os.environ | {"OMP_NUM_THREADS": "1"} | (EXACT_MEMORY if exact_memory else {})
-    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=limit)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=limit, cwd=ROOT)
     if done.returncode:
         raise RuntimeError(done.stderr.strip() or f"ended with {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def peak() -> int:
-    """Bytes of the largest resident memory so far (Linux counts in KiB)."""
+    """Return the peak resident memory so far in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,4 +1,4 @@
-"""What pages of results are made of: tables in Markdown, means with their spread, places between markers."""
+"""Building blocks of result pages: Markdown tables, means with spread, and the text between markers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from statistics import mean, stdev
 
 
 def fill(page: Path, tables: Mapping[str, str]) -> None:
-    """Put every table between the markers of its name, ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``."""
+    """Write every table between its markers ``<!-- NAME: begin -->`` and ``<!-- NAME: end -->``."""
     text = page.read_text(encoding="utf-8")
     for name, table in tables.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -18,13 +18,13 @@ def fill(page: Path, tables: Mapping[str, str]) -> None:
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose first column is words and whose others are numbers."""
+    """Return a Markdown table with a text column followed by number columns."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation; the mean alone of one value, and "-" of none."""
+    """Return mean and standard deviation as text; only the mean for one value, "-" for none."""
     if not values:
         return "-"
     return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")

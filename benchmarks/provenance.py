@@ -1,4 +1,4 @@
-"""Where and when a result was measured: what every result file of this folder begins with."""
+"""Date, commit and machine of a measurement, stored in every result file."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+"""Results by topic: ``<topic>/<name>.json``, overwritten, or ``.jsonl``, a line per run."""
+TESTS = ROOT / "tests"
 BENCHMARKS = "benchmarks/*.py"
 SOURCES = "packages/mot-core/src/mot_core"
 
 
 def provenance(*measured: str) -> dict[str, Any]:
-    """Date, commit and machine.
+    """Return date, commit and machine.
 
     Args:
-        measured: paths in the repository whose uncommitted changes the commit must confess to; the scripts of this
-            folder always count.
+        measured: Paths in the repository whose uncommitted changes are reported with the commit, in addition to the
+            scripts of this folder.
     """
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -29,7 +32,7 @@ def provenance(*measured: str) -> dict[str, Any]:
 
 
 def commit(root: Path, *measured: str) -> str:
-    """Short hash of a checkout, and whether paths in it have uncommitted changes; "unknown" in a copy without git."""
+    """Return the short hash of a checkout, marked if ``measured`` paths have changes; "unknown" without git."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(root), *arguments]

@@ -7,7 +7,7 @@ from boxmot import create_tracker
 from boxmot.trackers.config import load_tracker_config
 from boxmot.trackers.specs import TrackerSpec
 
-from peers import Peer, Step
+from benchmarks.peers import Peer, Step
 
 PACKAGES = ("boxmot", "numpy", "scipy", "lapx", "torch")
 BLANK = np.zeros((1080, 1920, 3), np.uint8)  # SFSORT asks for the size of the image
@@ -37,7 +37,7 @@ def _compiled() -> dict[str, Peer]:
     peer = _peer("bytetrack", backend="cpp")
     try:
         peer.start()
-    except RuntimeError:  # BoxMOT compiles on first use; what is missing stands in its own output
+    except RuntimeError:  # BoxMOT compiles on first use; its output names missing dependencies
         return {}
     return {"ByteTrack, C++": peer}
 

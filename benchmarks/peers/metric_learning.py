@@ -1,8 +1,8 @@
 """NT-Xent of pytorch-metric-learning between consecutive frames, forward and backward: CPU seconds and memory, as JSON.
 
-``python benchmarks/peers/metric_learning.py DETECTIONS FRAMES CHANNELS``, run by unitrack_cost.py. One call per pair of
-frames, with the next frame as reference, is its cheapest use: of all frames at once it would compare every pair of one
-identity with every pair of two.
+``python benchmarks/peers/metric_learning.py DETECTIONS FRAMES CHANNELS``, run by benchmarks.unitrack.cost. One call
+per pair of frames, with the next frame as reference, is its cheapest use: a single call for all frames would compare
+every pair of one identity with every pair of two.
 """
 
 from __future__ import annotations

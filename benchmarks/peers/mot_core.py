@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.peers import Peer, Step
 from mot_core.association import ByteTrack, OCSort, Sort
 from mot_core.structures import Tracks
-from peers import Peer, Step
 
 PACKAGES = ("mot-core", "numpy", "scipy", "torch")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from norfair import Detection, Tracker
 
-from peers import Peer, Step
+from benchmarks.peers import Peer, Step
 
 PACKAGES = ("norfair", "numpy", "scipy")
 # Norfair has no default for these two.

@@ -9,7 +9,7 @@ import numpy as np
 import supervision as sv
 from trackers import ByteTrackTracker, OCSORTTracker, SORTTracker
 
-from peers import Peer
+from benchmarks.peers import Peer
 
 PACKAGES = ("trackers", "supervision", "numpy", "scipy")
 

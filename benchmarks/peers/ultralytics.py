@@ -8,7 +8,7 @@ from ultralytics.trackers.track import TRACKER_MAP
 from ultralytics.utils import YAML, IterableSimpleNamespace
 from ultralytics.utils.checks import check_yaml
 
-from peers import Peer, Step
+from benchmarks.peers import Peer, Step
 
 PACKAGES = ("ultralytics", "numpy", "lap", "torch")
 IMAGE_SIZE = (1080, 1920)  # only normalised coordinates depend on it, and the trackers use pixels

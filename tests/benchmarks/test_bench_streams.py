@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-from scenes import OBJECTS, make_scenes, memory_scene
-from streams import Stream
+
+from benchmarks.association.scenes import OBJECTS, make_scenes, memory_scene
+from benchmarks.association.streams import Stream
 
 FRAMES = 12
 

@@ -1,7 +1,6 @@
-import json
-
 import pytest
-import table
+
+from benchmarks.association import table
 
 
 def row(package, tracker, stream, speed):
@@ -74,14 +73,11 @@ def test_refresh_leaves_the_words_alone(report, tmp_path):
     assert tail == "\n\n<!-- association: end -->\n\nafter\n"
 
 
-def test_newest_goes_by_the_date_inside(tmp_path):
-    with pytest.raises(FileNotFoundError, match="measure first"):
-        table.newest(tmp_path)
-    for name, date in (("association-b.json", "2026-01-01"), ("association-a.json", "2026-02-01")):
-        (tmp_path / name).write_text(json.dumps({"date": date}))
-    assert table.newest(tmp_path).name == "association-a.json"
+def test_missing_result_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"speed.json does not exist; measure first: python -m benchmarks"):
+        table.read(tmp_path / "speed.json")
 
 
 def test_readme_shows_the_newest_result():
-    report = json.loads(table.newest().read_text())
-    assert table.render(report) in table.README.read_text(encoding="utf-8"), "python benchmarks/association.py --table"
+    report = table.read()
+    assert table.render(report) in table.README.read_text(encoding="utf-8"), "run benchmarks.association.speed --table"

@@ -1,7 +1,8 @@
 """Every case of the benchmark of trackers can be measured: here with a step of two frames."""
 
 import pytest
-import trackers
+
+from benchmarks.training import step_cost as trackers
 
 
 @pytest.mark.parametrize("tracker", ["motip", "motr"])

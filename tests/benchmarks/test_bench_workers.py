@@ -2,15 +2,15 @@ import re
 import sys
 from pathlib import Path
 
-import association
-import environments
 import numpy as np
 import pytest
-from environments import PEERS
-from quality import score
-from scenes import memory_scene
-from workers import Worker, WorkerError
 
+from benchmarks import environments
+from benchmarks.association import speed as association
+from benchmarks.association.quality import score
+from benchmarks.association.scenes import memory_scene
+from benchmarks.association.workers import Worker, WorkerError
+from benchmarks.environments import PEERS
 from mot_core.association import ByteTrack
 
 
@@ -54,7 +54,7 @@ def test_worker_runs_our_trackers(scene, stream, tmp_path):
 
 
 def test_worker_says_why_it_does_not_start():
-    with pytest.raises(WorkerError, match=r"No module named 'peers\.nobody'"):
+    with pytest.raises(WorkerError, match=r"No module named 'benchmarks\.peers\.nobody'"):
         Worker("nobody", Path(sys.executable))
 
 

@@ -1,13 +1,13 @@
 import json
 
-import em_kalman_cost
-import em_kalman_data
-import em_kalman_motion
-import em_kalman_tables
-import em_kalman_trackers
 import numpy as np
 import pytest
 
+from benchmarks.em_kalman import cost as em_kalman_cost
+from benchmarks.em_kalman import data as em_kalman_data
+from benchmarks.em_kalman import motion as em_kalman_motion
+from benchmarks.em_kalman import tables as em_kalman_tables
+from benchmarks.em_kalman import trackers as em_kalman_trackers
 from mot_core.io import make_scene
 
 METRICS = {"HOTA": 50.0, "AssA": 40.0, "IDF1": 60.0, "MOTA": 55.0, "IDSW": 12.0}
@@ -99,7 +99,7 @@ def test_tables_have_mean_and_spread_and_count_collapses():
 def test_the_page_shows_the_results():
     text = em_kalman_tables.PAGE.read_text(encoding="utf-8")
     for table in em_kalman_tables.render(em_kalman_tables.read(em_kalman_trackers.RESULTS)).values():
-        assert table in text, "python benchmarks/em_kalman_trackers.py --table"
+        assert table in text, "python -m benchmarks.em_kalman.trackers --table"
 
 
 def test_rates_leave_out_frames_and_keep_the_time():
@@ -117,7 +117,7 @@ def test_plain_iou_does_not_move():
 
 
 def test_costs_at_toy_size():
-    row = em_kalman_cost.beside_filterpy(3, 4)
+    row = em_kalman_cost.compared_with_filterpy(3, 4)
     assert row["largest_difference"] < 1e-9
     assert row["factor"] > 0
     assert em_kalman_cost.windows(3, 4)["windows_per_second"] > 0

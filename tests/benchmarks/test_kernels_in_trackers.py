@@ -4,9 +4,10 @@ import json
 from contextlib import nullcontext
 from inspect import signature
 
-import kernels_in_trackers as benchmark
 import pytest
 import torch
+
+from benchmarks.kernels import in_trackers as benchmark
 
 SMALL = {"size": (96, 160), "objects": 3, "warm_up": 0, "steps": 1}
 

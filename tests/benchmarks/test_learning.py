@@ -1,11 +1,9 @@
 import json
 
-import held_out
-import learning
-import learning_table
 import pytest
 import torch
 
+from benchmarks.training import held_out, learning, learning_table
 from mot_core.boxes import cxcywh_to_xyxy
 from mot_core.data import SyntheticDataModule
 from mot_core.nn import DetectorOutput
@@ -111,7 +109,7 @@ def test_refresh_leaves_the_words_alone(tmp_path):
 
 def test_the_page_shows_the_results():
     text = learning_table.PAGE.read_text(encoding="utf-8")
-    assert learning_table.render(learning_table.read()) in text, "python benchmarks/learning.py --table"
+    assert learning_table.render(learning_table.read()) in text, "python -m benchmarks.training.learning --table"
 
 
 @pytest.mark.parametrize("tracker", ["motip", "motr"])

@@ -3,9 +3,10 @@
 import sys
 
 import pytest
-import roofline
 import torch
-import unitrack_cost
+
+from benchmarks.kernels import roofline
+from benchmarks.unitrack import cost as unitrack_cost
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 

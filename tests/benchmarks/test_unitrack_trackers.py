@@ -2,9 +2,9 @@ import json
 
 import pytest
 import torch
-import unitrack_tables
-import unitrack_trackers
 
+from benchmarks.unitrack import tables as unitrack_tables
+from benchmarks.unitrack import trackers as unitrack_trackers
 from unitrack_loss import TrackClip
 
 
@@ -122,7 +122,7 @@ def test_the_page_shows_the_results():
         unitrack_tables.read(unitrack_tables.TRACKERS), unitrack_tables.read(unitrack_tables.ASSOCIATION)
     )
     for name, table in shown.items():
-        assert table in text, f"{name}: python benchmarks/unitrack_trackers.py --table"
+        assert table in text, f"{name}: python -m benchmarks.unitrack.trackers --table"
 
 
 def test_refresh_leaves_the_words_alone(tmp_path):

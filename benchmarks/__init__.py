@@ -1,0 +1,1 @@
+"""Benchmarks by topic; README.md lists question, script, result and page."""

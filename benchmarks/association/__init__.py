@@ -1,0 +1,1 @@
+"""Trackers of this and other packages on identical detections: speed, memory, quality."""

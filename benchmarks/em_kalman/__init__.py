@@ -1,0 +1,1 @@
+"""EM-Kalman: trackers trained without labels, learned motion, cost."""

@@ -1,0 +1,208 @@
+"""Tracking quality of em-kalman, learned from detections alone, compared with trackers with manual constants.
+
+    python -m benchmarks.em_kalman.trackers --data FOLDER      run what is missing in the results, most important first
+    python -m benchmarks.em_kalman.trackers --table            write the tables of docs/em_kalman_results.md again
+
+Trained on the detections of some videos, without their ground truth, and tested on videos of other scenes, on the same
+detections as SORT, ByteTrack, OC-SORT and plain IoU. Every run appends a line to
+``results/em_kalman/trackers.jsonl`` and takes about half a minute of one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.em_kalman.data import PARTNER, RATES, SOURCES, baselines, score
+from benchmarks.em_kalman.tables import read, refresh
+from benchmarks.provenance import ROOT, provenance
+from em_kalman import (
+    AssociationCollapse,
+    EMKalmanTracker,
+    MotionModel,
+    NeuralKalmanFilter,
+    Schedule,
+    WindowBatch,
+    WindowSampler,
+    fit,
+    learn_detection_probability,
+)
+from em_kalman.objectives import Objective
+from em_kalman.training import calibrate_dustbin
+
+RESULTS = ROOT / "benchmarks/results/em_kalman/trackers.jsonl"
+SOURCE = "packages/mot-core/src/mot_core"
+MEASURED = ("packages/em-kalman/src", f"{SOURCE}/association", f"{SOURCE}/ops")
+SEEDS = (0, 1, 2, 3)
+WINDOWS = 260  # to learn from
+
+
+@dataclass(frozen=True)
+class Config:
+    """A way of learning.
+
+    Attributes:
+        model: arguments of the model.
+        objective: of the training.
+        two_stages: with a warm-up.
+        constant_count: learn from windows whose frames all have as many detections, as the square Sinkhorn needs.
+        published: the motion model of the authors' code.
+        alike: the tracker does not know how often lost and new tracks are found.
+    """
+
+    model: Mapping[str, Any] = field(default_factory=dict)
+    objective: Objective = "predictive"
+    two_stages: bool = True
+    constant_count: bool = False
+    published: bool = False
+    alike: bool = False
+
+
+AS_IT_IS = "as it is"
+SQUARE = Config({"learn_noise": False, "dustbin": False, "layout": "joint"}, two_stages=False, constant_count=True)
+CONFIGS = {
+    AS_IT_IS: Config(),
+    "motion not learned": Config({"learn_noise": False}),
+    "presence not learned": Config(alike=True),
+    "objective em": Config({"learn_noise": False}, objective="em"),
+    "objective smoothed": Config({"learn_noise": False}, objective="smoothed"),
+    "objective filtered": Config({"learn_noise": False}, objective="filtered"),
+    "row last": Config({"last": "row"}),
+    "one stage": Config(two_stages=False),
+    "one stage, 5 hidden units": Config({"hidden": 5}, two_stages=False),
+    "square": SQUARE,
+    "square, row last": replace(SQUARE, model={**SQUARE.model, "last": "row"}),
+    "square, published objective": replace(SQUARE, objective="published"),
+    "published": Config(
+        {**SQUARE.model, "last": "row", "hidden": 5}, "published", two_stages=False, constant_count=True, published=True
+    ),
+}
+ABLATION = "MOT17 public"  # what the other ways learn from
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Do what the flags say."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data", type=Path, default=os.environ.get("MOT_DATA"), help="the data pack; default: $MOT_DATA"
+    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file that gets a line for each run")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="start no run after this time")
+    parser.add_argument("--table", action="store_true", help="only write the tables of the page")
+    options = parser.parse_args(arguments)
+    if options.table:
+        refresh(options.results)
+    elif options.data is None:
+        parser.error("--data is needed, or the environment variable MOT_DATA: the folder of the data pack")
+    else:
+        measure(Path(options.data), options.results, options.seconds)
+
+
+def plan() -> Iterator[tuple[str, str, int]]:
+    """Return all runs as name, training data and seed, the main comparison first."""
+    yield from ((name, "", 0) for name in baselines(SOURCES[ABLATION]))
+    yield from ((AS_IT_IS, train, seed) for seed in SEEDS for train in SOURCES)
+    yield from ((name, ABLATION, seed) for seed in SEEDS for name in CONFIGS if name != AS_IT_IS)
+
+
+def measure(data: Path, results: Path, seconds: float) -> None:
+    """Run everything that is missing in ``results``."""
+    torch.set_num_threads(1)
+    begin = time.monotonic()
+    done = {(line["name"], line["train"], line["seed"]) for line in read(results)}
+    for name, train, seed in plan():
+        if (name, train, seed) in done or time.monotonic() - begin > seconds:
+            continue
+        line = {**provenance(*MEASURED), "name": name, "train": train, "seed": seed}
+        line |= run(CONFIGS[name], data, train, seed, name) if train else {"test": _baseline(name, data)}
+        with results.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(name, train, seed, f"{time.monotonic() - begin:.0f} s", flush=True)
+
+
+def _baseline(name: str, data: Path) -> dict[str, dict[str, float]]:
+    found = {}
+    for key, source in SOURCES.items():
+        scores = score(baselines(source)[name], source, data, RATES)
+        found.update({f"{key}, {rate}": row for rate, row in scores.items()})
+    return found
+
+
+def run(config: Config, data: Path, train: str, seed: int, name: str) -> dict[str, Any]:
+    """One training and its tests: elsewhere at all frame rates, and once everywhere at the full one."""
+    start = time.process_time()
+    try:
+        model, log = learn(config, data, train, seed)
+    except AssociationCollapse:
+        return {"collapsed": True, "test": {}, "train_cpu_seconds": round(time.process_time() - start, 1)}
+    seconds = time.process_time() - start
+    tests = {}
+    for key, source in SOURCES.items():
+        rates = RATES if key == PARTNER[train] else RATES[:1]
+        if key == PARTNER[train] or name == AS_IT_IS:
+            lowest = float("-inf") if source.sure is None else source.sure
+            rows = score(
+                lambda age, low=lowest: EMKalmanTracker(model=model, max_age=age, min_score=low),  # type: ignore[misc]
+                source,
+                data,
+                rates,
+            )
+            tests.update({f"{key}, {rate}": row for rate, row in rows.items()})
+    return {
+        "collapsed": False,
+        "training": log,
+        "motion": {key: round(getattr(model.learned_motion(), key), 7) for key in ("q", "r", "p0", "v0")},
+        "detection_probability": [round(share, 4) for share in model.detection_probability.tolist()],
+        "test": tests,
+        "train_cpu_seconds": round(seconds, 1),
+    }
+
+
+def learn(config: Config, data: Path, train: str, seed: int) -> tuple[NeuralKalmanFilter, dict[str, float]]:
+    """A model that can track, and what its training ended with. Ground truth is not opened."""
+    torch.manual_seed(seed)
+    windows = _windows(config, data, train)
+    motion = MotionModel.published() if config.published else MotionModel()
+    model = NeuralKalmanFilter(motion, **{"learn_noise": True, **config.model})
+    # The objective "published" is not defined for windows of different sizes in a batch.
+    size = 1 if config.objective == "published" else Schedule().batch_size
+    schedule = Schedule() if config.two_stages else Schedule(warmup_epochs=0, epochs=10, min_steps=300, batch_size=size)
+    history = fit(model, windows, schedule, objective=config.objective, seed=seed)
+    if model.dustbin is None:  # it cannot track: a square association knows of no strangers
+        model = _with_dustbin(model, windows)
+    if config.alike:
+        model.detection_probability.fill_(1.0)
+    last = history[-1]
+    log = {name: round(last[name], 4) for name in ("nll_per_det", "unexplained", "assoc_entropy")}
+    worst = max(line["unexplained"] for line in history if line["stage"] == 2)
+    return model, {**log, "most_unexplained": round(worst, 4), "windows": len(windows)}
+
+
+def _windows(config: Config, data: Path, train: str) -> WindowSampler:
+    sequences = SOURCES[train].unlabelled(data)
+    if config.constant_count:
+        return WindowSampler(sequences, stride=1, policy="constant_count")
+    frames = sum(len(one.frames) for one in sequences)
+    return WindowSampler(sequences, stride=max(1, frames // WINDOWS))
+
+
+def _with_dustbin(square: NeuralKalmanFilter, windows: WindowSampler) -> NeuralKalmanFilter:
+    settings: dict[str, Any] = {**square.settings, "dustbin": True, "layout": "decoupled"}
+    model = NeuralKalmanFilter(MotionModel(), **settings)
+    model.network.load_state_dict(square.network.state_dict())
+    batches = [WindowBatch.stack([windows[i]]) for i in range(len(windows))]
+    calibrate_dustbin(model, batches)
+    learn_detection_probability(model, windows)
+    return model
+
+
+if __name__ == "__main__":
+    main()

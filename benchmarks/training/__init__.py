@@ -1,0 +1,1 @@
+"""Training of the small trackers: learning runs, cost of a step, data loading."""

@@ -1,0 +1,63 @@
+"""Tables of docs/results.md, between its markers, from ``results/training/learning.jsonl``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from benchmarks.pages import fill, markdown, spread
+from benchmarks.provenance import ROOT
+
+RESULTS = ROOT / "benchmarks/results/training/learning.jsonl"
+PAGE = ROOT / "docs" / "results.md"
+METRICS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW")
+
+Line: TypeAlias = Mapping[str, Any]
+
+
+def refresh(results: Path = RESULTS, page: Path = PAGE) -> None:
+    """Put the tables of ``results`` between the markers of ``page``."""
+    fill(page, {"learning": render(read(results))})
+
+
+def read(results: Path = RESULTS) -> list[Line]:
+    """The last line of every tracker and seed, in order."""
+    lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    newest = {(line["tracker"], line["seed"]): line for line in lines}
+    return [newest[key] for key in sorted(newest)]
+
+
+def render(lines: Sequence[Line]) -> str:
+    """Return all tables as Markdown: for each tracker its cost, and its metrics next to the baselines."""
+    parts = []
+    for name in sorted({line["tracker"] for line in lines}):
+        parts += _tracker(name, [line for line in lines if line["tracker"] == name])
+    return "\n\n".join(parts)
+
+
+def _tracker(name: str, lines: Sequence[Line]) -> list[str]:
+    first = lines[0]
+    seeds = f"seed{'s' if len(lines) > 1 else ''} {', '.join(str(line['seed']) for line in lines)}"
+    tests = [line["test"] for line in lines]
+    machine = first["machine"]
+    dates = " and ".join(sorted({line["date"][:10] for line in lines}))
+    commits = ", ".join(sorted({line["commit"] for line in lines}))
+    rows = []
+    for tracker in tests[0]["trackers"]:
+        scores = [test["trackers"][tracker] for test in tests]
+        rows.append((tracker, *(spread([score[key] for score in scores]) for key in METRICS)))
+    each = ", ".join(f"{test['recall']:.1f}" for test in tests)
+    recall = f"{spread([test['recall'] for test in tests])} % (one by one: {each})"
+    if all("recall_alone" in test and test["recall_alone"] != test["recall"] for test in tests):
+        recall += f" and without the queries of tracks {spread([test['recall_alone'] for test in tests])} %"
+    return [
+        f"### {name}",
+        f"{first['parameters'] / 1e6:.2f} million parameters, {seeds}: {first['steps']:,} steps in "
+        f"{spread([line['cpu_minutes'] for line in lines])} minutes on one core ({machine['cpu']}, "
+        f"{machine['system']}; {dates} at commit {commits}). The videos show every "
+        f"{first['scene']['frame_step']}th frame. Detections at IoU 0.5: recall {recall}, "
+        f"precision {spread([test['precision'] for test in tests])} %.",
+        markdown(("on its detections", *METRICS), rows),
+    ]

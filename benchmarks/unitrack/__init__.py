@@ -1,0 +1,1 @@
+"""The UniTrack loss: effect on trackers and on a learned association, cost."""

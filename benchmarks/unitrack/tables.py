@@ -1,0 +1,179 @@
+"""docs/unitrack_results.md: tables between its markers come from results/unitrack/*.jsonl, the words are written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, TypeAlias
+
+from benchmarks.pages import fill, markdown, spread
+from benchmarks.provenance import ROOT
+
+FOLDER = ROOT / "benchmarks/results/unitrack"
+TRACKERS, ASSOCIATION = FOLDER / "trackers.jsonl", FOLDER / "association.jsonl"
+PAGE = ROOT / "docs" / "unitrack_results.md"
+METRICS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW")
+LINKS = {
+    "embedding_1": "embedding, 1 frame",
+    "embedding_5": "embedding, 5 frames",
+    "box_1": "box, 1 frame",
+    "box_5": "box, 5 frames",
+    "same": "cosine of one object",
+    "others": "of two objects",
+    "confidence": "confidence",
+}
+ALONE = "alone"
+LIMITS = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57}  # of Student's t, 95 % on two sides, by the number of seeds
+COMPARED = {"UniTrack": "cross-entropy", "both ways and UniTrack": "cross-entropy both ways"}
+IOU = "IoU (ByteTrack)"
+FORMS = {"sigmoid": "sigmoid", "softmax": "softmax over detections", "chosen on validation": "chosen on validation"}
+
+Line: TypeAlias = Mapping[str, Any]
+Get: TypeAlias = Callable[[Line], float]
+
+
+def refresh(page: Path = PAGE, trackers: Path = TRACKERS, association: Path = ASSOCIATION) -> None:
+    """Put the tables between the markers of ``page``."""
+    fill(page, tables(read(trackers), read(association)))
+
+
+def tables(trackers: Sequence[Line], association: Sequence[Line]) -> dict[str, str]:
+    """What stands between the markers, by their name."""
+    return {
+        "trackers": render_trackers(trackers),
+        "association": render_association(association),
+        "data sets": render_data_sets(association),
+        "ablation": render_ablation(association),
+    }
+
+
+def read(results: Path) -> list[Line]:
+    """All lines; none where there is no file yet."""
+    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
+
+
+def render_trackers(lines: Sequence[Line]) -> str:
+    """For each tracker: scores with and without the loss, differences, and how its embeddings link objects."""
+    parts = []
+    for name in sorted({line["tracker"] for line in lines}):
+        own = [line for line in lines if line["tracker"] == name]
+        variants = {one: [line for line in own if line["variant"] == one] for one in _names(own, "variant")}
+        scores: dict[str, Get] = {
+            metric: lambda line, metric=metric: line["test"]["trackers"][line["tracker"]][metric]  # type: ignore[misc]
+            for metric in METRICS
+        }
+        scores["recall"] = lambda line: line["test"]["recall"]
+        linked: dict[str, Get] = {
+            title: lambda line, key=key: 100 * line["links"][key]  # type: ignore[misc]
+            for key, title in LINKS.items()
+        }
+        linked["CPU minutes"] = lambda line: line["cpu_minutes"]
+        for getters in (scores, linked):
+            rows = [_row(one, len(some), getters, some) for one, some in variants.items()]
+            for one, some in variants.items():
+                if one != ALONE and ALONE in variants:
+                    rows.append(_differences(f"{one} - {ALONE}", getters, some, variants[ALONE]))
+            parts.append(markdown((f"**{name}**", "seeds", *getters), rows))
+    return "\n\n".join(parts)
+
+
+def render_association(lines: Sequence[Line]) -> str:
+    """Per form of the association, means over data sets and the reduced frame rates, with differences."""
+    parts = []
+    getters = _getters(lines, lambda group: group.startswith("mean/") and not group.endswith("/1"))
+    for form, title in FORMS.items():
+        own = {name: some for name in _names(_main(lines), "name") if (some := _of(lines, name, form))}
+        rows = [_row(name, len(some), getters, some) for name, some in own.items()]
+        for name, other in COMPARED.items():
+            if name in own and other in own:
+                rows.append(_differences(f"{name} - {other}", getters, own[name], own[other]))
+        parts.append(markdown((f"**{title}**", "seeds", *getters), rows))
+    return "\n\n".join(parts)
+
+
+def render_data_sets(lines: Sequence[Line]) -> str:
+    """UniTrack compared with the row-wise cross-entropy: differences per data set and frame rate."""
+    groups = [group for group in (lines[0]["test"] if lines else ()) if not group.startswith("mean/")]
+    rows = []
+    for group in groups:
+        data, stride = group.split("/")
+        getters = _getters(lines, lambda one, group=group: one == group)  # type: ignore[misc]
+        pair = [_both_forms(lines, name) for name in ("UniTrack", COMPARED["UniTrack"])]
+        rows.append(_differences(f"{data}, {'every frame' if stride == '1' else f'one in {stride}'}", getters, *pair))
+    return markdown((f"UniTrack - {COMPARED['UniTrack']}", "seeds", *getters), rows) if rows else ""
+
+
+def render_ablation(lines: Sequence[Line]) -> str:
+    """Every switch against the loss as it is: differences, means of both forms, data sets and reduced frame rates."""
+    getters = _getters(lines, lambda group: group.startswith("mean/") and not group.endswith("/1"))
+    full = _both_forms(lines, "UniTrack")
+    main = _names(_main(lines), "name")
+    names = [name for name in _names(lines, "name") if name not in main and len(_both_forms(lines, name)) > 0]
+    rows = [_row("UniTrack as it is", len(full), getters, full)] if full else []
+    rows += [
+        _differences(name, getters, _both_forms(lines, name), full) for name in (COMPARED["UniTrack"], *names) if full
+    ]
+    return markdown(("", "seeds", *getters), rows)
+
+
+def _getters(lines: Sequence[Line], wanted: Callable[[str], bool]) -> dict[str, Get]:
+    """How to read a metric out of a line: the mean over the groups that are wanted."""
+    tests = lines[0]["test"] if lines else {}
+    groups = [group for group in tests if wanted(group)]
+    metrics = list(tests[groups[0]]) if groups else []
+    return {
+        metric: lambda line, metric=metric: mean(line["test"][group][metric] for group in groups)  # type: ignore[misc]
+        for metric in metrics
+    }
+
+
+def _of(lines: Sequence[Line], name: str, form: str) -> list[Line]:
+    return [line for line in lines if line["name"] == name and line["form"] in ("", form)]
+
+
+def _both_forms(lines: Sequence[Line], name: str) -> list[Line]:
+    """A line per seed, whose scores are means of those of both forms."""
+    found = {form: {line["seed"]: line for line in _of(lines, name, form)} for form in ("sigmoid", "softmax")}
+    merged = []
+    for seed in sorted(found["sigmoid"].keys() & found["softmax"].keys()):
+        tests = [found[form][seed]["test"] for form in found]
+        test = {
+            group: {metric: mean(one[group][metric] for one in tests) for metric in tests[0][group]}
+            for group in tests[0]
+        }
+        merged.append({"seed": seed, "test": test})
+    return merged
+
+
+def _main(lines: Sequence[Line]) -> list[Line]:
+    """Rows of the comparison, without the ablation."""
+    return [line for line in lines if line["name"] in (IOU, *COMPARED, *COMPARED.values())]
+
+
+def _names(lines: Iterable[Line], key: str) -> list[str]:
+    return list(dict.fromkeys(line[key] for line in lines))
+
+
+def _row(name: str, count: int, getters: Mapping[str, Get], lines: Sequence[Line]) -> tuple[str, ...]:
+    return (name, str(count), *(spread([get(line) for line in lines]) for get in getters.values()))
+
+
+def _differences(
+    name: str, getters: Mapping[str, Get], lines: Sequence[Line], others: Sequence[Line]
+) -> tuple[str, ...]:
+    """Of the seeds that both have; bold where Student's t says that it is not chance, one time in 20."""
+    before = {line["seed"]: line for line in others}
+    pairs = [(line, before[line["seed"]]) for line in lines if line["seed"] in before]
+    cells = [_signed([get(one) - get(other) for one, other in pairs]) if pairs else "" for get in getters.values()]
+    return (f"*{name}*", str(len(pairs)), *cells)
+
+
+def _signed(values: Sequence[float]) -> str:
+    text = f"{mean(values):+.1f}"
+    if len(values) < 2:
+        return text
+    text += f" ± {stdev(values):.1f}"
+    sure = abs(mean(values)) > LIMITS.get(len(values), 2.0) * stdev(values) / len(values) ** 0.5
+    return f"**{text}**" if sure else text

@@ -1,0 +1,160 @@
+"""What the UniTrack loss does for the small trackers on synthetic video: the runs of ``learning.py``, and the callback.
+
+    python -m benchmarks.unitrack.trackers                                run what is missing in the results
+    python -m benchmarks.unitrack.trackers --tracker motip --seed 0 --variant UniTrack
+    python -m benchmarks.unitrack.trackers --table                        write the tables of docs/unitrack_results.md
+    python -m benchmarks.unitrack.trackers --pictures docs/images         draw the flow of one clip, with and without
+
+Each run is the command of ``learning.py`` with the same seed (MOTR for five epochs, not seven), and
+``--trainer.callbacks+=UniTrackCallback`` is all that is added to it. Beside the tracks, every network is asked how
+alike its embeddings of one object are. An interrupted run resumes where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+
+from benchmarks.provenance import ROOT
+from benchmarks.training.learning import SCENE, TEST, TRACKERS, checkpoint, run
+from benchmarks.training.learning_table import read as read_learned
+from benchmarks.unitrack.tables import LINKS, read, refresh
+from benchmarks.unitrack.tables import TRACKERS as RESULTS
+from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
+from mot_core.trackers import Tracker
+from unitrack_loss import TrackClip, plot
+from unitrack_loss.track_clip import track_clip
+
+CALLBACK = "--trainer.callbacks+=unitrack_loss.lightning.UniTrackCallback"
+GATED = (CALLBACK, "--trainer.callbacks.weight=0.03")
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "alone": (),
+    "UniTrack": (*GATED, "--trainer.callbacks.gate_confidence=false"),
+    "UniTrack gated": GATED,
+    "UniTrack gated, 0.01": (CALLBACK, "--trainer.callbacks.weight=0.01"),
+}
+MORE = {"motip": (), "motr": ("--trainer.max_epochs=5", "--model.init_args.optimizer.milestones=[4]")}
+SEEDS = (0, 1, 2)
+CLIP = 6  # frames in which links are looked at
+GAPS = (1, CLIP - 1)
+DRAWN = 36  # the clip of the pictures
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Do what the flags say."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tracker", choices=TRACKERS, help="which; default: all")
+    parser.add_argument("--seed", type=int, help="of weights and videos; default: 0, 1 and 2")
+    parser.add_argument("--variant", choices=VARIANTS, help="which; default: all")
+    parser.add_argument(
+        "--alone", type=Path, default=ROOT / "runs" / "learning", help="with --learned: its checkpoints"
+    )
+    parser.add_argument("--output", type=Path, default=ROOT / "runs" / "unitrack", help="folder for checkpoints")
+    parser.add_argument("--learned", type=Path, help="results of learning.py: its runs are not made again")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file that gets a line for each run")
+    parser.add_argument("--videos", type=int, default=TEST["num_val_videos"], help="to test on")
+    parser.add_argument("--table", action="store_true", help="only regenerate the tables")
+    parser.add_argument("--pictures", type=Path, help="only draw what MOTIP's networks of seed 0 make of a clip")
+    parser.add_argument("more", nargs="*", help="more arguments for mot fit, after --")
+    options = parser.parse_args(arguments)
+    if options.pictures is not None:
+        draw(options)
+    elif not options.table:
+        torch.set_num_threads(1)
+        for seed in SEEDS if options.seed is None else (options.seed,):
+            for tracker in TRACKERS if options.tracker is None else (options.tracker,):
+                for variant in VARIANTS if options.variant is None else (options.variant,):
+                    measure(tracker, seed, variant, options)
+    if options.results == RESULTS:
+        refresh()
+
+
+def where(tracker: str, seed: int, variant: str, options: argparse.Namespace) -> Path:
+    """The folder of a run."""
+    if variant == "alone" and options.learned is not None:
+        return Path(options.alone, f"{tracker}-seed{seed}")
+    return Path(options.output, f"{tracker}-{variant}-seed{seed}".replace(" ", "_"))
+
+
+def measure(tracker: str, seed: int, variant: str, options: argparse.Namespace) -> None:
+    """One run, if it is not in the results."""
+    done = {(line["tracker"], line["seed"], line["variant"]) for line in read(options.results)}
+    if (TRACKERS[tracker], seed, variant) in done:
+        return
+    folder, line = where(tracker, seed, variant, options), None
+    if variant == "alone" and options.learned is not None:
+        before = read_learned(options.learned)
+        line = next((dict(one) for one in before if (one["tracker"], one["seed"]) == (TRACKERS[tracker], seed)), None)
+    if line is None or checkpoint(folder) is None:
+        line = run(tracker, seed, folder, options.videos, [*MORE[tracker], *VARIANTS[variant], *options.more])
+    last = checkpoint(folder)
+    assert last is not None, "a training leaves a checkpoint"
+    line = {"variant": variant, **line, "links": links(Tracker.from_checkpoint(last), line["scene"], options.videos)}
+    with options.results.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    print(json.dumps(line, indent=1), flush=True)
+
+
+@torch.no_grad()
+def links(tracker: Tracker, scene: Mapping[str, Any], videos: int) -> dict[str, float]:
+    """How the embeddings of a trained network link the objects of unseen clips, whatever its tracks are.
+
+    Only detections to which an object was assigned are looked at.
+
+    Returns:
+        Means over clips: how often the nearest embedding in the next frame, and five frames later, is of the same
+        object (``embedding_1``, ``embedding_5``), and how often the nearest box is (``box_1``, ``box_5``); the cosine
+        of embeddings of one object in two frames (``same``) and of two objects (``others``); and the confidence.
+    """
+    clips = unseen(scene, videos)
+    tracker.eval()
+    found = [_links(track_clip(tracker.losses(collate([clips[index]]))[1])) for index in range(len(clips))]
+    values = {name: [one[name] for one in found if name in one] for name in LINKS}
+    return {name: round(mean(some), 4) for name, some in values.items() if some}
+
+
+def unseen(scene: Mapping[str, Any], videos: int) -> ClipDataset:
+    """Clips of the videos of the test."""
+    video = SyntheticVideo(videos, split="test", seed=TEST["seed"], **{name: scene[name] for name in SCENE})
+    return ClipDataset(video, ClipSampling(CLIP, stride=CLIP))
+
+
+@torch.no_grad()
+def draw(options: argparse.Namespace) -> None:
+    """``unitrack_flow_alone.png`` and ``unitrack_flow_with.png``: the same frames, two networks."""
+    scene = next(line["scene"] for line in read(options.results) if line["tracker"] == TRACKERS["motip"])
+    batch = collate([unseen(scene, options.videos)[DRAWN]])
+    for variant, name in (("alone", "alone"), ("UniTrack", "with")):
+        last = checkpoint(where("motip", 0, variant, options))
+        assert last is not None, "train it first"
+        clip = track_clip(Tracker.from_checkpoint(last).losses(batch)[1])
+        plot(clip, options.pictures / f"unitrack_flow_{name}.png", gate_confidence=False)
+
+
+def _links(clip: TrackClip) -> dict[str, float]:
+    assert clip.embed is not None, "our trackers have them"
+    known = clip.det_gt >= 0
+    directions = torch.nn.functional.normalize(clip.embed, dim=-1)
+    centers = (clip.boxes_xyxy[..., :2] + clip.boxes_xyxy[..., 2:]) / 2
+    parts = {"confidence": clip.logits[known].sigmoid()}
+    for gap in GAPS:
+        pairs = known[:, :-gap, :, None] & known[:, gap:, None]
+        same = pairs & (clip.det_gt[:, :-gap, :, None] == clip.det_gt[:, gap:, None])
+        cosines = directions[:, :-gap] @ directions[:, gap:].transpose(2, 3)
+        asked = same.any(3) & (pairs.sum(3) > 1)
+        for name, near in (("embedding", cosines), ("box", -torch.cdist(centers[:, :-gap], centers[:, gap:]))):
+            nearest = near.where(pairs, -torch.inf).argmax(3, keepdim=True)
+            parts[f"{name}_{gap}"] = same.gather(3, nearest)[..., 0][asked].float()
+        if gap == 1:
+            parts |= {"same": cosines[same], "others": cosines[pairs & ~same]}
+    return {name: value.mean().item() for name, value in parts.items() if value.numel()}
+
+
+if __name__ == "__main__":
+    main()
