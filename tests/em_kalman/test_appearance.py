@@ -121,7 +121,7 @@ def test_user_errors():
     with pytest.raises(ValueError, match=r"image must have shape \(H, W, 3\), got \(4, 5\)"):
         crop_boxes(np.zeros((4, 5), np.uint8), [[0, 0, 1, 1]])
     short, look, _ = coloured_street(1, 5)
-    with pytest.raises(ValueError, match="no windows to learn from"):
+    with pytest.raises(ValueError, match="expected a window of 10 frames"):
         distill(AppearanceNetwork(), near_is_same(), [(short, look)])
 
 

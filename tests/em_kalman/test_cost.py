@@ -76,7 +76,9 @@ def test_real_detections(mot_data):
 
 
 def test_user_errors():
-    with pytest.raises(ValueError, match="EMKalmanCost needs a trained model: give checkpoint=FILE or model"):
+    with pytest.raises(
+        ValueError, match="EMKalmanCost: expected a trained model, got none; pass checkpoint=FILE or model"
+    ):
         EMKalmanCost()
-    with pytest.raises(ValueError, match="a dustbin and without embeddings"):
+    with pytest.raises(ValueError, match="expected a dustbin and no embeddings"):
         EMKalmanCost(model=NeuralKalmanFilter(dustbin=False))

@@ -63,14 +63,18 @@ def test_a_result_file_will_do(tmp_path):
 
 
 def test_user_errors(train, tmp_path):
-    with pytest.raises(ValueError, match="there are no detections in nowhere: give a folder or a file as root"):
+    with pytest.raises(
+        ValueError, match="root: expected detections, found none in an empty list; pass a folder or a file"
+    ):
         read_detections(())
-    with pytest.raises(ValueError, match=r"there are no detections of \['\*-SDP'\] in .*train"):
+    with pytest.raises(ValueError, match=r"root: expected detections of \['\*-SDP'\], found none in .*train"):
         read_detections(train, names=["*-SDP"])
-    with pytest.raises(ValueError, match=r"det.txt is a file, which does not tell the size of its images: give image"):
+    with pytest.raises(ValueError, match=r"det.txt: expected image_size, which a text file does not declare"):
         read_detections(train / "MOT17-02-DPM" / "det" / "det.txt")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         read_detections(tmp_path / "nowhere")
     flat = BoxTable([1, 1, 2], [-1] * 3, [[0, 0, 0, 20], [0, 0, 10, 20], [0, 0, 10, 20]])
-    with pytest.raises(ValueError, match=r"street: 1 of 3 detections have no area.*left, top, width, height\?"):
+    with pytest.raises(
+        ValueError, match=r"street: expected boxes with an area, got 1 of 3 without.*left, top, width, height"
+    ):
         WindowSampler([DetectionSequence("street", flat, range(1, 3), (48, 64))], num_frames=2)

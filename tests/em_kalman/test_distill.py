@@ -131,5 +131,5 @@ def test_frames_without_detections_and_user_errors():
     assert distill_clip_loss(torch.full((4, 4), -50.0), output, valid).item() == pytest.approx(0, abs=1e-6)
     with pytest.raises(ValueError, match=r"student_logits must have shape \(4, 4\), .* got \(6, 6\)"):
         distill_clip_loss(torch.zeros(6, 6), output, valid)
-    with pytest.raises(ValueError, match="one window at a time, got 2"):
+    with pytest.raises(ValueError, match="valid: expected one window, got 2"):
         distill_clip_loss(torch.zeros(6, 6), output, valid.expand(2, -1, -1))

@@ -141,18 +141,18 @@ def test_configs_say_how_to_run_them(name):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--data.sequences", "[KITTI-*]"], "there are no detections of ['KITTI-*'] in"),
+        (["--data.sequences", "[KITTI-*]"], "expected detections of ['KITTI-*'], found none in"),
         (["--data.detections", "sort"], "has no detections 'sort'"),
         (["--data.num_frames", "99"], "no window of 99 frames with frame_step 1 has detections"),
-        (["--data.num_frames", "1"], "num_frames must be at least 2"),
+        (["--data.num_frames", "1"], "num_frames, stride, frame_step: expected at least 2, 1, 1, got 1"),
         (["--data.val_share", "1"], "val_share must be from 0 to below 1, got 1.0"),
         (
             ["--model.objective", "smoothed", "--model.learn_noise", "true"],
-            "learn_noise=True needs the objective predictive, got smoothed",
+            "expected predictive with learn_noise=True, got smoothed",
         ),
         (
             ["--model.warmup_epochs", "0", "--model.lr", "1e9", "--model.learn_noise", "false"],
-            "takes everything for clutter",
+            "of the detections are explained as clutter",
         ),
     ],
 )
@@ -164,16 +164,16 @@ def test_user_errors(fit, capsys, arguments, words):
 
 def test_checkpoints_that_are_none(tmp_path, fit):
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(ValueError, match=r"other.ckpt: expected a model of em_kalman .*, got another checkpoint"):
+    with pytest.raises(ValueError, match=r"other.ckpt: expected an em_kalman model .*, got another checkpoint"):
         load_model(tmp_path / "other.ckpt")
-    with pytest.raises(FileNotFoundError, match="no such file; train a model with mot fit"):
+    with pytest.raises(FileNotFoundError, match="file not found; train a model with mot fit"):
         EMKalmanTracker(checkpoint=str(tmp_path / "missing.ckpt"))
 
 
 def test_a_model_of_the_warm_up_is_refused(fit, tmp_path):
     """With fewer epochs than those of the warm-up; resumed, it goes on."""
     assert fit("--model.warmup_epochs", 2, "--trainer.max_epochs", 1) == 0
-    with pytest.raises(ValueError, match=r"last.ckpt: its training did not come to the end of the warm-up"):
+    with pytest.raises(ValueError, match=r"last.ckpt: training stopped before warm-up ended"):
         load_model(checkpoint(tmp_path))
     assert fit("--model.warmup_epochs", 2, "--trainer.max_epochs", 2, "--ckpt_path", "last") == 0
     assert load_model(checkpoint(tmp_path, version=1)).detection_probability[0] < 1

@@ -19,5 +19,5 @@ def test_the_command_writes_a_file_and_prints_held_out_likelihoods(tmp_path, cap
     values = [float(lines[name]) for name in ("learned", "constants of bytetrack", "constants of sort and ocsort")]
     assert values[0] == max(values)
     assert main([*command, "--checkpoint", str(tmp_path / "none.pt")]) == 1
-    assert "none.pt: no such file" in capsys.readouterr().err
+    assert "none.pt: file not found" in capsys.readouterr().err
     assert main(["--help"]) == 0

@@ -89,9 +89,9 @@ def test_a_jump_across_the_image_is_undone():
 def test_nothing_found_again():
     table = BoxTable([1, 2], [-1, -1], [[0, 0, 10, 20], [500, 0, 510, 20]])
     windows = WindowSampler([DetectionSequence("a", table, range(1, 3), (600, 600))], num_frames=2)
-    with pytest.raises(ValueError, match="no detection belongs to one of the frame before"):
+    with pytest.raises(ValueError, match="expected associated detections, found none"):
         confident_trajectories(NeuralKalmanFilter(dustbin=False), windows)
-    with pytest.raises(ValueError, match="no detection belongs to one of the frame before"):
+    with pytest.raises(ValueError, match="expected associated detections, found none"):
         confident_trajectories(NeuralKalmanFilter(), WindowSampler([]))
 
 

@@ -229,18 +229,18 @@ def test_appearance_is_learned_from_motion():
 
 
 def test_user_errors(tmp_path):
-    with pytest.raises(ValueError, match="EMKalmanPlugin needs a trained association: give checkpoint"):
+    with pytest.raises(ValueError, match="EMKalmanPlugin: expected a trained model, got none; pass checkpoint"):
         EMKalmanPlugin()
-    with pytest.raises(FileNotFoundError, match="no such file"):
+    with pytest.raises(FileNotFoundError, match="file not found"):
         EMKalmanPlugin(tmp_path / "none.ckpt")
-    with pytest.raises(ValueError, match="a dustbin and without embeddings, which it adds itself"):
+    with pytest.raises(ValueError, match="expected a dustbin and no embeddings"):
         plugin(model=NeuralKalmanFilter(embeddings=True))
     with pytest.raises(ValueError, match="min_score must be from 0 to 1, got 2"):
         plugin(min_score=2)
     with pytest.raises(ValueError, match="needs a tracker that gives an embedding per slot"):
         Plugins(plugin()).setup(TrackerSpec("none", frozenset({"live_boxes"})))
     one = clip(embeddings=torch.randn(4, 2, 3, 8).requires_grad_())
-    with pytest.raises(ValueError, match="a window needs at least 2 frames to learn from, got 1"):
+    with pytest.raises(ValueError, match="expected windows of at least 2 frames, got 1"):
         loss_of(plugin(), ClipOutput(one.frames[:1]))
     assert load_plugin("em_kalman") is EMKalmanPlugin
 
@@ -298,4 +298,4 @@ def test_the_callback_by_flags(tmp_path, monkeypatch, capsys):
     assert "train/em_kalman/nll_per_det" in table.read_text().splitlines()[0]
     capsys.readouterr()
     assert main([*arguments, "--trainer.callbacks.checkpoint=none.pt"]) == 1
-    assert "mot: error: none.pt: no such file; train a model" in capsys.readouterr().err
+    assert "mot: error: none.pt: file not found; train a model" in capsys.readouterr().err

@@ -52,7 +52,7 @@ def test_embeddings_stay_with_their_detections():
     windows = WindowSampler([replace(street, embeddings=marks)], num_frames=2, stride=2)
     (batch,) = DataLoader(windows, batch_size=8, collate_fn=WindowBatch.stack)
     assert torch.equal(batch.embeddings, batch.boxes_xyxy[..., :2] * torch.tensor([1.0, -2.0]))
-    with pytest.raises(ValueError, match=r"street: embeddings must have shape \(10, 'E'\), .* got \(9, 2\)"):
+    with pytest.raises(ValueError, match=r"street: expected embeddings of shape \(10, 'E'\), .* got \(9, 2\)"):
         replace(street, embeddings=marks[1:])
 
 
@@ -77,22 +77,22 @@ def test_ground_truth_is_never_opened(tmp_path, monkeypatch):
 
 
 def test_user_errors(tmp_path):
-    with pytest.raises(ValueError, match="num_frames must be at least 2"):
+    with pytest.raises(ValueError, match="num_frames, stride, frame_step: expected at least 2"):
         WindowSampler([], num_frames=1)
     with pytest.raises(ValueError, match="policy must be dustbin or constant_count"):
         WindowSampler([], policy="all")
     flat = sequence([2, 2])
     flat.table.boxes_xyxy[0, 3] = -5
-    with pytest.raises(ValueError, match="street: 1 of 4 detections have no area"):
+    with pytest.raises(ValueError, match="street: expected boxes with an area, got 1 of 4 without"):
         WindowSampler([flat])
     folder = make_scene(num_objects=4, num_frames=30).save(tmp_path)
     info = (folder / "seqinfo.ini").read_text().splitlines()
     (folder / "seqinfo.ini").write_text("\n".join(line for line in info if "imWidth" not in line))
-    with pytest.raises(ValueError, match=r"size of its images|imWidth"):
+    with pytest.raises(ValueError, match=r"expected an image size"):
         WindowSampler.from_folder(tmp_path, benchmark="generic")
     with pytest.raises(ValueError, match="valid must have shape"):
         WindowBatch(torch.zeros(1, 2, 3, 4), torch.ones(1, 2, 4).bool(), torch.ones(1, 2), torch.ones(1, 2))
     with pytest.raises(ValueError, match="at least one window"):
         WindowBatch.stack([])
-    with pytest.raises(ValueError, match="image_size is missing"):
+    with pytest.raises(ValueError, match="image_size: expected"):
         WindowBatch(torch.zeros(1, 2, 3, 4), torch.ones(1, 2, 3).bool(), None, torch.ones(1, 2))
