@@ -157,7 +157,7 @@ def test_detr(network, style, columns, background):
 
 
 def test_detr_says_what_is_missing():
-    with pytest.raises(TypeError, match="outputs must have logits or pred_logits, and pred_boxes; got dict"):
+    with pytest.raises(TypeError, match="outputs: expected logits or pred_logits, and pred_boxes, got dict"):
         detr_frame({"boxes": 1}, {}, INDICES, SIZE)
 
 
@@ -231,9 +231,9 @@ def test_fairmot(network):
 
 def test_fairmot_after_its_loss_is_refused(network):
     maps, batch = fairmot_maps(network)
-    with pytest.raises(ValueError, match=r"output\['hm'\] must be logits, got numbers in \[0, 1\]; convert before"):
+    with pytest.raises(ValueError, match=r"output\['hm'\]: expected logits, got values in \[0, 1\]; convert before"):
         fairmot_clip({**maps, "hm": maps["hm"].sigmoid()}, batch)
-    with pytest.raises(ValueError, match=r"output\['wh'\] must have 4 channels .*, got 2"):
+    with pytest.raises(ValueError, match=r"output\['wh'\]: expected 4 channels, got 2"):
         fairmot_clip({**maps, "wh": maps["wh"][:, :2]}, batch)
 
 
@@ -276,7 +276,7 @@ def test_yolox_without_objects():
 
 
 def test_identities_in_half_precision_are_refused():
-    with pytest.raises(TypeError, match=r"track_ids must not be torch.float16: identities above 2048 run together"):
+    with pytest.raises(TypeError, match=r"track_ids: expected integers, got torch.float16"):
         yolox_frame(torch.rand(1, 6), torch.ones(1), torch.zeros(1), torch.rand(1, 4), torch.tensor([7.0]).half())
 
 
@@ -303,7 +303,7 @@ def test_gtr(network):
     torch.testing.assert_close(clip.assoc_logits[0, 1, :, :2], asso[2:5, 5:7])
     torch.testing.assert_close(clip.logits[0, 0].sigmoid(), torch.tensor([0.9, 0.9999, 0.5]))
     assert assert_teaches(clip, network).num_edges == 4
-    with pytest.raises(ValueError, match=r"asso must have shape \(N, N\) with N = 7 boxes, got \(6, 7\)"):
+    with pytest.raises(ValueError, match=r"asso: expected shape \(N, N\) with N = 7 boxes, got \(6, 7\)"):
         gtr_clip(asso[1:], proposals, targets, cues)
 
 

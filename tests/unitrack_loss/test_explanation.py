@@ -58,7 +58,7 @@ def test_the_residual_is_that_of_the_output():
 
 
 def test_nothing_to_explain():
-    with pytest.raises(ValueError, match="a clip must have two frames and a detection to be explained, got 1 and 4"):
+    with pytest.raises(ValueError, match="clip: expected at least two frames and a detection, got 1 frames with 4"):
         explain(noisy(frames=1))
 
 

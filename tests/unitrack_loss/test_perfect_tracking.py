@@ -154,7 +154,7 @@ def test_a_switch_behind_an_occlusion_costs_only_with_longer_edges():
     assert extra() == pytest.approx(0, abs=1e-6)
     assert extra(max_gap=2) > 1
     assert UniTrackLoss(max_gap=2)(right).total < 0.2
-    with pytest.raises(ValueError, match="assoc_logits are of consecutive frames, got a gap of 2; set max_gap=1"):
+    with pytest.raises(ValueError, match="assoc_logits: expected max_gap=1, got a gap of 2"):
         UniTrackLoss(max_gap=2)(perfect(walking()))
 
 

@@ -110,5 +110,5 @@ def test_garbage_in_padded_slots_reaches_no_gradient():
 
 
 def test_identities_are_needed():
-    with pytest.raises(ValueError, match="track_clip: the clip has no targets"):
+    with pytest.raises(ValueError, match="clip: expected targets with identities, got None"):
         track_clip(ClipOutput([frame([(-1, False, True, 0.0)], 1)]))
