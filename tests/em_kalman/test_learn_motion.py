@@ -1,16 +1,16 @@
-"""The command that learns how objects move."""
+"""Command that learns the motion noise."""
 
 import json
 
-from _helpers.em_kalman_scenes import near_is_same
+from _helpers.em_kalman_scenes import make_distance_model
 from em_kalman import save_model
 from em_kalman.motion.command import main
 from mot_core.io import make_scene
 
 
-def test_the_command_writes_a_file_and_prints_held_out_likelihoods(tmp_path, capsys):
+def test_command_output_and_file(tmp_path, capsys):
     make_scene(num_objects=6, num_frames=100).save(tmp_path / "data", "street")
-    save_model(near_is_same(-8.0), tmp_path / "model.pt")
+    save_model(make_distance_model(-8.0), tmp_path / "model.pt")
     command = [str(tmp_path / "data"), "--benchmark", "generic", "--output", str(tmp_path / "motion.json")]
     assert main([*command, "--checkpoint", str(tmp_path / "model.pt")]) == 0
     content = json.loads((tmp_path / "motion.json").read_text())

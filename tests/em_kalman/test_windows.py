@@ -17,11 +17,11 @@ def sequence(counts, name="street"):
     return DetectionSequence(name, table, range(1, len(counts) + 1), (480, 640))
 
 
-def test_windows_hold_the_detections_of_their_frames():
+def test_window_contents():
     street = sequence([2, 3, 0, 1, 2, 2, 1])
     windows = WindowSampler([street], num_frames=3, stride=1, frame_step=2)
     assert [windows[i].frames.tolist()[0] for i in range(len(windows))] == [[1, 3, 5], [2, 4, 6]]
-    assert windows.skipped == 1  # begins with the empty frame
+    assert windows.skipped == 1  # starts with the empty frame
     window = windows[1]
     for position, frame in enumerate((2, 4, 6)):
         found = window.boxes_xyxy[0, position][window.valid[0, position]]
@@ -30,13 +30,13 @@ def test_windows_hold_the_detections_of_their_frames():
     assert window.image_size.tolist() == [[480, 640]]
 
 
-def test_constant_count_keeps_even_windows():
+def test_constant_count_policy():
     windows = WindowSampler([sequence([2, 2, 2, 3, 3])], num_frames=2, stride=1, policy="constant_count")
     assert [windows[i].frames[0, 0].item() for i in range(len(windows))] == [1, 2, 4]
     assert all(window.valid.all() for window in windows)
 
 
-def test_order_is_shuffled_the_same_way_every_time():
+def test_shuffling_is_reproducible():
     windows = WindowSampler([sequence([8] * 10)], num_frames=10, stride=1)
     first = windows[0].boxes_xyxy[0, :, :, 0]
     assert torch.equal(first, windows[0].boxes_xyxy[0, :, :, 0])
@@ -56,7 +56,7 @@ def test_embeddings_stay_with_their_detections():
         replace(street, embeddings=marks[1:])
 
 
-def test_a_loader_stacks_windows():
+def test_loader_stacks_windows():
     windows = WindowSampler([sequence([2, 3, 1, 4])], num_frames=2, stride=2)
     (batch,) = DataLoader(windows, batch_size=8, collate_fn=WindowBatch.stack)
     assert batch.valid.sum(2).tolist() == [[2, 3], [1, 4]]
@@ -76,7 +76,7 @@ def test_ground_truth_is_never_opened(tmp_path, monkeypatch):
     assert len(windows[0].boxes_xyxy)
 
 
-def test_user_errors(tmp_path):
+def test_invalid_arguments(tmp_path):
     with pytest.raises(ValueError, match="num_frames, stride, frame_step: expected at least 2"):
         WindowSampler([], num_frames=1)
     with pytest.raises(ValueError, match="policy must be dustbin or constant_count"):
