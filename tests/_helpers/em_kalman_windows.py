@@ -11,13 +11,13 @@ F64 = torch.float64
 def make_window(frames=6, objects=5, speed=6.0, seed=0, batch=1, dtype=F64):
     """Create straight tracks with shuffled detections and their true identities."""
     rng = torch.Generator().manual_seed(seed)
-    centre = 100 + 600 * torch.rand(batch, 1, objects, 2, generator=rng, dtype=dtype)
+    center = 100 + 600 * torch.rand(batch, 1, objects, 2, generator=rng, dtype=dtype)
     velocity = speed * torch.randn(batch, 1, objects, 2, generator=rng, dtype=dtype)
-    centre = centre + velocity * torch.arange(frames)[None, :, None, None]
-    centre = centre + torch.randn(batch, frames, objects, 2, generator=rng, dtype=dtype)
+    center = center + velocity * torch.arange(frames)[None, :, None, None]
+    center = center + torch.randn(batch, frames, objects, 2, generator=rng, dtype=dtype)
     height = 40 + 40 * torch.rand(batch, 1, objects, 1, generator=rng, dtype=dtype)
     half = torch.cat([height * 0.2, height / 2], -1)
-    boxes = torch.cat([centre - half, centre + half], -1)
+    boxes = torch.cat([center - half, center + half], -1)
     order = torch.stack([torch.randperm(objects, generator=rng) for _ in range(batch * frames)])
     ids = order.view(batch, frames, objects)
     boxes = boxes.gather(2, ids[..., None].expand_as(boxes))

@@ -32,9 +32,9 @@ def similarity_gap(student, sequence, images, ids):
     return cosine[same & pairs].mean() - cosine[~same & pairs].mean()
 
 
-def coloured_street(first, last):
+def colored_street(first, last):
     """Return a scene of static people in three colors, who swap positions between both halves, and its frames."""
-    colours = np.array([[220, 40, 40], [40, 200, 60], [50, 60, 220]], np.uint8)
+    colors = np.array([[220, 40, 40], [40, 200, 60], [50, 60, 220]], np.uint8)
     places = (30, 90, 150) if first == 1 else (150, 30, 90)
     boxes = np.array([[x, 20, x + 30, 90] for x in places], float)
     frames = np.repeat(np.arange(first, last + 1), 3)
@@ -43,8 +43,8 @@ def coloured_street(first, last):
 
     def images(number):
         image = np.random.default_rng(number).integers(90, 130, (110, 210, 3), np.uint8)
-        for (x1, y1, x2, y2), colour in zip(boxes.astype(int), colours, strict=True):
-            image[y1:y2, x1:x2] = colour
+        for (x1, y1, x2, y2), color in zip(boxes.astype(int), colors, strict=True):
+            image[y1:y2, x1:x2] = color
         return image
 
     return DetectionSequence("street", table, range(first, last + 1), (110, 210)), images, ids
@@ -93,23 +93,23 @@ def test_loss_of_a_window_equals_a_loop():
 def test_student_learns_colors_from_boxes():
     torch.manual_seed(0)
     student = AppearanceNetwork().eval()
-    learn, look, _ = coloured_street(1, 40)
-    held_out, look_later, ids = coloured_street(41, 50)
-    before = similarity_gap(student, held_out, look_later, ids)
-    history = distill(student, make_distance_model(-8.0), [(learn, look)], epochs=2, lr=1e-3)
+    learn, images, _ = colored_street(1, 40)
+    held_out, images_later, ids = colored_street(41, 50)
+    before = similarity_gap(student, held_out, images_later, ids)
+    history = distill(student, make_distance_model(-8.0), [(learn, images)], epochs=2, lr=1e-3)
     assert history[1]["loss"] < 0.5 * history[0]["loss"]
-    after = similarity_gap(student, held_out, look_later, ids)
+    after = similarity_gap(student, held_out, images_later, ids)
     assert after > before + 0.3
 
 
 def test_teacher_is_unchanged_and_student_is_reproducible():
-    learn, look, _ = coloured_street(1, 20)
+    learn, images, _ = colored_street(1, 20)
     teacher, states = make_distance_model(-8.0), []
     kept = {name: value.clone() for name, value in teacher.state_dict().items()}
     for _ in range(2):
         torch.manual_seed(0)
         student, lines = AppearanceNetwork(), []
-        assert distill(student, teacher, [(learn, look)], epochs=1, report=lines.append) == lines
+        assert distill(student, teacher, [(learn, images)], epochs=1, report=lines.append) == lines
         states.append(student.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(*(state.values() for state in states), strict=True))
     assert all(torch.equal(value, kept[name]) for name, value in teacher.state_dict().items())
@@ -120,9 +120,9 @@ def test_invalid_arguments():
         AppearanceNetwork("osnet")
     with pytest.raises(ValueError, match=r"image must have shape \(H, W, 3\), got \(4, 5\)"):
         crop_boxes(np.zeros((4, 5), np.uint8), [[0, 0, 1, 1]])
-    short, look, _ = coloured_street(1, 5)
+    short, images, _ = colored_street(1, 5)
     with pytest.raises(ValueError, match="expected a window of 10 frames"):
-        distill(AppearanceNetwork(), make_distance_model(), [(short, look)])
+        distill(AppearanceNetwork(), make_distance_model(), [(short, images)])
 
 
 def test_missing_timm_names_the_package(monkeypatch):

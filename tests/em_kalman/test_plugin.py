@@ -188,8 +188,8 @@ def crowd(rng, clips=4, objects=6, frames=6, height=60.0):
     side = torch.tensor([0.4 * height / 640, height / 480]).expand(clips, objects, 2)
     found = []
     for time in range(frames):
-        centre = place + speed * time + torch.randn(place.shape, generator=rng)
-        boxes = torch.cat([centre / torch.tensor([640, 480]), side], -1)
+        center = place + speed * time + torch.randn(place.shape, generator=rng)
+        boxes = torch.cat([center / torch.tensor([640, 480]), side], -1)
         seen = torch.cat([look, 3 * torch.randn(look.shape, generator=rng)], -1)
         ids = torch.stack([torch.randperm(objects, generator=rng) for _ in range(clips)])
         found.append((*(value[torch.arange(clips)[:, None], ids] for value in (boxes, seen)), ids))

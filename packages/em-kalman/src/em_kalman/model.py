@@ -188,11 +188,11 @@ class NeuralKalmanFilter(nn.Module):
         unexplained = (1 - assoc.sum(2)).clamp(min=0) * valid
         dtype = assoc.dtype
         boxes = batch.boxes_xyxy.to(dtype).masked_fill(~valid[..., None], 0)
-        centres = (boxes[..., :2] + boxes[..., 2:]) / 2
+        centers = (boxes[..., :2] + boxes[..., 2:]) / 2
         # Coordinates near 0 keep the precision of float32.
         count = valid.sum((1, 2)).clamp(min=1)[:, None]
-        origin = (centres.detach().sum((1, 2)) / count)[:, None, None]
-        points = (centres - origin).masked_fill(~valid[..., None], 0)
+        origin = (centers.detach().sum((1, 2)) / count)[:, None, None]
+        points = (centers - origin).masked_fill(~valid[..., None], 0)
         heights = (boxes[..., 3] - boxes[..., 1]).clamp(min=SMALLEST_SIDE).masked_fill(~valid, 1)
         used, (q, r) = self.motion if motion is None else motion, self._noise(motion)
         noise = used.measurement_noise(heights if self.layout == "joint" else heights[:, 0], r)

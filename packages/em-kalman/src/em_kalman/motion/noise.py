@@ -70,8 +70,8 @@ def confident_trajectories(
         output = model(batch)
         owned = (output.assoc > 0.5).to(output.points.dtype)
         real = batch.valid[:, 0]
-        centres = owned @ (output.points + output.origin)
-        points.append(centres.transpose(1, 2)[real])
+        centers = owned @ (output.points + output.origin)
+        points.append(centers.transpose(1, 2)[real])
         seen.append(owned.sum(-1).transpose(1, 2)[real] > 0)
         sides = batch.boxes_xyxy[:, 0, :, 3] - batch.boxes_xyxy[:, 0, :, 1]
         heights.append(sides.clamp(min=SMALLEST_SIDE)[real])

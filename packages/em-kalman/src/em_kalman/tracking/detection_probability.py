@@ -51,7 +51,7 @@ def learn_detection_probability(model: NeuralKalmanFilter, windows: Dataset[Wind
                 given = None if embeddings is None else embeddings[frame, real]
                 counting.update(boxes[frame, real].cpu().numpy(), np.ones(int(real.sum())), embeddings=given)
         # Laplace smoothing: 0.5 for a status that never occurred.
-        model.detection_probability.copy_(torch.from_numpy((counting.found + 1) / (counting.asked + 2)))
+        model.detection_probability.copy_(torch.from_numpy((counting.found + 1) / (counting.predicted + 2)))
 
 
 class _Counting(EMKalmanTracker):
@@ -59,12 +59,12 @@ class _Counting(EMKalmanTracker):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.asked, self.found = np.zeros(3), np.zeros(3)
+        self.predicted, self.found = np.zeros(3), np.zeros(3)
 
-    def _match(self, table: TrackTable, frame: FrameDetections, standing: Integers) -> tuple[Integers, Integers]:
-        columns, rows = super()._match(table, frame, standing)
+    def _match(self, table: TrackTable, frame: FrameDetections, status: Integers) -> tuple[Integers, Integers]:
+        columns, rows = super()._match(table, frame, status)
         # Clutter of the first frame becomes a track without confirmation and would bias the count.
-        counted = (standing == NEW) | (table.labels[HITS] > self.min_hits)
-        self.asked += np.bincount(standing[counted], minlength=3)
-        self.found += np.bincount(standing[columns][counted[columns]], minlength=3)
+        counted = (status == NEW) | (table.labels[HITS] > self.min_hits)
+        self.predicted += np.bincount(status[counted], minlength=3)
+        self.found += np.bincount(status[columns][counted[columns]], minlength=3)
         return columns, rows

@@ -117,10 +117,10 @@ class EMKalmanTracker(OnlineTracker):
         index = (frame.scores >= self.min_score).nonzero()[0]
         frame = frame.rows(index)
         values = table.values
-        standing = np.where(values[ELAPSED] > 0, LOST, np.where(table.labels[HITS] < self.min_hits, NEW, SEEN))
+        status = np.where(values[ELAPSED] > 0, LOST, np.where(table.labels[HITS] < self.min_hits, NEW, SEEN))
         self._kalman.predict(values[:FILTER_ROWS], self.layout.heights(values[P]), dt)
         values[ELAPSED] += dt
-        columns, rows = self._match(table, frame, standing)
+        columns, rows = self._match(table, frame, status)
         if len(columns):
             self._observe(table, columns, frame, rows, index)
             table.labels[HITS, columns] += 1
@@ -144,7 +144,7 @@ class EMKalmanTracker(OnlineTracker):
             return np.zeros((len(table), len(frame.scores)))  # an empty table or frame
         return table.embeddings @ frame.embeddings.T
 
-    def _match(self, table: TrackTable, frame: FrameDetections, standing: Integers) -> tuple[Integers, Integers]:
+    def _match(self, table: TrackTable, frame: FrameDetections, status: Integers) -> tuple[Integers, Integers]:
         """Return the matched columns of the table and rows of the detections."""
         boxes = self.layout.corners(table.values[P])
         scores = self._association.scores(boxes[:, :, None], frame.boxes[:, None], self._cosine(table, frame))
@@ -152,4 +152,4 @@ class EMKalmanTracker(OnlineTracker):
             scores[table.labels[CLASS][:, None] != frame.classes] = NEVER
         # A match replaces two dustbin assignments and adds a pair of dustbins, so it gains logit - dustbin.
         gain = scores - self._association.dustbin
-        return assign(-gain * self._association.detection_probability[standing][:, None], 0.0)
+        return assign(-gain * self._association.detection_probability[status][:, None], 0.0)
