@@ -1,1 +1,1 @@
-"""A transformer that learns who is who from boxes alone, with and without the UniTrack loss; see README.md."""
+"""Association transformer on boxes, trained with and without the UniTrack loss; see README.md."""

@@ -1,6 +1,6 @@
-"""Train the association transformer with and without the UniTrack loss and track other videos with both.
+"""Train the association transformer with and without the UniTrack loss, and track other videos with both.
 
-``python examples/unitrack_association`` does it on made-up scenes, ``--data FOLDER`` on the sequences of README.md.
+``python examples/unitrack_association`` uses synthetic scenes; ``--data FOLDER`` uses the sequences of README.md.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from unitrack_association.train import Config, train
 from unitrack_association.videos import Video, load, synthetic
 
 STRIDES = (1, 3, 5)
-WEIGHT = 0.1  # of the UniTrack loss
+WEIGHT = 0.1  # weight of the UniTrack loss
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train, track, score, print."""
+    """Train, track, score and print the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--data", type=Path, help="folder with DanceTrack, SportsMOT and MOT17; default: made-up scenes"
+        "--data", type=Path, help="folder with DanceTrack, SportsMOT and MOT17; synthetic scenes by default"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of weights and batches")
-    parser.add_argument("--steps", type=int, default=Config.steps, help="of training")
-    parser.add_argument("--frames", type=int, default=300, help="of a video, at most")
+    parser.add_argument("--seed", type=int, default=0, help="seed for weights and batches")
+    parser.add_argument("--steps", type=int, default=Config.steps, help="number of training steps")
+    parser.add_argument("--frames", type=int, default=300, help="maximum number of frames per video")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     recordings = [record(video) for video in videos(options.data, "train", options.frames)]
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def videos(data: Path | None, split: str, frames: int) -> list[Video]:
-    """Of a split, at all strides but in validation, where the full frame rate tells nothing."""
+    """Return the videos of a split at all strides; validation omits the full frame rate, which is uninformative."""
     strides = STRIDES[1:] if split == "val" else STRIDES
     if data is not None:
         return load(data, split, strides, frames)

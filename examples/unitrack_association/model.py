@@ -1,4 +1,4 @@
-"""A two-layer transformer over tracks and detections, and the cost that it is inside a tracker."""
+"""Two-layer transformer over tracks and detections, and its use as the cost of a tracker."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from unitrack_association.videos import Floats
 
 
 class AssociationTransformer(nn.Module):
-    """Logits of every track and detection to be the same object; "nobody" has the logit 0.
+    """Predicts the logits of track-detection pairs being the same object; the null slot has the logit 0.
 
-    Tracks and detections are tokens that see each other. The logit is the product of two tokens plus what a small
-    network makes of the two boxes.
+    Tracks and detections are tokens that attend to each other. A logit is the product of two tokens plus the output of
+    a small network on both boxes.
 
     Args:
-        size: of a token.
-        heads: of attention.
+        size: Token size.
+        heads: Number of attention heads.
     """
 
     def __init__(self, size: int = 64, heads: int = 4) -> None:
@@ -32,20 +32,20 @@ class AssociationTransformer(nn.Module):
         self.encoder = nn.TransformerEncoder(layer, 2, nn.LayerNorm(size), enable_nested_tensor=False)
         self.query, self.key = nn.Linear(size, size), nn.Linear(size, size)
         self.pair = nn.Sequential(nn.Linear(9, 32), nn.GELU(), nn.Linear(32, 1))
-        self.embed = nn.Linear(size, size)  # only for the flow of embeddings
+        self.embed = nn.Linear(size, size)  # used for flow from embeddings only
 
     def forward(self, rows: Tensor, columns: Tensor, row_valid: Tensor, column_valid: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``(B, R, N)``, and tokens ``(B, R + N, size)``.
+        """Return logits ``(B, R, N)`` and tokens ``(B, R + N, size)``.
 
         Args:
-            rows: ``(B, R, F)`` features of tracks.
-            columns: ``(B, N, F)`` of detections.
-            row_valid: ``(B, R)`` bool, False where padded.
-            column_valid: ``(B, N)``.
+            rows: Features of tracks, ``(B, R, F)``.
+            columns: Features of detections, ``(B, N, F)``.
+            row_valid: Mask of tracks, ``(B, R)`` bool, False where padded.
+            column_valid: Mask of detections, ``(B, N)`` bool, False where padded.
         """
         tokens = torch.cat([self.row_input(rows), self.column_input(columns)], 1)
         padded = ~torch.cat([row_valid, column_valid], 1)
-        padded = padded & ~padded.all(1, keepdim=True)  # a softmax over nothing is not a number
+        padded = padded & ~padded.all(1, keepdim=True)  # a softmax over padding alone is NaN
         tokens = self.encoder(tokens, src_key_padding_mask=padded)
         left, right = tokens[:, : rows.shape[1]], tokens[:, rows.shape[1] :]
         content = self.query(left) @ self.key(right).transpose(1, 2) / left.shape[-1] ** 0.5
@@ -53,7 +53,7 @@ class AssociationTransformer(nn.Module):
 
 
 def _pairs(rows: Tensor, columns: Tensor) -> Tensor:
-    """``(B, R, N, 9)``: how a detection lies to the predicted box of a track, in its heights."""
+    """Return pair features ``(B, R, N, 9)``: the detection relative to the predicted box, in units of its height."""
     a, b = rows[:, :, None], columns[:, None]
     size_a, size_b = (a[..., 2:4] - 1.5).exp(), (b[..., 2:4] - 1.5).exp()
     unit = size_a[..., 1:]
@@ -68,7 +68,7 @@ def _pairs(rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def row_softmax(logits: Tensor) -> Tensor:
-    """Share ``(R, N)`` of every detection in where a track goes; "nobody" is a place too."""
+    """Return the probability ``(R, N)`` of each detection continuing a track, with a null slot."""
     return F.pad(logits, (0, 1)).softmax(1)[:, :-1]
 
 
@@ -76,12 +76,12 @@ FORMS: dict[str, Callable[[Tensor], Tensor]] = {"softmax": row_softmax, "sigmoid
 
 
 class LearnedCost:
-    """The transformer as a cost for the trackers of ``mot_core.association``; one per video.
+    """Cost for the trackers of ``mot_core.association``; create one per video.
 
     Args:
-        model: trained.
-        image_size: (height, width).
-        form: how logits become an association in [0, 1], a key of ``FORMS``.
+        model: Trained transformer.
+        image_size: Image height and width in pixels.
+        form: Conversion of logits to probabilities, a key of ``FORMS``.
     """
 
     def __init__(self, model: AssociationTransformer, image_size: tuple[int, int], form: str) -> None:
@@ -89,7 +89,7 @@ class LearnedCost:
 
     @torch.inference_mode()
     def __call__(self, tracks: TrackBatch, detections: DetectionBatch) -> Floats:
-        """1 minus the association."""
+        """Return 1 minus the association probability."""
         rows = features(tracks.boxes_xyxy, tracks.scores, tracks.elapsed, self.motion(tracks), self.image_size)
         columns = detection_features(detections.boxes_xyxy, detections.scores, self.image_size)
         one = [torch.from_numpy(rows)[None], torch.from_numpy(columns)[None]]

@@ -1,4 +1,4 @@
-"""What a tracker hands to its association cost, as features: written down in training, computed the same way in use."""
+"""Features of a tracker's association cost, recorded for training and computed the same way at inference."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ NUM_FEATURES = 10
 
 
 class Motion:
-    """How far the predicted box of every track has moved since the frame before: a memory for one video."""
+    """Movement of each track's predicted box since the previous frame; keeps state for one video."""
 
     def __init__(self) -> None:
         self.last: dict[int, Floats] = {}
 
     def __call__(self, tracks: TrackBatch) -> Floats:
-        """``(N, 3)``: movement of the centre in pixels, and 1 where it is known."""
+        """Return ``(N, 3)``: movement of the center in pixels, and 1 where it is known."""
         centers = (tracks.boxes_xyxy[:, :2] + tracks.boxes_xyxy[:, 2:]) / 2
         moved = np.zeros((len(centers), 3))
         for row, number in enumerate(tracks.ids.tolist()):
@@ -34,7 +34,7 @@ class Motion:
 def features(
     boxes_xyxy: Floats, scores: Floats, elapsed: Floats, motion: Floats, image_size: tuple[int, int]
 ) -> npt.NDArray[np.float32]:
-    """``(N, NUM_FEATURES)`` of boxes, of tracks (predicted) or detections (``elapsed`` and ``motion`` 0)."""
+    """Return features ``(N, NUM_FEATURES)`` of predicted tracks or detections (``elapsed`` and ``motion`` 0)."""
     height, width = image_size
     center = ((boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) - (width, height)) / 2 / height
     size = np.maximum(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 1.0)
@@ -46,16 +46,16 @@ def features(
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """From one frame to the next.
+    """Association step from one frame to the next.
 
-    The first rows are the detections of the frame before, in order, as the tracks that they belong to; then come the
-    tracks that were lost before. Columns are the detections of the frame.
+    The first rows are the tracks of the previous frame's detections, in order, followed by lost tracks. Columns are the
+    detections of the frame.
 
     Attributes:
-        row_boxes_xyxy: ``(R, 4)`` predicted, in pixels.
-        row_features: ``(R, F)``.
-        column_features: ``(N, F)``.
-        target: ``(R,)`` the column of the same object, ``N`` for none.
+        row_boxes_xyxy: Predicted boxes of the rows in pixels, ``(R, 4)``.
+        row_features: Features of the rows, ``(R, F)``.
+        column_features: Features of the columns, ``(N, F)``.
+        target: Column of the same object, ``(R,)``, ``N`` for none.
     """
 
     row_boxes_xyxy: Floats
@@ -65,21 +65,21 @@ class Step:
 
 
 class Oracle:
-    """A cost that knows the identities, and writes down what a tracker shows it.
+    """Cost from ground-truth identities that records the inputs of a tracker.
 
-    Training sees the same predicted boxes, lost tracks and false ones as a tracker without errors would have.
+    Training thus uses the predicted boxes, lost tracks and false tracks of an error-free tracker.
     """
 
     def __init__(self, video: Video) -> None:
         self.video, self.now, self.motion = video, 0, Motion()
-        self.identity: dict[int, tuple[int, int]] = {}  # of every track: identity, row of its first detection
+        self.identity: dict[int, tuple[int, int]] = {}  # per track: identity and row of its first detection
         self.steps: dict[int, Step] = {}
 
     def __call__(self, tracks: TrackBatch, detections: DetectionBatch) -> Floats:
-        """0 for the same object, else 1."""
+        """Return 0 for pairs of the same object, and 1 otherwise."""
         frames = self.video.frames
         for number, box, elapsed in zip(tracks.ids.tolist(), tracks.boxes_xyxy, tracks.elapsed, strict=True):
-            if number not in self.identity:  # born of a detection, and not moved yet
+            if number not in self.identity:  # new track that has not moved yet
                 seen = frames[self.now - round(elapsed)]
                 row = int(pairwise_iou(box[None], seen.boxes_xyxy)[0].argmax())
                 self.identity[number] = int(seen.identity[row]), row
@@ -121,20 +121,20 @@ class Oracle:
 
 
 def detection_features(boxes: Floats, scores: Floats, image_size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """:func:`features` of detections."""
+    """Return :func:`features` of detections."""
     return features(boxes, scores, np.zeros(len(boxes)), np.zeros((len(boxes), 3)), image_size)
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """A video with the steps into its frames; ``None`` where the tracker had nothing to associate."""
+    """Video with the steps into its frames; ``None`` where there was nothing to associate."""
 
     video: Video
     steps: list[Step | None]
 
 
 def record(video: Video) -> Recording:
-    """Track a video with its own identities."""
+    """Record a video by tracking it with the oracle."""
     oracle = Oracle(video)
     tracker = ByteTrack(cost=oracle)
     for oracle.now, frame in enumerate(video.frames):

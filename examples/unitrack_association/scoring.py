@@ -1,4 +1,4 @@
-"""The network at work: tracks of whole videos by ByteTrack with its cost, and their scores."""
+"""Tracking of whole videos by ByteTrack with a learned cost, and evaluation."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Table = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Use:
-    """How a network is used as a cost.
+    """Settings for using a network as a cost.
 
     Args:
-        form: of the association (``model.FORMS``).
-        max_cost: as in ByteTrack.
-        max_cost_low: as in ByteTrack.
-        max_cost_unconfirmed: as in ByteTrack.
+        form: Conversion of logits to probabilities, a key of ``model.FORMS``.
+        max_cost: Maximum cost of the first stage of ByteTrack.
+        max_cost_low: Maximum cost of the stage with weak detections.
+        max_cost_unconfirmed: Maximum cost of unconfirmed tracks.
     """
 
     form: str
@@ -36,13 +36,13 @@ class Use:
     max_cost_unconfirmed: float
 
 
-# A loss decides how sure of itself a network is, and the thresholds of ByteTrack are made for IoU. With one use for
-# all, differences between losses would mostly be differences of calibration; so each takes what suits it best.
+# Losses differ in the calibration of their networks, and the thresholds of ByteTrack are made for IoU. Each network
+# therefore uses its best setting; with one for all, calibration would dominate the comparison.
 USES = [Use(form, *costs) for form in ("softmax", "sigmoid") for costs in ((0.95, 0.7, 0.9), (0.98, 0.7, 0.97))]
 
 
 def track(video: Video, model: AssociationTransformer | None, use: Use = USES[0]) -> BoxTable:
-    """The tracks of a video; without a model by the IoU of boxes, ByteTrack as it is."""
+    """Track a video; without a model, ByteTrack uses IoU."""
     tracker = ByteTrack()
     if model is not None:
         thresholds: dict[str, Any] = {name: value for name, value in asdict(use).items() if name != "form"}
@@ -53,7 +53,7 @@ def track(video: Video, model: AssociationTransformer | None, use: Use = USES[0]
 
 
 def score(videos: Iterable[Video], model: AssociationTransformer | None, use: Use = USES[0]) -> Table:
-    """The metrics over all videos of a data set and stride together, by ``"DanceTrack/3"``; and means of these."""
+    """Return metrics over all videos of a data set and stride, keyed like ``"DanceTrack/3"``, and their means."""
     parts: dict[str, list[Scores]] = {}
     for video in videos:
         numbers = range(1, len(video.frames) + 1)
@@ -68,7 +68,7 @@ def score(videos: Iterable[Video], model: AssociationTransformer | None, use: Us
 
 
 def choose(videos: Sequence[Video], model: AssociationTransformer) -> tuple[Use, float]:
-    """The use with the highest mean of HOTA and IDF1 on videos that are not those of the test, and that mean."""
+    """Return the setting with the highest mean of HOTA and IDF1 on validation videos, and that mean."""
 
     def quality(use: Use) -> float:
         rows = [row for name, row in score(videos, model, use).items() if name.startswith("mean/")]

@@ -1,4 +1,4 @@
-"""Training: cross-entropy of the association of every frame with the next, and the UniTrack loss beside it."""
+"""Training with a cross-entropy on the associations of consecutive frames, optionally with the UniTrack loss."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from unitrack_association.recording import Recording, Step
 from unitrack_loss import TrackClip, UniTrackLoss, UniTrackOutput
 
 IMPOSSIBLE = -1e4
-GROUPS = {"DanceTrack": 0.45, "SportsMOT": 0.4, "MOT17": 0.15}  # how often a batch is of a data set; others: the rest
+GROUPS = {"DanceTrack": 0.45, "SportsMOT": 0.4, "MOT17": 0.15}  # sampling weight of each data set; 1 for others
 
 
 @dataclass(frozen=True)
 class Config:
-    """One way to train.
+    """Training configuration.
 
     Args:
-        weight: of the UniTrack loss; 0 is the baseline.
-        settings: of the UniTrack loss.
-        flow: what the flow is made of: the logits, embeddings of the tokens, or boxes alone.
-        columns: let the cross-entropy also go over tracks, as the flow does.
-        steps: of the optimiser.
-        warm_up: steps in which the weight grows from 0.
-        clips: of a batch.
-        frames: of a clip.
-        lr: at its highest.
+        weight: Weight of the UniTrack loss; 0 is the baseline.
+        settings: Settings of the UniTrack loss.
+        flow: Source of the flow: the logits, embeddings of the tokens, or boxes alone.
+        columns: Whether the cross-entropy also covers columns, like the flow.
+        steps: Number of optimizer steps.
+        warm_up: Steps over which the weight rises from 0.
+        clips: Number of clips per batch.
+        frames: Number of frames per clip.
+        lr: Maximum learning rate.
     """
 
     weight: float = 0.0
@@ -50,7 +50,7 @@ class Config:
 def train(
     recordings: Sequence[Recording], config: Config, seed: int
 ) -> tuple[AssociationTransformer, dict[str, float]]:
-    """A trained network, and the means of what was logged over the last fifth of the steps."""
+    """Train a network; return it with the mean logged values of the last fifth of the steps."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model, loss = AssociationTransformer(), UniTrackLoss(gate_confidence=False, **config.settings)
@@ -64,7 +64,7 @@ def train(
         total, log = own, {"cross_entropy": own.item()}
         if config.weight:
             output: UniTrackOutput = loss(batch.clip(logits, model.embed(tokens), config.flow))
-            if output.total.requires_grad:  # not with boxes alone, which are given
+            if output.total.requires_grad:  # boxes are inputs, so flow from boxes has no gradient
                 total = own + config.weight * min(1.0, (step + 1) / config.warm_up) * output.total
             log |= {name: value.item() for name, value in vars(output).items()}
         optimizer.zero_grad()
@@ -78,7 +78,7 @@ def train(
 
 
 def cross_entropy(logits: Tensor, batch: Batch, columns: bool) -> Tensor:
-    """Of the detection that every track goes to, with a null column of logit 0; ``columns``: and the other way too."""
+    """Compute the cross-entropy of each track with a null column of logit 0; ``columns`` adds the reverse."""
     pairs = batch.row_valid[:, :, None] & batch.column_valid[:, None]
     masked = logits.where(pairs, IMPOSSIBLE)
     over_rows = F.cross_entropy(F.pad(masked, (0, 1))[batch.row_valid], batch.target[batch.row_valid])
@@ -91,7 +91,7 @@ def cross_entropy(logits: Tensor, batch: Batch, columns: bool) -> Tensor:
 
 
 def _draw(recordings: Sequence[Recording], config: Config, rng: np.random.Generator) -> list[tuple[Recording, int]]:
-    """Recordings of one data set, and the first frames of clips in them."""
+    """Draw recordings of one data set and the first frames of their clips."""
     groups = sorted({one.video.group for one in recordings})
     chances = np.array([GROUPS.get(group, 1.0) for group in groups])
     group = groups[rng.choice(len(groups), p=chances / chances.sum())]
@@ -104,16 +104,16 @@ def _draw(recordings: Sequence[Recording], config: Config, rng: np.random.Genera
 
 
 def _window(recording: Recording, start: int, frames: int) -> bool:
-    """Whether there is something to associate in every frame of a clip."""
+    """Return whether every frame of a clip has something to associate."""
     return all(step is not None for step in recording.steps[start + 1 : start + frames])
 
 
 class Batch:
-    """``B`` clips of ``T`` frames as ``B (T - 1)`` steps, padded.
+    """Batch of ``B`` clips of ``T`` frames as ``B (T - 1)`` padded steps.
 
     Args:
-        drawn: recordings and first frames.
-        frames: of a clip.
+        drawn: Recordings and first frames of their clips.
+        frames: Number of frames per clip.
     """
 
     def __init__(self, drawn: Sequence[tuple[Recording, int]], frames: int = 8) -> None:
@@ -128,12 +128,12 @@ class Batch:
         self.target, _ = _pad(targets)
 
     def clip(self, logits: Tensor, embed: Tensor, flow: str) -> TrackClip:
-        """What the UniTrack loss sees of it: the detections of all frames; lost tracks are not among them.
+        """Return the input of the UniTrack loss: the detections of all frames, without lost tracks.
 
         Args:
-            logits: ``(B (T - 1), R, N)`` of the network.
-            embed: ``(B (T - 1), R + N, D)`` of its tokens.
-            flow: as in :class:`Config`.
+            logits: Logits of the network, ``(B (T - 1), R, N)``.
+            embed: Embeddings of its tokens, ``(B (T - 1), R + N, D)``.
+            flow: Source of the flow; see :class:`Config`.
         """
         clips, frames = self.shape
         every = [frame for clip in self.seen for frame in clip]
@@ -159,7 +159,7 @@ class Batch:
 
 
 def _fit(value: Tensor, size: int, dim: int) -> Tensor:
-    """Cut or padded to ``size``."""
+    """Cut or pad a dimension to ``size``."""
     value = value.narrow(dim, 0, min(size, value.shape[dim]))
     missing = size - value.shape[dim]
     return F.pad(value, [0, 0] * (value.ndim - 1 - dim) + [0, missing])

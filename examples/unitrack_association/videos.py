@@ -18,11 +18,11 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 MATCH_IOU = 0.5
-WEAKEST = 0.1  # detections below it take no part in ByteTrack either
-JITTER, MISSED = 0.03, 0.05  # of boxes that stand in for detections, in box sizes; share that is left out
+WEAKEST = 0.1  # ByteTrack ignores detections below this score too
+JITTER, MISSED = 0.03, 0.05  # jitter in box sizes and share of misses for sequences without detections
 
-# Written down before anything was tested. No video, and no match of SportsMOT, is in two of them; MOT17 after the
-# frames that its detector was trained with, except for training.
+# Fixed before the first test. Splits share no video and no SportsMOT match; except for training, MOT17 starts after the
+# frames that its detector was trained on.
 SPLITS = {
     "train": {
         "DanceTrack/val": "0005 0010 0014 0025 0041 0063 0079",
@@ -45,14 +45,14 @@ SPLITS = {
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """What is seen in one frame, and what is there.
+    """Detections and ground truth of one frame.
 
     Attributes:
-        boxes_xyxy: ``(N, 4)`` detections in pixels.
-        scores: ``(N,)``.
-        identity: ``(N,)`` of the object that each was matched to, -1 for none.
-        gt_boxes_xyxy: ``(M, 4)`` objects that count.
-        gt_ids: ``(M,)``.
+        boxes_xyxy: Detections in pixels, ``(N, 4)``.
+        scores: Detection scores, ``(N,)``.
+        identity: Identity of the object matched to each detection, ``(N,)``, -1 for none.
+        gt_boxes_xyxy: Evaluated objects in pixels, ``(M, 4)``.
+        gt_ids: Identities of the objects, ``(M,)``.
     """
 
     boxes_xyxy: Floats
@@ -64,15 +64,15 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """A sequence, every ``stride``-th frame of it.
+    """Every ``stride``-th frame of a sequence.
 
     Attributes:
-        name: of the sequence.
-        group: its data set.
-        stride: frames from one to the next.
-        image_size: (height, width).
-        frames: in order.
-        ground_truth: all rows, frames numbered as in ``frames`` from 1.
+        name: Name of the sequence.
+        group: Name of the data set.
+        stride: Step between frames.
+        image_size: Image height and width in pixels.
+        frames: Frames in order.
+        ground_truth: Ground truth with frames numbered from 1 as in ``frames``.
     """
 
     name: str
@@ -84,13 +84,13 @@ class Video:
 
 
 def load(root: Path, split: str, strides: tuple[int, ...], most: int) -> list[Video]:
-    """The videos of a split, each at every stride, at most ``most`` frames long.
+    """Load the videos of a split, each at every stride.
 
     Args:
-        root: the data pack.
-        split: a key of ``SPLITS``.
-        strides: 1 for the full frame rate.
-        most: frames, after leaving out.
+        root: Folder with all data sets.
+        split: Name of the split, a key of ``SPLITS``.
+        strides: Steps between frames; 1 is the full frame rate.
+        most: Maximum number of frames per video, after subsampling.
     """
     videos = []
     for folder, names in SPLITS[split].items():
@@ -103,12 +103,12 @@ def load(root: Path, split: str, strides: tuple[int, ...], most: int) -> list[Vi
 
 
 def synthetic(seeds: range, strides: tuple[int, ...], frames: int) -> list[Video]:
-    """Made-up scenes instead, for those who have no data at hand.
+    """Create videos of synthetic scenes, which need no data.
 
     Args:
-        seeds: of the scenes.
-        strides: as in :func:`load`.
-        frames: of a scene at the full frame rate.
+        seeds: Seeds of the scenes.
+        strides: Steps between frames; see :func:`load`.
+        frames: Number of frames per scene at the full frame rate.
     """
     with TemporaryDirectory() as folder:
         for seed in seeds:
@@ -118,7 +118,7 @@ def synthetic(seeds: range, strides: tuple[int, ...], frames: int) -> list[Video
 
 
 def read(sequence: Sequence, stride: int, most: int) -> Video:
-    """One video. Where a sequence has no detections, its ground truth, jittered, takes their place."""
+    """Read one video; jittered ground truth replaces missing detections."""
     numbers = list(sequence.frame_numbers())[::stride][:most]
     truth = sequence.ground_truth()
     counted = truth.select(sequence.rules.counted(truth))
@@ -147,7 +147,7 @@ def _identify(boxes: Floats, gt_boxes: Floats, gt_ids: Integers) -> Integers:
 
 
 def _jittered(truth: BoxTable, name: str) -> BoxTable:
-    """The same in every run: the name of the sequence is the seed."""
+    """Create reproducible detections from ground truth, seeded by the sequence name."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     kept = truth.select(rng.random(len(truth)) > MISSED)
     size = np.tile(kept.boxes_xyxy[:, 2:] - kept.boxes_xyxy[:, :2], 2)

@@ -1,4 +1,4 @@
-"""Scenes with misses and clutter, a model by hand, and IDF1 by its definition."""
+"""Scenes with misses and clutter, a hand-made model, and IDF1 from its definition."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from mot_core.io import BoxTable
 
 
 def make_scene(seed, speed, frames=120, objects=8, size=(1080, 1920)):
-    """Objects that walk straight and turn back at the border; 10% misses, half a false box per frame."""
+    """Create objects that walk straight and turn back at the border, with 10% misses and 0.5 false boxes per frame."""
     rng = np.random.default_rng(seed)
     height = rng.uniform(60, 160, objects)
     half = np.stack([height * 0.2, height / 2], 1)
@@ -31,8 +31,8 @@ def make_scene(seed, speed, frames=120, objects=8, size=(1080, 1920)):
     return table(truth), DetectionSequence(f"scene {seed}", table(found), range(1, frames + 1), size)
 
 
-def near_is_same(dustbin=-4.0):
-    """A network by hand: the logit falls with the distance in heights."""
+def make_distance_model(dustbin=-4.0):
+    """Create a model whose logit decreases with the distance in box heights."""
     model = NeuralKalmanFilter(hidden=4)
     with torch.no_grad():
         model.network.layers[0].weight.copy_(torch.eye(2, 5).repeat(2, 1) * torch.tensor([[1.0], [1], [-1], [-1]]))
@@ -49,7 +49,7 @@ def table(rows):
 
 
 def track(make_tracker, scenes):
-    """IDF1 in percent of fresh trackers over all scenes."""
+    """Return the IDF1 in percent of a new tracker per scene, over all scenes."""
     right = total = 0
     for truth, detections in scenes:
         tracker, together, rows = make_tracker(), {}, 0

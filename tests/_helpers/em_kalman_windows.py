@@ -1,4 +1,4 @@
-"""Windows and outputs the tests share."""
+"""Windows and model outputs shared by tests."""
 
 import torch
 
@@ -9,15 +9,15 @@ F64 = torch.float64
 
 
 def make_window(frames=6, objects=5, speed=6.0, seed=0, batch=1, dtype=F64):
-    """Straight tracks with detections in random order, and the true identity of every detection."""
+    """Create straight tracks with shuffled detections and their true identities."""
     rng = torch.Generator().manual_seed(seed)
-    centre = 100 + 600 * torch.rand(batch, 1, objects, 2, generator=rng, dtype=dtype)
+    center = 100 + 600 * torch.rand(batch, 1, objects, 2, generator=rng, dtype=dtype)
     velocity = speed * torch.randn(batch, 1, objects, 2, generator=rng, dtype=dtype)
-    centre = centre + velocity * torch.arange(frames)[None, :, None, None]
-    centre = centre + torch.randn(batch, frames, objects, 2, generator=rng, dtype=dtype)
+    center = center + velocity * torch.arange(frames)[None, :, None, None]
+    center = center + torch.randn(batch, frames, objects, 2, generator=rng, dtype=dtype)
     height = 40 + 40 * torch.rand(batch, 1, objects, 1, generator=rng, dtype=dtype)
     half = torch.cat([height * 0.2, height / 2], -1)
-    boxes = torch.cat([centre - half, centre + half], -1)
+    boxes = torch.cat([center - half, center + half], -1)
     order = torch.stack([torch.randperm(objects, generator=rng) for _ in range(batch * frames)])
     ids = order.view(batch, frames, objects)
     boxes = boxes.gather(2, ids[..., None].expand_as(boxes))
@@ -27,12 +27,12 @@ def make_window(frames=6, objects=5, speed=6.0, seed=0, batch=1, dtype=F64):
 
 
 def true_assoc(batch):
-    """The one-hot associations of the true identities; objects are the detections of frame 0."""
+    """Return the one-hot associations of the true identities; objects are the detections of frame 0."""
     return (batch.gt_ids[:, :1, :, None] == batch.gt_ids[:, :, None]).to(F64)
 
 
 def output_for(batch, assoc, motion=None, layout="decoupled"):
-    """What the model would return if its associations were these."""
+    """Return the model output for the given associations."""
     motion = motion or MotionModel()
     boxes = batch.boxes_xyxy
     points = (boxes[..., :2] + boxes[..., 2:]) / 2

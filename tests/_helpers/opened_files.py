@@ -1,9 +1,9 @@
-"""A record of every file that Python opens, to prove that ground truth stays closed."""
+"""Recording of all files that Python opens, to verify that ground truth is not read."""
 
 import sys
 from contextlib import contextmanager
 
-OPENED = None  # a list while somebody listens
+OPENED = None  # list of paths while recording
 
 
 def _listen(event, arguments):
@@ -11,12 +11,12 @@ def _listen(event, arguments):
         OPENED.append(str(arguments[0]))
 
 
-sys.addaudithook(_listen)  # it cannot be taken away
+sys.addaudithook(_listen)  # audit hooks cannot be removed
 
 
 @contextmanager
 def opened():
-    """The paths that are opened in the block, by whatever part of Python."""
+    """Record the paths that any Python code opens in the block."""
     global OPENED
     OPENED = found = []
     try:

@@ -1,4 +1,4 @@
-"""Clips to try the loss on: perfect tracking of made-up motion, and noise of every shape."""
+"""Test clips for the loss: perfect tracking of synthetic motion, and random clips."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ def boxes_at(centers, width=20.0, height=40.0):
 
 
 def perfect(centers, ids=None, dtype=torch.float32, affinity="assoc"):
-    """A clip in which every detection lies on its object, which is seen in every frame where its identity is not -1.
+    """Create a clip of perfect detections; an object is visible in the frames where its identity is not -1.
 
     Args:
         centers: ``(T, N, 2)``.
@@ -36,7 +36,7 @@ def perfect(centers, ids=None, dtype=torch.float32, affinity="assoc"):
 
 
 def walking(frames=5, count=4, seed=0):
-    """Objects far from each other that move straight on, ``(T, N, 2)``."""
+    """Return centers ``(T, N, 2)`` of distant objects that move straight."""
     generator = torch.Generator().manual_seed(seed)
     start = torch.stack([60.0 + 130 * torch.arange(count), torch.rand(count, generator=generator) * 200 + 100], -1)
     speed = torch.randn(count, 2, generator=generator) * 6
@@ -44,7 +44,7 @@ def walking(frames=5, count=4, seed=0):
 
 
 def noisy(clips=1, frames=5, count=4, objects=4, affinity="embed", seed=0, dtype=torch.float64, spread=1.0):
-    """Anything: random boxes, scores, assignments; identities are spread over all integers, some slots are empty."""
+    """Create a random clip of boxes, scores and assignments, with arbitrary identities and empty slots."""
     generator = torch.Generator().manual_seed(seed)
 
     def rand(*shape):
@@ -52,11 +52,11 @@ def noisy(clips=1, frames=5, count=4, objects=4, affinity="embed", seed=0, dtype
 
     pool = torch.randint(0, 10**6, (clips, 1, max(objects, 1)), generator=generator) * 7
     pool = (pool + torch.arange(max(objects, 1))).expand(-1, frames, -1)[..., :objects]
-    # Objects come in any order and are not there in some frames.
+    # Objects are in random order and absent in some frames.
     order = rand(clips, frames, objects).argsort(-1)
     gt_ids = pool.gather(2, order).masked_fill(rand(clips, frames, objects) < 0.2, -1)
     gt_boxes = boxes_at(rand(clips, frames, objects, 2) * 400 + 40, 25, 50)
-    # The tracker has found some of them, in an order of its own.
+    # The tracker has found some of them, in random order.
     found = rand(clips, frames, max(objects, count)).argsort(-1)[..., :count]
     padded = torch.nn.functional.pad(gt_ids, (0, max(count - objects, 0)), value=-1)
     det_gt = padded.gather(2, found).masked_fill(rand(clips, frames, count) < 0.1, -1)
@@ -80,14 +80,14 @@ def noisy(clips=1, frames=5, count=4, objects=4, affinity="embed", seed=0, dtype
 
 
 def swap_rows(values, start, a=0, b=1):
-    """Two detections change places from frame ``start`` on."""
+    """Swap two detections from frame ``start`` on."""
     order = torch.arange(values.shape[2])
     order[[a, b]] = order[[b, a]]
     return torch.cat([values[:, :start], values[:, start:, order]], 1)
 
 
 def switched(clip, *starts):
-    """The identities of the first two objects, as the flow shows them, change places at frames ``starts``."""
+    """Switch the identities of the first two objects in the flow at frames ``starts``."""
     for start in starts:
         if clip.embed is not None:
             clip = replace(clip, embed=swap_rows(clip.embed, start))
@@ -99,14 +99,14 @@ def switched(clip, *starts):
 
 
 def needing_gradient(clip):
-    """The same with leaves that get a gradient, and these by name."""
+    """Return a copy with leaf tensors that require a gradient, and these by name."""
     names = ["boxes_xyxy", "logits", "embed", "assoc_logits"]
     leaves = {n: getattr(clip, n).clone().requires_grad_() for n in names if getattr(clip, n) is not None}
     return replace(clip, **leaves), leaves
 
 
 def chosen(clip, order):
-    """The detections of every frame at ``order (B, T, n)``."""
+    """Select the detections of every frame at ``order (B, T, n)``."""
 
     def rows(values):
         return None if values is None else values[torch.arange(len(order))[:, None, None], FRAMES[:t, None], order]
@@ -124,7 +124,7 @@ FRAMES = torch.arange(100)
 
 
 def padded(clip, extra, garbage=float("nan")):
-    """``extra`` more slots and objects in every frame, which are nothing and hold ``garbage``."""
+    """Add ``extra`` padded slots and objects to every frame, filled with ``garbage``."""
 
     def pad(values, fill, dims):
         if values is None:

@@ -1,4 +1,4 @@
-"""The loss once more, as section 6 of the specification writes it: plain loops over clips, windows, frames, objects."""
+"""Reference implementation of docs/methods/unitrack.md in plain loops over clips, windows, frames and objects."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ DEFAULTS = {
 
 
 def reference(clip, **settings):
-    """All numbers of a :class:`TrackClip` by name."""
+    """Compute all outputs of the loss for a :class:`TrackClip` by name."""
     wanted = {**DEFAULTS, **settings}
     per_clip = []
     for row in range(len(clip.logits)):
@@ -41,7 +41,7 @@ def reference(clip, **settings):
 
 
 def read(clip, row):
-    """One clip as lists: what is padded is gone, every detection knows its row."""
+    """Convert one clip to lists without padding; every detection has its row."""
     frames = []
     for t in range(clip.logits.shape[1]):
         detections = [
@@ -86,7 +86,7 @@ def diagonal(box):
 
 
 def affinity(one, t, a, b, tau):
-    """The affinity of two detections of frames ``t`` and ``t + 1``, and that of nobody."""
+    """Return the affinity of two detections and that of the null slot."""
     if one["assoc"] is not None:
         return one["assoc"][t, a["row"], b["row"]], 0.0
     if a["embed"] is not None:
@@ -105,7 +105,7 @@ def log_softmax(values, index):
 
 
 def flow_between(one, t, settings, gap=1):
-    """``log F[i, j]`` of frames ``t`` and ``t + gap``."""
+    """Return ``log F[i, j]`` of frames ``t`` and ``t + gap``."""
     before, after = one["frames"][t]["detections"], one["frames"][t + gap]["detections"]
     table = [[affinity(one, t, a, b, settings["tau"]) for b in after] for a in before]
     flows = {}
@@ -119,7 +119,7 @@ def flow_between(one, t, settings, gap=1):
 
 
 def window(one, start, settings):
-    """The numbers of one window, None if there is no pair of detections in it."""
+    """Return the outputs of one window, or None without a pair of detections."""
     frames = one["frames"][start : start + settings["window"]]
     count, stride = len(frames), one["stride"]
     detections = [frame["detections"] for frame in frames]
@@ -212,7 +212,7 @@ def distance(a, b, size):
 
 
 def lambdas(image_diagonal, detections, flows, edges, settings):
-    """The two weights of a window."""
+    """Return both weights of a window."""
     if settings["weights"] != "laplacian":
         return (0.5, 0.5) if settings["weights"] == "fixed" else (1.0, 1.0)
     scores = []

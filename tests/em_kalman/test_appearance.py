@@ -1,4 +1,4 @@
-"""A network that looks at crops learns from the association by boxes; identities are for measuring only."""
+"""Appearance network distilled from box associations; identities are used for measuring only."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from _helpers.em_kalman_scenes import near_is_same
+from _helpers.em_kalman_scenes import make_distance_model
 from em_kalman import DetectionSequence, NeuralKalmanFilter, Schedule, WindowBatch, WindowSampler, fit
 from em_kalman.appearance.appearance_network import (
     AppearanceNetwork,
@@ -22,7 +22,7 @@ from mot_core.io import BoxTable, find_sequences
 
 
 def similarity_gap(student, sequence, images, ids):
-    """Mean cosine of detections of one identity in different frames, and by how much it is above that of others."""
+    """Return the mean cosine of detections of one identity in different frames, minus that of different identities."""
     found = embed_detections(student, sequence, images).numpy()
     rows = np.flatnonzero(ids >= 0)
     frames = sequence.table.frames[rows]
@@ -32,9 +32,9 @@ def similarity_gap(student, sequence, images, ids):
     return cosine[same & pairs].mean() - cosine[~same & pairs].mean()
 
 
-def coloured_street(first, last):
-    """Standing people of three colours, who change their places between the two halves; identities, and the frames."""
-    colours = np.array([[220, 40, 40], [40, 200, 60], [50, 60, 220]], np.uint8)
+def colored_street(first, last):
+    """Return a scene of static people in three colors, who swap positions between both halves, and its frames."""
+    colors = np.array([[220, 40, 40], [40, 200, 60], [50, 60, 220]], np.uint8)
     places = (30, 90, 150) if first == 1 else (150, 30, 90)
     boxes = np.array([[x, 20, x + 30, 90] for x in places], float)
     frames = np.repeat(np.arange(first, last + 1), 3)
@@ -43,8 +43,8 @@ def coloured_street(first, last):
 
     def images(number):
         image = np.random.default_rng(number).integers(90, 130, (110, 210, 3), np.uint8)
-        for (x1, y1, x2, y2), colour in zip(boxes.astype(int), colours, strict=True):
-            image[y1:y2, x1:x2] = colour
+        for (x1, y1, x2, y2), color in zip(boxes.astype(int), colors, strict=True):
+            image[y1:y2, x1:x2] = color
         return image
 
     return DetectionSequence("street", table, range(first, last + 1), (110, 210)), images, ids
@@ -60,7 +60,7 @@ def test_crops_equal_those_of_pillow():
         np.testing.assert_allclose(crop * 255, np.asarray(wanted), atol=1.5)
 
 
-def test_crops_end_at_the_border():
+def test_crops_at_the_border():
     image = np.random.default_rng(0).integers(0, 255, (50, 50, 3), np.uint8)
     inside, over, outside = crop_boxes(torch.from_numpy(image), [[30, 30, 50, 50], [30, 30, 90, 90], [60, 60, 90, 90]])
     assert torch.equal(inside, over)
@@ -90,42 +90,42 @@ def test_loss_of_a_window_equals_a_loop():
     assert _window_loss(student, assoc, batch, pictures.__getitem__).item() == pytest.approx(total / count, rel=1e-4)
 
 
-def test_learns_colours_from_boxes():
+def test_student_learns_colors_from_boxes():
     torch.manual_seed(0)
     student = AppearanceNetwork().eval()
-    learn, look, _ = coloured_street(1, 40)
-    held_out, look_later, ids = coloured_street(41, 50)
-    before = similarity_gap(student, held_out, look_later, ids)
-    history = distill(student, near_is_same(-8.0), [(learn, look)], epochs=2, lr=1e-3)
+    learn, images, _ = colored_street(1, 40)
+    held_out, images_later, ids = colored_street(41, 50)
+    before = similarity_gap(student, held_out, images_later, ids)
+    history = distill(student, make_distance_model(-8.0), [(learn, images)], epochs=2, lr=1e-3)
     assert history[1]["loss"] < 0.5 * history[0]["loss"]
-    after = similarity_gap(student, held_out, look_later, ids)
+    after = similarity_gap(student, held_out, images_later, ids)
     assert after > before + 0.3
 
 
-def test_teacher_stays_and_same_seed_same_student():
-    learn, look, _ = coloured_street(1, 20)
-    teacher, states = near_is_same(-8.0), []
+def test_teacher_is_unchanged_and_student_is_reproducible():
+    learn, images, _ = colored_street(1, 20)
+    teacher, states = make_distance_model(-8.0), []
     kept = {name: value.clone() for name, value in teacher.state_dict().items()}
     for _ in range(2):
         torch.manual_seed(0)
         student, lines = AppearanceNetwork(), []
-        assert distill(student, teacher, [(learn, look)], epochs=1, report=lines.append) == lines
+        assert distill(student, teacher, [(learn, images)], epochs=1, report=lines.append) == lines
         states.append(student.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(*(state.values() for state in states), strict=True))
     assert all(torch.equal(value, kept[name]) for name, value in teacher.state_dict().items())
 
 
-def test_user_errors():
+def test_invalid_arguments():
     with pytest.raises(ValueError, match="backbone must be 'small' or 'timm:NAME', got 'osnet'"):
         AppearanceNetwork("osnet")
     with pytest.raises(ValueError, match=r"image must have shape \(H, W, 3\), got \(4, 5\)"):
         crop_boxes(np.zeros((4, 5), np.uint8), [[0, 0, 1, 1]])
-    short, look, _ = coloured_street(1, 5)
-    with pytest.raises(ValueError, match="no windows to learn from"):
-        distill(AppearanceNetwork(), near_is_same(), [(short, look)])
+    short, images, _ = colored_street(1, 5)
+    with pytest.raises(ValueError, match="expected a window of 10 frames"):
+        distill(AppearanceNetwork(), make_distance_model(), [(short, images)])
 
 
-def test_without_timm_it_is_told_what_to_install(monkeypatch):
+def test_missing_timm_names_the_package(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     with pytest.raises(ModuleNotFoundError, match="needs timm"):
         AppearanceNetwork("timm:resnet18")
@@ -133,7 +133,7 @@ def test_without_timm_it_is_told_what_to_install(monkeypatch):
 
 @pytest.mark.slow
 def test_on_real_frames(mot_data):
-    """Teacher and student learn from frames 1 to 150 of PETS09-S2L1 without labels; measured on the 100 after them."""
+    """Train teacher and student on frames 1 to 150 of PETS09-S2L1 without labels, and measure on the next 100."""
     sequence = find_sequences(mot_data / "MOT15" / "train" / "PETS09-S2L1")[0]
     table, truth = sequence.detections("sort"), sequence.ground_truth()
     learn, held_out = (

@@ -1,4 +1,4 @@
-"""Model and loss as one compiled graph: same value, same gradients."""
+"""Compilation of model and loss as one graph, with the same value and gradients."""
 
 from dataclasses import replace
 

@@ -1,10 +1,10 @@
-"""The learned association as the cost of ByteTrack and others."""
+"""Learned association as the cost of ByteTrack and other trackers."""
 
 import numpy as np
 import pytest
 import torch
 
-from _helpers.em_kalman_scenes import make_scene, near_is_same, track
+from _helpers.em_kalman_scenes import make_distance_model, make_scene, track
 from em_kalman import EMKalmanCost, NeuralKalmanFilter, Schedule, WindowSampler, fit, read_detections, save_model
 from mot_core.association import ByteTrack, DetectionBatch, OCSort, Sort, TrackBatch
 from mot_core.io import find_sequences
@@ -23,31 +23,31 @@ def boxes(*lefts):
     return np.array([[left, 0.0, left + 40, 100.0] for left in lefts]).reshape(-1, 4)
 
 
-def test_it_is_one_minus_the_share_of_the_pair():
-    cost = EMKalmanCost(model=near_is_same(-4.0))
+def test_cost_is_one_minus_probability():
+    cost = EMKalmanCost(model=make_distance_model(-4.0))
     found = costs(cost, boxes(0, 500), boxes(2, 502, 250))
     assert found.shape == (2, 3)
     assert found[0, 0] == found[1, 1] < 0.3
     assert found[:, 2].min() > 0.99
     assert ((found >= 0) & (found <= 1)).all()
-    # One pair alone: its share p solves p / (1 - p) = exp((logit - dustbin) / 2).
-    alone = costs(EMKalmanCost(model=near_is_same(-4.0)), boxes(0), boxes(2))
+    # An isolated pair has a probability p with p / (1 - p) = exp((logit - dustbin) / 2).
+    alone = costs(EMKalmanCost(model=make_distance_model(-4.0)), boxes(0), boxes(2))
     assert alone.item() == pytest.approx(1 / (1 + np.exp((-40 * 0.02 + 4) / 2)), abs=1e-3)
     assert costs(cost, boxes(), boxes(1)).shape == (0, 1)
 
 
 @pytest.mark.parametrize("tracker", [ByteTrack, Sort, OCSort])
-def test_every_tracker_takes_it(tracker, tmp_path):
-    """Also where objects are too fast to overlap from frame to frame."""
-    save_model(near_is_same(-20.0), tmp_path / "model.pt")
+def test_cost_in_every_tracker(tracker, tmp_path):
+    """Includes objects too fast to overlap from frame to frame."""
+    save_model(make_distance_model(-20.0), tmp_path / "model.pt")
     built = tracker(cost=EMKalmanCost(tmp_path / "model.pt"))
     ids = [set(built.update(boxes(left, 900 - left), np.ones(2)).ids.tolist()) for left in range(0, 400, 41)]
     assert ids[-1] == ids[-2]
     assert len(set.union(*ids)) == 2
 
 
-def test_fast_objects_are_told_apart_better_than_by_overlap():
-    """Speed sd 15 px: IDF1 of ByteTrack by overlap, and with what was learned without labels."""
+def test_fast_objects_are_tracked_better_than_by_overlap():
+    """Speed with a standard deviation of 15 px: IDF1 of ByteTrack with IoU and with the learned cost."""
     torch.manual_seed(1)
     model = NeuralKalmanFilter()
     windows = WindowSampler([make_scene(seed, 15)[1] for seed in range(4)], stride=8)
@@ -61,7 +61,7 @@ def test_fast_objects_are_told_apart_better_than_by_overlap():
 
 @pytest.mark.slow
 def test_real_detections(mot_data):
-    """Learned from MOT17-02 without a label; IDF1 of ByteTrack by overlap, and with it: 47 -> 51, 67 -> 70."""
+    """Trained on MOT17-02 without labels; IDF1 of ByteTrack with IoU and with the cost: 47 -> 51, 67 -> 70."""
     torch.manual_seed(0)
     model = NeuralKalmanFilter()
     found = read_detections(mot_data / "MOT17" / "train" / "MOT17-02-FRCNN")
@@ -75,8 +75,10 @@ def test_real_detections(mot_data):
         assert learned > overlap + 1
 
 
-def test_user_errors():
-    with pytest.raises(ValueError, match="EMKalmanCost needs a trained model: give checkpoint=FILE or model"):
+def test_invalid_arguments():
+    with pytest.raises(
+        ValueError, match="EMKalmanCost: expected a trained model, got none; pass checkpoint=FILE or model"
+    ):
         EMKalmanCost()
-    with pytest.raises(ValueError, match="a dustbin and without embeddings"):
+    with pytest.raises(ValueError, match="expected a dustbin and no embeddings"):
         EMKalmanCost(model=NeuralKalmanFilter(dustbin=False))

@@ -1,4 +1,4 @@
-"""Detections from folders and files: which are read, and that ground truth is never opened."""
+"""Reading of detections from folders and files, without opening ground truth."""
 
 import shutil
 
@@ -19,12 +19,12 @@ def clean(tmp_path_factory):
 
 @pytest.fixture
 def train(clean, tmp_path):
-    """Three sequences that a test may spoil."""
+    """Create three sequences that a test may modify."""
     return shutil.copytree(clean, tmp_path / "train")
 
 
 def test_ground_truth_is_never_opened(train):
-    """Also where it would tell the length of a sequence."""
+    """Includes sequences whose length only the ground truth states."""
     bare = train / "MOT17-02-DPM"
     (bare / "seqinfo.ini").unlink()
     with opened() as paths:
@@ -34,10 +34,10 @@ def test_ground_truth_is_never_opened(train):
     assert not [path for path in paths if "gt" in path.replace("\\", "/").split("/")]
     with opened() as paths:
         (bare / "gt" / "gt.txt").read_text()
-    assert paths == [str(bare / "gt" / "gt.txt")]  # the test can fail
+    assert paths == [str(bare / "gt" / "gt.txt")]  # control: the audit hook sees ground truth
 
 
-def test_sequences_by_name_and_files_of_detections(train):
+def test_sequence_patterns_and_detection_files(train):
     assert [one.name for one in read_detections(train, names=["*-FRCNN"])] == ["MOT17-02-FRCNN", "MOT17-04-FRCNN"]
     file = train / "MOT17-04-FRCNN" / "det" / "det.txt"
     one, other = read_detections([file, train / "MOT17-04-FRCNN"], image_size=(480, 640))
@@ -48,7 +48,7 @@ def test_sequences_by_name_and_files_of_detections(train):
     assert sure.scores.min() >= 0.7
 
 
-def test_the_second_choice_of_detections(train):
+def test_fallback_detections(train):
     folder = train / "MOT17-02-DPM"
     (folder / "det" / "det.txt").rename(folder / "det" / "own.txt")
     assert len(read_detections(train, "own,det")) == 3
@@ -56,21 +56,25 @@ def test_the_second_choice_of_detections(train):
         read_detections(train)
 
 
-def test_a_result_file_will_do(tmp_path):
+def test_result_file_as_detections(tmp_path):
     (tmp_path / "out.txt").write_text("1,7,0,0,10,20,0.9,-1,-1,-1\n3,7,2,0,10,20,0.9,-1,-1,-1\n")
     (found,) = read_detections(tmp_path / "out.txt", image_size=(48, 64))
     assert (len(found.table), found.frames) == (2, range(1, 4))
 
 
-def test_user_errors(train, tmp_path):
-    with pytest.raises(ValueError, match="there are no detections in nowhere: give a folder or a file as root"):
+def test_invalid_arguments(train, tmp_path):
+    with pytest.raises(
+        ValueError, match="root: expected detections, found none in an empty list; pass a folder or a file"
+    ):
         read_detections(())
-    with pytest.raises(ValueError, match=r"there are no detections of \['\*-SDP'\] in .*train"):
+    with pytest.raises(ValueError, match=r"root: expected detections of \['\*-SDP'\], found none in .*train"):
         read_detections(train, names=["*-SDP"])
-    with pytest.raises(ValueError, match=r"det.txt is a file, which does not tell the size of its images: give image"):
+    with pytest.raises(ValueError, match=r"det.txt: expected image_size, which a text file does not declare"):
         read_detections(train / "MOT17-02-DPM" / "det" / "det.txt")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         read_detections(tmp_path / "nowhere")
     flat = BoxTable([1, 1, 2], [-1] * 3, [[0, 0, 0, 20], [0, 0, 10, 20], [0, 0, 10, 20]])
-    with pytest.raises(ValueError, match=r"street: 1 of 3 detections have no area.*left, top, width, height\?"):
+    with pytest.raises(
+        ValueError, match=r"street: expected boxes with an area, got 1 of 3 without.*left, top, width, height"
+    ):
         WindowSampler([DetectionSequence("street", flat, range(1, 3), (48, 64))], num_frames=2)

@@ -1,4 +1,4 @@
-"""Distillation into a tracker that associates all boxes of a clip with each other, as GTR does."""
+"""Distillation into a tracker that associates all boxes of a clip with each other, such as GTR."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from _helpers.em_kalman_scenes import near_is_same
+from _helpers.em_kalman_scenes import make_distance_model
 from _helpers.em_kalman_windows import make_window
 from em_kalman import NeuralKalmanFilter, WindowBatch, distill_clip_loss
 
@@ -15,7 +15,7 @@ LOOK = 12
 
 
 def clip(seed, objects=8, frames=4):
-    """One window of people who walk straight, in shuffled order, one in twenty missing; their looks and their names.
+    """Return a window of people walking straight, shuffled and 5% missing, with appearance features and identities.
 
     What is seen of a person is their look, and as many numbers that change from frame to frame.
     """
@@ -38,7 +38,7 @@ def clip(seed, objects=8, frames=4):
 
 
 class Head(nn.Module):
-    """The last layer of GTR: queries and keys of all boxes."""
+    """Last layer of GTR, with queries and keys of all boxes."""
 
     def __init__(self):
         super().__init__()
@@ -49,7 +49,7 @@ class Head(nn.Module):
 
 
 def right(head, batch):
-    """Share of the boxes whose place in every other frame is found, nowhere included."""
+    """Return the share of correct assignments of boxes to other frames, including "nowhere"."""
     valid = batch.valid[0]
     logits = head(batch.embeddings[0][valid])
     names, frame = batch.gt_ids[0][valid], valid.nonzero()[:, 0]
@@ -63,10 +63,10 @@ def right(head, batch):
     return torch.cat(hits).float().mean().item()
 
 
-def test_a_head_learns_who_is_who_from_motion_alone():
-    """Boxes are far apart, so that motion tells; people of the test were never seen. 12% by chance, 95% learned."""
+def test_head_learns_associations_from_motion():
+    """Boxes are far apart, so motion is informative; test people are new. 12% by chance, 95% after training."""
     torch.manual_seed(0)
-    teacher, head = near_is_same(-20.0), Head()
+    teacher, head = make_distance_model(-20.0), Head()
     test = [clip(seed) for seed in range(1000, 1005)]
     before = sum(right(head, batch) for batch in test) / len(test)
     optimizer = torch.optim.Adam(head.parameters(), 3e-3)
@@ -81,7 +81,7 @@ def test_a_head_learns_who_is_who_from_motion_alone():
 
 
 def by_hand(logits, adjacent, frame, size):
-    """The divergence of every box and other frame, in loops."""
+    """Compare with the divergence of every box and other frame in loops."""
     count, found = len(logits), []
     for i in range(count):
         for time in sorted(set(frame)):
@@ -103,7 +103,7 @@ def by_hand(logits, adjacent, frame, size):
     return sum(found) / len(found)
 
 
-def test_equals_the_divergence_in_loops():
+def test_loss_equals_a_loop():
     torch.manual_seed(0)
     batch = make_window(frames=4, objects=3, batch=1)
     valid = batch.valid.clone()
@@ -121,15 +121,15 @@ def test_equals_the_divergence_in_loops():
     assert logits.grad[:3, :3].abs().sum() == 0  # of one frame
 
 
-def test_frames_without_detections_and_user_errors():
+def test_empty_frames_and_invalid_arguments():
     batch = make_window(frames=3, objects=2, batch=1)
     valid = batch.valid.clone()
     valid[0, 1] = False
     batch = WindowBatch(batch.boxes_xyxy, valid, batch.image_size, batch.frames)
     output = NeuralKalmanFilter().double()(batch)
-    # Nothing goes through an empty frame: nowhere is right.
+    # The chain ends at an empty frame, so "nowhere" is correct.
     assert distill_clip_loss(torch.full((4, 4), -50.0), output, valid).item() == pytest.approx(0, abs=1e-6)
     with pytest.raises(ValueError, match=r"student_logits must have shape \(4, 4\), .* got \(6, 6\)"):
         distill_clip_loss(torch.zeros(6, 6), output, valid)
-    with pytest.raises(ValueError, match="one window at a time, got 2"):
+    with pytest.raises(ValueError, match="valid: expected one window, got 2"):
         distill_clip_loss(torch.zeros(6, 6), output, valid.expand(2, -1, -1))

@@ -23,14 +23,14 @@ def by_hand(one, two, extra):
 
 
 @pytest.mark.parametrize("inclusive", [False, True])
-def test_features_equal_those_by_hand(inclusive):
+def test_features_of_a_small_example(inclusive):
     earlier, later = random_boxes(4, 0), random_boxes(3, 1)
     wanted = [[by_hand(a.tolist(), b.tolist(), float(inclusive)) for b in later] for a in earlier]
     found = pairwise_box_features(earlier, later, inclusive=inclusive)
     torch.testing.assert_close(found, torch.tensor(wanted, dtype=F64))
 
 
-def test_boxes_without_area_have_finite_features_and_gradients():
+def test_empty_boxes_have_finite_features_and_gradients():
     boxes = torch.zeros(2, 4, requires_grad=True)
     features = pairwise_box_features(boxes, random_boxes(3, 0).float())
     features.sum().backward()
@@ -38,11 +38,11 @@ def test_boxes_without_area_have_finite_features_and_gradients():
     assert boxes.grad.isfinite().all()
 
 
-def test_no_boxes_are_no_pairs():
+def test_empty_input():
     assert AssociationNetwork()(pairwise_box_features(torch.zeros(0, 4), random_boxes(3, 0).float())).shape == (0, 3)
 
 
-def test_chain_is_the_product_in_order():
+def test_chain_product():
     rng = torch.Generator().manual_seed(0)
     adjacent = torch.rand(2, 3, 4, 4, generator=rng, dtype=F64)
     anchors = torch.tensor([[True, True, False, True], [True] * 4])
@@ -51,19 +51,19 @@ def test_chain_is_the_product_in_order():
         for t in range(4):
             for k in range(4):
                 share = [float(k == n and anchors[b, k]) for n in range(4)]
-                for s in range(t):  # a walk from frame to frame
+                for s in range(t):  # random walk over frames
                     share = [sum(share[i] * adjacent[b, s, i, j] for i in range(4)) for j in range(4)]
                 torch.testing.assert_close(chain[b, t, k], torch.tensor(share, dtype=F64))
 
 
-def test_chain_diffuses_as_the_specification_says():
+def test_chain_diffusion():
     for right, wanted in ((0.99, 0.914), (0.95, 0.638), (0.9, 0.412), (0.7, 0.123)):
         adjacent = torch.full((9, 10, 10), (1 - right) / 9, dtype=F64)
         adjacent.diagonal(dim1=1, dim2=2).fill_(right)
         assert round(compose_chain(adjacent)[-1].diagonal().mean().item(), 3) == pytest.approx(wanted, abs=1e-3)
 
 
-def test_distillation_is_the_divergence_of_columns():
+def test_distillation_loss_by_columns():
     rng = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 4, 3, generator=rng, dtype=F64, requires_grad=True)
     teacher = torch.rand(2, 4, 3, generator=rng, dtype=F64).softmax(1).requires_grad_()

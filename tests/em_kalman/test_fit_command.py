@@ -1,4 +1,4 @@
-"""``mot fit`` from detections alone: the checkpoint tracks, a training resumes exactly, and mistakes are told."""
+"""``mot fit`` on detections alone: tracking with the checkpoint, exact resume and error messages."""
 
 import shutil
 from contextlib import suppress
@@ -61,7 +61,7 @@ def assert_same(one, other):
 
 
 def test_only_detections_are_opened(fit, train, tmp_path):
-    """Without any ground truth the weights are the same to the bit."""
+    """The weights are bitwise equal without any ground truth."""
     with opened() as paths:
         assert fit() == 0
     assert sum(path.endswith("det.txt") for path in paths) >= 2
@@ -72,14 +72,14 @@ def test_only_detections_are_opened(fit, train, tmp_path):
     assert_same(weights(checkpoint(tmp_path)), weights(checkpoint(tmp_path, "without")))
 
 
-def test_the_checkpoint_tracks(fit, train, tmp_path, capsys):
+def test_checkpoint_tracks(fit, train, tmp_path, capsys):
     assert fit("--model.hidden", 7) == 0
     err = capsys.readouterr().err
     assert "train/unexplained" in err
     assert "val/nll_per_det" in err
     path = checkpoint(tmp_path)
     assert load_model(path).network.layers[0].out_features == 7
-    assert load_model(path).detection_probability[0] < 1  # counted
+    assert load_model(path).detection_probability[0] < 1  # learned
     arguments = ["--tracker", "em_kalman", "--checkpoint", str(path), "--output", str(tmp_path / "out")]
     assert main(["track", str(train), *arguments]) == 0
     (found,) = {len(read_mot(file, kind="results")) > 0 for file in (tmp_path / "out").glob("MOT17-*.txt")}
@@ -87,7 +87,7 @@ def test_the_checkpoint_tracks(fit, train, tmp_path, capsys):
 
 
 class PowerCut(lightning.Callback):
-    """Ends the training in the middle, before the step after so many."""
+    """Stops training after a number of steps."""
 
     def __init__(self, step):
         self.step = step
@@ -98,7 +98,7 @@ class PowerCut(lightning.Callback):
 
 
 def train_scenes(folder, *callbacks, workers=0, path=None):
-    """Two stages of two epochs of three steps; a checkpoint after every step. Gives weights and optimiser."""
+    """Train two stages of two epochs of three steps with a checkpoint per step; return weights and optimizer."""
     torch.manual_seed(0)
     module = EMKalmanModule(warmup_epochs=2)
     data = SyntheticDetectionDataModule(2, 4, 120, stride=10, num_workers=workers)
@@ -114,8 +114,8 @@ def train_scenes(folder, *callbacks, workers=0, path=None):
 
 
 @pytest.mark.filterwarnings("ignore:Be aware that when using", "ignore:Checkpoint directory .* exists")
-def test_a_training_resumes_exactly(tmp_path):
-    """In the middle of epochs, and before and after the begin of the second stage."""
+def test_exact_resume(tmp_path):
+    """Resume within epochs, and before and after the start of the second stage."""
     whole = train_scenes(tmp_path / "whole")
     assert len(list((tmp_path / "whole").glob("*.ckpt"))) == 12
     for step, workers in (2, 0), (6, 0), (7, 2):
@@ -124,13 +124,13 @@ def test_a_training_resumes_exactly(tmp_path):
         assert_same(whole, train_scenes(folder, workers=workers, path=folder / f"step={step}.ckpt"))
 
 
-def test_the_synthetic_config_needs_no_files(fit, tmp_path):
+def test_synthetic_config_without_files(fit, tmp_path):
     assert fit("--data.num_scenes", 2, "--data.num_objects", 4, config="em_kalman_synthetic") == 0
     assert weights(checkpoint(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["em_kalman_mot17", "em_kalman_synthetic"])
-def test_configs_say_how_to_run_them(name):
+def test_config_headers_name_the_command(name):
     text = find_config(name).read_text()
     assert text.startswith("# ")
     assert f"mot fit --config {name}" in text
@@ -141,39 +141,39 @@ def test_configs_say_how_to_run_them(name):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--data.sequences", "[KITTI-*]"], "there are no detections of ['KITTI-*'] in"),
+        (["--data.sequences", "[KITTI-*]"], "expected detections of ['KITTI-*'], found none in"),
         (["--data.detections", "sort"], "has no detections 'sort'"),
         (["--data.num_frames", "99"], "no window of 99 frames with frame_step 1 has detections"),
-        (["--data.num_frames", "1"], "num_frames must be at least 2"),
+        (["--data.num_frames", "1"], "num_frames, stride, frame_step: expected at least 2, 1, 1, got 1"),
         (["--data.val_share", "1"], "val_share must be from 0 to below 1, got 1.0"),
         (
             ["--model.objective", "smoothed", "--model.learn_noise", "true"],
-            "learn_noise=True needs the objective predictive, got smoothed",
+            "expected predictive with learn_noise=True, got smoothed",
         ),
         (
             ["--model.warmup_epochs", "0", "--model.lr", "1e9", "--model.learn_noise", "false"],
-            "takes everything for clutter",
+            "of the detections are explained as clutter",
         ),
     ],
 )
-def test_user_errors(fit, capsys, arguments, words):
+def test_invalid_arguments(fit, capsys, arguments, words):
     assert fit(*arguments) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mot: error")]
     assert words in line
 
 
-def test_checkpoints_that_are_none(tmp_path, fit):
+def test_invalid_checkpoints(tmp_path, fit):
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(ValueError, match=r"other.ckpt: expected a model of em_kalman .*, got another checkpoint"):
+    with pytest.raises(ValueError, match=r"other.ckpt: expected an em_kalman model .*, got another checkpoint"):
         load_model(tmp_path / "other.ckpt")
-    with pytest.raises(FileNotFoundError, match="no such file; train a model with mot fit"):
+    with pytest.raises(FileNotFoundError, match="file not found; train a model with mot fit"):
         EMKalmanTracker(checkpoint=str(tmp_path / "missing.ckpt"))
 
 
-def test_a_model_of_the_warm_up_is_refused(fit, tmp_path):
-    """With fewer epochs than those of the warm-up; resumed, it goes on."""
+def test_warm_up_checkpoint_is_rejected(fit, tmp_path):
+    """A checkpoint of the warm-up is rejected, and can be resumed."""
     assert fit("--model.warmup_epochs", 2, "--trainer.max_epochs", 1) == 0
-    with pytest.raises(ValueError, match=r"last.ckpt: its training did not come to the end of the warm-up"):
+    with pytest.raises(ValueError, match=r"last.ckpt: training stopped before warm-up ended"):
         load_model(checkpoint(tmp_path))
     assert fit("--model.warmup_epochs", 2, "--trainer.max_epochs", 2, "--ckpt_path", "last") == 0
     assert load_model(checkpoint(tmp_path, version=1)).detection_probability[0] < 1
@@ -183,7 +183,7 @@ def batches(data):
     return [batch.boxes_xyxy for batch in data.train_dataloader()]
 
 
-def test_workers_and_processes_change_no_window():
+def test_windows_are_independent_of_workers_and_processes():
     options = {"num_scenes": 2, "num_objects": 3, "scene_frames": 60, "stride": 8}
     one, other = (SyntheticDetectionDataModule(**options, num_workers=workers) for workers in (0, 2))
     assert all(torch.equal(a, b) for a, b in zip(batches(one), batches(other), strict=True))
@@ -191,12 +191,12 @@ def test_workers_and_processes_change_no_window():
     first.clip_sampler.set_epoch(1)
     assert not torch.equal(next(iter(first)).boxes_xyxy[0, 0], batches(one)[0][0, 0])
     singles = [window.frames[0, 0].item() for window in SyntheticDetectionDataModule(**options).val_dataloader()]
-    assert singles == []  # 6 frames are no window
+    assert singles == []  # 6 frames are too short for a window
 
 
 @pytest.mark.slow
-def test_two_processes_learn_the_same(tmp_path):
-    """Each from its half of the windows; what one of them leaves unused stops neither."""
+def test_two_processes_train_equally(tmp_path):
+    """Each process trains on half of the windows; unused parameters stop neither."""
     launch("detections", tmp_path)
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert first["windows"] != second["windows"]
@@ -205,7 +205,7 @@ def test_two_processes_learn_the_same(tmp_path):
     assert first["metrics"]["val/nll_per_det"] > 0
 
 
-def test_validation_is_on_the_last_frames(clean):
+def test_validation_uses_the_last_frames(clean):
     data = DetectionDataModule(clean, val_share=0.2, stride=5, benchmark="MOT17")
     data.setup("fit")
     last = max(batch.frames.max().item() for batch in data.train_dataloader())

@@ -1,16 +1,16 @@
-"""The command that learns how objects move."""
+"""Command that learns the motion noise."""
 
 import json
 
-from _helpers.em_kalman_scenes import near_is_same
+from _helpers.em_kalman_scenes import make_distance_model
 from em_kalman import save_model
 from mot_core.cli import main
 from mot_core.io import make_scene
 
 
-def test_the_command_writes_a_file_and_prints_held_out_likelihoods(tmp_path, capsys):
+def test_command_output_and_file(tmp_path, capsys):
     make_scene(num_objects=6, num_frames=100).save(tmp_path / "data", "street")
-    save_model(near_is_same(-8.0), tmp_path / "model.pt")
+    save_model(make_distance_model(-8.0), tmp_path / "model.pt")
     command = [
         "em-kalman",
         "learn-motion",
@@ -27,5 +27,5 @@ def test_the_command_writes_a_file_and_prints_held_out_likelihoods(tmp_path, cap
     values = [float(lines[name]) for name in ("learned", "constants of bytetrack", "constants of sort and ocsort")]
     assert values[0] == max(values)
     assert main([*command, "--checkpoint", str(tmp_path / "none.pt")]) == 1
-    assert "none.pt: no such file" in capsys.readouterr().err
+    assert "none.pt: file not found" in capsys.readouterr().err
     assert main(["em-kalman", "learn-motion", "--help"]) == 0

@@ -13,7 +13,7 @@ WINDOWS = WindowSampler([make_scene(0, 6)[1]], stride=10)
 
 
 class Enough(lightning.Callback):
-    """Ends the training after this epoch, as EarlyStopping does."""
+    """Stops training after this epoch, like EarlyStopping."""
 
     def __init__(self, epoch):
         self.epoch = epoch
@@ -47,8 +47,8 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-def test_equals_plain_training(tmp_path):
-    """All windows in one batch, as Lightning draws the order of batches in its own way."""
+def test_module_equals_plain_training(tmp_path):
+    """One batch with all windows, because Lightning shuffles batches in its own way."""
     torch.manual_seed(0)
     module = EMKalmanModule(warmup_epochs=8, hidden=8)
     torch.manual_seed(0)
@@ -63,7 +63,7 @@ def test_equals_plain_training(tmp_path):
     assert run.logged_metrics.keys() >= {"train/loss", "train/nll_per_det", "train/dustbin", "train/assoc_entropy"}
 
 
-def test_a_collapse_is_told_after_one_epoch(tmp_path):
+def test_collapse_error_after_one_epoch(tmp_path):
     torch.manual_seed(0)
     module = EMKalmanModule(warmup_epochs=0)
     with torch.no_grad():
@@ -72,8 +72,8 @@ def test_a_collapse_is_told_after_one_epoch(tmp_path):
         trainer(tmp_path, 1).fit(module, loader())
 
 
-def test_resumes_within_either_stage(tmp_path):
-    """Batches in one order, as the order of a DataLoader is not of the checkpoint."""
+def test_resume_in_either_stage(tmp_path):
+    """Fixed batch order, because checkpoints do not store the order of a DataLoader."""
     fixed = DataLoader(WINDOWS, batch_size=4, collate_fn=WindowBatch.stack)
     whole = EMKalmanModule(warmup_epochs=2)
     torch.manual_seed(1)
@@ -96,8 +96,8 @@ def test_resumes_within_either_stage(tmp_path):
     ("epochs", "options"),
     [(3, {}), (2, {}), (9, {"max_steps": 7}), (-1, {"max_steps": 5}), (9, {"callbacks": Enough(2)})],
 )
-def test_however_it_ends_the_tracks_that_are_found_again_are_counted(tmp_path, epochs, options):
-    """After three steps per epoch, of which two epochs are the first stage, whose end places the dustbin."""
+def test_detection_probability_is_learned_at_every_end(tmp_path, epochs, options):
+    """Three steps per epoch; two epochs form the first stage, whose end calibrates the dustbin."""
     torch.manual_seed(0)
     module = EMKalmanModule(warmup_epochs=1 if epochs == -1 else 2)
     trainer(tmp_path, epochs, **options).fit(module, loader())
@@ -106,7 +106,7 @@ def test_however_it_ends_the_tracks_that_are_found_again_are_counted(tmp_path, e
 
 
 class StopAt(lightning.Callback):
-    """Saves and ends the training in a hook of the last epoch, as Ctrl-C does in ``mot fit``."""
+    """Save and stop in a hook of the last epoch, like Ctrl-C in ``mot fit``."""
 
     def __init__(self, path, hook):
         self.path = path
@@ -119,7 +119,7 @@ class StopAt(lightning.Callback):
 
 
 @pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_batch_end"])
-def test_counts_after_all_where_a_training_was_interrupted_at_its_end(tmp_path, hook):
+def test_detection_probability_after_interruption_at_the_end(tmp_path, hook):
     fixed = DataLoader(WINDOWS, batch_size=4, collate_fn=WindowBatch.stack)
     found = []
     for path, callbacks in ((None, []), (None, [StopAt(tmp_path / "cut.ckpt", hook)]), (tmp_path / "cut.ckpt", [])):
@@ -134,7 +134,7 @@ def test_counts_after_all_where_a_training_was_interrupted_at_its_end(tmp_path, 
     assert found[0][0] < 1
 
 
-def test_validation_tells_the_likelihood_of_other_detections(tmp_path):
+def test_validation_likelihood(tmp_path):
     held_out = DataLoader(WINDOWS, batch_size=4, collate_fn=WindowBatch.stack)
     (values,) = trainer(tmp_path, 1).validate(EMKalmanModule(), held_out, verbose=False)
     assert values["val/nll_per_det"] > 0

@@ -1,4 +1,4 @@
-"""The objectives against independent references, and what must not change them."""
+"""Objectives against independent references, and their invariances."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ def model(seed=0, **options):
 
 
 def square(seed=0, **options):
-    """The published form: no dustbin, one state of all objects."""
+    """Published form: no dustbin, and one joint state of all objects."""
     return model(seed, dustbin=False, layout="joint", **options)
 
 
@@ -30,7 +30,7 @@ def gradients(network, batch, objective):
 
 
 def dense_4k(points, assoc, second_update):
-    """The authors' objective with one state of 4 K numbers: rows, columns, then their velocities."""
+    """Authors' objective with one state of 4 K numbers: rows, columns, then their velocities."""
     frames, size = assoc.shape[:2]
     none = np.zeros((size, size))
     move = np.block([[np.eye(2 * size), 0.01 * np.eye(2 * size)], [np.zeros((2 * size, 2 * size)), np.eye(2 * size)]])
@@ -71,7 +71,7 @@ def test_published_objectives_equal_a_dense_implementation(objective, second_upd
 
 
 def test_decoupled_loss_equals_a_loop():
-    """Equation by equation (1.7 c, d), one object and one detection after the other."""
+    """Compare with the equations of docs/methods/em_kalman.md, one object and detection at a time."""
     batch, network = make_window(frames=4, objects=3), model()
     batch = replace(batch, valid=torch.tensor([[[1, 1, 1], [1, 0, 1], [1, 1, 1], [0, 1, 1]]]).bool())
     output = network(batch)
@@ -104,12 +104,12 @@ def test_decoupled_loss_equals_a_loop():
     assert found["nll_per_det"].item() == found["loss"].item()
 
 
-def test_level_of_the_logits_is_free_without_dustbin():
+def test_logit_offset_has_no_gradient_without_dustbin():
     found = gradients(square(), make_window(), "predictive")
     assert found["network.layers.2.bias"].abs() < 1e-6 * found["network.layers.2.weight"].abs().max()
 
 
-def test_only_the_difference_to_the_dustbin_counts():
+def test_only_the_difference_to_the_dustbin_is_identified():
     found = gradients(model(), make_window(), "predictive")
     assert found["dustbin"].abs() > 1e-3
     torch.testing.assert_close(found["dustbin"], -found["network.layers.2.bias"][0])
@@ -127,7 +127,7 @@ def test_em_has_the_gradient_of_the_marginal_likelihood(motion):
 
 
 def gradients_fit(network, batch, loss):
-    """By differences, of the loss by the features of the pairs and the noise."""
+    """Compare gradients at pair features and noise with finite differences."""
 
     def value(features, log_noise):
         network.features = lambda _: features
@@ -158,7 +158,7 @@ def test_gradcheck_of_em_with_its_moments_held(dustbin, monkeypatch):
 
 @pytest.mark.parametrize("layout", ["joint", "decoupled"])
 @pytest.mark.parametrize("objective", ["predictive", "smoothed"])
-def test_every_swap_costs(layout, objective):
+def test_every_swap_raises_the_loss(layout, objective):
     rng = torch.Generator().manual_seed(0)
     for trial in range(100):
         batch = make_window(frames=6, objects=5, seed=trial, speed=2)
@@ -188,7 +188,7 @@ def shuffle(batch, seed=5):
 
 @pytest.mark.parametrize("network", [model(), square()])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_order_of_detections_and_identities_do_not_matter(network, objective):
+def test_invariance_to_order_and_identities(network, objective):
     batch = make_window(batch=2)
     loss = EMKalmanLoss(objective)
     output = network(batch)
@@ -206,7 +206,7 @@ def test_order_of_detections_and_identities_do_not_matter(network, objective):
 
 
 @pytest.mark.parametrize("network", [model(), square()])
-def test_place_does_not_matter(network):
+def test_translation_invariance(network):
     batch = make_window()
     moved = replace(batch, boxes_xyxy=batch.boxes_xyxy + 1000)
     found, wanted = (EMKalmanLoss()(network(one), one)["loss"] for one in (moved, batch))
@@ -214,7 +214,7 @@ def test_place_does_not_matter(network):
 
 
 def test_detections_are_scaled_last():
-    """The shares of a detection then sum to 1, or its place would depend on the origin; not so in the authors' code."""
+    """Probabilities of a detection sum to 1, so the loss does not depend on the origin, unlike the authors' code."""
     batch = make_window()
     for last, exact in (("column", True), ("row", False)):
         network = square(last=last)
@@ -225,7 +225,7 @@ def test_detections_are_scaled_last():
 
 
 @pytest.mark.parametrize("dustbin", [True, False])
-def test_size_of_the_image_adds_a_constant(dustbin):
+def test_image_size_adds_a_constant(dustbin):
     options = {"inclusive": False}
     network = model(**options) if dustbin else square(**options)
     batch = make_window()
@@ -242,7 +242,7 @@ def test_size_of_the_image_adds_a_constant(dustbin):
     torch.testing.assert_close(results[1][1], results[0][1], rtol=1e-7, atol=1e-9)
 
 
-def test_padding_changes_nothing():
+def test_padding_invariance():
     batch, network = make_window(batch=2), model()
     garbage = torch.full((2, 6, 3, 4), float("nan"), dtype=F64)
     padded = replace(
@@ -259,7 +259,7 @@ def test_padding_changes_nothing():
 
 @pytest.mark.parametrize("empty", ["frame", "anchors", "all", "no slots"])
 @pytest.mark.parametrize("objective", ["predictive", "smoothed", "filtered", "em"])
-def test_windows_with_nothing_are_finite(empty, objective):
+def test_empty_windows_are_finite(empty, objective):
     batch, network = make_window(batch=2), model()
     valid = batch.valid.clone()
     valid[0, {"frame": 2, "anchors": 0}.get(empty, slice(None))] = False
@@ -310,7 +310,7 @@ def test_duplicate_boxes_and_half_precision():
 @pytest.mark.parametrize("of_boxes", [torch.float64, torch.float16])
 @pytest.mark.parametrize("of_model", [torch.float64, torch.float32, torch.bfloat16])
 def test_boxes_and_model_may_differ_in_precision(of_boxes, of_model):
-    """As boxes that come from NumPy do, in float64."""
+    """For example, boxes from NumPy are float64."""
     batch = make_window(dtype=of_boxes)
     found, wanted = (
         EMKalmanLoss()(network(window), window)["loss"]
@@ -323,7 +323,7 @@ def test_boxes_and_model_may_differ_in_precision(of_boxes, of_model):
     torch.testing.assert_close(found.double(), wanted, rtol=0.02 if of_model == torch.bfloat16 else 1e-4, atol=0)
 
 
-def test_padded_embeddings_in_half_precision_have_no_gradient():
+def test_half_precision_padded_embeddings_have_no_gradient():
     batch = make_window(dtype=torch.float32)
     valid = batch.valid.clone()
     valid[:, :, 4] = False
@@ -349,24 +349,24 @@ def test_embeddings_join_the_features_with_gradient():
     network = NeuralKalmanFilter(embeddings=True)
     EMKalmanLoss()(network(batch), batch)["loss"].backward()
     assert embeddings.grad.abs().sum() > 0
-    with pytest.raises(ValueError, match="uses embeddings"):
+    with pytest.raises(ValueError, match=r"batch\.embeddings: expected"):
         network(replace(batch, embeddings=None))
 
 
-def test_user_errors():
+def test_invalid_arguments():
     batch = make_window()
     uneven = batch.valid.clone()
     uneven[0, 3, 1] = False
     uneven = replace(batch, valid=uneven)
-    with pytest.raises(ValueError, match="frame 4 has 4, the first one of its window 5"):
+    with pytest.raises(ValueError, match="frame 4: expected 5 detections as in the first frame, got 4"):
         square()(uneven)
-    with pytest.raises(ValueError, match="published is not defined for windows with padding"):
+    with pytest.raises(ValueError, match="expected windows without padding for published"):
         EMKalmanLoss("published")(model()(uneven), uneven)
     with pytest.raises(ValueError, match="objective must be one of predictive"):
         EMKalmanLoss("best")
     with pytest.raises(ValueError, match="needs dustbin=False"):
         NeuralKalmanFilter(layout="joint")
-    with pytest.raises(ValueError, match="logits of the association network are not finite"):
+    with pytest.raises(ValueError, match="expected finite logits of the association network"):
         model()(replace(batch, boxes_xyxy=batch.boxes_xyxy * float("inf")))
     with pytest.raises(ValueError, match="r must be a positive finite number, got 0"):
         MotionModel(r=0)

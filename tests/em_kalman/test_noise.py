@@ -1,10 +1,10 @@
-"""Learning how objects move: against a filter in a loop, and on scenes whose noise is known."""
+"""Learned motion noise, against a filter in a loop and on scenes with known noise."""
 
 import numpy as np
 import pytest
 import torch
 
-from _helpers.em_kalman_scenes import near_is_same
+from _helpers.em_kalman_scenes import make_distance_model
 from em_kalman import DetectionSequence, MotionModel, NeuralKalmanFilter, WindowSampler
 from em_kalman.motion.noise import ObservedTrajectories, confident_trajectories, learn_noise, noise_loglik
 from mot_core.association.kalman import BYTETRACK_NOISE, SORT_NOISE
@@ -12,7 +12,7 @@ from mot_core.io import BoxTable
 
 
 def walks(count, q, r, seed=0, frames=10, height=100.0):
-    """Objects whose velocity gains q per frame and that are measured with r; a fifth of the detections is missing."""
+    """Simulate objects with process noise q and measurement noise r; a fifth of the detections is missing."""
     rng = torch.Generator().manual_seed(seed)
     place, velocity = torch.zeros(count, 2), 10 * torch.randn(count, 2, generator=rng)
     points = []
@@ -45,7 +45,7 @@ def test_likelihood_equals_a_loop(noise):
 
 
 @pytest.mark.parametrize(("q", "r"), [(1e-4, 1e-3), (4e-4, 4e-4)])
-def test_finds_the_noise_again_and_nothing_fits_better(q, r):
+def test_learned_noise_recovers_the_truth(q, r):
     found = walks(3000, q, r)
     learned = learn_noise(found, MotionModel())
     assert learned.q == pytest.approx(q, rel=0.05)
@@ -63,22 +63,22 @@ def test_measurement_noise_has_a_floor():
     assert learn_noise(found, MotionModel()).r >= 0.05**2 / 100
 
 
-def test_trajectories_are_those_of_the_objects():
-    """Two objects that cross, in shuffled order, the second hidden in frame 3; false boxes elsewhere are nobody's."""
+def test_confident_trajectories():
+    """Two crossing objects in shuffled order, the second hidden in frame 3, and distant clutter."""
     places = [[(0, 0), (100, 0)], [(8, 0), (92, 0), (300, 200)], [(16, 0)], [(84, 0), (24, 0)]]
     rows = [(frame, [x, y, x + 40, y + 100]) for frame, row in enumerate(places, 1) for x, y in row]
     table = BoxTable([frame for frame, _ in rows], [-1] * len(rows), [box for _, box in rows])
     windows = WindowSampler([DetectionSequence("a", table, range(1, 5), (600, 600))], num_frames=4)
-    found = confident_trajectories(near_is_same(-8.0), windows)
+    found = confident_trajectories(make_distance_model(-8.0), windows)
     first = int(found.points[0, 0, 0] != 20)
     assert found.heights.tolist() == [100, 100]
     assert found.seen[first].tolist() == [True] * 4
     assert found.points[first].tolist() == [[20, 50], [28, 50], [36, 50], [44, 50]]
-    assert found.seen[1 - first].tolist() == [True, True, False, False]  # the chain ends where it is hidden
+    assert found.seen[1 - first].tolist() == [True, True, False, False]  # the chain ends at the occlusion
     assert found.count == 4
 
 
-def test_a_jump_across_the_image_is_undone():
+def test_jumps_are_removed():
     boxes = [[0, 0, 10, 20], [1, 0, 11, 20], [500, 0, 510, 20], [3, 0, 13, 20]]
     table = BoxTable([1, 2, 3, 4], [-1] * 4, boxes)
     windows = WindowSampler([DetectionSequence("a", table, range(1, 5), (600, 600))], num_frames=4)
@@ -86,16 +86,16 @@ def test_a_jump_across_the_image_is_undone():
     assert found.seen.tolist() == [[True, True, False, True]]
 
 
-def test_nothing_found_again():
+def test_no_associated_detections():
     table = BoxTable([1, 2], [-1, -1], [[0, 0, 10, 20], [500, 0, 510, 20]])
     windows = WindowSampler([DetectionSequence("a", table, range(1, 3), (600, 600))], num_frames=2)
-    with pytest.raises(ValueError, match="no detection belongs to one of the frame before"):
+    with pytest.raises(ValueError, match="expected associated detections, found none"):
         confident_trajectories(NeuralKalmanFilter(dustbin=False), windows)
-    with pytest.raises(ValueError, match="no detection belongs to one of the frame before"):
+    with pytest.raises(ValueError, match="expected associated detections, found none"):
         confident_trajectories(NeuralKalmanFilter(), WindowSampler([]))
 
 
-def test_only_motion_in_heights_goes_to_trackers():
+def test_trackers_require_motion_in_heights():
     with pytest.raises(ValueError, match="got 'constant_velocity' and 'pixel'"):
         MotionModel.published().for_trackers()
     with pytest.raises(ValueError, match="got 'random_walk' and 'height'"):

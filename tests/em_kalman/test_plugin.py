@@ -1,4 +1,4 @@
-"""The plug-in and the callback on trackers: appearance is learned from motion, and no identity is read."""
+"""Plug-in and callback on trackers: appearance learned from motion, without reading identities."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from _helpers.em_kalman_scenes import near_is_same
+from _helpers.em_kalman_scenes import make_distance_model
 from _helpers.trackers.small_tracker import SmallTracker, make_batch
 from _helpers.trackers.tracker_cases import Losses, batches, make, synthetic, trainer
 from em_kalman import EMKalmanPlugin, NeuralKalmanFilter, save_model
@@ -23,12 +23,14 @@ BOTH = pytest.mark.parametrize("name", ["motip", "motr"])
 
 
 def plugin(**options):
-    return EMKalmanPlugin(**({"weight": 0.5, "warmup_steps": 0, "min_score": 0.0, "model": near_is_same()} | options))
+    return EMKalmanPlugin(
+        **({"weight": 0.5, "warmup_steps": 0, "min_score": 0.0, "model": make_distance_model()} | options)
+    )
 
 
 @BOTH
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_it_trains_the_backbone(name, checkpointing):
+def test_backbone_is_trained(name, checkpointing):
     tracker = make(name, plugin(), checkpointing=checkpointing)
     logged = {}
     losses, _ = tracker.losses(batches()[0], log=logged.__setitem__)
@@ -40,12 +42,12 @@ def test_it_trains_the_backbone(name, checkpointing):
     assert gradient.isfinite().all()
     assert gradient.abs().sum() > 0
     trained = {key for key, one in tracker.plugins.named_parameters() if one.requires_grad}
-    assert trained == {"em_kalman.appearance"}, "the association stays as it is"
+    assert trained == {"em_kalman.appearance"}, "the association network must be frozen"
     assert tracker.plugins["em_kalman"].appearance.grad.abs() > 0
 
 
 def clip(boxes=None, embeddings=None, score=0.9, seed=0):
-    """Two clips of four frames with three slots."""
+    """Create two clips of four frames with three slots."""
     rng = torch.Generator().manual_seed(seed)
     boxes = 0.3 + 0.3 * torch.rand(4, 2, 3, 4, generator=rng) if boxes is None else boxes
     embeddings = torch.randn(4, 2, 3, 8, generator=rng) if embeddings is None else embeddings
@@ -75,8 +77,8 @@ def test_gradient_reaches_embeddings_and_not_the_boxes():
         assert (boxes.grad is None) == detach
 
 
-def test_the_logit_is_that_of_the_boxes_and_of_the_embeddings():
-    """Against the model and the loss by themselves, pair by pair."""
+def test_logit_is_the_sum_of_boxes_and_embeddings():
+    """Compare with model and loss, pair by pair."""
     one, given = plugin(weight=1.0), clip(embeddings=torch.randn(4, 2, 3, 8).requires_grad_())
     with torch.no_grad():
         one.appearance.fill_(2.5)
@@ -95,7 +97,7 @@ def test_the_logit_is_that_of_the_boxes_and_of_the_embeddings():
 
 
 def test_identities_are_not_read():
-    """Of MOTIP, whose detections do not depend on them: end to end. Then of any clip."""
+    """Change the identities of MOTIP's targets end to end, and those of a clip."""
     first = batches()[0]
     other = replace(first, targets=[replace(one, ids=(one.ids + 3).flip(1)) for one in first.targets])
     values = [make("motip", plugin()).losses(batch)[0]["em_kalman/loss"] for batch in (first, other)]
@@ -114,8 +116,8 @@ def test_identities_are_not_read():
 
 
 @pytest.mark.parametrize("score", [0.9, 0.1])
-def test_without_detections_there_is_nothing_to_learn(score):
-    """And slots below the score, or padded ones, change nothing, whatever they hold."""
+def test_zero_loss_without_detections(score):
+    """Slots that are padded or below the score have no effect, whatever they hold."""
     embeddings = torch.randn(4, 2, 3, 8).requires_grad_()
     given = clip(embeddings=embeddings, score=score)
     loss = loss_of(plugin(min_score=0.5), given)
@@ -139,7 +141,7 @@ def test_without_detections_there_is_nothing_to_learn(score):
 
 
 def steps(name, *plugins, **options):
-    """Losses, gradients and weights of three steps, without those of the plug-in."""
+    """Return losses, gradients and weights of three steps, excluding the plug-in's."""
     tracker = make(name, *plugins, **options)
     optimizer = torch.optim.SGD(tracker.parameters(), lr=1e-3)
     found = []
@@ -158,14 +160,14 @@ def own(key):
 
 
 @BOTH
-def test_without_a_weight_no_bit_changes(name):
+def test_zero_weight_is_bitwise_neutral(name):
     plain, with_it = steps(name), steps(name, plugin(weight=0.0))
     assert len(plain) == len(with_it)
     assert all(torch.equal(a, b) for a, b in zip(plain, with_it, strict=True))
 
 
 @BOTH
-def test_checkpointing_changes_no_bit(name):
+def test_checkpointing_is_bitwise_neutral(name):
     options = {"gradient_frames": 1} if name == "motip" else {}
     plain, with_it = (steps(name, plugin(), checkpointing=on, **options) for on in (False, True))
     assert all(torch.equal(a, b) for a, b in zip(plain, with_it, strict=True))
@@ -179,15 +181,15 @@ def test_warm_up():
 
 
 def crowd(rng, clips=4, objects=6, frames=6, height=60.0):
-    """Objects in a crowd, too fast to be told by overlap; half of what is seen of them stays, the rest is noise."""
+    """Crowded objects, too fast for IoU; half of their appearance features are constant, the rest is noise."""
     place = torch.rand(clips, objects, 2, generator=rng) * torch.tensor([3 * height, 2 * height]) + 200
     speed = height / 4 * torch.randn(clips, objects, 2, generator=rng)
     look = torch.randn(clips, objects, 4, generator=rng)
     side = torch.tensor([0.4 * height / 640, height / 480]).expand(clips, objects, 2)
     found = []
     for time in range(frames):
-        centre = place + speed * time + torch.randn(place.shape, generator=rng)
-        boxes = torch.cat([centre / torch.tensor([640, 480]), side], -1)
+        center = place + speed * time + torch.randn(place.shape, generator=rng)
+        boxes = torch.cat([center / torch.tensor([640, 480]), side], -1)
         seen = torch.cat([look, 3 * torch.randn(look.shape, generator=rng)], -1)
         ids = torch.stack([torch.randperm(objects, generator=rng) for _ in range(clips)])
         found.append((*(value[torch.arange(clips)[:, None], ids] for value in (boxes, seen)), ids))
@@ -195,7 +197,7 @@ def crowd(rng, clips=4, objects=6, frames=6, height=60.0):
 
 
 def share_told_apart(network):
-    """Of the detections, of which that in the next frame with the nearest embedding is the same object."""
+    """Return the share of detections whose nearest embedding in the next frame is the same object."""
     found, right = crowd(torch.Generator().manual_seed(99), clips=32), []
     for (_, before, ids), (_, after, next_ids) in pairwise(found):
         one, other = (nn.functional.normalize(network(seen), dim=-1) for seen in (before, after))
@@ -203,12 +205,12 @@ def share_told_apart(network):
     return torch.stack(right).float().mean().item()
 
 
-def test_appearance_is_learned_from_motion():
-    """No label is there to be read: 0.22 -> 0.96 to 0.98 (seeds 0 to 2); chance is 1 / 6."""
+def test_appearance_learned_from_motion():
+    """No labels exist: 0.22 -> 0.96 to 0.98 (seeds 0 to 2); chance is 1 / 6."""
     torch.manual_seed(0)
-    network, model = nn.Linear(8, 8, bias=False), near_is_same(-20.0)
+    network, model = nn.Linear(8, 8, bias=False), make_distance_model(-20.0)
     with torch.no_grad():
-        model.network.layers[2].weight.fill_(-10.0)  # not sure: objects are near each other
+        model.network.layers[2].weight.fill_(-10.0)  # uncertain, because objects are near each other
     one = plugin(weight=1.0, model=model)
     plugins = Plugins(one)
     plugins.setup(TrackerSpec("made-up", frozenset({"embeddings"})))
@@ -228,27 +230,27 @@ def test_appearance_is_learned_from_motion():
     assert one.appearance > 2
 
 
-def test_user_errors(tmp_path):
-    with pytest.raises(ValueError, match="EMKalmanPlugin needs a trained association: give checkpoint"):
+def test_invalid_arguments(tmp_path):
+    with pytest.raises(ValueError, match="EMKalmanPlugin: expected a trained model, got none; pass checkpoint"):
         EMKalmanPlugin()
-    with pytest.raises(FileNotFoundError, match="no such file"):
+    with pytest.raises(FileNotFoundError, match="file not found"):
         EMKalmanPlugin(tmp_path / "none.ckpt")
-    with pytest.raises(ValueError, match="a dustbin and without embeddings, which it adds itself"):
+    with pytest.raises(ValueError, match="expected a dustbin and no embeddings"):
         plugin(model=NeuralKalmanFilter(embeddings=True))
     with pytest.raises(ValueError, match="min_score must be from 0 to 1, got 2"):
         plugin(min_score=2)
     with pytest.raises(ValueError, match="needs a tracker that provides an embedding per slot"):
         Plugins(plugin()).setup(TrackerSpec("none", frozenset({"live_boxes"})))
     one = clip(embeddings=torch.randn(4, 2, 3, 8).requires_grad_())
-    with pytest.raises(ValueError, match="a window needs at least 2 frames to learn from, got 1"):
+    with pytest.raises(ValueError, match="expected windows of at least 2 frames, got 1"):
         loss_of(plugin(), ClipOutput(one.frames[:1]))
     assert load_plugin("em_kalman") is EMKalmanPlugin
 
 
 @BOTH
-def test_the_callback(name, tmp_path):
-    """Added to a training, it changes the losses; a training without it is as before."""
-    save_model(near_is_same(), tmp_path / "model.pt")
+def test_callback(name, tmp_path):
+    """Adding the callback changes the losses; training without it is unchanged."""
+    save_model(make_distance_model(), tmp_path / "model.pt")
     runs = {}
     for kind, callbacks in {
         "without": [],
@@ -262,15 +264,15 @@ def test_the_callback(name, tmp_path):
     assert runs["none"] == runs["without"] != runs["with"]
     assert {f"train/em_kalman/{term}" for term in (*TERMS, "loss")} <= run.callback_metrics.keys()
     run.save_checkpoint(tmp_path / "x.ckpt")
-    type(tracker).from_checkpoint(tmp_path / "x.ckpt")  # a loss is left out in tracking
+    type(tracker).from_checkpoint(tmp_path / "x.ckpt")  # tracking ignores the loss
 
 
-def test_the_callback_refuses_other_models():
+def test_callback_rejects_other_models():
     class Other(lightning.LightningModule):
         pass
 
     with pytest.raises(TypeError, match="EMKalmanCallback: expected a mot-core tracker, got Other; attach EMKalmanPl"):
-        EMKalmanCallback(model=near_is_same()).setup(None, Other(), "fit")
+        EMKalmanCallback(model=make_distance_model()).setup(None, Other(), "fit")
 
 
 CONFIG = """
@@ -286,16 +288,16 @@ trainer: {accelerator: cpu, max_epochs: 1, limit_val_batches: 0, log_every_n_ste
 """
 
 
-def test_the_callback_by_flags(tmp_path, monkeypatch, capsys):
+def test_callback_from_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):  # Lightning sets them
         monkeypatch.setenv(name, "0")
     (tmp_path / "small.yaml").write_text(CONFIG)
-    save_model(near_is_same(), tmp_path / "model.pt")
+    save_model(make_distance_model(), tmp_path / "model.pt")
     arguments = ["fit", "--config", "small.yaml", "--output", "run", "--trainer.callbacks+=EMKalmanCallback"]
     assert main([*arguments, "--trainer.callbacks.checkpoint=model.pt", "--trainer.callbacks.min_score=0"]) == 0
     (table,) = (tmp_path / "run" / "version_0").glob("**/metrics.csv")
     assert "train/em_kalman/nll_per_det" in table.read_text().splitlines()[0]
     capsys.readouterr()
     assert main([*arguments, "--trainer.callbacks.checkpoint=none.pt"]) == 1
-    assert "mot: error: none.pt: no such file; train a model" in capsys.readouterr().err
+    assert "mot: error: none.pt: file not found; train a model" in capsys.readouterr().err

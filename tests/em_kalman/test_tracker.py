@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from _helpers.em_kalman_scenes import near_is_same
+from _helpers.em_kalman_scenes import make_distance_model
 from em_kalman import (
     EMKalmanTracker,
     MotionModel,
@@ -23,14 +23,14 @@ def boxes(*lefts):
 
 
 def test_births_gaps_deaths_and_identities():
-    tracker = EMKalmanTracker(model=near_is_same(), max_age=2)
+    tracker = EMKalmanTracker(model=make_distance_model(), max_age=2)
     assert tracker.update(boxes(0, 300), np.ones(2)).ids.tolist() == [1, 2]
     assert tracker.update(boxes(302, 3), np.ones(2)).ids.tolist() == [1, 2]
     tracks = tracker.update(boxes(304), np.ones(1))
     assert (tracks.ids.tolist(), tracks.detection_index.tolist()) == ([2], [0])
-    assert tracks.boxes_xyxy.tolist() == boxes(304).tolist()  # the detection as it came
-    assert tracker.update(boxes(6, 306), np.ones(2)).ids.tolist() == [1, 2]  # back after a gap
-    for gap in (2, 3):  # of which max_age allows the first
+    assert tracks.boxes_xyxy.tolist() == boxes(304).tolist()  # the unfiltered detection
+    assert tracker.update(boxes(6, 306), np.ones(2)).ids.tolist() == [1, 2]  # found again after a gap
+    for gap in (2, 3):  # max_age allows the first only
         assert tracker.update(boxes(6, 306), np.ones(2)).ids.tolist() == [1, 2]
         for _ in range(gap):
             assert len(tracker.update(boxes(), np.ones(0))) == 0
@@ -40,9 +40,9 @@ def test_births_gaps_deaths_and_identities():
     assert tracker.update(boxes(6), np.ones(1)).ids.tolist() == [1]
 
 
-def test_a_new_track_that_misses_a_detection_is_dropped():
+def test_new_track_without_second_detection_is_dropped():
     for min_hits, ids in ((0, [2]), (1, []), (2, [])):
-        tracker = EMKalmanTracker(model=near_is_same(), min_hits=min_hits)
+        tracker = EMKalmanTracker(model=make_distance_model(), min_hits=min_hits)
         tracker.update(boxes(0), np.ones(1))
         assert tracker.update(boxes(0, 300), np.ones(2)).ids.tolist() == [1, *ids]
         assert tracker.update(boxes(0), np.ones(1)).ids.tolist() == [1]
@@ -50,15 +50,15 @@ def test_a_new_track_that_misses_a_detection_is_dropped():
         assert seen == [[[2]] * 3, [[], [3], [3]], [[], [], [3]]][min_hits]
 
 
-def test_a_far_detection_is_a_new_track():
-    tracker = EMKalmanTracker(model=near_is_same())
+def test_distant_detection_starts_a_track():
+    tracker = EMKalmanTracker(model=make_distance_model())
     tracker.update(boxes(0), np.ones(1))
     assert len(tracker.update(boxes(30), np.ones(1))) == 0
     assert tracker.update(boxes(30), np.ones(1)).ids.tolist() == [2]
 
 
 def test_velocity_carries_over_gaps():
-    tracker = EMKalmanTracker(model=near_is_same(-2.0), max_age=9)
+    tracker = EMKalmanTracker(model=make_distance_model(-2.0), max_age=9)
     for left in range(0, 40, 4):
         assert tracker.update(boxes(left), np.ones(1)).ids.tolist() == [1]
     for _ in range(4):
@@ -68,7 +68,7 @@ def test_velocity_carries_over_gaps():
 
 def test_velocity_carries_over_time():
     def found(timestamp):
-        tracker = EMKalmanTracker(model=near_is_same(-2.0))
+        tracker = EMKalmanTracker(model=make_distance_model(-2.0))
         for frame in range(10):
             tracker.update(boxes(4 * frame), np.ones(1), timestamp=frame / 30)
         return tracker.update(boxes(56), np.ones(1), timestamp=timestamp).ids.tolist()
@@ -76,9 +76,9 @@ def test_velocity_carries_over_time():
     assert (found(10 / 30), found(14 / 30)) == ([], [1])
 
 
-def test_the_size_is_that_of_the_last_detection():
-    """A box that grew by a half at once, which a filter would not believe."""
-    tracker = EMKalmanTracker(model=near_is_same())
+def test_size_of_the_last_detection():
+    """A box that grows by a half at once, which a filter would smooth."""
+    tracker = EMKalmanTracker(model=make_distance_model())
     tracker.update(boxes(0), np.ones(1))
     for _ in range(3):
         tracker.update(np.array([[0.0, -50, 60, 100]]), np.ones(1))
@@ -86,7 +86,7 @@ def test_the_size_is_that_of_the_last_detection():
     assert state[2:4, 0].tolist() == [60 / 150, 150]
 
 
-def test_scores_are_those_of_the_network():
+def test_scores_equal_the_network():
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     for inclusive in (True, False):
@@ -100,8 +100,8 @@ def test_scores_are_those_of_the_network():
         np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-5)
 
 
-def test_the_matching_is_the_limit_of_the_plan():
-    """Sinkhorn with the dustbin of the model, at a temperature near 0."""
+def test_matching_is_the_limit_of_the_plan():
+    """Compare with Sinkhorn and the model's dustbin at a temperature near 0."""
     rng = np.random.default_rng(0)
     for _ in range(30):
         scores, dustbin = rng.normal(size=(5, 4)), torch.tensor(0.3)
@@ -111,8 +111,8 @@ def test_the_matching_is_the_limit_of_the_plan():
         assert (plan.numpy() * gain).sum() == pytest.approx(gain[best].sum(), abs=0.01)
 
 
-def test_classes_never_mix_and_weak_detections_are_ignored():
-    tracker = EMKalmanTracker(model=near_is_same(), min_score=0.3, min_hits=0)
+def test_classes_and_min_score():
+    tracker = EMKalmanTracker(model=make_distance_model(), min_score=0.3, min_hits=0)
     tracker.update(boxes(0), [0.9], [0])
     assert tracker.update(boxes(1), [0.9], [1]).ids.tolist() == [2]
     tracks = tracker.update(boxes(500, 1, 900), [0.2, 0.9, 0.9])
@@ -121,7 +121,7 @@ def test_classes_never_mix_and_weak_detections_are_ignored():
 
 
 def test_state_continues_and_streams_are_independent():
-    one, other = (EMKalmanTracker(model=near_is_same()) for _ in range(2))
+    one, other = (EMKalmanTracker(model=make_distance_model()) for _ in range(2))
     for left in (0, 5, 10):
         one.update(boxes(left), np.ones(1))
     other.load_state_dict(one.state_dict())
@@ -131,7 +131,7 @@ def test_state_continues_and_streams_are_independent():
 
 def test_order_of_detections_does_not_matter():
     rng = np.random.default_rng(0)
-    one, other = (EMKalmanTracker(model=near_is_same()) for _ in range(2))
+    one, other = (EMKalmanTracker(model=make_distance_model()) for _ in range(2))
     place = rng.uniform(0, 2000, 12)
     for frame in range(20):
         place = place + rng.normal(0, 1, 12)
@@ -143,7 +143,7 @@ def test_order_of_detections_does_not_matter():
     assert max(by_box[0].values()) < 16
 
 
-def test_model_in_a_file(tmp_path):
+def test_model_from_a_file(tmp_path):
     torch.manual_seed(0)
     model = NeuralKalmanFilter(MotionModel(q=0.3), hidden=3, learn_noise=True, num_iters=9)
     save_model(model, tmp_path / "new" / "model.pt")
@@ -155,9 +155,9 @@ def test_model_in_a_file(tmp_path):
     )
 
 
-def test_mot_track_finds_it(tmp_path, capsys):
+def test_mot_track_command(tmp_path, capsys):
     make_scene(num_objects=5, num_frames=20).save(tmp_path / "data")
-    save_model(near_is_same(), tmp_path / "model.pt")
+    save_model(make_distance_model(), tmp_path / "model.pt")
     arguments = ["track", str(tmp_path / "data"), "--tracker", "em_kalman", "--benchmark", "generic", "--output"]
     flags = ["--checkpoint", str(tmp_path / "model.pt"), "--max-age", "9"]
     assert main([*arguments, str(tmp_path / "out"), *flags]) == 0
@@ -168,26 +168,26 @@ def test_mot_track_finds_it(tmp_path, capsys):
     assert "--checkpoint FILE" in capsys.readouterr().err
 
 
-def test_user_errors(tmp_path):
-    with pytest.raises(ValueError, match="needs a trained model"):
+def test_invalid_arguments(tmp_path):
+    with pytest.raises(ValueError, match="expected a trained model"):
         EMKalmanTracker()
-    with pytest.raises(ValueError, match="with a dustbin"):
+    with pytest.raises(ValueError, match="expected a dustbin for online tracking"):
         EMKalmanTracker(model=NeuralKalmanFilter(dustbin=False))
-    with pytest.raises(FileNotFoundError, match="no such file"):
+    with pytest.raises(FileNotFoundError, match="file not found"):
         load_model(tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("not a model")
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="cannot read it"):
         load_model(tmp_path / "text.pt")
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match="another checkpoint"):
         load_model(tmp_path / "other.pt")
     torch.save({"format": "em_kalman", "version": 7}, tmp_path / "newer.pt")
-    with pytest.raises(ValueError, match="is of version 7"):
+    with pytest.raises(ValueError, match="expected format version 2, got 7"):
         load_model(tmp_path / "newer.pt")
     with pytest.raises(ValueError, match="max_age must be 0 or more"):
-        EMKalmanTracker(model=near_is_same(), max_age=-1)
+        EMKalmanTracker(model=make_distance_model(), max_age=-1)
     with pytest.raises(ValueError, match="min_hits must be 0 or more"):
-        EMKalmanTracker(model=near_is_same(), min_hits=-1)
+        EMKalmanTracker(model=make_distance_model(), min_hits=-1)
 
 
 def test_files_saved_under_former_names(tmp_path):

@@ -1,4 +1,4 @@
-"""Learning from nothing but boxes; and that a collapse is told."""
+"""Training on boxes alone, and collapse errors."""
 
 import pytest
 import torch
@@ -38,7 +38,7 @@ def learn(seed, speed, q):
 
 
 def test_learns_to_track_without_labels():
-    """Of the detections 10% are missing; who gives all others their identity and drops false boxes has 94.7."""
+    """10% of the detections are missing; perfect association without clutter has an IDF1 of 94.7."""
     before, after, sort = learn(seed=1, speed=6, q=0.02**2)  # 93 to 94, before 1 to 7, SORT 91.4
     assert before < 10
     assert after > 92
@@ -63,16 +63,16 @@ def test_no_seed_collapses(seed):
     assert history[-1]["unexplained"] < 0.3  # raises above 0.7
 
 
-def test_a_collapse_is_told():
+def test_collapse_error():
     torch.manual_seed(0)
     model = NeuralKalmanFilter()
     with torch.no_grad():
         model.dustbin.fill_(20)
-    with pytest.raises(AssociationCollapse, match="takes everything for clutter"):
+    with pytest.raises(AssociationCollapse, match="of the detections are explained as clutter"):
         fit(model, few_windows(), Schedule(warmup_epochs=0, epochs=5))
 
 
-def test_same_seed_same_model_and_reports():
+def test_same_seed_gives_the_same_model_and_reports():
     models, reports = [], []
     for _ in range(2):
         torch.manual_seed(0)
@@ -88,7 +88,7 @@ def test_same_seed_same_model_and_reports():
     assert [(line["stage"], line["epoch"]) for line in history] == [(1, 0), (2, 0)]
 
 
-def test_square_form_learns_from_windows_of_constant_count():
+def test_square_form_trains_on_constant_count_windows():
     torch.manual_seed(0)
     model = NeuralKalmanFilter(dustbin=False, layout="joint", hidden=5)
     full = make_window(frames=4, batch=1, dtype=torch.float32)
@@ -108,7 +108,7 @@ def test_square_form_learns_from_windows_of_constant_count():
     assert torch.equal(model(full).assoc[:, 1].argmax(1), truth.float().argmax(1))
 
 
-def test_few_windows_are_seen_more_often():
+def test_min_steps_with_few_windows():
     torch.manual_seed(0)
     windows = few_windows()
     assert len(windows) == 12
@@ -116,7 +116,7 @@ def test_few_windows_are_seen_more_often():
     assert len(history) == 11  # of two steps
 
 
-def test_dustbin_leaves_a_share_of_nine_tenths_to_the_pair_at_the_quantile():
+def test_calibrated_dustbin_at_the_quantile():
     batch, model = make_window(batch=3, dtype=torch.float32), NeuralKalmanFilter()
     logits = model.network(model.features(batch))
     sure = sorted(
@@ -132,10 +132,10 @@ def test_dustbin_leaves_a_share_of_nine_tenths_to_the_pair_at_the_quantile():
     assert sinkhorn(pair, num_iters=500, dustbin=model.dustbin)[0, 0].exp().item() == pytest.approx(0.9, abs=1e-4)
 
 
-def test_user_errors():
+def test_invalid_arguments():
     model = NeuralKalmanFilter(learn_noise=True)
     for objective in ("smoothed", "em"):
-        with pytest.raises(ValueError, match=f"needs the objective predictive, got {objective}"):
+        with pytest.raises(ValueError, match=f"expected predictive with learn_noise=True, got {objective}"):
             fit(model, few_windows(), objective=objective)
-    with pytest.raises(ValueError, match="no windows"):
+    with pytest.raises(ValueError, match="windows: expected at least one window"):
         fit(NeuralKalmanFilter(), WindowSampler([]))

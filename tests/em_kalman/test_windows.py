@@ -17,11 +17,11 @@ def sequence(counts, name="street"):
     return DetectionSequence(name, table, range(1, len(counts) + 1), (480, 640))
 
 
-def test_windows_hold_the_detections_of_their_frames():
+def test_window_contents():
     street = sequence([2, 3, 0, 1, 2, 2, 1])
     windows = WindowSampler([street], num_frames=3, stride=1, frame_step=2)
     assert [windows[i].frames.tolist()[0] for i in range(len(windows))] == [[1, 3, 5], [2, 4, 6]]
-    assert windows.skipped == 1  # begins with the empty frame
+    assert windows.skipped == 1  # starts with the empty frame
     window = windows[1]
     for position, frame in enumerate((2, 4, 6)):
         found = window.boxes_xyxy[0, position][window.valid[0, position]]
@@ -30,13 +30,13 @@ def test_windows_hold_the_detections_of_their_frames():
     assert window.image_size.tolist() == [[480, 640]]
 
 
-def test_constant_count_keeps_even_windows():
+def test_constant_count_policy():
     windows = WindowSampler([sequence([2, 2, 2, 3, 3])], num_frames=2, stride=1, policy="constant_count")
     assert [windows[i].frames[0, 0].item() for i in range(len(windows))] == [1, 2, 4]
     assert all(window.valid.all() for window in windows)
 
 
-def test_order_is_shuffled_the_same_way_every_time():
+def test_shuffling_is_reproducible():
     windows = WindowSampler([sequence([8] * 10)], num_frames=10, stride=1)
     first = windows[0].boxes_xyxy[0, :, :, 0]
     assert torch.equal(first, windows[0].boxes_xyxy[0, :, :, 0])
@@ -52,11 +52,11 @@ def test_embeddings_stay_with_their_detections():
     windows = WindowSampler([replace(street, embeddings=marks)], num_frames=2, stride=2)
     (batch,) = DataLoader(windows, batch_size=8, collate_fn=WindowBatch.stack)
     assert torch.equal(batch.embeddings, batch.boxes_xyxy[..., :2] * torch.tensor([1.0, -2.0]))
-    with pytest.raises(ValueError, match=r"street: embeddings must have shape \(10, 'E'\), .* got \(9, 2\)"):
+    with pytest.raises(ValueError, match=r"street: expected embeddings of shape \(10, 'E'\), .* got \(9, 2\)"):
         replace(street, embeddings=marks[1:])
 
 
-def test_a_loader_stacks_windows():
+def test_loader_stacks_windows():
     windows = WindowSampler([sequence([2, 3, 1, 4])], num_frames=2, stride=2)
     (batch,) = DataLoader(windows, batch_size=8, collate_fn=WindowBatch.stack)
     assert batch.valid.sum(2).tolist() == [[2, 3], [1, 4]]
@@ -76,23 +76,23 @@ def test_ground_truth_is_never_opened(tmp_path, monkeypatch):
     assert len(windows[0].boxes_xyxy)
 
 
-def test_user_errors(tmp_path):
-    with pytest.raises(ValueError, match="num_frames must be at least 2"):
+def test_invalid_arguments(tmp_path):
+    with pytest.raises(ValueError, match="num_frames, stride, frame_step: expected at least 2"):
         WindowSampler([], num_frames=1)
     with pytest.raises(ValueError, match="policy must be dustbin or constant_count"):
         WindowSampler([], policy="all")
     flat = sequence([2, 2])
     flat.table.boxes_xyxy[0, 3] = -5
-    with pytest.raises(ValueError, match="street: 1 of 4 detections have no area"):
+    with pytest.raises(ValueError, match="street: expected boxes with an area, got 1 of 4 without"):
         WindowSampler([flat])
     folder = make_scene(num_objects=4, num_frames=30).save(tmp_path)
     info = (folder / "seqinfo.ini").read_text().splitlines()
     (folder / "seqinfo.ini").write_text("\n".join(line for line in info if "imWidth" not in line))
-    with pytest.raises(ValueError, match=r"size of its images|imWidth"):
+    with pytest.raises(ValueError, match=r"expected an image size"):
         WindowSampler.from_folder(tmp_path, benchmark="generic")
     with pytest.raises(ValueError, match="valid must have shape"):
         WindowBatch(torch.zeros(1, 2, 3, 4), torch.ones(1, 2, 4).bool(), torch.ones(1, 2), torch.ones(1, 2))
     with pytest.raises(ValueError, match="at least one window"):
         WindowBatch.stack([])
-    with pytest.raises(ValueError, match="image_size is missing"):
+    with pytest.raises(ValueError, match="image_size: expected"):
         WindowBatch(torch.zeros(1, 2, 3, 4), torch.ones(1, 2, 3).bool(), None, torch.ones(1, 2))

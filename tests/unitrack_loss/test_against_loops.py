@@ -1,4 +1,4 @@
-"""Every number of the loss equals the plain loops over clips, windows, frames and objects."""
+"""Loss against a reference in plain loops over clips, windows, frames and objects."""
 
 from dataclasses import replace
 
@@ -64,14 +64,14 @@ def test_every_setting(options, affinity):
 
 @pytest.mark.parametrize("affinity", ["embed", "assoc", "boxes"])
 def test_good_clips(affinity):
-    """Where hardly anything is wrong, errors are not hidden by large numbers."""
+    """Nearly perfect clips, where large values do not hide differences."""
     clip = perfect(walking(), dtype=torch.float64, affinity=affinity)
     assert_equals_loops(clip)
     if affinity != "boxes":
         assert_equals_loops(switched(clip, 2))
 
 
-def test_the_spatial_graph_takes_the_most_confident_detections():
+def test_spatial_graph_of_the_most_confident_detections():
     clip = noisy(clips=2, frames=4, count=6, seed=1)
     rank = clip.logits.masked_fill(~clip.valid, -torch.inf).argsort(-1, descending=True).argsort(-1)
     less = replace(clip, valid=clip.valid & (rank < 3))

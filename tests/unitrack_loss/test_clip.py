@@ -1,4 +1,4 @@
-"""Wrong clips are told in one sentence; frames become a clip."""
+"""Validation of clips and settings, and clips from frames."""
 
 from dataclasses import replace
 
@@ -59,7 +59,7 @@ def test_wrong_values():
 
 
 def frames_of(clip):
-    """As a user has them: a dict per frame, without padding."""
+    """Return one dict per frame, without padding."""
     frames = []
     for t in range(clip.logits.shape[1]):
         here, objects = clip.valid[0, t], clip.gt_ids[0, t] >= 0
@@ -85,17 +85,17 @@ def test_from_frames_with_associations():
     pairs = [clip.assoc_logits[0, t][clip.valid[0, t]][:, clip.valid[0, t + 1]] for t in range(4)]
     built = TrackClip.from_frames(frames, (480, 640), clip.frame_stride.item(), pairs)
     assert UniTrackLoss()(built).total.item() == pytest.approx(UniTrackLoss()(clip).total.item())
-    with pytest.raises(ValueError, match="assoc_logits must be one per pair of frames, 4, got 3"):
+    with pytest.raises(ValueError, match="assoc_logits: expected one per pair of frames, 4, got 3"):
         TrackClip.from_frames(frames, (480, 640), assoc_logits=pairs[:3])
     assert TrackClip.from_frames(frames[:1], (480, 640), assoc_logits=[]).assoc_logits.shape[:2] == (1, 0)
 
 
-def test_from_frames_says_what_is_missing():
-    with pytest.raises(ValueError, match="frames must be at least one, got none"):
+def test_from_frames_names_missing_tensors():
+    with pytest.raises(ValueError, match="frames: expected at least one frame, got none"):
         TrackClip.from_frames([], (480, 640))
     frames = frames_of(noisy())
     del frames[2]["gt_ids"]
-    with pytest.raises(ValueError, match="frame 2 of the clip lacks gt_ids; it has boxes_xyxy, logits"):
+    with pytest.raises(ValueError, match="frame 2: expected gt_ids too, got only boxes_xyxy, logits"):
         TrackClip.from_frames(frames, (480, 640))
 
 
@@ -127,5 +127,5 @@ def test_births_and_terminations():
     assert not ground_truth_graph(torch.full((1, 3, 2), -1), valid).edges.any()
 
 
-def test_settings_are_shown():
+def test_repr_of_settings():
     assert repr(UniTrackLoss(window=3, flow_form="linear")) == "UniTrackLoss(window=3, flow_form='linear')"

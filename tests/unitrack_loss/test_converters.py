@@ -1,4 +1,4 @@
-"""Tensors shaped as those of other projects become clips: right boxes, identities, units, and a gradient in each."""
+"""Converters: boxes, identities, units and gradients for tensors shaped like those of other projects."""
 
 from types import SimpleNamespace
 
@@ -24,7 +24,7 @@ SCALE = torch.tensor([WIDTH, HEIGHT, WIDTH, HEIGHT])
 
 
 class Instances:
-    """As in MOTR and detectron2: fields of one length, and the size of the image."""
+    """Fields of equal length and an image size, as in MOTR and detectron2."""
 
     def __init__(self, image_size, **fields):
         self.image_size = image_size
@@ -36,14 +36,14 @@ class Instances:
 
 
 class Boxes:
-    """As in detectron2."""
+    """Boxes as in detectron2."""
 
     def __init__(self, tensor):
         self.tensor = tensor
 
 
 class Network(nn.Module):
-    """In place of a backbone: everything that a host predicts comes from one parameter."""
+    """Stub backbone: all predictions derive from one parameter."""
 
     def __init__(self):
         super().__init__()
@@ -61,7 +61,7 @@ def network():
 
 
 def truth(frame):
-    """Two objects that move, centre and size in [0, 1]; their identities."""
+    """Return two moving objects, center and size in [0, 1], and their identities."""
     boxes = torch.tensor([[0.3, 0.4, 0.05, 0.2], [0.6, 0.5, 0.06, 0.25]])
     boxes[:, 0] += 0.02 * frame
     return boxes, torch.tensor([4001, 12])
@@ -82,7 +82,7 @@ def near(boxes, noise):
 
 
 def motr_instances(network, frame):
-    """As at the end of ``match_for_single_frame``: 3 free queries, of which one was matched, then 3 tracks."""
+    """Return the state at the end of ``match_for_single_frame``: 3 queries, one of them matched, then 3 tracks."""
     boxes, ids = truth(frame)
     base = torch.stack([boxes[0], *torch.rand(2, 4) * 0.2 + 0.2, boxes[1], *torch.rand(2, 4) * 0.2 + 0.2])
     hidden = network(6, 8)
@@ -92,7 +92,7 @@ def motr_instances(network, frame):
         pred_boxes=near(base, hidden[:, :4]),
         pred_logits=torch.tensor([2.0, -9.0, 1.0, 2.0, -9.0, -9.0])[:, None] + hidden[:, 4:5],
         output_embedding=hidden,
-        obj_idxes=torch.tensor([4001, -1, -1, 12, 77, -2]),  # the one of 77 has left; -2 was made a track of nobody
+        obj_idxes=torch.tensor([4001, -1, -1, 12, 77, -2]),  # object 77 has left; -2 is an artificial track
         matched_gt_idxes=torch.tensor([0, -1, -1, 1, -1, -1]),
         iou=torch.rand(6),
     )
@@ -102,7 +102,7 @@ def motr_instances(network, frame):
 def test_motr(network):
     instances = [motr_instances(network, frame) for frame in range(FRAMES)]
     frames = [motr_frame(*pair, SIZE) for pair in instances]
-    assert frames[0]["det_gt"].tolist() == [4001, -1, 12, -1, -1]  # background is gone, tracks are not
+    assert frames[0]["det_gt"].tolist() == [4001, -1, 12, -1, -1]  # background is dropped, tracks are kept
     expected = cxcywh_to_xyxy(instances[1][0].pred_boxes[[0, 2, 3, 4, 5]]) * SCALE
     torch.testing.assert_close(frames[1]["boxes_xyxy"], expected)
     clip = TrackClip.from_frames(frames, SIZE)
@@ -118,7 +118,7 @@ def test_motr_with_identities_of_no_frame(network):
 
 
 def detr_outputs(network, columns):
-    """Four queries: background, the second object, a false positive, the first object."""
+    """Create four queries: background, the second object, a false positive and the first object."""
     hidden = network(2, 4, 8)
     boxes, _ = truth(0)
     base = torch.stack([torch.full((4,), 0.3), boxes[1], torch.full((4,), 0.2), boxes[0]])
@@ -156,8 +156,8 @@ def test_detr(network, style, columns, background):
     assert_teaches(TrackClip.from_frames(frames, SIZE), network)
 
 
-def test_detr_says_what_is_missing():
-    with pytest.raises(TypeError, match="outputs must have logits or pred_logits, and pred_boxes; got dict"):
+def test_detr_names_missing_outputs():
+    with pytest.raises(TypeError, match="outputs: expected logits or pred_logits, and pred_boxes, got dict"):
         detr_frame({"boxes": 1}, {}, INDICES, SIZE)
 
 
@@ -181,7 +181,7 @@ def test_trackformer(network, columns, focal):
     assert_teaches(TrackClip.from_frames(frames, SIZE), network)
 
 
-def test_unknown_identities_are_neither_right_nor_wrong(network):
+def test_unknown_identities_are_ignored(network):
     hidden, boxes, logits = detr_outputs(network, 1)
     outputs = {"pred_logits": logits, "pred_boxes": boxes, "hs_embed": hidden}
     target = {"boxes": truth(0)[0], "track_ids": torch.tensor([5, -1])}
@@ -213,7 +213,7 @@ def fairmot_maps(network):
             maps["wh"][frame, :, y, x] = torch.cat([center - corners[k, :2], corners[k, 2:] - center])
             maps["id"][frame, :, y, x] = hidden[frame, k]
             maps["hm"][frame, 0, y, x] = 2 + hidden[frame, k, 0]
-    batch["reg_mask"][:, 2] = 1  # a person without identity
+    batch["reg_mask"][:, 2] = 1  # a person of unknown identity
     return maps, batch
 
 
@@ -229,16 +229,16 @@ def test_fairmot(network):
     assert output.spatial < 0.5
 
 
-def test_fairmot_after_its_loss_is_refused(network):
+def test_fairmot_after_its_loss_is_rejected(network):
     maps, batch = fairmot_maps(network)
-    with pytest.raises(ValueError, match=r"output\['hm'\] must be logits, got numbers in \[0, 1\]; convert before"):
+    with pytest.raises(ValueError, match=r"output\['hm'\]: expected logits, got values in \[0, 1\]; convert before"):
         fairmot_clip({**maps, "hm": maps["hm"].sigmoid()}, batch)
-    with pytest.raises(ValueError, match=r"output\['wh'\] must have 4 channels .*, got 2"):
+    with pytest.raises(ValueError, match=r"output\['wh'\]: expected 4 channels, got 2"):
         fairmot_clip({**maps, "wh": maps["wh"][:, :2]}, batch)
 
 
 def test_yolox(network):
-    """Six anchors, three of them of the first object and one of the second."""
+    """Create six anchors, three of the first object and one of the second."""
     frames, raw = [], []
     for frame in range(FRAMES):
         boxes, ids = truth(frame)
@@ -259,8 +259,8 @@ def test_yolox(network):
     assert_teaches(clip, network)
 
 
-def test_yolox_when_it_is_sure():
-    """The logit of a product stays finite, and so does its gradient."""
+def test_yolox_with_saturated_logits():
+    """The logit of a product and its gradient stay finite."""
     outputs = torch.tensor([[50.0, 50, 20, 40, 90, 90], [150.0, 50, 20, 40, -90, -90]]).requires_grad_()
     frame = yolox_frame(outputs, torch.ones(2), torch.tensor([0, 1]), outputs[:, :4].detach(), torch.tensor([1, 2]))
     frame["logits"].sum().backward()
@@ -275,8 +275,8 @@ def test_yolox_without_objects():
     assert frame["det_gt"].dtype == torch.int64
 
 
-def test_identities_in_half_precision_are_refused():
-    with pytest.raises(TypeError, match=r"track_ids must not be torch.float16: identities above 2048 run together"):
+def test_half_precision_identities_are_rejected():
+    with pytest.raises(TypeError, match=r"track_ids: expected integers, got torch.float16"):
         yolox_frame(torch.rand(1, 6), torch.ones(1), torch.zeros(1), torch.rand(1, 4), torch.tensor([7.0]).half())
 
 
@@ -303,7 +303,7 @@ def test_gtr(network):
     torch.testing.assert_close(clip.assoc_logits[0, 1, :, :2], asso[2:5, 5:7])
     torch.testing.assert_close(clip.logits[0, 0].sigmoid(), torch.tensor([0.9, 0.9999, 0.5]))
     assert assert_teaches(clip, network).num_edges == 4
-    with pytest.raises(ValueError, match=r"asso must have shape \(N, N\) with N = 7 boxes, got \(6, 7\)"):
+    with pytest.raises(ValueError, match=r"asso: expected shape \(N, N\) with N = 7 boxes, got \(6, 7\)"):
         gtr_clip(asso[1:], proposals, targets, cues)
 
 
@@ -325,8 +325,8 @@ def test_torchvision(network):
     assert_teaches(TrackClip.from_frames(frames, SIZE), network)
 
 
-def test_half_precision_of_the_host_does_not_spoil_pixels(network):
-    """Corners are computed in single precision from what the host has."""
+def test_half_precision_hosts_keep_exact_pixels(network):
+    """Corners are computed in single precision."""
     maps, batch = fairmot_maps(network)
     clip = fairmot_clip({name: value.half() for name, value in maps.items()}, batch)
     assert clip.boxes_xyxy.dtype == torch.float32

@@ -1,4 +1,4 @@
-"""The explanation adds up to the loss and names switches; the picture shows them."""
+"""Explanation of a clip and its plot."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ ALONE = {"spatial_weight": 0.0, "temporal_weight": 0.0, "conservation_weight": 0
 @pytest.mark.parametrize("affinity", ["embed", "assoc"])
 @pytest.mark.parametrize("form", ["log", "linear"])
 @pytest.mark.parametrize("window", [2, 4, 9])
-def test_the_costs_of_edges_add_up_to_the_flow_term(affinity, form, window):
+def test_edge_costs_sum_to_the_flow_term(affinity, form, window):
     clip = noisy(clips=2, frames=6, count=5, objects=5, affinity=affinity, seed=8)
     settings = {**ALONE, "flow_form": form, "window": window}
     found = [explain(clip, row, **settings) for row in range(2)]
@@ -23,7 +23,7 @@ def test_the_costs_of_edges_add_up_to_the_flow_term(affinity, form, window):
     assert found[1].output.total.item() + found[0].output.total.item() == pytest.approx(2 * total)
 
 
-def test_edges_over_gaps_share_the_price():
+def test_edge_costs_with_gaps():
     clip = noisy(frames=6, count=5, objects=5, seed=8)
     single, longer = explain(clip), explain(clip, max_gap=3)
     assert sum(edge.cost for edge in longer.edges) < sum(edge.cost for edge in single.edges)
@@ -38,7 +38,7 @@ def test_switches_are_named():
     assert found.output.id_accuracy == 1 - len(found.switches) / 16
 
 
-def test_edges_are_those_of_the_flow():
+def test_edges_equal_the_flow():
     clip = noisy(affinity="assoc", seed=2)
     strength = flow(clip).flow[0]
     for edge in explain(clip).edges:
@@ -48,7 +48,7 @@ def test_edges_are_those_of_the_flow():
         assert edge.right or edge.flow >= 0.01
 
 
-def test_the_residual_is_that_of_the_output():
+def test_residual_equals_the_output():
     clip = noisy(count=6, seed=4)
     found = explain(clip)
     valid = clip.valid[0]
@@ -57,13 +57,13 @@ def test_the_residual_is_that_of_the_output():
     assert explain(perfect(walking())).residual.abs().max() < 1e-6
 
 
-def test_nothing_to_explain():
-    with pytest.raises(ValueError, match="a clip must have two frames and a detection to be explained, got 1 and 4"):
+def test_empty_clip_is_rejected():
+    with pytest.raises(ValueError, match="clip: expected at least two frames and a detection, got 1 frames with 4"):
         explain(noisy(frames=1))
 
 
 @pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
-def test_the_picture(tmp_path, kind):
+def test_plot_formats(tmp_path, kind):
     pytest.importorskip("matplotlib")
     path = plot(switched(perfect(walking(), affinity="embed"), 2), tmp_path / f"flow.{kind}")
     start = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[kind]
@@ -71,7 +71,7 @@ def test_the_picture(tmp_path, kind):
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
-def test_right_flow_is_green_and_wrong_flow_is_red(tmp_path):
+def test_plot_colors(tmp_path):
     pytest.importorskip("matplotlib")
     from PIL import Image
 
@@ -86,7 +86,7 @@ def test_right_flow_is_green_and_wrong_flow_is_red(tmp_path):
     assert share(switched(right, 2), red) > share(right, red)
 
 
-def test_wrong_files_are_named(tmp_path):
+def test_invalid_plot_arguments(tmp_path):
     clip = noisy()
     with pytest.raises(ValueError, match=r"path must end in \.png, \.pdf, \.svg, got 'flow\.gif'"):
         plot(clip, tmp_path / "flow.gif")

@@ -1,4 +1,4 @@
-"""``mot fit`` with the callback, from the command line alone: the terms are in its table, and so are the settings."""
+"""``mot fit`` with the callback on the command line: logged terms and settings."""
 
 import csv
 
@@ -29,7 +29,7 @@ def fit(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["unitrack_loss.lightning.UniTrackCallback", "UniTrackCallback"])
-def test_the_callback_by_flags(fit, tmp_path, name):
+def test_callback_from_the_command_line(fit, tmp_path, name):
     added = f"--trainer.callbacks+={name}", "--trainer.callbacks.weight=0.3", "--trainer.callbacks.warmup_steps=0"
     assert fit(*added, "--trainer.callbacks.window=4", "--trainer.callbacks.weights=fixed") == 0
     folder = tmp_path / "run" / "version_0"
@@ -42,6 +42,6 @@ def test_the_callback_by_flags(fit, tmp_path, name):
     assert "window: 4" in (folder / "config.yaml").read_text()
 
 
-def test_a_wrong_setting_is_named(fit, capsys):
+def test_invalid_setting_is_named(fit, capsys):
     assert fit("--trainer.callbacks+=UniTrackCallback", "--trainer.callbacks.windo=4") != 0
     assert "UniTrackCallback has no argument 'windo'" in capsys.readouterr().err

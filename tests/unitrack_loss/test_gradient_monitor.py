@@ -1,4 +1,4 @@
-"""The loss's share of the gradient, and the warnings."""
+"""Gradient share and warnings."""
 
 import warnings
 from dataclasses import replace
@@ -13,8 +13,8 @@ from unitrack_loss._gradient_monitor import PATIENCE, GradientMonitor
 
 
 @pytest.mark.parametrize("scale", [1.0, 1024.0])
-def test_the_share_is_that_of_the_gradients(scale):
-    """Also where the loss is scaled for half precision, and where the tensor has other users upstream."""
+def test_share_equals_the_gradient_norms(scale):
+    """With loss scaling, and with a tensor that has other consumers upstream."""
     torch.manual_seed(0)
     body, head = nn.Linear(3, 4), nn.Linear(4, 4)
     x = torch.randn(5, 3)
@@ -33,7 +33,7 @@ def test_the_share_is_that_of_the_gradients(scale):
     assert monitor.share.item() == pytest.approx((a / (a + b)).item(), rel=1e-5)
 
 
-def test_looking_does_not_change_the_gradient():
+def test_measuring_does_not_change_the_gradient():
     torch.manual_seed(0)
     body = nn.Linear(3, 4)
     gradients = []
@@ -48,32 +48,32 @@ def test_looking_does_not_change_the_gradient():
     assert torch.equal(*gradients)
 
 
-def test_it_says_when_there_is_no_gradient():
+def test_warning_without_gradient():
     x, other = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
     monitor = GradientMonitor()
     assert not monitor.observe(other.sum(), [x * 1])
     assert not monitor.observe((0 * x).sum(), [x])
     assert monitor.observe(x.sum(), [x])
     output = UniTrackLoss()(noisy())
-    with pytest.warns(UserWarning, match="unitrack: the loss has no gradient at the outputs of the tracker"):
+    with pytest.warns(UserWarning, match="unitrack: expected a gradient at the tracker's outputs, got none"):
         monitor.check(output, reached=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        monitor.check(output, reached=False)  # said once
-        monitor.check(UniTrackLoss()(noisy(objects=0)), reached=False)  # there was nothing to learn
+        monitor.check(output, reached=False)  # warned once
+        monitor.check(UniTrackLoss()(noisy(objects=0)), reached=False)  # no correct edges
 
 
-def test_it_says_when_the_loss_is_not_a_number():
+def test_warning_for_a_non_finite_loss():
     output = replace(UniTrackLoss()(noisy()), total=torch.tensor(torch.inf))
-    with pytest.warns(UserWarning, match="unitrack: the loss is inf; boxes, logits and embeddings"):
+    with pytest.warns(UserWarning, match="unitrack: expected a finite loss, got inf"):
         GradientMonitor().check(output, reached=True)
 
 
-def test_it_says_when_the_flow_collapsed():
+def test_warning_for_collapsed_flow():
     output = UniTrackLoss()(noisy())
     some, none = replace(output, edge_flow=torch.tensor(0.5)), replace(output, edge_flow=torch.tensor(1e-4))
     monitor = GradientMonitor()
     for one in [none] * (PATIENCE - 1) + [some] + [none] * (PATIENCE - 1):
         monitor.check(one, reached=True)
-    with pytest.warns(UserWarning, match="was below 0.01 in the last 20 looks"):
+    with pytest.warns(UserWarning, match="got less than 0.01 in the last 20 measurements"):
         monitor.check(none, reached=True)

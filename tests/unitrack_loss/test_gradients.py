@@ -1,4 +1,4 @@
-"""The loss teaches: gradients are right, reach every input, and pull to the right side."""
+"""Gradients: correctness, coverage of all inputs and direction."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from unitrack_loss import UniTrackLoss, flow, ground_truth_graph
 @pytest.mark.parametrize("affinity", ["embed", "assoc", "boxes"])
 @pytest.mark.parametrize("options", [{"window": 3}, {"flow_form": "linear"}], ids=str)
 def test_finite_differences(affinity, options):
-    """The weights of the terms and the confidences in two of them have no gradient: finite differences see neither."""
+    """Weights, and confidences in two terms, are detached, so they are held fixed for finite differences."""
     clip, leaves = needing_gradient(noisy(frames=4, count=3, objects=3, affinity=affinity, seed=2, spread=0.4))
     names = list(leaves)
 
@@ -39,8 +39,8 @@ def test_every_input_gets_a_gradient(affinity):
         assert leaf.grad.abs().sum() > 1e-6, name
 
 
-def test_a_place_does_not_lower_a_confidence():
-    """Confidences are detached in the spatial and the temporal term, and so are the weights and the quality."""
+def test_localization_error_does_not_lower_confidence():
+    """Confidences in the spatial and temporal term, weights and quality are detached."""
     clip, leaves = needing_gradient(switched(perfect(walking(), affinity="embed"), 2))
     clip = replace(clip, logits=clip.logits * 0.05)
     UniTrackLoss(flow_weight=0.0, conservation_weight=0.0)(clip).total.backward()
@@ -53,8 +53,8 @@ def test_only_the_total_has_a_gradient():
     assert [name for name, value in vars(output).items() if value.requires_grad] == ["total"]
 
 
-def test_after_a_switch_the_logarithm_teaches_and_the_flow_itself_does_not():
-    """Why the logarithm is the default: of saturated logits, the paper's form has no gradient at all."""
+def test_log_form_has_a_gradient_after_a_switch():
+    """With saturated logits, the paper's linear form has no gradient."""
     size = {}
     for form in ("log", "linear"):
         clip, leaves = needing_gradient(switched(perfect(walking()), 2))
@@ -65,8 +65,8 @@ def test_after_a_switch_the_logarithm_teaches_and_the_flow_itself_does_not():
     assert size["linear"] == 0
 
 
-def test_the_linear_form_is_the_paper_s():
-    """The gradient of the term at every flow: minus the quality over the number of right edges, on these alone."""
+def test_linear_form_gradient():
+    """The gradient at the flow is minus the quality over the number of correct edges, and 0 on other edges."""
     clip = noisy(count=3, objects=3, seed=5)
     options = {"spatial_weight": 0.0, "temporal_weight": 0.0, "conservation_weight": 0.0, "log_norm": False}
     clip, leaves = needing_gradient(replace(clip, det_gt=clip.gt_ids))
@@ -81,7 +81,7 @@ def test_the_linear_form_is_the_paper_s():
         assert b is not None, name
 
 
-def test_a_shifted_box_is_pulled_back():
+def test_gradient_pulls_a_shifted_box_back():
     right = perfect(walking())
     moved = right.boxes_xyxy.clone()
     moved[0, 2, 1] += torch.tensor([6.0, 0, 6, 0])
@@ -92,7 +92,7 @@ def test_a_shifted_box_is_pulled_back():
     assert gradient[0, 2, 1, [1, 3]].sum().abs() < 1e-6
 
 
-def test_confidence_goes_to_the_right_detections():
+def test_confidence_gradient():
     right = perfect(walking())
     logits = right.logits.clone()
     logits[0, :, 2] = -1.0
@@ -109,7 +109,7 @@ def test_confidence_goes_to_the_right_detections():
     assert (leaves["logits"].grad[0, :, 3] > 0).all(), "a persistent false positive is lowered"
 
 
-def test_the_quality_of_the_detections():
+def test_detection_quality():
     """One false positive among five."""
     clip = perfect(torch.rand(2, 5, 2) * 300 + 50)
     det_gt = clip.det_gt.clone()
@@ -120,8 +120,8 @@ def test_the_quality_of_the_detections():
 
 
 @pytest.mark.parametrize("affinity", ["embed", "assoc"])
-def test_switched_identities_are_learnt(affinity):
-    """All of it: what starts on the wrong objects ends on the right ones."""
+def test_optimization_fixes_switched_identities(affinity):
+    """Full optimization moves the flow from wrong to correct objects."""
     start = switched(perfect(walking(), affinity=affinity), 2)
     name = "embed" if affinity == "embed" else "assoc_logits"
     value = getattr(start, name)
@@ -148,8 +148,8 @@ def test_compiles_as_one_graph():
 
 
 @pytest.mark.slow
-def test_the_graph_is_for_any_number_of_detections():
-    """The second size makes it a variable; after that nothing is compiled again."""
+def test_compiled_graph_for_any_number_of_detections():
+    """The second size makes the dimension dynamic, without further compilation."""
     torch.compiler.reset()
     graphs, loss = CompileCounter(), UniTrackLoss(window=3)
     fast = torch.compile(loss, fullgraph=True, backend=graphs)
@@ -161,7 +161,7 @@ def test_the_graph_is_for_any_number_of_detections():
     assert made == [1, 2, 2, 2]
 
 
-def test_the_linear_form_of_boxes_is_one_graph():
+def test_linear_form_of_boxes_compiles_as_one_graph():
     torch.compiler.reset()
     clip = noisy(frames=3, affinity="boxes", dtype=torch.float32)
     loss = UniTrackLoss(flow_form="linear", window=3)

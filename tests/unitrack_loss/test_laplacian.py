@@ -1,4 +1,4 @@
-"""The weights of the spatial and the temporal term."""
+"""Weights of the spatial and the temporal term."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def weights(clip, window=5, **options):
     seed=st.integers(0, 10**6),
     window=st.integers(2, 6),
 )
-def test_both_sum_to_one_and_stay_in_their_range(window, **shape):
+def test_weights_sum_to_one_within_bounds(window, **shape):
     clip = noisy(clips=2, **shape)
     spatial, temporal = weights(clip, window)
     assert spatial.shape == (2, max(shape["frames"] - window, 0) + 1)
@@ -40,14 +40,14 @@ def test_no_gradient():
     assert not any(weight.requires_grad for weight in weights(clip))
 
 
-def test_a_broken_flow_raises_the_temporal_weight():
+def test_broken_flow_raises_the_temporal_weight():
     whole = perfect(walking(), affinity="embed")
     assert weights(switched(whole, 2))[1] > weights(whole)[1] + 0.005
     apart = replace(whole, embed=torch.cat([whole.embed[:, :2], -whole.embed[:, 2:]], 1))
     assert weights(apart)[1] > weights(switched(whole, 2))[1]
 
 
-def test_objects_far_apart_raise_the_spatial_weight():
+def test_distant_objects_raise_the_spatial_weight():
     near = perfect(walking() / 20 + 200)
     middle, far = perfect(walking() / 4 + 200), perfect(walking())
     found = [weights(clip)[0].item() for clip in (near, middle, far)]
@@ -56,7 +56,7 @@ def test_objects_far_apart_raise_the_spatial_weight():
     assert found[2] > 0.8
 
 
-def test_all_at_one_place_with_all_flow_are_equal():
+def test_equal_weights_for_fully_connected_graphs():
     spatial, temporal = weights(perfect(torch.full((5, 4, 2), 100.0)))
     assert spatial.item() == pytest.approx(0.5)
     assert temporal.item() == pytest.approx(0.5)

@@ -1,4 +1,4 @@
-"""The same plug-in on a model that knows nothing of mot-core, by Tap: no line of the model changes."""
+"""Plug-in on an unmodified model outside mot-core, attached by Tap."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from unitrack_loss import UniTrackPlugin
 
 
 class TheirModel(nn.Module):
-    """Gives boxes; embeddings stay inside."""
+    """Returns boxes; embeddings are internal."""
 
     def __init__(self):
         super().__init__()
@@ -23,14 +23,14 @@ class TheirModel(nn.Module):
 
 
 class TheirCriterion(nn.Module):
-    weight_dict = {"loss_bbox": 5.0}  # noqa: RUF012 - as theirs is
+    weight_dict = {"loss_bbox": 5.0}  # noqa: RUF012 - as in the original
 
     def forward(self, outputs, targets):
         return {"loss_bbox": (outputs["pred_boxes"][:, :2] - targets["boxes"]).abs().mean()}
 
 
 def their_training(plugin, steps, detach=False):
-    """The weights after some steps of their loop, and what was logged."""
+    """Return the weights after some steps of the model's own loop, and the logs."""
     model, criterion = TheirModel(), TheirCriterion()
     logged = {}
     tap = Tap(model, TrackerSpec("theirs", frozenset({"ids", "embeddings"})), plugin, log=logged.__setitem__)
@@ -69,14 +69,14 @@ def their_training(plugin, steps, detach=False):
     return model.state_dict(), history
 
 
-def test_it_trains_them():
+def test_foreign_trackers_are_trained():
     _, history = their_training(UniTrackPlugin(weight=0.5, warmup_steps=0, min_score=0.0, report_every=1), steps=60)
     assert history[-1]["unitrack/loss"] < 0.8 * history[0]["unitrack/loss"]
-    # Frames are cut out of one tensor, to which their own loss goes too.
+    # Frames are views of one tensor, which the model's own loss uses too.
     assert 0 < history[1]["unitrack/gradient_share"] < 1
 
 
-def test_without_a_weight_no_bit_changes():
+def test_zero_weight_is_bitwise_neutral():
     plain, _ = their_training(UniTrackPlugin(weight=0.0), steps=3)
     other, _ = their_training(UniTrackPlugin(weight=0.0, window=3, report_every=1), steps=3)
     trained, _ = their_training(UniTrackPlugin(weight=0.5, warmup_steps=0), steps=3)
@@ -84,7 +84,7 @@ def test_without_a_weight_no_bit_changes():
     assert not torch.equal(plain["transformer.weight"], trained["transformer.weight"])
 
 
-def test_detached_embeddings_are_refused():
-    """The published defect, of GTR among others: the loss is there and teaches nothing."""
+def test_detached_embeddings_are_rejected():
+    """A defect of the published integrations, such as GTR: the loss has no gradient."""
     with pytest.raises(ValueError, match=r"plug-in 'unitrack' got .* without gradient in training, so its loss would"):
         their_training(UniTrackPlugin(), steps=1, detach=True)

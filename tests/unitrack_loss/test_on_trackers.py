@@ -1,4 +1,4 @@
-"""The plug-in and the callback on trackers: they train, weigh, warm up, and without a weight change no bit."""
+"""Plug-in and callback on trackers: training, weight, warm-up and neutrality at weight 0."""
 
 import copy
 
@@ -23,7 +23,7 @@ def plugin(**options):
 
 @BOTH
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_it_trains_the_backbone(name, checkpointing):
+def test_backbone_is_trained(name, checkpointing):
     tracker = make(name, plugin(), checkpointing=checkpointing)
     logged = {}
     losses, _ = tracker.losses(batches()[0], log=logged.__setitem__)
@@ -37,7 +37,7 @@ def test_it_trains_the_backbone(name, checkpointing):
 
 
 def steps(name, *plugins, **options):
-    """Losses, gradients and weights of three steps, without those of the plug-in."""
+    """Return losses, gradients and weights of three steps, excluding the plug-in's."""
     tracker = make(name, *plugins, **options)
     optimizer = torch.optim.SGD(tracker.parameters(), lr=1e-3)
     found = []
@@ -52,14 +52,14 @@ def steps(name, *plugins, **options):
 
 
 @BOTH
-def test_without_a_weight_no_bit_changes(name):
+def test_zero_weight_is_bitwise_neutral(name):
     plain, with_it = steps(name), steps(name, plugin(weight=0.0, report_every=1))
     assert len(plain) == len(with_it)
     assert all(torch.equal(a, b) for a, b in zip(plain, with_it, strict=True))
 
 
 @BOTH
-def test_looking_at_the_gradient_changes_no_bit(name):
+def test_measuring_the_gradient_is_bitwise_neutral(name):
     often, never = steps(name, plugin(report_every=1)), steps(name, plugin(report_every=10**6))
     assert all(torch.equal(a, b) for a, b in zip(often, never, strict=True))
 
@@ -73,8 +73,8 @@ def test_warm_up():
 
 
 @pytest.mark.parametrize("checkpointing", [None, "plain"])
-def test_the_share_of_the_gradient(checkpointing):
-    """Larger with a larger weight, and known after the first step."""
+def test_gradient_share(checkpointing):
+    """The share increases with the weight and is available after the first step."""
     shares = []
     for weight in (0.1, 1.0):
         torch.manual_seed(1)
@@ -86,7 +86,7 @@ def test_the_share_of_the_gradient(checkpointing):
             (sum(own.values()) + sum(extra.values())).backward()
             logged.append(here)
         found = [here["unitrack/gradient_share"].item() for here in logged if "unitrack/gradient_share" in here]
-        assert len(found) == 2  # of steps 0 and 2, in steps 2 and 4
+        assert len(found) == 2  # steps 0 and 2, logged in steps 2 and 4
         assert found[0] == found[1]
         shares.append(found[0])
     assert 0 < shares[0] < shares[1] < 1
@@ -94,8 +94,8 @@ def test_the_share_of_the_gradient(checkpointing):
 
 @BOTH
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_the_share_counts_all_losses_of_the_tracker(name, checkpointing):
-    """Measured by hand at what goes into the last class head."""
+def test_gradient_share_counts_all_losses(name, checkpointing):
+    """Compare with a direct measurement at the input of the last class head."""
     tracker = make(name, plugin(weight=0.5, report_every=2), checkpointing=checkpointing)
     batch, logged, inputs = batches()[0], {}, []
     hook = tracker.detector.class_heads[-1].register_forward_pre_hook(lambda module, given: inputs.append(given[0]))
@@ -116,7 +116,7 @@ def test_the_share_counts_all_losses_of_the_tracker(name, checkpointing):
     assert logged["unitrack/gradient_share"].item() == pytest.approx(share.item(), rel=1e-4)
 
 
-def test_it_overfits_a_clip():
+def test_overfits_a_clip():
     torch.manual_seed(0)
     tracker = SmallTracker(plugin(weight=1.0), dropout=0.0)
     optimizer = torch.optim.Adam(tracker.parameters(), lr=0.02)
@@ -132,7 +132,7 @@ def test_it_overfits_a_clip():
     assert logged["unitrack/edge_flow"] > first["unitrack/edge_flow"]
 
 
-def test_what_it_needs():
+def test_requirements():
     plugins = Plugins(plugin())
     with pytest.raises(ValueError, match="plug-in 'unitrack' needs a tracker that is trained with identities"):
         plugins.setup(TrackerSpec("none", frozenset({"live_boxes"})))
@@ -152,8 +152,8 @@ class Logged(lightning.Callback):
 
 
 @BOTH
-def test_the_callback(name, tmp_path):
-    """Added to a training, it changes the losses; a training without it is as before."""
+def test_callback(name, tmp_path):
+    """Adding the callback changes the losses; training without it is unchanged."""
     runs = {}
     for kind, callbacks in {
         "without": [],
@@ -169,8 +169,8 @@ def test_the_callback(name, tmp_path):
     assert {f"train/unitrack/{term}" for term in (*TERMS, "loss", "gradient_share")} <= runs["with"][1]
 
 
-def test_the_callback_comes_back_for_validation(tmp_path):
-    """Fit and validate with one Trainer: it is attached once."""
+def test_callback_in_validation(tmp_path):
+    """Fit and validate with one Trainer attach the callback once."""
     callback, tracker = UniTrackCallback(report_every=1), make("motr")
     runner = trainer(tmp_path, callback, max_epochs=1, limit_train_batches=1)
     runner.fit(tracker, datamodule=synthetic())
@@ -180,7 +180,7 @@ def test_the_callback_comes_back_for_validation(tmp_path):
     assert list(tracker.plugins) == ["unitrack"]
 
 
-def test_the_callback_refuses_other_models(tmp_path):
+def test_callback_rejects_other_models(tmp_path):
     class Other(lightning.LightningModule):
         pass
 

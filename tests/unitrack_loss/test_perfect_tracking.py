@@ -1,4 +1,4 @@
-"""Perfect tracking costs nothing whatever the objects do, and every error costs."""
+"""Zero loss for perfect tracking, and a positive loss for every error."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -13,7 +13,7 @@ T = torch.arange(5.0)[:, None]
 
 
 def crossing():
-    """Two objects that are at the same place in the middle frame."""
+    """Return two objects at the same position in the middle frame."""
     return torch.stack([torch.cat([200 + 50 * T, 200 + 0 * T], 1), torch.cat([400 - 50 * T, 200 + 0 * T], 1)], 1)
 
 
@@ -22,7 +22,7 @@ def accelerating():
 
 
 def gone(ids):
-    """Who leaves and who comes, by identity and frame; the others stay."""
+    """Return identities with exits and births; other objects stay."""
     ids[3:, 0] = -1
     ids[:2, 1] = -1
     return ids
@@ -42,7 +42,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_perfect_tracking_costs_nothing(name):
+def test_perfect_tracking_has_zero_loss(name):
     output = UniTrackLoss()(perfect(*CASES[name]).validate())
     for term in ("total", "flow", "spatial", "temporal", "conservation", "net_residual"):
         assert 0 <= getattr(output, term) < 1e-6, term
@@ -61,7 +61,7 @@ def test_flow_is_conserved(name):
     assert torch.equal(ended, (graph.outgoing == 0) & (graph.incoming > 0))
 
 
-def test_a_switch_costs_in_every_term_that_knows_identities():
+def test_switch_raises_every_identity_term():
     right = perfect(walking(), affinity="embed")
     good, bad = UniTrackLoss()(right), UniTrackLoss()(switched(right, 2))
     for term in ("total", "flow", "spatial", "temporal"):
@@ -70,16 +70,16 @@ def test_a_switch_costs_in_every_term_that_knows_identities():
 
 
 @pytest.mark.parametrize("affinity", ["embed", "assoc"])
-def test_more_switches_cost_more(affinity):
+def test_loss_increases_with_switches(affinity):
     right = perfect(walking(), affinity=affinity)
     costs = [UniTrackLoss()(switched(right, *range(1, 1 + n))).total.item() for n in range(4)]
     assert all(more > less + 1 for less, more in pairwise(costs))
-    if affinity == "embed":  # the specification's prototype, on another clip, had 0.058, 11.5, 23.0 and 34.5
+    if affinity == "embed":  # expected order of magnitude: 0.06, 11, 23 and 34
         assert costs == pytest.approx([0.0578, 12.3, 24.3, 36.3], rel=0.05)
 
 
 @pytest.mark.parametrize("settings", [{}, {"flow_form": "linear"}, {"window": 3}, {"weights": "fixed"}], ids=str)
-def test_errors_of_the_detector_cost(settings):
+def test_detector_errors_raise_the_loss(settings):
     right = perfect(walking())
     loss = UniTrackLoss(**settings)
     best = loss(right).total
@@ -88,7 +88,7 @@ def test_errors_of_the_detector_cost(settings):
         return loss(replace(right, **changed)).total
 
     false = right.det_gt.clone()
-    false[..., 3] = -1  # what was a person is a persistent false positive, and its object is gone
+    false[..., 3] = -1  # a person becomes a persistent false positive without an object
     ids = right.gt_ids.clone()
     ids[..., 3] = -1
     assert total(det_gt=false, gt_ids=ids) > best + 0.1
@@ -104,7 +104,7 @@ def test_errors_of_the_detector_cost(settings):
 
 @pytest.mark.parametrize("form", ["log", "linear"])
 def test_spurious_tracks_never_lower_the_total(form):
-    """The published code divides by the number of predicted tracks: 40 more made 10.0 a 2.19."""
+    """The published code divides by the number of predicted tracks, so 40 more lowered 10.0 to 2.19."""
     wrong = switched(perfect(walking(), affinity="embed"), 1, 2)
     costs = []
     for spurious in (0, 5, 40):
@@ -124,24 +124,24 @@ def test_spurious_tracks_never_lower_the_total(form):
     assert costs == sorted(costs)
 
 
-def test_the_form_of_the_paper_is_not_zero_for_perfect_tracking():
-    """Kept for ablations: the sum over edges of minus the flow, and a cost for every movement."""
+def test_paper_form_is_not_zero_for_perfect_tracking():
+    """The paper's form, kept for ablations, sums minus the flow and penalizes every movement."""
     output = UniTrackLoss(reference="paper", flow_form="linear", log_norm=False, weights="none")(perfect(walking()))
     assert output.flow.item() == pytest.approx(-16)
     assert output.spatial > 1
     assert output.total < 0
 
 
-def test_a_longer_step_of_time_counts_less():
-    """The acceleration is per squared time, and so is its weight."""
+def test_longer_time_step_reduces_the_temporal_term():
+    """Acceleration and weight both scale with the time step."""
     wrong = switched(perfect(walking(), affinity="embed"), 2)
     near = UniTrackLoss()(wrong).temporal
     far = UniTrackLoss()(replace(wrong, frame_stride=torch.tensor([3.0]))).temporal
     assert 0 < far < near / 3
 
 
-def test_a_switch_behind_an_occlusion_costs_only_with_longer_edges():
-    """No two consecutive frames show it: before and after the gap, everything is right."""
+def test_switch_behind_an_occlusion_requires_max_gap():
+    """Consecutive frames do not show the switch; before and after the gap all edges are correct."""
     ids = IDS.clone()
     ids[2, :2] = -1
     right = perfect(walking(), ids, affinity="embed")
@@ -154,14 +154,16 @@ def test_a_switch_behind_an_occlusion_costs_only_with_longer_edges():
     assert extra() == pytest.approx(0, abs=1e-6)
     assert extra(max_gap=2) > 1
     assert UniTrackLoss(max_gap=2)(right).total < 0.2
-    with pytest.raises(ValueError, match="assoc_logits are of consecutive frames, got a gap of 2; set max_gap=1"):
+    with pytest.raises(ValueError, match="assoc_logits: expected max_gap=1, got a gap of 2"):
         UniTrackLoss(max_gap=2)(perfect(walking()))
 
 
 def test_edges_over_gaps():
     ids = torch.tensor([[[1, 2], [1, -1], [2, 1], [3, 2]]])
     valid = torch.ones(1, 4, 2, dtype=torch.bool)
-    assert edges_over(ids, valid, 2).nonzero().tolist() == [[0, 0, 1, 0]]  # 2 from frame 0 to 2; 1 was seen in between
+    assert edges_over(ids, valid, 2).nonzero().tolist() == [
+        [0, 0, 1, 0]
+    ]  # identity 2 from frame 0 to 2; 1 is detected in between
     assert not edges_over(ids, valid, 3).any()
     valid[0, 2, 0] = False
     assert edges_over(ids, valid, 3).nonzero().tolist() == [[0, 0, 1, 1]]

@@ -1,4 +1,4 @@
-"""Half precision and autocast: the loss is computed in single precision whatever comes."""
+"""Half precision and autocast: the loss is always computed in single precision."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -32,14 +32,14 @@ def test_half_precision(dtype, affinity):
 
 
 def test_identities_above_2048_stay_apart():
-    """In half precision 2049 is 2048; the published ByteTrack integration lost identities so."""
+    """Half precision rounds 2049 to 2048, which merged identities in the published ByteTrack integration."""
     ids = torch.tensor([2048, 2049, 4097, 4098]).expand(5, 4)
     clip = converted(perfect(walking(), ids), torch.float16)
     assert UniTrackLoss()(clip).num_edges == 16
     assert UniTrackLoss()(clip).id_accuracy == 1
 
 
-def test_autocast_changes_nothing():
+def test_autocast_has_no_effect():
     clip = noisy(dtype=torch.float32)
     plain = UniTrackLoss()(clip).total, flow(clip).log_flow
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -48,7 +48,7 @@ def test_autocast_changes_nothing():
     assert torch.equal(plain[1], inside[1])
 
 
-def test_types_may_be_mixed():
+def test_mixed_types():
     clip = noisy(dtype=torch.float32)
     mixed = replace(clip, logits=clip.logits.double(), embed=clip.embed.bfloat16())
     assert UniTrackLoss()(mixed).total.dtype == torch.float64
@@ -65,8 +65,8 @@ def test_single_precision_is_enough_for_many_padded_slots():
     assert output.total.item() == pytest.approx(exact.total.item(), rel=1e-4)
 
 
-def test_of_a_tracker_that_diverged_the_loss_is_nan():
-    """And no error of the linear algebra: the tracker's own message says in which step."""
+def test_diverged_tracker_has_nan_loss():
+    """No linear algebra error is raised; the tracker reports the step itself."""
     clip = noisy(dtype=torch.float32)
     boxes = clip.boxes_xyxy.masked_fill(clip.valid[..., None], torch.nan)
     assert UniTrackLoss()(replace(clip, boxes_xyxy=boxes)).total.isnan()
@@ -87,8 +87,8 @@ def test_frames_in_half_precision_keep_the_size_of_the_image(dtype):
     assert UniTrackLoss()(clip).num_edges == 1
 
 
-def test_boxes_in_half_precision_become_pixels_in_single():
-    """0.3984375 is a number of bfloat16; its pixel, 765, is none, nor are the corners."""
+def test_half_precision_boxes_become_single_precision_pixels():
+    """bfloat16 represents 0.3984375, but neither its pixel coordinate 765 nor the corners."""
     box = torch.tensor([[[0.3984375, 0.5, 0.0078125, 0.25]]], dtype=torch.bfloat16)
     ids = torch.tensor([[5]])
     frame = FrameOutput(

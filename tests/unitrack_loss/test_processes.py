@@ -1,4 +1,4 @@
-"""Two processes, of which one has nothing to associate: none waits for the other, and both learn what one would."""
+"""Two processes, one without pairs: no deadlock, and the gradient of a single process."""
 
 import pytest
 import torch
@@ -15,8 +15,8 @@ def reports(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_an_empty_clip_keeps_up_with_the_others(reports):
-    """Under DDP, every parameter gets its gradient in every step: the mean of the processes, one of which has 0."""
+def test_process_with_an_empty_clip(reports):
+    """Under DDP, every parameter has a gradient in every step: the mean over processes, one of which has 0."""
     first, second = (gradients_of_embedder(Embedder(), clips_of(rank)) for rank in range(2))
     for step, both in enumerate(zip(*(report["embedder"] for report in reports), first, second, strict=True)):
         for one, other, a, b in zip(*both, strict=True):
@@ -27,10 +27,10 @@ def test_an_empty_clip_keeps_up_with_the_others(reports):
 
 
 @pytest.mark.slow
-def test_the_plug_in_takes_the_mean_over_the_clips_of_all_processes(reports):
+def test_plugin_averages_over_clips_of_all_processes(reports):
     one, (first, second) = gradient_of_tracker([0, 1, 2]), (report["tracker"] for report in reports)
     assert any(gradient.any() for gradient in one.values())
     assert not any(gradient.any() for gradient in second.values())
     for name, gradient in one.items():
-        mean = (first[name] + second.get(name, torch.zeros(()))) / 2  # as DDP takes it
+        mean = (first[name] + second.get(name, torch.zeros(()))) / 2  # as DDP averages
         torch.testing.assert_close(mean, gradient, rtol=1e-3, atol=1e-6 * max(1, gradient.abs().max()), msg=name)

@@ -1,4 +1,4 @@
-"""What the published code gets wrong, measured there in numbers (specification, section 3), is right here."""
+"""Absence of defects that we measured in the published code."""
 
 from dataclasses import replace
 
@@ -9,23 +9,23 @@ from _helpers.unitrack_clips import boxes_at, needing_gradient, perfect, swap_ro
 from unitrack_loss import UniTrackLoss
 
 
-def test_names_of_identities_do_not_cost():
-    """Perfect tracking whose labels are exchanged cost 58, with labels of its own 18."""
+def test_relabeled_identities():
+    """Published loss of perfect tracking: 58 with exchanged labels, 18 with other labels."""
     right = perfect(walking(count=2))
     exchanged, own = 1 - right.gt_ids, right.gt_ids + 1000
     for ids in (right.gt_ids, exchanged, own):
         assert UniTrackLoss()(replace(right, det_gt=ids, gt_ids=ids)).total < 1e-6
 
 
-def test_crossing_objects_do_not_cost():
-    """Frames were one bag: perfect tracking of two that cross cost 15."""
+def test_crossing_objects():
+    """Published loss of perfect tracking of two crossing objects: 15, because it ignored time."""
     t = torch.arange(5.0)[:, None]
     centers = torch.stack([torch.cat([200 + 50 * t, 200 + 0 * t], 1), torch.cat([400 - 50 * t, 200 + 0 * t], 1)], 1)
     assert UniTrackLoss()(perfect(centers)).total < 1e-6
 
 
-def test_the_order_of_rows_is_not_time():
-    """Shuffled rows of a perfect clip cost 0.031."""
+def test_row_order():
+    """Published loss of a perfect clip with shuffled rows: 0.031."""
     right = perfect(walking(), affinity="embed")
     mixed = replace(
         right,
@@ -35,8 +35,8 @@ def test_the_order_of_rows_is_not_time():
 
 
 @pytest.mark.parametrize("affinity", ["assoc", "embed", "boxes"])
-def test_boxes_without_an_area_are_finite(affinity):
-    """Loss and gradient were NaN."""
+def test_empty_boxes_are_finite(affinity):
+    """The published loss and gradient were NaN."""
     right = perfect(walking(), affinity=affinity)
     flat = boxes_at(walking(), 0, 0)[None]
     clip, leaves = needing_gradient(replace(right, boxes_xyxy=flat, gt_boxes_xyxy=flat))
@@ -46,8 +46,8 @@ def test_boxes_without_an_area_are_finite(affinity):
     assert all(leaf.grad.isfinite().all() for leaf in leaves.values() if leaf.grad is not None)
 
 
-def test_a_false_positive_in_a_frame_without_objects_costs():
-    """Frames without ground truth were left out."""
+def test_false_positive_in_an_empty_frame():
+    """The published loss skipped frames without ground truth."""
     clip = perfect(walking())
     none = torch.full_like(clip.gt_ids, -1)
     costs = []
@@ -58,8 +58,8 @@ def test_a_false_positive_in_a_frame_without_objects_costs():
     assert costs[1] > 1
 
 
-def test_a_track_that_is_missed_in_a_part_costs():
-    """Only objects that were never found did."""
+def test_partially_missed_track():
+    """The published loss counted only objects that were never found."""
     right = perfect(walking())
     valid = right.valid.clone()
     valid[0, 3:, 0] = False
@@ -67,14 +67,14 @@ def test_a_track_that_is_missed_in_a_part_costs():
     assert UniTrackLoss()(replace(right, valid=valid)).total > 0.1
 
 
-def test_crowds_do_not_cost():
-    """A perfect frame with three people close together cost 0.283."""
+def test_crowds():
+    """Published loss of a perfect frame with three people close together: 0.283."""
     centers = torch.tensor([[200.0, 200.0], [210.0, 205.0], [205.0, 195.0]]).expand(5, 3, 2)
     assert UniTrackLoss()(perfect(centers)).total < 1e-6
 
 
-def test_the_unit_of_the_image_does_not_matter():
-    """With boxes in [0, 1], two of the three terms vanished."""
+def test_image_unit():
+    """Two of three published terms vanished for boxes in [0, 1]."""
     clip = perfect(walking(), affinity="embed")
     clip = replace(clip, boxes_xyxy=clip.boxes_xyxy + torch.randn(clip.boxes_xyxy.shape) * 5)
     unit = replace(

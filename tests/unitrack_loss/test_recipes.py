@@ -1,4 +1,4 @@
-"""The recipes: under ten added lines each, which call what there is with arguments that it takes."""
+"""Recipes: fewer than ten added lines each, with existing functions and arguments."""
 
 import ast
 import inspect
@@ -21,7 +21,7 @@ def added_lines(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_recipe_is_short_and_calls_what_there_is(page):
+def test_recipe_is_short_and_uses_existing_names(page):
     lines = added_lines(page)
     assert 0 < len([line for line in lines if not line.startswith(("from ", "import "))]) < 10
     calls = []

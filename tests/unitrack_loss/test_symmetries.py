@@ -1,4 +1,4 @@
-"""What must not matter does not: order, names of identities, padding, units, company; and nothing is a normal case."""
+"""Invariance to order, identity labels, padding, units and batching, and empty clips."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def total(clip, **options):
 
 @quick
 @given(**SHAPES)
-def test_the_order_of_detections_and_objects(**shape):
+def test_permutation_invariance(**shape):
     clip, generator = noisy(clips=2, **shape), torch.Generator().manual_seed(shape["seed"])
     mixed = chosen(clip, torch.rand(clip.logits.shape, generator=generator).argsort(-1))
     order = torch.rand(clip.gt_ids.shape, generator=generator).argsort(-1)
@@ -40,7 +40,7 @@ def test_the_order_of_detections_and_objects(**shape):
 
 @quick
 @given(**SHAPES)
-def test_the_names_of_identities(**shape):
+def test_relabeling_invariance(**shape):
     clip = noisy(clips=2, **shape)
 
     def rename(ids):
@@ -65,7 +65,7 @@ def test_padding(garbage, **shape):
 
 @quick
 @given(**SHAPES)
-def test_the_size_of_the_image(**shape):
+def test_scale_invariance(**shape):
     clip = noisy(clips=2, **shape)
     twice = replace(
         clip,
@@ -73,13 +73,13 @@ def test_the_size_of_the_image(**shape):
         gt_boxes_xyxy=2 * clip.gt_boxes_xyxy,
         image_size=2 * clip.image_size,
     )
-    assert total(twice) == pytest.approx(total(clip), rel=1e-5)  # 1e-6 pixels stand in a denominator
+    assert total(twice) == pytest.approx(total(clip), rel=1e-5)  # a denominator contains 1e-6 pixels
 
 
 @quick
 @given(**SHAPES)
-def test_a_batch_is_the_mean_of_its_clips(**shape):
-    """Of those in which there is a pair; and nothing is kept between calls."""
+def test_batch_is_the_mean_of_its_clips(**shape):
+    """Average over clips with a pair; no state is kept between calls."""
     batch = noisy(clips=3, **shape)
     loss = UniTrackLoss()
     single = []
@@ -92,7 +92,7 @@ def test_a_batch_is_the_mean_of_its_clips(**shape):
     assert not loss.state_dict()
 
 
-def test_function_and_module_are_one():
+def test_function_equals_module():
     clip = noisy()
     tensors = {name: value for name, value in vars(clip).items() if value is not None}
     assert unitrack_loss(**tensors, window=3, tau=0.2).total == UniTrackLoss(window=3, tau=0.2)(clip).total
@@ -122,7 +122,7 @@ EMPTY = {
 @pytest.mark.parametrize("name", EMPTY)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("form", ["log", "linear"])
-def test_the_least_clip_has_a_finite_gradient(name, dtype, form):
+def test_minimal_clips_have_finite_gradients(name, dtype, form):
     made = EMPTY[name]()
     floating = {k: v.to(dtype) for k, v in vars(made).items() if v is not None and v.is_floating_point()}
     clip, leaves = needing_gradient(replace(made, **floating))
@@ -131,13 +131,13 @@ def test_the_least_clip_has_a_finite_gradient(name, dtype, form):
     output.total.backward()
     assert output.total.isfinite()
     for key, leaf in leaves.items():
-        if key in ("boxes_xyxy", "logits"):  # distributed training stops where a parameter has none
+        if key in ("boxes_xyxy", "logits"):  # distributed training requires a gradient of every parameter
             assert leaf.grad is not None, key
         assert leaf.grad is None or leaf.grad.isfinite().all(), key
     for key, value in vars(output).items():
         assert value.isfinite(), key
 
 
-def test_one_frame_costs_nothing():
+def test_single_frame_has_zero_loss():
     assert total(noisy(frames=1)) == 0
     assert total(noisy(count=0)) == 0

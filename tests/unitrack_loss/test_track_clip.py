@@ -1,4 +1,4 @@
-"""From the slots of a tracker to the clip of the loss: which slots, which identities, which units."""
+"""Conversion of a tracker's slots to a clip: selection, identities and units."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ NAN = float("nan")
 
 
 def frame(slots, time, **more):
-    """Slots as ``(gt_index, is_track, valid, logit)``; boxes tell the row."""
+    """Create slots from ``(gt_index, is_track, valid, logit)``; boxes encode the row."""
     index, track, valid, logit = zip(*slots, strict=True)
     count = len(slots)
     rows = torch.arange(1.0, count + 1)[None, :, None]
@@ -33,15 +33,15 @@ def frame(slots, time, **more):
     )
 
 
-def test_which_slots_are_detections():
+def test_selection_of_slots():
     slots = [
-        (1, False, True, -9.0),  # assigned: whatever the score
+        (1, False, True, -9.0),  # assigned, regardless of the score
         (-1, False, True, 1.0),  # a false positive
         (-1, False, True, -5.0),  # background
-        (-1, True, True, -5.0),  # a track whose object is gone
-        (0, True, True, 2.0),  # the track of an object ...
-        (0, False, True, 2.0),  # ... and the detection of it
-        (3, False, True, 2.0),  # an object without identity
+        (-1, True, True, -5.0),  # a track without an object
+        (0, True, True, 2.0),  # track of an object
+        (0, False, True, 2.0),  # second slot of the same object
+        (3, False, True, 2.0),  # an object of unknown identity
         (-1, False, False, NAN),  # padded
     ]
     clip = track_clip(ClipOutput([frame(slots, 1)], [TARGETS]))
@@ -74,7 +74,7 @@ def test_frames_of_different_sizes():
     assert UniTrackLoss()(clip).num_edges == 2
 
 
-def test_associations_go_before_embeddings():
+def test_associations_take_precedence_over_embeddings():
     assoc = torch.arange(12.0).view(1, 3, 4).requires_grad_()
     clip = track_clip(two_frames(embeddings=(torch.randn(1, 3, 6), torch.randn(1, 4, 6)), assoc=(None, assoc)))
     assert clip.embed is None
@@ -89,7 +89,7 @@ def test_embeddings_must_be_in_all_frames():
 
 
 def test_no_detections_keep_the_graph():
-    """Distributed training waits for every parameter in every step."""
+    """Distributed training requires a gradient of every parameter in every step."""
     clip = ClipOutput([frame([(-1, False, True, -9.0)] * 2, t) for t in range(3)], [TARGETS] * 3)
     total = UniTrackLoss()(track_clip(clip)).total
     assert total == 0
@@ -109,6 +109,6 @@ def test_garbage_in_padded_slots_reaches_no_gradient():
             assert not value.grad[0, 2].any()
 
 
-def test_identities_are_needed():
-    with pytest.raises(ValueError, match="track_clip: the clip has no targets"):
+def test_missing_targets_are_rejected():
+    with pytest.raises(ValueError, match="clip: expected targets with identities, got None"):
         track_clip(ClipOutput([frame([(-1, False, True, 0.0)], 1)]))

@@ -1,4 +1,4 @@
-"""Association of detections learned without labels, by a neural Kalman filter.
+"""Self-supervised association of detections with a neural Kalman filter.
 
 >>> from em_kalman import MotionModel
 >>> MotionModel().kind

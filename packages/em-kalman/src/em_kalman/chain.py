@@ -1,4 +1,4 @@
-"""From associations of neighbouring frames to associations with the first frame."""
+"""Composition of adjacent-frame associations into associations with the first frame."""
 
 from __future__ import annotations
 
@@ -7,17 +7,24 @@ from torch import Tensor
 
 
 def compose_chain(adjacent: Tensor, anchors: Tensor | None = None) -> Tensor:
-    """Products of adjacent associations: the share of every detection in every object of frame 0.
+    """Multiply adjacent associations into the probability that a detection belongs to an object of frame 0.
+
+    ::
+
+        P[0] = I,    P[t] = P[t - 1] A[t - 1]
+
+    with rows = earlier detections. The objects are the detections of frame 0, as in Li et al. (arXiv 2411.11514).
 
     Args:
-        adjacent: ``(..., T - 1, N, N)`` probabilities, rows = earlier detections, columns = later ones.
-        anchors: ``(..., N)`` bool, the detections of frame 0 that exist; all by default.
+        adjacent: Association probabilities ``(..., T - 1, N, N)``, rows = earlier detections, columns = later ones.
+        anchors: Mask ``(..., N)`` bool of the valid detections of frame 0; all are valid by default.
 
     Returns:
-        ``(..., T, K, N)`` with ``K = N``, rows = objects; the identity in frame 0. Half precision becomes float32.
+        Probabilities ``(..., T, K, N)`` with ``K = N`` and rows = objects; the identity matrix in frame 0. Half
+        precision is promoted to float32.
 
     >>> swap = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
-    >>> compose_chain(torch.stack([swap, swap]))[:, 0].tolist()  # where object 0 is
+    >>> compose_chain(torch.stack([swap, swap]))[:, 0].tolist()  # position of object 0
     [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]
     """
     with torch.autocast(adjacent.device.type, enabled=False):

@@ -1,4 +1,4 @@
-"""A trained model in a file."""
+"""Saving and loading of trained models."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from em_kalman.motion.motion_model import MotionModel
 from mot_core.io.atomic import atomic_path
 
 FORMAT, VERSION = "em_kalman", 2
-PREFIX = "model."  # of the weights in a checkpoint of EMKalmanModule
+PREFIX = "model."  # prefix of the model's weights in a checkpoint of EMKalmanModule
 
 
 def save_model(model: NeuralKalmanFilter, path: str | PathLike[str]) -> None:
-    """Write a model, its settings included.
+    """Save a model together with its settings.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "model.pt"
@@ -33,7 +33,7 @@ def save_model(model: NeuralKalmanFilter, path: str | PathLike[str]) -> None:
 
 
 def record(model: NeuralKalmanFilter) -> dict[str, Any]:
-    """What a file needs to build the model again, beside its weights: numbers and strings.
+    """Return the settings that rebuild a model, in addition to its weights, as plain numbers and strings.
 
     >>> record(NeuralKalmanFilter(hidden=7))["settings"]["hidden"]
     7
@@ -43,11 +43,11 @@ def record(model: NeuralKalmanFilter) -> dict[str, Any]:
 
 
 def load_model(path: str | PathLike[str]) -> NeuralKalmanFilter:
-    """Read a model that :func:`save_model` or ``mot fit`` wrote.
+    """Load a model written by :func:`save_model` or ``mot fit``.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is none of ours, of another version, or of the warm-up of a training.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not an em_kalman model, has another version, or was saved during warm-up.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "model.pt"
@@ -56,25 +56,25 @@ def load_model(path: str | PathLike[str]) -> NeuralKalmanFilter:
     0.5
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file; train a model with mot fit --config em_kalman_mot17")
+        raise FileNotFoundError(f"{path}: file not found; train a model with mot fit --config em_kalman_mot17")
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f"{path}: expected a model of em_kalman (save_model, mot fit), it cannot be read") from error
+        raise ValueError(f"{path}: expected an em_kalman model (save_model, mot fit), cannot read it") from error
     if isinstance(saved, dict) and FORMAT in saved:  # a checkpoint of EMKalmanModule
         state = saved["state_dict"]
         if not saved[FORMAT]["warm"]:
             raise ValueError(
-                f"{path}: its training did not come to the end of the warm-up, before which everything has a partner; "
-                "let it go on with --ckpt_path and more max_epochs than warmup_epochs"
+                f"{path}: training stopped before warm-up ended, so the dustbin is not calibrated; resume with "
+                "--ckpt_path and more max_epochs than warmup_epochs"
             )
         saved = saved[FORMAT] | {"state_dict": {name.removeprefix(PREFIX): state[name] for name in state}}
     if not isinstance(saved, dict) or saved.get("format") != FORMAT:
-        raise ValueError(f"{path}: expected a model of em_kalman (save_model, mot fit), got another checkpoint")
+        raise ValueError(f"{path}: expected an em_kalman model (save_model, mot fit), got another checkpoint")
     if saved["version"] != VERSION:
         raise ValueError(
-            f"{path}: is of version {saved['version']}, this em_kalman reads {VERSION}: train again, or install the "
-            "one that wrote it"
+            f"{path}: expected format version {VERSION}, got {saved['version']}; train again or install the em_kalman "
+            "release that wrote it"
         )
     settings = saved["settings"]
     model = NeuralKalmanFilter(**settings | {"motion": MotionModel(**settings["motion"])})

@@ -1,4 +1,4 @@
-"""What the network sees of a pair of boxes: five numbers without a unit."""
+"""Dimensionless features of a pair of boxes, the input of the association network."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ SMALLEST_SIDE = 1e-3  # pixels
 
 
 def pairwise_box_features(earlier_xyxy: Tensor, later_xyxy: Tensor, *, inclusive: bool = True) -> Tensor:
-    """Features of all pairs of two frames (specification 2.1).
+    """Compute the five features of all pairs of boxes of two frames.
 
-    Differences of bottom and left by the mean height, logarithms of the ratios of heights and widths, and the IoU.
-    Sides below 0.001 pixels count as that.
+    ::
+
+        f0 = 2 (bottom1 - bottom2) / (h1 + h2)      f2 = log(h1 / h2)
+        f1 = 2 (left1 - left2) / (h1 + h2)          f3 = log(w1 / w2)      f4 = IoU
+
+    Sides are clamped to at least 0.001 pixels. These are the features of the code of Li et al. (arXiv 2411.11514).
 
     Args:
-        earlier_xyxy: ``(..., N, 4)`` boxes of the earlier frame, or of tracks, in pixels.
-        later_xyxy: ``(..., M, 4)`` boxes of the later frame.
-        inclusive: IoU of boxes whose last pixel belongs to them, as in the authors' code; it depends a little on the
-            resolution.
+        earlier_xyxy: Boxes of the earlier frame, or of tracks, in pixels, ``(..., N, 4)``.
+        later_xyxy: Boxes of the later frame in pixels, ``(..., M, 4)``.
+        inclusive: Whether the last pixel belongs to a box when the IoU is computed, as in the authors' code. This makes
+            the IoU depend slightly on the resolution.
 
     Returns:
-        ``(..., N, M, 5)``.
+        Features ``(..., N, M, 5)``.
 
     >>> boxes = torch.tensor([[0.0, 0.0, 10.0, 20.0]])
     >>> pairwise_box_features(boxes, boxes + torch.tensor([0.0, 10.0, 0.0, 10.0]))

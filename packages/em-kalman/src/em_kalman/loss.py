@@ -1,4 +1,4 @@
-"""The loss without labels."""
+"""Self-supervised training loss."""
 
 from __future__ import annotations
 
@@ -11,19 +11,30 @@ from em_kalman.detections.window import WindowBatch
 from em_kalman.model import NKFOutput
 from em_kalman.objectives import OBJECTIVES, Objective, frame_loglik
 
-GATE = 9.21  # 99% of chi square with two degrees of freedom
+GATE = 9.21  # 99% quantile of the chi-squared distribution with two degrees of freedom
 
 
 class EMKalmanLoss(nn.Module):
-    """Negative log-likelihood of the detections (specification 1.5, 1.7d).
+    """Negative log-likelihood of the detections.
 
-    What no object explains counts as clutter, which is anywhere in the image with the same density.
+    For the default objective "predictive" and the layout "decoupled"::
+
+        loss = -1/D sum_{t >= 1} sum_j ( sum_k P[t, k, j] log N(z[t, j]; m-[t, k], (a-[t, k] + r[k]) I)
+                                         + u[t, j] log c )
+
+    with ``D`` detections ``z`` after frame 0, association probabilities ``P``, predicted means ``m-`` and position
+    variances ``a-`` of the objects ``k``, measurement variances ``r``, unexplained probabilities
+    ``u[t, j] = 1 - sum_k P[t, k, j]`` and the clutter density ``c``, which is uniform over the image.
+
+    The Gaussian term follows Li et al. (arXiv 2411.11514), "Learning a Neural Association Network for Self-supervised
+    Multi-Object Tracking"; the clutter term is an extension for a varying number of objects.
 
     Args:
-        objective: see :func:`em_kalman.frame_loglik`.
-        clutter_logdensity: logarithm of the density of clutter per square pixel; by default of one over the image.
-        normalise: divide by the number of detections. Otherwise the loss is of a window, on average: the sum over its
-            frames for "predictive" and "em", their mean for the other objectives.
+        objective: Training objective; see :func:`em_kalman.frame_loglik`.
+        clutter_logdensity: Logarithm of the clutter density per square pixel; one over the image area by default.
+            Higher values leave more detections unexplained.
+        normalise: Whether to divide by the number of detections. Otherwise the loss is averaged over windows: the sum
+            over frames for "predictive" and "em", the mean over frames for the other objectives.
 
     >>> from em_kalman import NeuralKalmanFilter
     >>> boxes = torch.tensor([[0.0, 0.0, 10.0, 20.0]]).expand(1, 3, 1, 4)
@@ -47,21 +58,21 @@ class EMKalmanLoss(nn.Module):
     __call__: Callable[..., dict[str, Tensor]]
 
     def forward(self, output: NKFOutput, batch: WindowBatch, *, clutter_shift: float = 0.0) -> dict[str, Tensor]:
-        """The loss and what to watch.
+        """Compute the loss and its diagnostics.
 
         Args:
-            output: of :class:`em_kalman.NeuralKalmanFilter` for ``batch``.
-            batch: the windows.
-            clutter_shift: is added to the log-density of clutter.
+            output: Output of :class:`em_kalman.NeuralKalmanFilter` for ``batch``.
+            batch: Batch of windows.
+            clutter_shift: Offset added to the log-density of clutter.
 
         Returns:
-            ``loss``, and detached: ``nll_per_det`` in nats, ``unexplained`` (share of the detections of frame 1 that no
-            object explains), ``assoc_entropy`` (of the origin of a detection, in nats), ``gate_violations`` (share of
-            the associations that the prediction finds improbable: outside of 99% of its probability).
+            ``loss`` and, detached: ``nll_per_det`` in nats, ``unexplained`` (share of the detections of frame 1 that no
+            object explains), ``assoc_entropy`` (entropy of the origin of a detection, in nats) and ``gate_violations``
+            (share of the associations outside the 99% region of the prediction).
 
         >>> import em_kalman
         >>> batch = WindowBatch(torch.zeros(1, 2, 0, 4), torch.ones(1, 2, 0).bool(), torch.ones(1, 2), torch.ones(1, 2))
-        >>> EMKalmanLoss()(em_kalman.NeuralKalmanFilter()(batch), batch)["unexplained"].item()  # nothing there
+        >>> EMKalmanLoss()(em_kalman.NeuralKalmanFilter()(batch), batch)["unexplained"].item()  # no detections
         0.0
         """
         valid, first = batch.valid, self.objective in ("predictive", "em")
@@ -86,7 +97,7 @@ class EMKalmanLoss(nn.Module):
 
 
 def _entropy(output: NKFOutput, valid: Tensor) -> Tensor:
-    """Of the columns of later detections, dustbin included."""
+    """Return the mean entropy of the columns of later detections, dustbin included."""
     log_plan = output.log_plan[..., : valid.shape[2]]
     entropy = -(log_plan.exp() * log_plan).sum(-2)
     later = valid[:, 1:]
@@ -95,7 +106,7 @@ def _entropy(output: NKFOutput, valid: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _gate_violations(output: NKFOutput) -> Tensor:
-    """Of the associations with objects after frame 0."""
+    """Return the share of associations after frame 0 that violate the gate."""
     result, noise, assoc = output.filter, output.measurement_noise, output.assoc[:, 1:]
     objects = assoc.shape[2]
     cov = result.predicted_cov[:, 1:]

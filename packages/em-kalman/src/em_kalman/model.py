@@ -1,4 +1,4 @@
-"""The network, the chain and the filter in one module."""
+"""Neural Kalman filter: association network, association chain and Kalman filter in one module."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ from em_kalman.features import SMALLEST_SIDE, pairwise_box_features
 from em_kalman.motion.motion_model import MotionModel
 from mot_core.ops import FilterResult, kalman_filter, sinkhorn
 
-NOISE_FLOOR = 0.01  # of the r one begins with
+NOISE_FLOOR = 0.01  # share of the initial r
 
 
 @dataclass(frozen=True, eq=False)
 class NKFOutput:
-    """What :class:`NeuralKalmanFilter` finds in ``B`` windows; objects are the detections of frame 0.
+    """Output of :class:`NeuralKalmanFilter` for ``B`` windows; the objects are the detections of frame 0.
 
     Attributes:
-        logits: ``(B, T - 1, N, N)`` of neighbouring frames, rows = earlier detections.
-        log_plan: ``(B, T - 1, N, N)`` logarithm of the associations, with a dustbin ``(B, T - 1, N + 1, N + 1)``.
-        assoc: ``(B, T, K, N)`` share of every detection in every object.
-        unexplained: ``(B, T, N)`` share of every detection in no object; 0 where padded.
-        points: ``(B, T, N, 2)`` centres of the boxes in pixels, from ``origin``.
-        origin: ``(B, 1, 1, 2)`` in pixels.
-        filter: moments of the objects, from ``origin``.
-        measurement_noise: ``(B, K)`` or, in the layout "joint", ``(B, T, N)``, in square pixels.
+        logits: Association logits of adjacent frames, ``(B, T - 1, N, N)``, rows = earlier detections.
+        log_plan: Log-probabilities of the associations, ``(B, T - 1, N, N)``, or ``(B, T - 1, N + 1, N + 1)`` with a
+            dustbin.
+        assoc: Probability that a detection belongs to an object, ``(B, T, K, N)``.
+        unexplained: Probability that a detection belongs to no object, ``(B, T, N)``; 0 where padded.
+        points: Box centers relative to ``origin``, in pixels, ``(B, T, N, 2)``.
+        origin: Origin of the coordinates in pixels, ``(B, 1, 1, 2)``.
+        filter: Filter moments of the objects, relative to ``origin``.
+        measurement_noise: Measurement variances in square pixels, ``(B, K)``, or ``(B, T, N)`` in the layout "joint".
     """
 
     logits: Tensor
@@ -45,22 +46,32 @@ class NKFOutput:
 
 
 class NeuralKalmanFilter(nn.Module):
-    """Associates the detections of a window and filters the objects (specification 1).
+    """Associates the detections of a window and filters the trajectories of its objects.
+
+    ::
+
+        A[t] = sinkhorn(MLP(features[t, t + 1])),    P[t] = P[t - 1] A[t - 1],    P[0] = I
+        x[t] ~ N(F x[t - 1], Q),                     z[t] ~ N(H(P[t]) x[t], R)
+
+    with rows of ``A`` and ``P`` = earlier detections or objects. The model follows Li et al., "Learning a Neural
+    Association Network for Self-supervised Multi-Object Tracking" (arXiv 2411.11514); the dustbin and the layout
+    "decoupled" are extensions.
 
     Args:
-        motion: motion model; ``MotionModel()`` by default.
-        hidden: hidden units of the network.
-        dustbin: lets detections come and go. Without, all frames of a window need as many detections.
-        layout: of the Kalman filter, see :func:`mot_core.ops.kalman_filter`. "joint" is the published one; it takes no
-            dustbin, as the shares of a detection must sum to 1.
-        last: what the Sinkhorn normalisation scales last; in the authors' code the earlier detections ("row").
-        num_iters: Sinkhorn iterations.
-        inclusive: as in :func:`em_kalman.pairwise_box_features`.
-        embeddings: also use the cosine of the embeddings of a pair.
-        learn_noise: learn ``q`` and ``r`` too; only with the objective "predictive".
+        motion: Motion model; ``MotionModel()`` by default.
+        hidden: Number of hidden units of the association network.
+        dustbin: Whether detections may have no partner, so that objects come and go. Without it, all frames of a window
+            need the same number of detections.
+        layout: Covariance layout of the Kalman filter; see :func:`mot_core.ops.kalman_filter`. "joint" is the published
+            one; it requires ``dustbin=False``, because the probabilities of a detection must sum to 1.
+        last: Side that the Sinkhorn normalization scales last; the authors' code uses the earlier detections ("row").
+        num_iters: Number of Sinkhorn iterations.
+        inclusive: IoU convention; see :func:`em_kalman.pairwise_box_features`.
+        embeddings: Whether to add the cosine similarity of the embeddings to the pair features.
+        learn_noise: Whether to learn ``q`` and ``r`` too; requires the objective "predictive".
 
     Attributes:
-        detection_probability: ``(3,)``, see :func:`em_kalman.learn_detection_probability`; 1 before.
+        detection_probability: Probabilities ``(3,)`` set by :func:`em_kalman.learn_detection_probability`; 1 initially.
 
     >>> batch = WindowBatch(torch.rand(1, 3, 4, 4).cumsum(-1), torch.ones(1, 3, 4).bool(), torch.tensor([[9, 9]]),
     ...     torch.arange(3)[None])
@@ -85,7 +96,7 @@ class NeuralKalmanFilter(nn.Module):
         if dustbin and layout == "joint":
             raise ValueError("layout='joint' needs dustbin=False: the shares of every detection must sum to 1")
         self.motion = MotionModel() if motion is None else motion
-        # What a checkpoint needs to build the model again, beside the motion model.
+        # Saved in checkpoints, together with the motion model, to rebuild the model.
         self.settings = {
             "hidden": hidden,
             "dustbin": dustbin,
@@ -106,13 +117,13 @@ class NeuralKalmanFilter(nn.Module):
         self.register_buffer("detection_probability", torch.ones(3))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        old = f"{prefix}presence"  # its name in checkpoints of version 0.1.0
+        old = f"{prefix}presence"  # name in checkpoints of version 0.1.0
         if old in state_dict:
             state_dict[f"{prefix}detection_probability"] = state_dict.pop(old)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def learned_motion(self) -> MotionModel:
-        """The motion model with the present ``q`` and ``r``.
+        """Return the motion model with the current ``q`` and ``r``.
 
         >>> round(NeuralKalmanFilter().learned_motion().q, 6)
         0.0004
@@ -121,12 +132,12 @@ class NeuralKalmanFilter(nn.Module):
         return self.motion if q is None or r is None else replace(self.motion, q=q.item(), r=r.item())
 
     def features(self, batch: WindowBatch) -> Tensor:
-        """Features ``(B, T - 1, N, N, 5 or 6)`` of neighbouring frames; 0 where padded."""
+        """Return features ``(B, T - 1, N, N, 5 or 6)`` of adjacent frames; 0 where padded."""
         boxes = _float32(batch.boxes_xyxy).masked_fill(~batch.valid[..., None], 0)
         features = pairwise_box_features(boxes[:, :-1], boxes[:, 1:], inclusive=self.inclusive)
         if self.embeddings:
             if batch.embeddings is None:
-                raise ValueError("this model uses embeddings, but WindowBatch.embeddings is None")
+                raise ValueError("batch.embeddings: expected (B, T, N, E) for this model, got None; pass embeddings")
             unit = F.normalize(_float32(batch.embeddings).masked_fill(~batch.valid[..., None], 0), dim=-1)
             cosine = unit[:, :-1] @ unit[:, 1:].transpose(-1, -2)
             features = torch.cat([features, cosine[..., None].to(features.dtype)], -1)
@@ -141,17 +152,17 @@ class NeuralKalmanFilter(nn.Module):
         dustbin: Tensor | None = None,
         extra_logits: Tensor | None = None,
     ) -> NKFOutput:
-        """Associate and filter.
+        """Associate the detections and filter the trajectories.
 
         Args:
-            batch: the windows.
-            motion: replaces the motion model, with its noise.
-            dustbin: replaces the logit of having no partner.
-            extra_logits: ``(B, T - 1, N, N)`` added to those of the network; what another model says of the pairs.
+            batch: Batch of windows.
+            motion: Motion model, with its noise, that replaces the model's own.
+            dustbin: Dustbin logit that replaces the learned one.
+            extra_logits: Pair logits of another model, ``(B, T - 1, N, N)``, added to those of the network.
 
         Raises:
-            ValueError: frames of a window have different numbers of detections and there is no dustbin; or the logits
-                are not finite.
+            ValueError: If there is no dustbin and the frames of a window differ in their number of detections, or if
+                the logits are not finite.
         """
         valid = batch.valid
         if self.dustbin is None and not torch.compiler.is_compiling():
@@ -159,10 +170,10 @@ class NeuralKalmanFilter(nn.Module):
         logits = self.network(self.features(batch))
         if extra_logits is not None:
             logits = logits + extra_logits
-        # A compiled graph cannot look at values.
+        # A compiled graph cannot branch on values.
         if not torch.compiler.is_compiling() and not logits.isfinite().all():
             raise ValueError(
-                "the logits of the association network are not finite: look for boxes that are not, or lower lr"
+                "logits: expected finite logits of the association network; check for non-finite boxes, or lower lr"
             )
         plan = sinkhorn(
             logits,
@@ -177,11 +188,11 @@ class NeuralKalmanFilter(nn.Module):
         unexplained = (1 - assoc.sum(2)).clamp(min=0) * valid
         dtype = assoc.dtype
         boxes = batch.boxes_xyxy.to(dtype).masked_fill(~valid[..., None], 0)
-        centres = (boxes[..., :2] + boxes[..., 2:]) / 2
-        # Near 0, where float32 is exact.
+        centers = (boxes[..., :2] + boxes[..., 2:]) / 2
+        # Coordinates near 0 keep the precision of float32.
         count = valid.sum((1, 2)).clamp(min=1)[:, None]
-        origin = (centres.detach().sum((1, 2)) / count)[:, None, None]
-        points = (centres - origin).masked_fill(~valid[..., None], 0)
+        origin = (centers.detach().sum((1, 2)) / count)[:, None, None]
+        points = (centers - origin).masked_fill(~valid[..., None], 0)
         heights = (boxes[..., 3] - boxes[..., 1]).clamp(min=SMALLEST_SIDE).masked_fill(~valid, 1)
         used, (q, r) = self.motion if motion is None else motion, self._noise(motion)
         noise = used.measurement_noise(heights if self.layout == "joint" else heights[:, 0], r)
@@ -199,7 +210,7 @@ class NeuralKalmanFilter(nn.Module):
         return NKFOutput(logits, plan, assoc, unexplained, points, origin, result, noise)
 
     def _noise(self, motion: MotionModel | None) -> tuple[Tensor | None, Tensor | None]:
-        """Learned ``q`` and ``r``. The latter has a floor, without which a perfect fit would have no bound."""
+        """Return the learned ``q`` and ``r``; a floor on ``r`` keeps the likelihood of a perfect fit bounded."""
         if self.log_noise is None or motion is not None:
             return None, None
         q, r = self.log_noise.exp()
@@ -207,18 +218,17 @@ class NeuralKalmanFilter(nn.Module):
 
 
 def _float32(values: Tensor) -> Tensor:
-    """At least: half precision would divide by 0 where padded, and is too coarse for pixels."""
+    """Promote half precision, which would divide by 0 where padded and is too coarse for pixels."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _check_counts(batch: WindowBatch) -> None:
-    """Refuse windows whose frames have different numbers of detections."""
+    """Raise an error if the frames of a window differ in their number of detections."""
     counts = batch.valid.sum(2)
     differ = counts != counts[:, :1]
     if differ.any():
         window, frame = (int(position) for position in differ.nonzero()[0])
         raise ValueError(
-            f"without a dustbin all frames of a window need as many detections: frame "
-            f"{int(batch.frames[window, frame])} has {int(counts[window, frame])}, the first one of its window "
-            f"{int(counts[window, 0])}; use dustbin=True, or windows of policy constant_count"
+            f"frame {int(batch.frames[window, frame])}: expected {int(counts[window, 0])} detections as in the first "
+            f"frame, got {int(counts[window, frame])}; use dustbin=True, or windows of policy constant_count"
         )

@@ -1,4 +1,4 @@
-"""What makes associations good: how probable they make the detections (specification 1.5)."""
+"""Training objectives: log-densities of the detections under the filtered trajectories."""
 
 from __future__ import annotations
 
@@ -16,31 +16,39 @@ OBJECTIVES: tuple[str, ...] = get_args(Objective)
 
 
 def frame_loglik(output: NKFOutput, valid: Tensor, objective: Objective = "predictive") -> Tensor:
-    """Log-density of the detections of every frame, without those that no object explains.
+    """Log-density of the detections of every frame, excluding their unexplained share.
 
-    - "predictive": given the frames before. In the layout "joint" the sum is the log marginal likelihood of the window.
-    - "filtered": given also the frame itself.
-    - "smoothed": given all frames.
-    - "published": as the authors' code, whose smoother corrects every frame by itself a second time.
-    - "em": expected under the smoothed states, which are held fixed. In the layout "joint" its gradient is that of
-      "predictive" (Fisher's identity).
+    With a mean ``m`` and covariance ``S`` of the objects in frame ``t``::
+
+        loglik[t] = log N(z[t] - H[t] m[t]; H[t] S[t] H[t]' + R)
+
+    The objectives differ in the moments that they use:
+
+    - "predictive": moments given the previous frames. In the layout "joint" the sum over frames is the log marginal
+      likelihood of the window (prediction-error decomposition).
+    - "filtered": moments given the previous and the current frame.
+    - "smoothed": moments given all frames (Rauch-Tung-Striebel), the marginal probability of the observations given the
+      inferred states of Li et al. (arXiv 2411.11514).
+    - "published": moments of the authors' code, whose smoother applies the correction of every frame a second time.
+    - "em": expected log-density under the detached smoothed states, the M-step of Burke and Ramamoorthy (arXiv
+      2105.00369). In the layout "joint" its gradient equals that of "predictive" (Fisher's identity).
 
     Args:
-        output: of :class:`em_kalman.NeuralKalmanFilter`.
-        valid: ``(B, T, N)`` bool of its windows.
-        objective: which.
+        output: Output of :class:`em_kalman.NeuralKalmanFilter`.
+        valid: Mask ``(B, T, N)`` bool of its windows.
+        objective: Name of the objective.
 
     Returns:
-        ``(B, T)`` in nats; 0 in frame 0 for "predictive" and "em", which do not use it.
+        Log-densities ``(B, T)`` in nats; 0 in frame 0 for "predictive" and "em", which do not use it.
 
     Raises:
-        ValueError: the objective is unknown, or "published" meets padding.
+        ValueError: If the objective is unknown, or "published" is used with padded windows.
 
     >>> import em_kalman
     >>> boxes = torch.tensor([[0.0, 0.0, 10.0, 20.0]]).expand(1, 3, 1, 4)
     >>> batch = em_kalman.WindowBatch(boxes, torch.ones(1, 3, 1).bool(), torch.tensor([[9, 9]]), torch.arange(3)[None])
     >>> model = em_kalman.NeuralKalmanFilter(dustbin=False)
-    >>> [round(value, 2) for value in frame_loglik(model(batch), batch.valid)[0].tolist()]  # an object that stands
+    >>> [round(value, 2) for value in frame_loglik(model(batch), batch.valid)[0].tolist()]  # a static object
     [0.0, -3.63, -3.38]
     """
     if objective not in OBJECTIVES:
@@ -58,8 +66,8 @@ def frame_loglik(output: NKFOutput, valid: Tensor, objective: Objective = "predi
     else:
         if not valid.all():
             raise ValueError(
-                "the objective published is not defined for windows with padding; use predictive, or windows of policy "
-                "constant_count and one size per batch"
+                "objective: expected windows without padding for published, got padded ones; use predictive, or "
+                "windows of policy constant_count and one size per batch"
             )
         mean, cov = corrected_twice(result)
     value = observation_loglik(output.points, output.assoc, mean, cov, noise, valid)
@@ -67,10 +75,13 @@ def frame_loglik(output: NKFOutput, valid: Tensor, objective: Objective = "predi
 
 
 def corrected_twice(result: FilterResult) -> tuple[Tensor, Tensor]:
-    """The "smoother" of the authors' code: mean and covariance of every frame, from nothing but that frame.
+    """Mean and covariance of the smoother in the authors' code, which uses no other frame than the current one.
 
-    ``C = S F' inv(S-)``, then ``m + C (m - m-)`` and ``S + C (S - S-) C'`` in all frames but the last. It repeats the
-    correction of the filter.
+    ::
+
+        C = S F' inv(S-),    m <- m + C (m - m-),    S <- S + C (S - S-) C'
+
+    in all frames but the last. This repeats the correction of the filter, unlike the Rauch-Tung-Striebel smoother.
 
     >>> from mot_core.ops import kalman_filter
     >>> one = torch.ones(1, 1, 1)
@@ -101,7 +112,7 @@ def corrected_twice(result: FilterResult) -> tuple[Tensor, Tensor]:
 
 
 def _expected(output: NKFOutput, valid: Tensor) -> Tensor:
-    """Expected log-density under smoothed states without gradient."""
+    """Compute the expected log-density under detached smoothed states."""
     smoothed = rts_smoother(output.filter)
     mean, cov = smoothed.mean.detach(), smoothed.cov.detach()
     position, points, noise = mean[..., 0, :], output.points, output.measurement_noise

@@ -1,4 +1,4 @@
-"""The loss as a plug-in: appearance learned from motion, on the detections of a tracker."""
+"""The loss as a plug-in, which trains the embeddings of a tracker from the motion of its detections."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from mot_core.structures import ClipOutput
 
 
 class EMKalmanPlugin(Plugin):
-    """The likelihood of a tracker's own detections, which trains its embeddings without any identity.
+    """Likelihood of a tracker's own detections, which trains its embeddings without identities.
 
-    The logit of a pair is that of a trained association network, which stays as it is, and ``appearance``, which is
-    learned, times the cosine of their embeddings. Where boxes alone do not tell, embeddings are drawn together and
-    apart so that the objects move as objects do.
+    The logit of a pair is the sum of a frozen, trained association network and the learned scalar ``appearance`` times
+    the cosine similarity of the embeddings. Where boxes are ambiguous, embeddings are pulled together or pushed apart
+    so that the resulting trajectories are likely.
 
-    All that :class:`EMKalmanLoss` tells is logged, and the number of detections.
+    Logs all diagnostics of :class:`EMKalmanLoss` and the number of detections.
 
     Args:
-        checkpoint: file of ``mot fit --config em_kalman_mot17`` or :func:`em_kalman.save_model`.
-        weight: of the loss.
-        warmup_steps: steps over which the weight rises from 0.
-        min_score: slots from this score are detections.
-        detach_boxes: let no gradient reach the boxes, which their own losses train.
-        model: a trained model, in place of ``checkpoint``.
+        checkpoint: Checkpoint of ``mot fit --config em_kalman_mot17`` or :func:`em_kalman.save_model`.
+        weight: Weight of the loss.
+        warmup_steps: Steps over which the weight rises linearly from 0.
+        min_score: Minimum score for a slot to count as a detection.
+        detach_boxes: Whether to stop the gradient to the boxes, which have their own losses.
+        model: Trained model, as an alternative to ``checkpoint``.
 
     Raises:
-        ValueError: there is no model, or one without a dustbin or with embeddings.
+        ValueError: If no model is given, or the model has no dustbin or uses embeddings.
 
     >>> EMKalmanPlugin(model=NeuralKalmanFilter()).weight_at(step=250)
     0.05
@@ -59,21 +59,21 @@ class EMKalmanPlugin(Plugin):
         if model is None:
             if not checkpoint:
                 raise ValueError(
-                    "EMKalmanPlugin needs a trained association: give checkpoint, a file of mot fit --config "
+                    "EMKalmanPlugin: expected a trained model, got none; pass checkpoint, a file of mot fit --config "
                     "em_kalman_synthetic, or model"
                 )
             model = load_model(checkpoint)
         if model.dustbin is None or model.embeddings:
-            raise ValueError("EMKalmanPlugin needs a model with a dustbin and without embeddings, which it adds itself")
+            raise ValueError("model: expected a dustbin and no embeddings; train with embeddings=False")
         self.min_score = min_score
         self.detach_boxes = detach_boxes
-        self.model = model.requires_grad_(False).train()  # Lightning warns of modules in eval mode
-        # Without a weight it is not trained: one more gradient, even of 0, changes the last bit of the norm of all.
+        self.model = model.requires_grad_(False).train()  # Lightning warns about modules in eval mode
+        # Frozen at weight 0: an extra gradient, even of 0, changes the last bit of the gradient norm.
         self.appearance = nn.Parameter(torch.ones(()), requires_grad=weight > 0)
         self.loss = EMKalmanLoss()
 
     def on_clip_loss(self, clip: ClipOutput, ctx: Context) -> dict[str, Tensor]:
-        """The loss of all clips."""
+        """Compute and log the loss of a batch of clips."""
         batch = window_batch(clip, self.min_score, self.detach_boxes)
         assert batch.embeddings is not None
         with torch.autocast(batch.boxes_xyxy.device.type, enabled=False):
@@ -84,17 +84,17 @@ class EMKalmanPlugin(Plugin):
             if name != "loss":
                 ctx.log(name, value)
         ctx.log("num_detections", batch.valid.sum().float())
-        # Without detections the loss is a 0 that has a gradient all the same.
+        # Keeps the loss in the graph when there are no detections.
         return {"loss": values["loss"] + 0 * (self.appearance + sum(_sums(clip)))}
 
 
 def window_batch(clip: ClipOutput, min_score: float = 0.5, detach_boxes: bool = True) -> WindowBatch:
-    """The detections in the slots of a tracker: boxes in pixels and embeddings, but no identity.
+    """Convert the slots of a tracker to detections with boxes in pixels and embeddings, without identities.
 
     Args:
-        clip: all frames; targets are not read.
-        min_score: slots from this score are detections.
-        detach_boxes: let no gradient reach the boxes.
+        clip: Outputs of all frames; targets are not read.
+        min_score: Minimum score for a slot to count as a detection.
+        detach_boxes: Whether to stop the gradient to the boxes.
 
     >>> from mot_core.structures import FrameOutput
     >>> logits, size = torch.tensor([[[2.0], [-2.0]]]), torch.tensor([[480, 640]])
@@ -116,7 +116,7 @@ def window_batch(clip: ClipOutput, min_score: float = 0.5, detach_boxes: bool = 
 
 
 def _sums(clip: ClipOutput) -> list[Tensor]:
-    """One number per frame, in the graph; slots that are padded may hold anything."""
+    """Return one scalar per frame that stays in the graph; padded slots, which may hold any value, are masked."""
     return [
         frame.embeddings.where(frame.valid[..., None], 0).sum() for frame in clip.frames if frame.embeddings is not None
     ]

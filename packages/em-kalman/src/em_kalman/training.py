@@ -1,4 +1,4 @@
-"""Learning from detections: a warm-up without dustbin, then all of it (specification 2.4)."""
+"""Two-stage training on unlabeled detections: a warm-up without the dustbin, then the full model."""
 
 from __future__ import annotations
 
@@ -16,33 +16,35 @@ from em_kalman.model import NeuralKalmanFilter
 from em_kalman.objectives import Objective
 from em_kalman.tracking.detection_probability import learn_detection_probability
 
-MATCHED = 2 * math.log(9)  # above the dustbin, a logit alone gets a share of 0.9: p / (1 - p) = exp(MATCHED / 2)
+MATCHED = 2 * math.log(9)  # above the dustbin, an isolated pair gets p = 0.9: p / (1 - p) = exp(MATCHED / 2)
 
 
 class AssociationCollapse(ValueError):
-    """The model came to explain nothing: every detection is clutter to it."""
+    """Training collapsed: the model explains nearly all detections as clutter."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Two stages, as from random weights the next best is to call everything clutter.
+    """Schedule of the two training stages.
 
-    In the warm-up the dustbin is shut, windows have two frames and the noise is wide. Then the dustbin is put below
-    most sure pairs, and everything is learned.
+    Explaining everything as clutter is a local optimum near random weights. During warm-up the dustbin is therefore
+    closed, windows have two frames and the measurement noise is large. Then the dustbin is calibrated below most
+    mutually best pairs, and all parameters are trained.
 
     Attributes:
-        warmup_epochs: of the first stage.
-        epochs: of the second stage.
-        min_steps: of either stage; with few windows the epochs become more.
-        warmup_lr: learning rate of Adam in the first stage.
-        lr: learning rate in the second stage.
-        batch_size: windows per step.
-        warmup_dustbin_logit: logit of the dustbin in the first stage.
-        clutter_shift: added to the log-density of clutter in the first stage.
-        warmup_noise_scale: factor of the measurement variance in the first stage.
-        quantile: share of the sure pairs that are left to the dustbin after the first stage.
-        clip: largest norm of a gradient.
-        collapse_above: share of unexplained detections, over an epoch of the second stage, that is an error.
+        warmup_epochs: Number of epochs of the first stage.
+        epochs: Number of epochs of the second stage.
+        min_steps: Minimum number of steps of either stage; with few windows the number of epochs is increased.
+        warmup_lr: Learning rate of Adam in the first stage.
+        lr: Learning rate of Adam in the second stage.
+        batch_size: Number of windows per step.
+        warmup_dustbin_logit: Dustbin logit in the first stage.
+        clutter_shift: Offset of the log-density of clutter in the first stage.
+        warmup_noise_scale: Factor of the measurement variance in the first stage.
+        quantile: Share of the mutually best pairs that is left to the dustbin after the first stage. Higher values
+            start the second stage with more unmatched detections.
+        clip: Maximum gradient norm.
+        collapse_above: Share of unexplained detections in an epoch of the second stage above which training fails.
 
     >>> Schedule().warmup_epochs
     5
@@ -71,23 +73,23 @@ def fit(
     seed: int = 0,
     report: Callable[[dict[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:
-    """Train a model on detections alone, on the device it is on; then :func:`em_kalman.learn_detection_probability`.
+    """Train a model on detections alone, on its own device, and learn its detection probability.
 
     Args:
-        model: is changed.
-        windows: such as :class:`em_kalman.WindowSampler`.
-        schedule: ``Schedule()`` by default.
-        objective: see :func:`em_kalman.frame_loglik`.
-        seed: of the order of the windows.
-        report: is called after every epoch with what is returned of it.
+        model: Model to train; modified in place.
+        windows: Dataset of windows, such as :class:`em_kalman.WindowSampler`.
+        schedule: Training schedule; ``Schedule()`` by default.
+        objective: Training objective; see :func:`em_kalman.frame_loglik`.
+        seed: Seed for the order of the windows.
+        report: Callable that receives the record of every epoch when it ends.
 
     Returns:
-        One dict per epoch: ``stage`` (1 or 2), ``epoch``, ``nll_per_det``, ``unexplained``, ``assoc_entropy``,
+        One record per epoch: ``stage`` (1 or 2), ``epoch``, ``nll_per_det``, ``unexplained``, ``assoc_entropy``,
         ``gate_violations`` and, with a dustbin, ``dustbin``.
 
     Raises:
-        AssociationCollapse: the model came to explain nothing.
-        ValueError: there are no windows, or the noise is to be learned with an objective that is no likelihood.
+        AssociationCollapse: If an epoch of the second stage left most detections unexplained.
+        ValueError: If there are no windows, or ``learn_noise`` is combined with an objective that is not a likelihood.
 
     >>> from em_kalman import DetectionSequence, WindowSampler
     >>> from mot_core.io import make_scene
@@ -100,7 +102,9 @@ def fit(
     schedule = Schedule() if schedule is None else schedule
     check_objective(model, objective)
     if isinstance(windows, Sized) and not len(windows):
-        raise ValueError("there are no windows to learn from: the sequences may be shorter than num_frames")
+        raise ValueError(
+            "windows: expected at least one window, got none; the sequences may be shorter than num_frames"
+        )
     loader = DataLoader(
         windows,
         batch_size=schedule.batch_size,
@@ -140,7 +144,7 @@ def fit(
 def step_values(
     model: NeuralKalmanFilter, loss: EMKalmanLoss, batch: WindowBatch, stage: int, schedule: Schedule
 ) -> dict[str, Tensor]:
-    """The loss and what to watch, of one batch in a stage (1 or 2).
+    """Compute the loss and diagnostics of one batch in a stage (1 or 2).
 
     >>> batch = WindowBatch(torch.rand(1, 5, 3, 4).cumsum(-1), torch.ones(1, 5, 3).bool(), torch.ones(1, 2) * 9,
     ...     torch.arange(5)[None])
@@ -157,9 +161,9 @@ def step_values(
 
 @torch.no_grad()
 def calibrate_dustbin(model: NeuralKalmanFilter, batches: Iterable[WindowBatch], quantile: float = 0.05) -> None:
-    """Puts the dustbin where all but this share of the sure pairs are matched; of those, each is the other's best.
+    """Set the dustbin logit so that all but the share ``quantile`` of the mutually best pairs are matched.
 
-    The pair at the quantile gets a share of 0.9, were it alone.
+    The pair at the quantile would get the probability 0.9 if it were isolated.
 
     >>> batch = WindowBatch(torch.rand(1, 5, 3, 4).cumsum(-1), torch.ones(1, 5, 3).bool(), torch.ones(1, 2) * 9,
     ...     torch.arange(5)[None])
@@ -178,36 +182,38 @@ def calibrate_dustbin(model: NeuralKalmanFilter, batches: Iterable[WindowBatch],
         found.append(logits[best])
     scores = torch.cat(found) if found else torch.zeros(0)
     if not len(scores):
-        raise ValueError("no window has detections in two neighbouring frames: there is nothing to learn from")
+        raise ValueError(
+            "windows: expected detections in two adjacent frames, found none; use other windows or lower min_score"
+        )
     rank = min(len(scores) - 1, int(quantile * len(scores)))
     model.dustbin.copy_(scores.sort().values[rank] - MATCHED)
 
 
 def check_objective(model: NeuralKalmanFilter, objective: Objective) -> None:
-    """Refuses to learn the noise where it would vanish.
+    """Check that the objective supports learning the noise, which would otherwise shrink to 0.
 
     Raises:
-        ValueError: the noise is to be learned with an objective that is no likelihood.
+        ValueError: If the noise is learned with an objective other than "predictive".
 
     >>> check_objective(NeuralKalmanFilter(), "smoothed")
     """
     if model.log_noise is not None and objective != "predictive":
         raise ValueError(
-            f"learn_noise=True needs the objective predictive, got {objective}, which tells nothing of the motion or "
-            "would let the noise vanish"
+            f"objective: expected predictive with learn_noise=True, got {objective}, which does not constrain the "
+            "motion or lets the noise shrink to 0"
         )
 
 
 def check_collapse(unexplained: float, schedule: Schedule) -> None:
-    """Raises when an epoch explained nothing.
+    """Check the share of unexplained detections of an epoch.
 
     Raises:
-        AssociationCollapse: the share of unexplained detections is too high.
+        AssociationCollapse: If the share is above ``schedule.collapse_above``.
 
     >>> check_collapse(0.05, Schedule())
     """
     if not unexplained <= schedule.collapse_above:
         raise AssociationCollapse(
-            f"{unexplained:.0%} of the detections belong to no object of the frame before: the model takes everything "
-            "for clutter. Train with another seed, more warmup_epochs, or more hidden units"
+            f"training collapsed: {unexplained:.0%} of the detections are explained as clutter, expected at most "
+            f"{schedule.collapse_above:.0%}; train with another seed, more warmup_epochs, or more hidden units"
         )

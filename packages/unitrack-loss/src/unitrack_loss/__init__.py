@@ -1,4 +1,4 @@
-"""The UniTrack loss: a differentiable graph loss for identities, for any tracker that is trained on clips.
+"""The UniTrack loss, a differentiable graph loss on identities for any tracker that is trained on clips.
 
 >>> from unitrack_loss import UniTrackLoss
 >>> UniTrackLoss(window=3)

@@ -1,4 +1,4 @@
-"""Whether the loss teaches anything: its share of the gradient, and a warning where it has none."""
+"""Monitoring of the loss's share of the gradient, with warnings when it has no effect."""
 
 from __future__ import annotations
 
@@ -13,12 +13,16 @@ from torch import Tensor, nn
 from mot_core.structures import ClipOutput
 from unitrack_loss.loss import UniTrackOutput
 
-PATIENCE = 20  # looks without flow on right edges before the warning
+PATIENCE = 20  # measurements without flow on correct edges before the warning
 NO_FLOW = 0.01
 
 
 class GradientMonitor:
-    """Looks at a training step now and then.
+    """Measures which share of a tracker's gradient comes from the loss.
+
+    ::
+
+        share = |g_unitrack| / (|g_unitrack| + |g_other|)
 
     >>> monitor = GradientMonitor()
     >>> own, x = torch.tensor(3.0, requires_grad=True), torch.tensor(2.0, requires_grad=True)
@@ -27,7 +31,7 @@ class GradientMonitor:
     >>> monitor.observe(loss, [h])
     True
     >>> (0.25 * loss + 2 * h).backward()
-    >>> round(monitor.share.item(), 3)  # 0.25 * 12 of 0.25 * 12 + 2
+    >>> round(monitor.share.item(), 3)  # 0.25 * 12 / (0.25 * 12 + 2)
     0.6
     """
 
@@ -40,10 +44,13 @@ class GradientMonitor:
         self._stop: Callable[[], None] = lambda: None
 
     def listen(self, head: object) -> None:
-        """Note what goes into the last class head of a tracker, until :meth:`tensors` is asked for.
+        """Record the inputs of a tracker's last class head until :meth:`tensors` is called.
 
-        All predictions of the last layer come from there. The embeddings that plug-ins get may be a copy of it, which
-        the tracker's own losses on boxes and classes do not pass.
+        All predictions of the last layer derive from these inputs. The embeddings passed to plug-ins may be a copy that
+        receives no gradient from the tracker's own box and class losses.
+
+        Args:
+            head: Class head; anything but a module disables recording.
         """
         self._stop()
         self._heard = heard = []
@@ -51,7 +58,7 @@ class GradientMonitor:
             self._stop = head.register_forward_pre_hook(lambda module, inputs: heard.append(inputs[0])).remove
 
     def tensors(self, clip: ClipOutput) -> list[Tensor]:
-        """Where to compare gradients: at what went into the class head; without one, at the outputs of the clip."""
+        """Return the class head's inputs, or else the outputs of the clip, at which to compare gradients."""
         self._stop()
         heard, self._heard = self._heard, []
         live = {id(one): one for one in heard if one.requires_grad}
@@ -59,9 +66,9 @@ class GradientMonitor:
 
     @property
     def share(self) -> Tensor | None:
-        """The norm of the loss's gradient over the sum of its norm and that of all else, at the tensors looked at.
+        """The loss's share of the gradient at the observed tensors, as a ratio of norms.
 
-        None before the first backward.
+        None before the first backward pass.
         """
         if self._weight is None:
             return None
@@ -69,22 +76,26 @@ class GradientMonitor:
         return ours / (ours + others).clamp(min=1e-30)
 
     def observe(self, loss: Tensor, tensors: Sequence[Tensor]) -> bool:
-        """Compare the gradient of ``loss`` at ``tensors`` with the one that the coming backward brings there.
+        """Compare the gradient of ``loss`` at ``tensors`` with the total gradient of the next backward pass.
+
+        Args:
+            loss: Unweighted loss.
+            tensors: Tensors of the tracker at which gradients are compared.
 
         Returns:
-            Whether the loss has a gradient there.
+            Whether the loss has a nonzero gradient at ``tensors``.
         """
         if not tensors:
             return False
         gradients: tuple[Tensor | None, ...] = torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True)
         self._weight = None
 
-        def begin(weight: Tensor) -> None:  # a backward reaches the loss before what it was computed from
+        def begin(weight: Tensor) -> None:  # a backward pass reaches the loss before its inputs
             self._weight = weight.detach()
             self._ours = self._others = torch.zeros_like(weight)
 
         def compare(ours: Tensor | None, total: Tensor) -> None:
-            if self._weight is None:  # a backward of other losses alone
+            if self._weight is None:  # a backward pass of other losses alone
                 return
             ours = torch.zeros_like(total) if ours is None else self._weight * ours
             self._ours = self._ours + ours.square().sum()
@@ -96,23 +107,23 @@ class GradientMonitor:
         return any(ours is not None and bool(ours.any()) for ours in gradients)
 
     def check(self, output: UniTrackOutput, reached: bool) -> None:
-        """Warn, once for each reason.
+        """Warn once about each reason why the loss has no effect.
 
         Args:
-            output: of a step.
-            reached: whether its gradient reached the tracker.
+            output: Output of the loss in a training step.
+            reached: Whether its gradient reached the tracker.
         """
         total, edges, flow = torch.stack([output.total.detach(), output.num_edges, output.edge_flow]).tolist()
         if not math.isfinite(total):
-            self._warn(f"the loss is {total}; boxes, logits and embeddings of the tracker must be finite")
+            self._warn(f"expected a finite loss, got {total}; check for non-finite boxes, logits and embeddings")
         elif edges:
             self._without_flow = self._without_flow + 1 if flow < NO_FLOW else 0
             if not reached:
-                self._warn("the loss has no gradient at the outputs of the tracker, so it teaches nothing")
+                self._warn("expected a gradient at the tracker's outputs, got none; check for detached tensors")
             elif self._without_flow == PATIENCE:
                 self._warn(
-                    f"flow between detections of one object was below {NO_FLOW} in the last {PATIENCE} looks, so the "
-                    "loss teaches nothing; a longer warm-up, a lower learning rate or a higher temperature tau may help"
+                    f"expected flow on correct edges, got less than {NO_FLOW} in the last {PATIENCE} measurements; "
+                    "try a longer warm-up, a lower learning rate or a higher temperature tau"
                 )
 
     def _warn(self, sentence: str) -> None:
@@ -122,9 +133,9 @@ class GradientMonitor:
 
 
 def live_tensors(clip: ClipOutput) -> list[Tensor]:
-    """The embeddings, from which boxes and logits come; without them those.
+    """Return the embeddings that require a gradient, or else the boxes, logits and association logits.
 
-    Where a tracker cuts the slots of a frame out of a larger tensor, it is that one, which its own losses know.
+    A view of a larger tensor is replaced by that tensor, which the tracker's own losses use.
     """
     for names in (("embeddings",), ("boxes_cxcywh", "logits", "assoc")):
         found = [getattr(frame, name) for frame in clip.frames for name in names]

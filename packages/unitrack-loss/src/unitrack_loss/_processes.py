@@ -1,4 +1,4 @@
-"""What the mean over clips takes in a training of several processes."""
+"""Averaging over clips in distributed training."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from unitrack_loss.clip import TrackClip
 
 
 def share_of_clips(clip: TrackClip) -> torch.Tensor | float:
-    """How many clips count in this process, over the mean of all processes; 1 in a training of one.
+    """Number of clips that count in this process, divided by the mean over all processes; 1 for a single process.
 
-    A loss that is multiplied with it has, once DDP has averaged gradients, those of one process with all clips. Every
-    process has to ask, also with clips that hold nothing.
+    A loss multiplied with this factor has, after DDP has averaged the gradients, the gradient of a single process with
+    all clips. Every process must call this function, even if none of its clips counts.
 
     >>> ids = torch.tensor([[[5], [5]]])
     >>> boxes = torch.zeros(1, 2, 1, 4)

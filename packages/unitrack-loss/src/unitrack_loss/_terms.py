@@ -1,4 +1,7 @@
-"""The four terms of the loss, each as a sum and a count per frame, pair or triple of frames: windows add them up."""
+"""Terms of the loss as sums and counts per frame, pair or triple of frames, to be accumulated over windows.
+
+The paper is UniTrack (Galoaa et al., arXiv 2602.05037).
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,19 @@ from unitrack_loss.clip import TrackClip
 from unitrack_loss.flow import SMALLEST, Flow
 from unitrack_loss.graph import GroundTruthGraph
 
-NEAR = 0.01  # distances below it count with their square, in sizes of a box
+NEAR = 0.01  # distance in box sizes below which the distance is quadratic
 
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Sums ``(B, L)`` and over how many entries each was taken, ``(B, L)``."""
+    """Sums ``(B, L)`` and the number of their entries ``(B, L)``."""
 
     total: Tensor
     count: Tensor
 
 
 def flow_sums(flow: Flow, edges: Tensor, form: str) -> Sums:
-    """Per pair of frames: ``-log F`` (or ``F``, for the linear form) of the right edges."""
+    """Sum ``-log F``, or ``F`` for the linear form, over the correct edges of every pair of frames."""
     value = -flow.log_flow if form == "log" else flow.flow
     return Sums(value.where(edges, 0).sum((2, 3)), edges.sum((2, 3)))
 
@@ -38,32 +41,47 @@ class Marginals:
 
 
 def marginals(flow: Flow) -> Marginals:
-    """What leaves and what arrives."""
+    """Sum the flow over the next and over the previous frame."""
     return Marginals(flow.flow.sum(3), flow.flow.sum(2))
 
 
 def conservation_sums(sides: Marginals, graph: GroundTruthGraph) -> Tensor:
-    """Per pair of frames: half the squared difference of both sides from the flow of the ground truth."""
+    """Sum the conservation residuals of every pair of frames.
+
+    ::
+
+        1/2 sum_i (out_i - o_i)^2 + 1/2 sum_j (in_j - n_j)^2
+
+    where ``o`` and ``n`` are the outgoing and incoming flow of the ground truth. The paper's constraint ``out - in =
+    b`` follows from both residuals being 0.
+    """
     leaving = (sides.out - graph.outgoing[:, :-1]).square().sum(2)
     arriving = (sides.into - graph.incoming[:, 1:]).square().sum(2)
     return (leaving + arriving) / 2
 
 
 def spatial_sums(clip: TrackClip, links: Tensor, graph: GroundTruthGraph, reference: str) -> Sums:
-    """Per pair of frames: how far the flow out of a detection ends from where its object is in the next frame.
+    """Sum the distances between the ends of the flow and the object's next position, for every pair of frames.
+
+    ::
+
+        sum_i sum_j F_ij (sqrt(|c_j - g_i|^2 / s_i^2 + eps^2) - eps)
+
+    with the center ``c_j`` of detection ``j`` in the next frame, the object's center ``g_i`` and box diagonal ``s_i``
+    there, and ``eps = 0.01``.
 
     Args:
-        clip: cleaned.
-        links: ``(B, T - 1, N, N)`` flow; the gradient of confidences is not wanted.
-        graph: of the ground truth.
-        reference: "gt"; or "paper": from where the detection itself is, as the paper writes it.
+        clip: Cleaned clip.
+        links: Flow ``(B, T - 1, N, N)``, with detached confidences.
+        graph: Ground-truth graph.
+        reference: "gt", or "paper" for the distance from the detection's own position, as in the paper.
     """
     centers = _centers(clip.boxes_xyxy)
     after, size = _object_of(clip, 1)
     after, size = after[:, :-1], size[:, :-1]
     if reference == "paper":
         after = centers[:, :-1]
-    # One direction after the other: a last dimension of two would take three times as long.
+    # One axis at a time, which is three times as fast as a last dimension of two.
     across, down = ((centers[:, 1:, None, :, axis] - after[:, :, :, None, axis]) / size[..., None] for axis in range(2))
     distance = (across.square() + down.square() + NEAR**2).sqrt() - NEAR
     follows = graph.outgoing[:, :-1] > 0
@@ -72,13 +90,19 @@ def spatial_sums(clip: TrackClip, links: Tensor, graph: GroundTruthGraph, refere
 
 
 def temporal_sums(clip: TrackClip, links: Tensor, graph: GroundTruthGraph, reference: str) -> Sums:
-    """Per three frames: how far the acceleration along the flow is from that of the object.
+    """Sum the differences between the acceleration along the flow and that of the object, for every three frames.
+
+    ::
+
+        1/dt sum_i out_i (sqrt(1 + |A_i - A_i^gt|^2 / s_i^2) - 1),    A_i = (succ_i - 2 c_i + pred_i) / dt
+
+    where ``succ_i`` and ``pred_i`` are the flow-weighted mean positions in the next and the previous frame.
 
     Args:
-        clip: cleaned.
-        links: ``(B, T - 1, N, N)`` flow; the gradient of confidences is not wanted.
-        graph: of the ground truth.
-        reference: "gt"; or "paper": from no acceleration.
+        clip: Cleaned clip.
+        links: Flow ``(B, T - 1, N, N)``, with detached confidences.
+        graph: Ground-truth graph.
+        reference: "gt", or "paper" to compare with zero acceleration, as in the paper.
     """
     centers = _centers(clip.boxes_xyxy)
     out, into = links.sum(3), links.sum(2)
@@ -100,7 +124,7 @@ def temporal_sums(clip: TrackClip, links: Tensor, graph: GroundTruthGraph, refer
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """Per frame ``(B, T)``: confident detections, those without an object, objects, and objects that were missed."""
+    """Counts per frame, ``(B, T)``: confident detections, false positives, objects and missed objects."""
 
     predicted: Tensor
     false: Tensor
@@ -110,18 +134,18 @@ class Counts:
 
 @torch.no_grad()
 def detection_counts(clip: TrackClip, threshold: float) -> Counts:
-    """What the quality of the detections is made of."""
+    """Count the detections and objects that determine the detection quality."""
     confident = clip.valid & (clip.logits.sigmoid() > threshold)
     known = clip.gt_ids >= 0
     found = ((clip.gt_ids[..., None] == clip.det_gt[..., None, :]) & confident[..., None, :]).any(-1)
-    what = confident, confident & (clip.det_gt < 0), known, known & ~found
-    return Counts(*(one.to(clip.logits.dtype).sum(2) for one in what))
+    masks = confident, confident & (clip.det_gt < 0), known, known & ~found
+    return Counts(*(one.to(clip.logits.dtype).sum(2) for one in masks))
 
 
 def _object_of(clip: TrackClip, shift: int) -> tuple[Tensor, Tensor]:
-    """Centre ``(B, T, N, 2)`` and size ``(B, T, N)`` of the object of every detection, ``shift`` frames later.
+    """Return center ``(B, T, N, 2)`` and size ``(B, T, N)`` of every detection's object, ``shift`` frames later.
 
-    Both are 0 and the smallest size where there is none.
+    Where there is no object, the center is 0 and the size is the smallest one.
     """
     boxes, ids = clip.gt_boxes_xyxy, clip.gt_ids
     if shift:
@@ -129,12 +153,12 @@ def _object_of(clip: TrackClip, shift: int) -> tuple[Tensor, Tensor]:
         moved = slice(shift, None) if shift > 0 else slice(None, shift)
         boxes = F.pad(boxes[:, moved], (0, 0, 0, 0, *ends))
         ids = F.pad(ids[:, moved], (0, 0, *ends), value=-1)
-    # Looked up, not compared with all. Detections of nobody get the row of zeros at the end.
+    # Binary search in place of comparing all pairs; detections without an object get the row of zeros at the end.
     nobody = ids.shape[2]
     known, order = F.pad(ids, (0, 1), value=-1).sort(2)
-    place = torch.searchsorted(known, clip.det_gt.contiguous()).clamp(max=nobody)
-    found = (known.gather(2, place) == clip.det_gt) & (clip.det_gt >= 0)
-    row = order.gather(2, place).where(found, nobody)
+    position = torch.searchsorted(known, clip.det_gt.contiguous()).clamp(max=nobody)
+    found = (known.gather(2, position) == clip.det_gt) & (clip.det_gt >= 0)
+    row = order.gather(2, position).where(found, nobody)
     own = F.pad(boxes, (0, 0, 0, 1)).gather(2, row[..., None].expand(-1, -1, -1, 4))
     smallest = SMALLEST * clip.image_size.to(boxes).norm(dim=-1)[:, None, None]
     return _centers(own), (own[..., 2:] - own[..., :2]).norm(dim=-1).maximum(smallest)

@@ -1,4 +1,4 @@
-"""The loss of every window of a clip, put together from its terms."""
+"""Loss of every window of a clip, combined from its terms."""
 
 from __future__ import annotations
 
@@ -26,13 +26,16 @@ from unitrack_loss.settings import Settings
 def window_terms(
     clip: TrackClip, links: Flow, graph: GroundTruthGraph, settings: Settings
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """The loss of every window and of what it is made, ``(B, W)`` by name, and which windows have a pair of detections.
+    """Compute the loss and terms of every window.
 
     Args:
-        clip: cleaned.
-        links: flow of the clip.
-        graph: of its ground truth.
-        settings: of the loss.
+        clip: Cleaned clip.
+        links: Flow of the clip.
+        graph: Its ground-truth graph.
+        settings: Settings of the loss.
+
+    Returns:
+        Loss and terms by name, ``(B, W)`` each, and a mask of the windows with at least one pair of detections.
     """
     frames, pairs, triples = settings.window, settings.window - 1, settings.window - 2
     detections = clip.valid.sum(2)
@@ -43,7 +46,7 @@ def window_terms(
     counts = detection_counts(clip, settings.confidence_threshold)
     quality = _quality(counts, frames, settings.alpha)
     flow_term = _flow_term(right_flow(clip, links, graph, settings), quality, settings)
-    # A wrong place must not lower the confidence of a detection.
+    # Localization errors must not lower the confidence of a detection.
     strength = (links.log_links + (links.log_flow - links.log_links).detach()).exp()
     spatial = over(spatial_sums(clip, strength, graph, settings.reference), pairs)
     temporal = torch.zeros_like(spatial)
@@ -85,7 +88,7 @@ def window_terms(
 
 
 def _quality(counts: Counts, frames: int, alpha: float) -> Tensor:
-    """``exp(-alpha FP / P - alpha FN / GT)`` per window; no gradient (UniTrack, eq. of the flow term)."""
+    """Return the detection quality ``exp(-alpha FP / P - alpha FN / GT)`` per window, as in the paper; no gradient."""
     predicted, false, objects, missed = (
         windows(one, frames).sum(2) for one in (counts.predicted, counts.false, counts.objects, counts.missed)
     )
@@ -93,7 +96,7 @@ def _quality(counts: Counts, frames: int, alpha: float) -> Tensor:
 
 
 def right_flow(clip: TrackClip, links: Flow, graph: GroundTruthGraph, settings: Settings) -> Sums:
-    """The flow of right edges of every window, ``(B, W)``: ``-log F``, or ``F`` for the linear form."""
+    """Sum ``-log F``, or ``F`` for the linear form, over the correct edges of every window, ``(B, W)``."""
     right = _summed(flow_sums(links, graph.edges, settings.flow_form), settings.window - 1)
     for gap in range(2, min(settings.max_gap, clip.valid.shape[1] - 1) + 1):
         longer = flow(clip, settings.tau, settings.null, settings.gate_confidence, gap)
@@ -104,7 +107,7 @@ def right_flow(clip: TrackClip, links: Flow, graph: GroundTruthGraph, settings: 
 
 
 def _flow_term(right: Sums, quality: Tensor, settings: Settings) -> Tensor:
-    """The flow term of every window."""
+    """Return the flow term of every window: ``(1 - q) + q mean(-log F)`` by default."""
     along, logarithm = _taken(right, settings), settings.flow_form == "log"
     if settings.reference == "paper":
         return quality * along if logarithm else -quality * along
@@ -114,10 +117,10 @@ def _flow_term(right: Sums, quality: Tensor, settings: Settings) -> Tensor:
 
 
 def _summed(sums: Sums, size: int) -> Sums:
-    """Over windows of ``size`` entries."""
+    """Sum over windows of ``size`` entries."""
     return Sums(windows(sums.total, size).sum(2), windows(sums.count, size).sum(2))
 
 
 def _taken(sums: Sums, settings: Settings) -> Tensor:
-    """The mean; the paper takes the sum."""
+    """Return the mean, or the sum for ``reference="paper"``."""
     return sums.total if settings.reference == "paper" else mean(sums.total, sums.count)

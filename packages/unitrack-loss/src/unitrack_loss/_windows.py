@@ -1,4 +1,4 @@
-"""Sliding windows over a clip, and means that know what they are taken over."""
+"""Sliding windows over a clip, and means of sums with counts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def windows(values: Tensor, size: int) -> Tensor:
-    """All runs of ``size`` entries of dimension 1: ``(B, L)`` to ``(B, W, size)``; one run where there are fewer.
+    """Return all runs of ``size`` entries, ``(B, L)`` to ``(B, W, size)``; one shorter run if ``L < size``.
 
     >>> import torch
     >>> windows(torch.arange(4)[None], 3)
@@ -17,7 +17,7 @@ def windows(values: Tensor, size: int) -> Tensor:
 
 
 def mean(total: Tensor, count: Tensor) -> Tensor:
-    """``total / count``, 0 where there is nothing.
+    """Return ``total / count``, or 0 where the count is 0.
 
     >>> import torch
     >>> mean(torch.tensor([3.0, 0.0]), torch.tensor([2, 0]))

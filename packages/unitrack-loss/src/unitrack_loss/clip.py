@@ -1,4 +1,4 @@
-"""What the loss looks at: the detections of clips, whom the tracker took them for, and the ground truth."""
+"""Input of the loss: detections of clips, their assigned objects, and the ground truth."""
 
 from __future__ import annotations
 
@@ -34,26 +34,27 @@ FLOATING = ("boxes_xyxy", "logits", "gt_boxes_xyxy", "embed", "assoc_logits")
 class TrackClip:
     """A batch of ``B`` clips of ``T`` frames with at most ``N`` detections and ``M`` objects each.
 
-    Boxes are corners in pixels of the network input, of the same scale in both directions. Gradients of the loss go to
-    ``boxes_xyxy``, ``logits``, ``embed`` and ``assoc_logits``; what is not ``valid`` may hold anything, NaN too.
+    Boxes are corners in pixels of the network input, with the same scale in both directions. The loss has gradients at
+    ``boxes_xyxy``, ``logits``, ``embed`` and ``assoc_logits``. Entries that are not ``valid`` may hold any value, even
+    NaN.
 
     Attributes:
-        boxes_xyxy: ``(B, T, N, 4)`` detections.
-        logits: ``(B, T, N)`` of being an object, before the sigmoid; of several classes, the largest.
-        valid: ``(B, T, N)`` bool, False where padded.
-        det_gt: ``(B, T, N)`` int64 identity of the object that the tracker's own matching gave the detection, -1 for
-            none. At most one valid detection per frame and identity.
-        gt_boxes_xyxy: ``(B, T, M, 4)`` objects.
-        gt_ids: ``(B, T, M)`` int64 their identities, the same through the clip; -1 where padded.
-        image_size: ``(B, 2)`` height and width in pixels.
-        embed: ``(B, T, N, D)`` embeddings; they need not be normalised.
-        assoc_logits: ``(B, T - 1, N, N)`` of a tracker that associates itself: rows are detections of a frame, columns
+        boxes_xyxy: Boxes of the detections, ``(B, T, N, 4)``.
+        logits: Foreground logits before the sigmoid, ``(B, T, N)``; the largest class logit for several classes.
+        valid: Mask ``(B, T, N)`` bool, False where padded.
+        det_gt: Identities of the objects that the tracker's own matching assigned, ``(B, T, N)`` int64, -1 for none. At
+            most one valid detection per frame and identity.
+        gt_boxes_xyxy: Boxes of the objects, ``(B, T, M, 4)``.
+        gt_ids: Identities of the objects, ``(B, T, M)`` int64, constant through the clip; -1 where padded.
+        image_size: Image height and width in pixels, ``(B, 2)``.
+        embed: Embeddings ``(B, T, N, D)``, normalized internally.
+        assoc_logits: Association logits of the tracker, ``(B, T - 1, N, N)``: rows = detections of a frame, columns =
             those of the next. Used in place of ``embed``.
-        frame_stride: ``(B,)`` frames between two frames of the clip; None for 1.
+        frame_stride: Frames between consecutive frames of the clip, ``(B,)``; None for 1.
 
     Raises:
-        ValueError: a shape does not fit.
-        TypeError: a tensor has the wrong type.
+        ValueError: If a shape is wrong.
+        TypeError: If a tensor has the wrong type.
 
     >>> box, identity = torch.tensor([[[[0.0, 0.0, 10.0, 20.0]]] * 2]), torch.zeros(1, 2, 1, dtype=torch.int64)
     >>> TrackClip(box, torch.zeros(1, 2, 1), identity == 0, identity, box, identity, torch.tensor([480, 640]))
@@ -85,7 +86,7 @@ class TrackClip:
                 raise TypeError(f"{name} must be floating, got {value.dtype}")
         if self.valid.dtype != torch.bool:
             raise TypeError(f"valid must be bool, got {self.valid.dtype}")
-        for name in ("det_gt", "gt_ids"):  # in half precision, identities above 2048 would run together
+        for name in ("det_gt", "gt_ids"):  # half precision would merge identities above 2048
             if getattr(self, name).dtype != torch.int64:
                 raise TypeError(f"{name} must be int64, got {getattr(self, name).dtype}")
 
@@ -97,18 +98,17 @@ class TrackClip:
         frame_stride: float = 1.0,
         assoc_logits: Sequence[Tensor] | None = None,
     ) -> TrackClip:
-        """One clip from its frames, padded.
+        """Create one clip from its frames, padded to the same size.
 
         Args:
-            frames: per frame a dict of ``boxes_xyxy (n, 4)``, ``logits (n,)``, ``det_gt (n,)``,
-                ``gt_boxes_xyxy (m, 4)``, ``gt_ids (m,)`` and maybe ``embed (n, D)``; ``n`` and ``m`` may differ from
-                frame to frame.
-            image_size: height and width in pixels.
-            frame_stride: frames between two of them.
-            assoc_logits: per pair of consecutive frames ``(n, n')``.
+            frames: One dict per frame with ``boxes_xyxy (n, 4)``, ``logits (n,)``, ``det_gt (n,)``,
+                ``gt_boxes_xyxy (m, 4)``, ``gt_ids (m,)`` and optionally ``embed (n, D)``; ``n`` and ``m`` may vary.
+            image_size: Image height and width in pixels.
+            frame_stride: Frames between consecutive frames of the clip.
+            assoc_logits: One matrix ``(n, n')`` per pair of consecutive frames.
 
         Raises:
-            ValueError: there are no frames, a frame lacks a tensor, or ``assoc_logits`` are not one per pair.
+            ValueError: If there are no frames, a frame lacks a tensor, or the number of ``assoc_logits`` is wrong.
 
         >>> box, one = torch.tensor([[0.0, 0.0, 10.0, 20.0]]), torch.tensor([1])
         >>> full = {"boxes_xyxy": box, "logits": one.float(), "det_gt": one, "gt_boxes_xyxy": box, "gt_ids": one}
@@ -118,11 +118,11 @@ class TrackClip:
                  [False]]])
         """
         if not frames:
-            raise ValueError("frames must be at least one, got none")
+            raise ValueError("frames: expected at least one frame, got none")
         needed = [*PER_FRAME, "embed"] if "embed" in frames[0] else PER_FRAME
         for index, frame in enumerate(frames):
             if missing := [name for name in needed if name not in frame]:
-                raise ValueError(f"frame {index} of the clip lacks {', '.join(missing)}; it has {', '.join(frame)}")
+                raise ValueError(f"frame {index}: expected {', '.join(missing)} too, got only {', '.join(frame)}")
 
         def pad(rows: Sequence[Tensor], fill: float = 0) -> Tensor:
             return pad_sequence([*rows], batch_first=True, padding_value=fill)[None]
@@ -132,18 +132,20 @@ class TrackClip:
         return cls(
             **padded,
             valid=pad([torch.ones_like(frame["det_gt"], dtype=torch.bool) for frame in frames]),
-            # Not in half precision, in which there is no 2049.
+            # Not in half precision, which cannot represent 2049.
             image_size=torch.tensor([[float(side) for side in image_size]], device=logits.device),
             assoc_logits=None if assoc_logits is None else _pad_pairs(assoc_logits, logits)[None],
             frame_stride=torch.tensor([float(frame_stride)], device=logits.device),
         )
 
     def validate(self) -> TrackClip:
-        """Check the values too, and give the clip back; not in every step: it waits for the GPU.
+        """Check the values and return the clip.
+
+        Do not call this in every step, because it synchronizes with the GPU.
 
         Raises:
-            ValueError: a valid box or logit is not finite or a box is inverted, an identity is there twice in a frame,
-                or an identity of a detection is not among those of the ground truth of its frame.
+            ValueError: If a valid box or logit is not finite, a box is inverted, an identity occurs twice in a frame,
+                or a detection's identity is not in the ground truth of its frame.
 
         >>> box, ids = torch.tensor([[[[0.0, 0.0, 10.0, 20.0]] * 2]]), torch.tensor([[[3, 3]]])
         >>> clip = TrackClip(box, torch.zeros(1, 1, 2), ids > 0, ids, box, ids, torch.tensor([[480, 640]]))
@@ -177,48 +179,48 @@ class TrackClip:
         return self
 
     def clean(self) -> TrackClip:
-        """The same in one type, at least float32, with 0 where there is nothing: padding must not reach a sum."""
+        """Return a copy in one floating type, at least float32, with padded entries set to 0."""
         present = [value for name in FLOATING if (value := getattr(self, name)) is not None]
         dtype = reduce(torch.promote_types, [value.dtype for value in present], torch.float32)
 
-        def mend(value: Tensor | None, mask: Tensor) -> Any:
+        def zero_padding(value: Tensor | None, mask: Tensor) -> Any:
             if value is None:
                 return None
             return value.to(dtype).where(mask.reshape(*mask.shape, *[1] * (value.ndim - mask.ndim)), 0)
 
         return replace(
             self,
-            boxes_xyxy=mend(self.boxes_xyxy, self.valid),
-            logits=mend(self.logits, self.valid),
+            boxes_xyxy=zero_padding(self.boxes_xyxy, self.valid),
+            logits=zero_padding(self.logits, self.valid),
             det_gt=self.det_gt.where(self.valid, -1),
-            gt_boxes_xyxy=mend(self.gt_boxes_xyxy, self.gt_ids >= 0),
-            embed=mend(self.embed, self.valid),
-            assoc_logits=mend(self.assoc_logits, self.pairs()),
+            gt_boxes_xyxy=zero_padding(self.gt_boxes_xyxy, self.gt_ids >= 0),
+            embed=zero_padding(self.embed, self.valid),
+            assoc_logits=zero_padding(self.assoc_logits, self.pairs()),
         )
 
     def pairs(self, gap: int = 1) -> Tensor:
-        """``(B, T - gap, N, N)`` bool, both ends are detections; the ends are ``gap`` frames apart."""
+        """Return the mask ``(B, T - gap, N, N)`` bool of valid pairs of detections that are ``gap`` frames apart."""
         return self.valid[:, :-gap, :, None] & self.valid[:, gap:, None, :]
 
 
 def _check_shape(name: str, value: Tensor, expected: list[str], sizes: dict[str, int]) -> None:
-    """Compare with ``sizes`` by letter, and add those that are new."""
+    """Check a shape against the sizes of known dimensions, and record new ones."""
     known = {letter: sizes[letter] for letter in expected if letter in sizes and not letter.isdigit()}
     fits = value.ndim == len(expected) and all(
         sizes.setdefault(letter, size) == size for letter, size in zip(expected, value.shape, strict=True)
     )
     if not fits:
         shape = ", ".join(expected) + ("," if len(expected) == 1 else "")
-        told = f" with {', '.join(f'{letter} = {size}' for letter, size in known.items())}" if known else ""
-        raise ValueError(f"{name} must have shape ({shape}){told}, got {tuple(value.shape)}")
+        context = f" with {', '.join(f'{letter} = {size}' for letter, size in known.items())}" if known else ""
+        raise ValueError(f"{name} must have shape ({shape}){context}, got {tuple(value.shape)}")
     if "T" in sizes:
         sizes["T-1"] = max(sizes["T"] - 1, 0)
 
 
 def _pad_pairs(assoc_logits: Sequence[Tensor], logits: Tensor) -> Tensor:
-    """``(T - 1, N, N)`` from one matrix per pair of frames; ``logits`` are those of the clip."""
+    """Pad one matrix per pair of frames to ``(T - 1, N, N)``, with the sizes of the clip's ``logits``."""
     _, frames, size = logits.shape
     if len(assoc_logits) != frames - 1:
-        raise ValueError(f"assoc_logits must be one per pair of frames, {frames - 1}, got {len(assoc_logits)}")
+        raise ValueError(f"assoc_logits: expected one per pair of frames, {frames - 1}, got {len(assoc_logits)}")
     padded = [F.pad(one, (0, size - one.shape[1], 0, size - one.shape[0])) for one in assoc_logits]
     return torch.stack(padded) if padded else logits.new_zeros(0, size, size)

@@ -1,4 +1,4 @@
-"""What the loss of one clip is made of: edge by edge, and which switch of identities cost what."""
+"""Breakdown of the loss of one clip by edge and by identity switch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unitrack_loss.graph import GroundTruthGraph, ground_truth_graph
 from unitrack_loss.loss import UniTrackOutput, unitrack_loss
 from unitrack_loss.settings import Settings
 
-VISIBLE = 0.01  # flow of a wrong edge that is worth a line
+VISIBLE = 0.01  # minimum flow of a wrong edge to be listed
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,14 @@ class Edge:
     """Flow between two detections.
 
     Attributes:
-        frame: index of the frame in which it begins; it ends in the next one.
-        start: row of the detection in this frame.
-        end: row of the detection in the next frame.
-        identity: of the start; -1 for a false positive.
-        end_identity: of the end.
-        flow: from 0 to 1.
-        right: both are detections of one object.
-        cost: what it adds to the loss through the flow term; 0 for edges that are not right.
+        frame: Index of the frame in which the edge starts; it ends in the next one.
+        start: Row of the detection in this frame.
+        end: Row of the detection in the next frame.
+        identity: Identity of the start; -1 for a false positive.
+        end_identity: Identity of the end.
+        flow: Flow in [0, 1].
+        right: Whether both detections belong to one object.
+        cost: Contribution to the loss through the flow term; 0 for wrong edges.
     """
 
     frame: int
@@ -46,15 +46,15 @@ class Edge:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What the loss of one clip is made of; print it.
+    """Breakdown of the loss of one clip; print it for a summary.
 
     Attributes:
-        output: the loss and its terms.
-        edges: between consecutive frames, all right edges, and the others with a flow of at least 0.01.
-        switches: right edges with less flow than another edge of their row, dearest first, each with the edge that has
-            most.
-        residual: ``(T, N)`` outgoing less incoming flow of every detection, less what it should be.
-        clip: that was explained, one clip.
+        output: Loss and terms.
+        edges: Edges between consecutive frames: all correct ones, and wrong ones with a flow of at least 0.01.
+        switches: Correct edges with less flow than another edge of their row, most costly first, each paired with the
+            edge that has the most flow.
+        residual: Outgoing minus incoming flow of every detection, minus its ground-truth balance, ``(T, N)``.
+        clip: The explained clip.
     """
 
     output: UniTrackOutput
@@ -70,9 +70,9 @@ class Explanation:
         )
         lines = [f"loss {self.output.total.item():.4g}: {numbers}"]
         for right, taken in self.switches:
-            whom = "a false positive" if taken.end_identity < 0 else f"identity {taken.end_identity}"
+            target = "a false positive" if taken.end_identity < 0 else f"identity {taken.end_identity}"
             lines.append(
-                f"frame {right.frame} to {right.frame + 1}: identity {right.identity} goes to {whom} "
+                f"frame {right.frame} to {right.frame + 1}: identity {right.identity} goes to {target} "
                 f"({taken.flow:.2f}), not to itself ({right.flow:.2f}); cost {right.cost:.3g}"
             )
         return "\n".join(lines)
@@ -80,15 +80,15 @@ class Explanation:
 
 @torch.no_grad()
 def explain(clip: TrackClip, row: int = 0, **settings: Any) -> Explanation:
-    """Look into the loss of one clip.
+    """Explain the loss of one clip.
 
     Args:
-        clip: a batch of clips.
-        row: the clip of it.
-        settings: those of :class:`Settings`.
+        clip: Batch of clips.
+        row: Index of the clip in the batch.
+        settings: Fields of :class:`Settings`.
 
     Raises:
-        ValueError: there are less than two frames, or no detections.
+        ValueError: If there are fewer than two frames, or no detections.
 
     >>> ids = torch.tensor([[[0, 1]] * 3])
     >>> boxes = torch.tensor([[[[0.0, 0.0, 10.0, 20.0], [50.0, 0.0, 60.0, 20.0]]] * 3])
@@ -107,7 +107,7 @@ def explain(clip: TrackClip, row: int = 0, **settings: Any) -> Explanation:
     clip = TrackClip(**tensors).clean()
     if clip.valid.shape[1] < 2 or not clip.valid.shape[2]:
         frames, slots = clip.valid.shape[1:]
-        raise ValueError(f"a clip must have two frames and a detection to be explained, got {frames} and {slots} slots")
+        raise ValueError(f"clip: expected at least two frames and a detection, got {frames} frames with {slots} slots")
     links = flow(clip, chosen.tau, chosen.null, chosen.gate_confidence)
     graph = ground_truth_graph(clip.det_gt, clip.valid)
     price = _price_of_pairs(clip, links, graph, chosen)
@@ -129,7 +129,7 @@ def explain(clip: TrackClip, row: int = 0, **settings: Any) -> Explanation:
     residual[1:] -= sides.into[0]
     return Explanation(
         unitrack_loss(**tensors, **settings),
-        [edge(*place) for place in shown.nonzero().tolist()],
+        [edge(*index) for index in shown.nonzero().tolist()],
         sorted(lost, key=lambda pair: -pair[0].cost),
         residual.where(clip.valid[0], 0),
         clip,
@@ -137,7 +137,7 @@ def explain(clip: TrackClip, row: int = 0, **settings: Any) -> Explanation:
 
 
 def _price_of_pairs(clip: TrackClip, links: Flow, graph: GroundTruthGraph, settings: Settings) -> list[float]:
-    """What one unit of the flow term of a right edge adds to the loss, for every pair of frames."""
+    """Return the weight of a correct edge's flow term in the loss, for every pair of frames."""
     values, counted = window_terms(clip, links, graph, settings)
     size = settings.window - 1
     price = values["quality"][0] * settings.flow_weight * counted[0] / counted[0].sum().clamp(min=1)

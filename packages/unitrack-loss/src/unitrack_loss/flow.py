@@ -10,19 +10,19 @@ from torch import Tensor
 
 from unitrack_loss.clip import TrackClip
 
-IMPOSSIBLE = -1e9  # an affinity; not -inf, whose softmax over nothing else has no gradient
-GEOMETRIC_SIGMA = 0.25  # of distances in box sizes; 0.5 leaves a perfect clip ten times as far from 0
-SMALLEST = 1e-4  # side of a box, in diagonals of the image
+IMPOSSIBLE = -1e9  # affinity of padded pairs; with -inf, a softmax over padding alone would have NaN gradients
+GEOMETRIC_SIGMA = 0.25  # of distances in box sizes; 0.5 gives a perfect clip a loss ten times as large
+SMALLEST = 1e-4  # side of a box, in image diagonals
 
 
 @dataclass(frozen=True, eq=False)
 class Flow:
-    """How strongly detections of consecutive frames are associated, ``(B, T - 1, N, N)`` each.
+    """Association strength between detections of consecutive frames, ``(B, T - 1, N, N)`` each.
 
     Attributes:
-        flow: between 0 and 1; rows and columns sum to at most 1, what is missing went to birth and exit.
-        log_flow: its logarithm, with the confidences of both ends in it; very small where an end is padded.
-        log_links: the same without confidences.
+        flow: Flow in [0, 1]. Rows and columns sum to at most 1; the remainder is birth, exit or low confidence.
+        log_flow: Logarithm of the flow, including the confidences of both ends; very small where an end is padded.
+        log_links: Logarithm of the flow without confidences.
     """
 
     flow: Tensor
@@ -33,20 +33,33 @@ class Flow:
 def flow(
     clip: TrackClip, tau: float = 0.1, null: float | None = None, gate_confidence: bool = True, gap: int = 1
 ) -> Flow:
-    """Association of consecutive frames: a softmax over the next frame times one over the frame before.
+    """Compute the soft flow between detections of consecutive frames.
 
-    Each has a place for "nobody", of a fixed affinity. The affinity of two detections is that of the tracker
-    (``assoc_logits``), else the cosine of their embeddings, else how near and alike in size their boxes are.
+    The flow is a dual softmax of the affinities ``a`` with a null slot of affinity ``z``, times the confidences of both
+    ends::
+
+        P_row[i, j] = exp(a[i, j]) / (exp(z) + sum_k exp(a[i, k]))
+        P_col[i, j] = exp(a[i, j]) / (exp(z) + sum_k exp(a[k, j]))
+        F[i, j]     = sigmoid(l[i]) sigmoid(l[j]) P_row[i, j] P_col[i, j]
+
+    The affinity is ``assoc_logits``, if given; otherwise the cosine similarity of the embeddings divided by ``tau``;
+    otherwise, with centers ``c``, box diagonals ``s`` and heights ``h``::
+
+        a[i, j] = -(|c[i] - c[j]|^2 / (s[i] s[j]) + log(h[i] / h[j])^2) / (2 * 0.25^2)
+
+    UniTrack (Galoaa et al., arXiv 2602.05037) defines flow as association strength, but not how to compute it; this
+    form satisfies its capacity constraints, ``sum_j F <= 1`` and ``sum_i F <= 1``, by construction.
 
     Args:
-        clip: the detections.
-        tau: temperature of cosines.
-        null: affinity of "nobody"; None: 0 for the tracker's logits, ``0.5 / tau`` for cosines, -4 for boxes.
-        gate_confidence: multiply with the confidence of both ends, so that logits get a gradient.
-        gap: frames from one end to the other; tensors of the result have ``T - gap`` in place of ``T - 1``.
+        clip: Batch of clips.
+        tau: Temperature of the cosine similarities. Lower values give sharper associations.
+        null: Affinity of the null slot; None for 0 with ``assoc_logits``, ``0.5 / tau`` with embeddings and -4 with
+            boxes. Higher values favor birth and exit.
+        gate_confidence: Whether to multiply by the confidences of both ends, which gives the logits a gradient.
+        gap: Frames between both ends; the results have ``T - gap`` in place of ``T - 1``.
 
     Raises:
-        ValueError: there is a gap and the affinities are the tracker's, which are of consecutive frames.
+        ValueError: If ``gap`` is larger than 1 with ``assoc_logits``, which exist for consecutive frames only.
 
     >>> identity = torch.zeros(1, 2, 1, dtype=torch.int64)
     >>> boxes = torch.tensor([[[[0.0, 0.0, 10.0, 20.0]]] * 2])
@@ -69,11 +82,11 @@ def flow(
 
 
 def _affinity(clip: TrackClip, tau: float, gap: int) -> tuple[Tensor, float]:
-    """``(B, T - gap, N, N)`` and the affinity of "nobody" that fits it."""
+    """Return affinities ``(B, T - gap, N, N)`` and the default affinity of the null slot."""
     if clip.assoc_logits is not None:
         if gap > 1:
             raise ValueError(
-                f"assoc_logits are of consecutive frames, got a gap of {gap}; set max_gap=1, or give embed"
+                f"assoc_logits: expected max_gap=1, got a gap of {gap}; pass embed in place of assoc_logits"
             )
         return clip.assoc_logits, 0.0
     if clip.embed is not None:
@@ -90,6 +103,6 @@ def _affinity(clip: TrackClip, tau: float, gap: int) -> tuple[Tensor, float]:
 
 
 def _log_softmax(affinity: Tensor, dim: int, nobody: float) -> Tensor:
-    """Over ``dim`` and one more place of affinity ``nobody``, which is left out of the result."""
+    """Return the log-softmax over ``dim`` and a null slot, which is dropped from the result."""
     padding = (0, 1) if dim == 3 else (0, 0, 0, 1)
     return F.pad(affinity, padding, value=nobody).log_softmax(dim).narrow(dim, 0, affinity.shape[dim])

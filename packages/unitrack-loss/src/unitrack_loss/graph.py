@@ -1,4 +1,4 @@
-"""The graph that perfect tracking would draw: who is whom in the next frame, and where tracks begin and end."""
+"""Ground-truth graph: correct edges between consecutive frames, births and terminations."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class GroundTruthGraph:
-    """Edges and flow of the ground truth; no gradient.
+    """Edges and flow of perfect tracking; no gradient.
 
     Attributes:
-        edges: ``(B, T - 1, N, N)`` bool, detection of a frame (row) and of the next (column) are one object.
-        outgoing: ``(B, T, N)`` 1 where the object is also detected in the next frame.
-        incoming: ``(B, T, N)`` 1 where it was also detected in the frame before.
-        balance: ``(B, T, N)`` their difference: 1 at a birth, -1 at a termination, else 0.
+        edges: Correct edges ``(B, T - 1, N, N)`` bool: the detection of a frame (row) and of the next (column) belong
+            to one object.
+        outgoing: Outgoing flow ``(B, T, N)``, 1 where the object is also detected in the next frame.
+        incoming: Incoming flow ``(B, T, N)``, 1 where the object was also detected in the previous frame.
+        balance: Outgoing minus incoming flow ``(B, T, N)``: 1 at a birth, -1 at a termination, 0 otherwise.
     """
 
     edges: Tensor
@@ -26,11 +27,16 @@ class GroundTruthGraph:
 
 
 def ground_truth_graph(det_gt: Tensor, valid: Tensor) -> GroundTruthGraph:
-    """The graph of the identities that the tracker's matching gave its detections.
+    """Build the ground-truth graph from the identities assigned to detections.
+
+    ::
+
+        S[t, i, j] = 1 if det_gt[t, i] = det_gt[t + 1, j] >= 0 else 0
+        o[t, i] = sum_j S[t, i, j],    n[t, j] = sum_i S[t - 1, i, j],    b = o - n
 
     Args:
-        det_gt: ``(B, T, N)`` int64 identities, -1 for none.
-        valid: ``(B, T, N)`` bool.
+        det_gt: Identities ``(B, T, N)`` int64, -1 for none.
+        valid: Mask ``(B, T, N)`` bool, False where padded.
 
     >>> graph = ground_truth_graph(torch.tensor([[[7, 8], [8, -1], [8, 9]]]), torch.ones(1, 3, 2).bool())
     >>> graph.edges[0, 0].int(), graph.balance[0]
@@ -46,12 +52,15 @@ def ground_truth_graph(det_gt: Tensor, valid: Tensor) -> GroundTruthGraph:
 
 
 def edges_over(det_gt: Tensor, valid: Tensor, gap: int) -> Tensor:
-    """Which detections are of one object that is not detected in between, ``(B, T - gap, N, N)`` bool.
+    """Find detections of one object that are ``gap`` frames apart, with no detection of it in between.
 
     Args:
-        det_gt: ``(B, T, N)`` int64 identities, -1 for none.
-        valid: ``(B, T, N)`` bool.
-        gap: frames from one to the other.
+        det_gt: Identities ``(B, T, N)`` int64, -1 for none.
+        valid: Mask ``(B, T, N)`` bool, False where padded.
+        gap: Frames between both detections.
+
+    Returns:
+        Edges ``(B, T - gap, N, N)`` bool.
 
     >>> edges_over(torch.tensor([[[7, 8], [8, -1], [8, 7]]]), torch.ones(1, 3, 2).bool(), gap=2)[0, 0].int()
     tensor([[0, 1],
@@ -60,7 +69,7 @@ def edges_over(det_gt: Tensor, valid: Tensor, gap: int) -> Tensor:
     ids = det_gt.where(valid, -1)
     before, after = ids[:, :-gap, :, None], ids[:, gap:, None, :]
     edges = (before == after) & (before >= 0)
-    for step in range(1, gap):  # a handful
+    for step in range(1, gap):  # gaps are short
         between = ids[:, step : step - gap, None, :]
         edges = edges & ~(before == between).any(3, keepdim=True)
     return edges

@@ -1,4 +1,4 @@
-"""Weights of the spatial and the temporal term, from how well connected their graphs are."""
+"""Adaptive weights of the spatial and the temporal term, from the connectivity of their graphs."""
 
 from __future__ import annotations
 
@@ -26,28 +26,38 @@ def laplacian_weights(
     eps: float = 0.05,
     max_nodes: int = 64,
 ) -> tuple[Tensor, Tensor]:
-    """Weights ``(B, windows)`` of the spatial and of the temporal term; no gradient.
+    """Compute the weights of the spatial and the temporal term, without gradient.
 
-    Both come from the second eigenvalue of a graph Laplacian (UniTrack, eq. 8), 1 for a graph that could not be
-    connected better: that of the detections of a frame, near ones joined strongly, and that of the frames, joined by
-    the flow of the right edges. The less a graph is connected, the more its term weighs.
+    ::
+
+        lambda_s = u / (u + v),    u = 1 / (sigma2(L_s) + eps)
+        lambda_t = v / (u + v),    v = 1 / (sigma2(L_t) + eps)
+
+    This is Eq. 8 of UniTrack (Galoaa et al., arXiv 2602.05037) with ``eps`` added, because ``sigma2``, the second
+    smallest eigenvalue of a graph Laplacian, is 0 for a disconnected graph. Both are scaled to 1 for the best connected
+    graph. The spatial graph joins the detections of a frame, nearby ones strongly. The temporal graph joins consecutive
+    frames by the mean flow of their correct edges. The less connected a graph is, the larger is its weight.
 
     Args:
-        clip: the detections.
-        flow: between them.
-        graph: of the ground truth.
-        window: frames of a window.
+        clip: Batch of clips.
+        flow: Flow of the clips.
+        graph: Ground-truth graph of the clips.
+        window: Number of frames per window.
         mode: "laplacian", "fixed" (one half each) or "none" (one each).
-        sigma: distance at which detections are near, in diagonals of the image.
-        eps: keeps weights finite: they lie between ``eps / (1 + 2 * eps)`` and 1 less this.
-        max_nodes: of a frame, the most confident ones.
+        sigma: Distance, in image diagonals, at which detections count as near.
+        eps: Offset that keeps the weights finite: they lie in ``[eps / (1 + 2 eps), (1 + eps) / (1 + 2 eps)]``. Higher
+            values move both weights toward one half.
+        max_nodes: Maximum number of detections per frame in the spatial graph; the most confident ones are kept.
+
+    Returns:
+        Weights of the spatial and of the temporal term, ``(B, windows)`` each.
 
     >>> ids = torch.tensor([[[0, 1]] * 2])
     >>> boxes = torch.tensor([[[[0.0, 0.0, 10.0, 20.0], [400.0, 0.0, 410.0, 20.0]]] * 2])
     >>> clip = TrackClip(boxes, torch.full((1, 2, 2), 9.0), ids >= 0, ids, boxes, ids, torch.tensor([[480, 640]]))
     >>> from unitrack_loss import flow, ground_truth_graph
     >>> spatial, temporal = laplacian_weights(clip, flow(clip), ground_truth_graph(ids, ids >= 0), window=2)
-    >>> round(spatial.item(), 2), round(temporal.item(), 2)  # far from each other, well linked in time
+    >>> round(spatial.item(), 2), round(temporal.item(), 2)  # far apart, and well linked in time
     (0.95, 0.05)
     """
     if mode != "laplacian":
@@ -61,7 +71,7 @@ def laplacian_weights(
 
 
 def _spatial(clip: TrackClip, window: int, sigma: float, max_nodes: int) -> Tensor:
-    """Mean over the frames of a window of the connectivity of their detections; 1 where no frame has two."""
+    """Return the mean connectivity of the detections in the frames of a window; 1 if no frame has two detections."""
     size = min(max_nodes, clip.valid.shape[2])
     if size < 2:
         return torch.ones_like(windows(clip.logits.sum(2), window)[..., 0])
@@ -74,7 +84,7 @@ def _spatial(clip: TrackClip, window: int, sigma: float, max_nodes: int) -> Tens
     near = (-squares / (2 * reach[:, None, None, None] ** 2)).exp()
     both = valid[:, :, :, None] & valid[:, :, None, :]
     near = near.where(both & ~torch.eye(size, dtype=torch.bool, device=near.device), 0)
-    # No eigenvalue of a Laplacian is above twice its largest degree: those of padded nodes come last.
+    # Eigenvalues of a Laplacian are at most twice its largest degree, so those of padded nodes come last.
     laplacian = torch.diag_embed(near.sum(3) + 2 * size * ~valid) - near
     count = valid.sum(2)
     connectivity = _second_eigenvalue(laplacian) / count.clamp(min=1)
@@ -85,7 +95,7 @@ def _spatial(clip: TrackClip, window: int, sigma: float, max_nodes: int) -> Tens
 
 
 def _temporal(flow: Flow, graph: GroundTruthGraph, window: int) -> Tensor:
-    """Connectivity of the path of frames; 1 where all right edges carry all flow, 0 where one boundary carries none."""
+    """Return the connectivity of the path of frames: 1 for full flow on all correct edges, 0 if a boundary has none."""
     links = mean(flow.flow.where(graph.edges, 0).sum((2, 3)), graph.edges.sum((2, 3)))
     links = torch.where(graph.edges.any(3).any(2), links, 1)
     chosen = windows(links, window - 1)
@@ -97,5 +107,5 @@ def _temporal(flow: Flow, graph: GroundTruthGraph, window: int) -> Tensor:
 
 
 def _second_eigenvalue(laplacian: Tensor) -> Tensor:
-    # Of a tracker that has diverged, LAPACK would stop with an error of its own; the other terms are NaN then.
+    # LAPACK raises an error on the NaN of a diverged tracker; the other terms report NaN in that case.
     return torch.linalg.eigvalsh(laplacian.nan_to_num(0, 0, 0))[..., 1]

@@ -1,4 +1,4 @@
-"""The UniTrack loss: a function on tensors and a module."""
+"""UniTrack loss as a function and a module."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from unitrack_loss.settings import Settings
 
 @dataclass(frozen=True, eq=False)
 class UniTrackOutput:
-    """The loss, and of what it is made; tensors without dimensions, 0 where there are no pairs of detections.
+    """Loss and diagnostics as scalar tensors; 0 if there are no pairs of detections.
 
     Attributes:
-        total: the loss, the only one with a gradient.
-        flow: mean over clips and windows of the flow term.
-        spatial: of the spatial term, not weighted.
-        temporal: of the temporal term, not weighted.
-        conservation: of the conservation term.
-        net_residual: mean over detections of ``|out - in - balance|``, the conservation as the paper writes it.
-        quality: of the detections, 1 without false and missed ones.
-        lambda_s: weight of the spatial term.
-        lambda_t: weight of the temporal term.
-        log_edges: the logarithm with which windows are multiplied.
-        num_edges: right edges in all clips.
-        edge_flow: mean flow of right edges, 1 for perfect tracking.
-        id_accuracy: share of right edges that carry more flow than all others of their row.
+        total: Loss, the only entry with a gradient.
+        flow: Flow term, averaged over clips and windows.
+        spatial: Spatial term, unweighted.
+        temporal: Temporal term, unweighted.
+        conservation: Conservation term.
+        net_residual: Mean ``|out - in - balance|`` over detections, the residual of the paper's conservation
+            constraint.
+        quality: Detection quality; 1 without false positives and missed objects.
+        lambda_s: Weight of the spatial term.
+        lambda_t: Weight of the temporal term.
+        log_edges: Logarithmic factor ``log(1 + candidate edges)`` of the windows.
+        num_edges: Number of correct edges in all clips.
+        edge_flow: Mean flow of correct edges; 1 for perfect tracking.
+        id_accuracy: Share of correct edges with the largest flow of their row.
     """
 
     total: Tensor
@@ -66,24 +67,39 @@ def unitrack_loss(
     frame_stride: Tensor | None = None,
     **settings: Any,
 ) -> UniTrackOutput:
-    """The UniTrack loss of a batch of clips (Galoaa et al. 2026, in the form of our specification).
+    """Compute the UniTrack loss of a batch of clips.
+
+    For every window of ``window`` frames with candidate edges ``E``::
+
+        L     = L_flow + lambda_s L_spatial + lambda_t L_temporal + mu L_conservation
+        total = L log(1 + |E|)
+
+    averaged over the windows of a clip and over clips. By default the flow term is ``(1 - q) + q mean(-log F)`` over
+    the correct edges, with the detection quality ``q = exp(-alpha FP / P - alpha FN / GT)``, which has no gradient.
+
+    The method is UniTrack: Differentiable Graph Representation Learning for Multi-Object Tracking (Galoaa et al., ICLR
+    2026, arXiv 2602.05037; the weights ``lambda`` are its Eq. 8). ``docs/methods/unitrack.md`` writes out all terms and
+    the differences from the paper.
 
     Args:
-        boxes_xyxy: ``(B, T, N, 4)`` detections, in pixels.
-        logits: ``(B, T, N)``.
-        valid: ``(B, T, N)`` bool.
-        det_gt: ``(B, T, N)`` int64 identities that the tracker's matching gave them, -1 for none.
-        gt_boxes_xyxy: ``(B, T, M, 4)``.
-        gt_ids: ``(B, T, M)`` int64, -1 where padded.
-        image_size: ``(B, 2)`` height and width.
-        embed: ``(B, T, N, D)``.
-        assoc_logits: ``(B, T - 1, N, N)``, in place of ``embed``.
-        frame_stride: ``(B,)`` frames between two frames of a clip.
-        settings: those of :class:`Settings`.
+        boxes_xyxy: Boxes of the detections in pixels, ``(B, T, N, 4)``.
+        logits: Foreground logits of the detections, ``(B, T, N)``.
+        valid: Mask ``(B, T, N)`` bool, False where padded.
+        det_gt: Identities assigned by the tracker's matching, ``(B, T, N)`` int64, -1 for none.
+        gt_boxes_xyxy: Boxes of the objects in pixels, ``(B, T, M, 4)``.
+        gt_ids: Identities of the objects, ``(B, T, M)`` int64, -1 where padded.
+        image_size: Image height and width in pixels, ``(B, 2)``.
+        embed: Embeddings of the detections, ``(B, T, N, D)``.
+        assoc_logits: Association logits ``(B, T - 1, N, N)``, used in place of ``embed``.
+        frame_stride: Frames between consecutive frames of a clip, ``(B,)``; 1 by default.
+        settings: Fields of :class:`Settings`.
+
+    Returns:
+        Loss and diagnostics.
 
     Raises:
-        ValueError: a shape or a setting is wrong.
-        TypeError: a tensor has the wrong type, or a setting does not exist.
+        ValueError: If a shape or a setting is wrong.
+        TypeError: If a tensor has the wrong type, or a setting does not exist.
 
     >>> ids = torch.tensor([[[0, 1]] * 3])
     >>> boxes = torch.tensor([[[[0.0, 0.0, 10.0, 20.0], [50.0, 0.0, 60.0, 20.0]]] * 3])
@@ -99,10 +115,10 @@ def unitrack_loss(
 
 
 class UniTrackLoss(nn.Module):
-    """:func:`unitrack_loss` as a module: without parameters, without state.
+    """Module version of :func:`unitrack_loss`, without parameters or state.
 
     Args:
-        settings: those of :class:`Settings`.
+        settings: Fields of :class:`Settings`.
 
     >>> UniTrackLoss(window=3)
     UniTrackLoss(window=3)
@@ -113,11 +129,11 @@ class UniTrackLoss(nn.Module):
         self.settings = Settings(**settings)
 
     def forward(self, clip: TrackClip) -> UniTrackOutput:
-        """The loss of a batch of clips."""
+        """Compute the loss of a batch of clips."""
         return _loss(clip, self.settings)
 
     def extra_repr(self) -> str:
-        """The settings that are not the default."""
+        """Return the settings that differ from the defaults."""
         default = Settings()
         changed = {name: value for name, value in vars(self.settings).items() if value != getattr(default, name)}
         return ", ".join(f"{name}={value!r}" for name, value in changed.items())
@@ -133,7 +149,7 @@ def _loss(clip: TrackClip, settings: Settings) -> UniTrackOutput:
         values, counted = window_terms(clip, links, graph, settings)
 
         def average(value: Tensor) -> Tensor:
-            """Over the windows of a clip in which there is a pair, then over the clips that have such windows."""
+            """Average over the windows with a pair of detections, then over the clips with such windows."""
             per_clip = mean(value.where(counted, 0).sum(1), counted.sum(1))
             return mean(per_clip.sum(), counted.any(1).sum())
 
@@ -146,7 +162,7 @@ def _loss(clip: TrackClip, settings: Settings) -> UniTrackOutput:
 
 
 def _diagnostics(clip: TrackClip, links: Flow, graph: GroundTruthGraph) -> dict[str, Tensor]:
-    """What :class:`UniTrackOutput` tells about all clips together; not part of the loss."""
+    """Return the diagnostics of :class:`UniTrackOutput` over all clips, which are not part of the loss."""
     edges, sides = graph.edges.sum(), marginals(links)
     leaving, arriving = F.pad(sides.out, (0, 0, 0, 1)), F.pad(sides.into, (0, 0, 1, 0))
     residual = (leaving - arriving - graph.balance).abs().where(clip.valid, 0)
@@ -160,7 +176,7 @@ def _diagnostics(clip: TrackClip, links: Flow, graph: GroundTruthGraph) -> dict[
 
 
 def _nothing(clip: TrackClip) -> UniTrackOutput:
-    """Of clips in which nothing can be associated: 0, with a graph for distributed training."""
+    """Return the output for clips without pairs: 0, attached to the graph for distributed training."""
     live = [one for one in (clip.boxes_xyxy, clip.logits, clip.embed, clip.assoc_logits) if one is not None]
     zero = clip.logits.new_zeros(())
     values = dict.fromkeys([one.name for one in fields(UniTrackOutput)], zero)

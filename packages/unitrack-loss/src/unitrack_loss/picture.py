@@ -1,4 +1,4 @@
-"""A picture of the flow between detections over time."""
+"""Plot of the flow between detections over time."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ RIGHT, WRONG, MISSING = "#2a9d4a", "#d62828", "#9a9a9a"
 
 
 def plot(what: Explanation | TrackClip, path: str | PathLike[str], axis: str = "x", **settings: Any) -> Path:
-    """Draw the detections of a clip over time, and the flow between them.
+    """Plot the detections of a clip over time and the flow between them.
 
-    A detection is a dot in the colour of its identity, hollow for a false positive. Flow between detections of one
-    object is green, between others red, the stronger the wider; where less than half of the flow goes the right way, a
-    dashed line shows where it should go.
+    A detection is a dot in the color of its identity, hollow for a false positive. Flow is green between detections of
+    one object and red otherwise, and wider the stronger it is. A dashed line marks correct edges with less than half of
+    the flow.
 
     Args:
-        what: a clip, or its explanation.
-        path: file to write, ``.png``, ``.pdf`` or ``.svg``, replaced only once it is complete.
-        axis: of the image that is drawn upwards, "x" or "y".
-        settings: those of :class:`Settings`, if a clip is given.
+        what: Clip or its explanation.
+        path: Output file, ``.png``, ``.pdf`` or ``.svg``; replaced only when the plot is complete.
+        axis: Image axis drawn vertically, "x" or "y".
+        settings: Fields of :class:`Settings`, if a clip is given.
 
     Returns:
-        The path.
+        Path of the output file.
 
     Raises:
-        ValueError: the file or the axis is of another kind.
-        ModuleNotFoundError: the extra ``[plot]`` is missing.
+        ValueError: If the file extension or the axis is not supported.
+        ModuleNotFoundError: If the extra ``[plot]`` is not installed.
 
     >>> import tempfile, torch
     >>> ids = torch.tensor([[[0, 1]] * 3])
@@ -64,9 +64,9 @@ def plot(what: Explanation | TrackClip, path: str | PathLike[str], axis: str = "
 
 def _draw(axes: Any, what: Explanation, axis: int) -> None:
     boxes = what.clip.boxes_xyxy[0].double().cpu().numpy()
-    place = (boxes[..., axis] + boxes[..., axis + 2]) / 2
+    positions = (boxes[..., axis] + boxes[..., axis + 2]) / 2
     for edge in what.edges:
-        ends = [edge.frame, edge.frame + 1], [place[edge.frame, edge.start], place[edge.frame + 1, edge.end]]
+        ends = [edge.frame, edge.frame + 1], [positions[edge.frame, edge.start], positions[edge.frame + 1, edge.end]]
         if edge.right and edge.flow < 0.5:
             axes.plot(*ends, color=MISSING, linestyle=(0, (2, 3)), linewidth=1.2, zorder=1)
         color = RIGHT if edge.right else WRONG
@@ -77,13 +77,13 @@ def _draw(axes: Any, what: Explanation, axis: int) -> None:
         known = ids[frame][row] >= 0
         fill = [channel / 255 for channel in identity_color(ids[frame][row])] if known else [1.0, 1.0, 1.0]
         size = 25 + 60 * float(confidence[frame, row])
-        axes.scatter(frame, place[frame, row], s=size, color=[fill], edgecolors="black", linewidths=0.7, zorder=3)
-    for label, color in (("right flow", RIGHT), ("wrong flow", WRONG)):
+        axes.scatter(frame, positions[frame, row], s=size, color=[fill], edgecolors="black", linewidths=0.7, zorder=3)
+    for label, color in (("correct flow", RIGHT), ("wrong flow", WRONG)):
         axes.plot([], [], color=color, linewidth=3, label=label)
-    axes.plot([], [], color=MISSING, linestyle=(0, (2, 3)), label="where it should go")
+    axes.plot([], [], color=MISSING, linestyle=(0, (2, 3)), label="missing flow")
     axes.set_xticks(range(what.clip.valid.shape[1]))
     axes.set_xlabel("frame of the clip")
-    axes.set_ylabel(f"{'xy'[axis]} of the centre (pixels)")
+    axes.set_ylabel(f"{'xy'[axis]} of the center (pixels)")
     axes.spines[["top", "right"]].set_visible(False)
     axes.figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     axes.set_title(

@@ -1,4 +1,4 @@
-"""The loss as a plug-in: it attaches to every tracker that is trained with identities."""
+"""UniTrack loss as a plug-in for trackers that are trained with identities."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ LOGGED = [one.name for one in fields(UniTrackOutput) if one.name != "total"]
 
 
 class UniTrackPlugin(Plugin):
-    """:func:`unitrack_loss` of the slots of a tracker.
+    """Plug-in that adds :func:`unitrack_loss` to the training loss of a tracker.
 
-    All that :class:`UniTrackOutput` has is logged. Every ``report_every`` steps it is also measured which share of the
-    gradient at the tracker's last layer is the loss's own (of a tracker that does not share its class head, at the
-    embeddings, or at boxes and scores): the logged ``gradient_share``, of the step measured before, should be 0.05 to
-    0.2. A warning says so when the loss teaches nothing.
+    Logs all entries of :class:`UniTrackOutput`. Every ``report_every`` steps it also measures the loss's share of the
+    gradient at the tracker's last layer, or, for a tracker without a shared class head, at the embeddings, or at boxes
+    and scores. The logged ``gradient_share``, from the previous measurement, should be 0.05 to 0.2. A warning is issued
+    if the loss has no effect on the tracker.
 
     Args:
-        weight: of the loss.
-        warmup_steps: steps over which the weight rises from 0.
-        min_score: slots without an object are detections from this score.
-        report_every: steps from one measurement to the next.
-        settings: those of :class:`Settings`.
+        weight: Weight of the loss.
+        warmup_steps: Steps over which the weight rises linearly from 0.
+        min_score: Minimum score for a slot without an object to count as a detection.
+        report_every: Steps between measurements of the gradient share.
+        settings: Fields of :class:`Settings`.
 
     >>> UniTrackPlugin(window=3).weight_at(step=250)
     0.05
@@ -56,22 +56,22 @@ class UniTrackPlugin(Plugin):
         self._monitor = GradientMonitor()
 
     def on_clip_start(self, ctx: Context) -> None:
-        """Look at this step, or not."""
-        if self._looks(ctx):
+        """Start recording the class head's inputs in steps that are measured."""
+        if self._measures(ctx):
             self._monitor.listen(ctx.spec.class_head)
 
     def on_clip_loss(self, clip: ClipOutput, ctx: Context) -> dict[str, Tensor]:
-        """The loss of all clips; of several processes, of the clips of all of them."""
+        """Compute and log the loss of a batch, scaled for averaging over the clips of all processes."""
         tracks = track_clip(clip, self.min_score)
         output: UniTrackOutput = self.loss(tracks)
         loss = output.total * share_of_clips(tracks) if ctx.training else output.total
         for name in LOGGED:
             ctx.log(name, getattr(output, name).float())
-        if self._looks(ctx):
+        if self._measures(ctx):
             if (share := self._monitor.share) is not None:
                 ctx.log("gradient_share", share)
             self._monitor.check(output, self._monitor.observe(loss, self._monitor.tensors(clip)))
         return {"loss": loss}
 
-    def _looks(self, ctx: Context) -> bool:
+    def _measures(self, ctx: Context) -> bool:
         return ctx.training and self.weight_at(ctx.step) > 0 and ctx.step % self.report_every == 0

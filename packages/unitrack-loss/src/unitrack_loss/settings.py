@@ -1,4 +1,4 @@
-"""What can be chosen about the loss."""
+"""Settings of the UniTrack loss."""
 
 from __future__ import annotations
 
@@ -10,31 +10,36 @@ WeightMode = Literal["laplacian", "fixed", "none"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What can be chosen; the defaults are what we recommend.
+    """Settings of the UniTrack loss, with recommended defaults.
 
     Args:
-        window: frames of a sliding window, at least 2. With 2 there is no temporal term.
-        alpha: how strongly false and missed detections lower the trust in the flow.
-        tau: temperature of the cosines of embeddings.
-        null: affinity of "nobody"; None: what fits the kind of affinity.
-        flow_form: "log": minus the logarithm of the flow on right edges; "linear": the flow itself, as in the paper,
-            whose gradient vanishes where the flow is on wrong edges.
-        reference: "gt": distances and accelerations are compared with those of the objects, and terms are means;
-            "paper": they are taken as they are, and terms are sums, of any sign and not 0 for perfect tracking.
-        weights: of the spatial and the temporal term: "laplacian" (of the paper), "fixed" (one half each) or "none"
-            (one each).
-        flow_weight: of the flow term.
-        spatial_weight: of the spatial term, beside ``weights``.
-        temporal_weight: of the temporal term, beside ``weights``.
-        conservation_weight: of the conservation of flow.
-        eps_lambda: keeps the weights finite.
-        spatial_sigma: distance at which detections are near, in diagonals of the image.
-        confidence_threshold: a detection above it counts as predicted.
-        log_norm: multiply with ``log(1 + number of candidate edges)``.
-        gate_confidence: let the confidence of detections limit the flow, so that logits get a gradient.
-        max_gap: frames that an edge may span, less than ``window``. Above 1, the flow term also has edges over frames
-            in which the object was not detected: an occlusion. Not with ``assoc_logits``.
-        max_laplacian_nodes: detections of a frame, the most confident ones, in the spatial graph.
+        window: Number of frames of a sliding window, at least 2. With 2 there is no temporal term.
+        alpha: Penalty for false positives and missed detections in the quality factor. Higher values reduce the weight
+            of the flow term in frames with bad detections.
+        tau: Temperature of the cosine similarities of embeddings. Lower values give sharper associations.
+        null: Affinity of the null slot for births and exits; None for the default of the kind of affinity.
+        flow_form: "log" for minus the logarithm of the flow on correct edges; "linear" for the paper's form, whose
+            gradient vanishes where the flow is on wrong edges.
+        reference: "gt" compares distances and accelerations with those of the objects, and averages; "paper" uses raw
+            displacements and accelerations, and sums, which is not 0 for perfect tracking and may be negative.
+        weights: Weights of the spatial and the temporal term: "laplacian" (the paper's), "fixed" (one half each) or
+            "none" (one each).
+        flow_weight: Factor of the flow term.
+        spatial_weight: Factor of the spatial term, in addition to ``weights``.
+        temporal_weight: Factor of the temporal term, in addition to ``weights``.
+        conservation_weight: Factor of the conservation term.
+        eps_lambda: Offset that keeps the Laplacian weights finite.
+        spatial_sigma: Distance, in image diagonals, at which detections count as near in the spatial graph.
+        confidence_threshold: Score above which a detection counts as predicted in the quality factor.
+        log_norm: Whether to multiply by ``log(1 + number of candidate edges)``.
+        gate_confidence: Whether the confidences of both ends limit the flow, which gives the logits a gradient.
+        max_gap: Maximum number of frames that an edge spans, less than ``window``. Above 1, the flow term also has
+            edges across frames in which the object was not detected, such as occlusions. Requires 1 with
+            ``assoc_logits``.
+        max_laplacian_nodes: Maximum number of detections per frame in the spatial graph; the most confident are kept.
+
+    Raises:
+        ValueError: If a setting is out of range.
 
     >>> Settings(window=1)
     Traceback (most recent call last):

@@ -1,4 +1,4 @@
-"""From what a tracker of mot-core hands to plug-ins to what the loss looks at."""
+"""Conversion of a mot-core tracker's output to a :class:`unitrack_loss.TrackClip`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from unitrack_loss.clip import TrackClip
 
 
 def track_clip(clip: ClipOutput, min_score: float = 0.1) -> TrackClip:
-    """The detections in the slots of a tracker, with their gradients.
+    """Convert the slots of a tracker to a clip, preserving gradients.
 
-    Detections are the slots to which the tracker assigned an object with a known identity, and of the others the tracks
-    and those with a score of at least ``min_score``: most queries of a detector are background. Of a track and a
-    detection of one object, it is the track.
+    Slots that the tracker assigned to an object of known identity are detections. Other slots are detections if they
+    are tracks or have a score of at least ``min_score``, because most queries of a detector are background. If a track
+    and a detection belong to one object, the track is kept.
 
     Args:
-        clip: all frames, with targets.
-        min_score: of slots without an object.
+        clip: Outputs and targets of all frames.
+        min_score: Minimum score of slots without an object.
 
     Raises:
-        ValueError: the clip has no targets, and so no identities.
+        ValueError: If the clip has no targets.
 
     >>> from mot_core.structures import FrameOutput, FrameTargets
     >>> ids = torch.tensor([[7, 9]])
@@ -36,14 +36,14 @@ def track_clip(clip: ClipOutput, min_score: float = 0.1) -> TrackClip:
     tensor([[[-1,  9]]])
     """
     if clip.targets is None:
-        raise ValueError("track_clip: the clip has no targets, so there are no identities to learn")
+        raise ValueError("clip: expected targets with identities, got None; use a data module with identities")
     frames, targets = clip.frames, clip.targets
     size = frames[0].image_size
     logits = pad_stack([frame.logits.max(-1).values for frame in frames])
     det_gt = pad_stack([slot_ids(frame, truth, unique=True) for frame, truth in zip(frames, targets, strict=True)], -1)
     assigned = pad_stack([frame.gt_index >= 0 for frame in frames])
     candidate = pad_stack([frame.is_track for frame in frames]) | (logits.detach().sigmoid() >= min_score)
-    # What is assigned and has no identity here is an object without a label, or the second slot of an object.
+    # An assigned slot without an identity is an unlabeled object, or the second slot of an object.
     keep = pad_stack([frame.valid for frame in frames]) & torch.where(assigned, det_gt >= 0, candidate)
     count = int(keep.sum(-1).max()) if keep.numel() else 0
     order = (~keep).to(torch.uint8).argsort(dim=-1, stable=True)[..., :count]
@@ -67,7 +67,7 @@ def track_clip(clip: ClipOutput, min_score: float = 0.1) -> TrackClip:
 
 
 def _assoc(clip: ClipOutput, order: Tensor, slots: int) -> Tensor | None:
-    """``(B, T - 1, n, n)`` association logits of the slots in ``order (B, T, n)``, if the tracker has them."""
+    """Return association logits ``(B, T - 1, n, n)`` of the slots in ``order (B, T, n)``, or None without any."""
     given = [frame.assoc for frame in clip.frames[1:] if frame.assoc is not None]
     if not given or len(given) < len(clip.frames) - 1:
         return None
@@ -77,12 +77,12 @@ def _assoc(clip: ClipOutput, order: Tensor, slots: int) -> Tensor | None:
 
 
 def _pixels(boxes_cxcywh: Tensor, image_size: Tensor) -> Tensor:
-    """Corners in pixels of ``(B, T, N, 4)``, in single precision: in half, a large image has no odd pixels."""
+    """Convert ``(B, T, N, 4)`` to corners in pixels, in single precision because half cannot represent odd pixels."""
     corners = cxcywh_to_xyxy(boxes_cxcywh.to(torch.promote_types(boxes_cxcywh.dtype, torch.float32)))
     return corners * image_size.to(corners)[:, None, None, [1, 0, 1, 0]]
 
 
 def _rows(values: Tensor, order: Tensor) -> Tensor:
-    """``values (B, T, N, ...)`` at ``order (B, T, n)``."""
+    """Gather ``values (B, T, N, ...)`` at ``order (B, T, n)``."""
     rows = take(values.flatten(0, 1), order.flatten(0, 1))
     return rows.reshape(*order.shape, *values.shape[3:])

@@ -1,1 +1,1 @@
-"""Appearance features distilled from motion. Import the names from `em_kalman`."""
+"""Appearance features distilled from motion; import the public names from `em_kalman`."""

@@ -1,8 +1,10 @@
-"""Appearance learned from motion: a network that looks at crops is taught what the trained model associates.
+"""Appearance embeddings learned from motion, by distilling a trained association model into a crop network.
 
-Specification 2.3, after the authors' code. The teacher follows objects over a window by their boxes alone; the student
-must say from the pixels which object of the first frame a detection is. So it learns what does not change in up to
-nine frames, and can tell objects apart where boxes cannot.
+The teacher, a trained :class:`em_kalman.NeuralKalmanFilter`, follows objects over a window by their boxes alone. The
+student receives image crops and predicts which object of the first frame each detection belongs to. It thereby learns
+features that stay constant for up to nine frames, and can separate objects that boxes cannot.
+
+Li et al., "Learning a Neural Association Network for Self-supervised Multi-Object Tracking" (arXiv 2411.11514).
 """
 
 from __future__ import annotations
@@ -23,22 +25,22 @@ from em_kalman.model import NeuralKalmanFilter
 from mot_core.nn import SmallBackbone, TimmBackbone
 
 Images: TypeAlias = Callable[[int], Any]
-"""Reads the frame of a number, ``(H, W, 3)`` uint8."""
+"""Callable that maps a frame number to its image, ``(H, W, 3)`` uint8."""
 
 CROP_SIZE = (128, 64)  # height and width
-# Of ImageNet, red green blue, from 0 to 1, as backbones of timm expect.
+# ImageNet statistics of RGB values in [0, 1], as expected by timm backbones.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class AppearanceNetwork(nn.Module):
-    """Crops of objects to embeddings of length 1: the mean over the last map of a backbone.
+    """Unit-length embeddings of object crops: the spatial mean of a backbone's last feature map.
 
     Args:
-        backbone: "small" (0.3 million parameters), or "timm:NAME".
-        pretrained: let timm download its weights.
+        backbone: Name of the backbone: "small" (0.3 million parameters) or "timm:NAME".
+        pretrained: Whether timm downloads pretrained weights; ignored for "small".
 
     Raises:
-        ValueError: the backbone is none of these.
+        ValueError: If the backbone has another name.
 
     >>> network = AppearanceNetwork()
     >>> embeddings = network(torch.rand(3, 3, 128, 64))
@@ -58,19 +60,19 @@ class AppearanceNetwork(nn.Module):
     __call__: Callable[..., Tensor]
 
     def forward(self, crops: Tensor) -> Tensor:
-        """``(N, 3, 128, 64)`` of :func:`crop_boxes` to ``(N, C)``."""
+        """Map crops from :func:`crop_boxes`, ``(N, 3, 128, 64)``, to embeddings ``(N, C)``."""
         return F.normalize(self.backbone(crops)[-1].mean((-1, -2)), dim=-1)
 
 
 def crop_boxes(image: Any, boxes_xyxy: Any) -> Tensor:
-    """What is in boxes, resized to 128 x 64 pixels and normalised as for ImageNet.
+    """Crop boxes from an image, resize them to 128 x 64 pixels and normalize them with ImageNet statistics.
 
     Args:
-        image: ``(H, W, 3)`` uint8, array or tensor on the CPU.
-        boxes_xyxy: ``(N, 4)`` corners in pixels; what lies outside of the image is cut off.
+        image: Image as an array or CPU tensor, ``(H, W, 3)`` uint8.
+        boxes_xyxy: Box corners in pixels, ``(N, 4)``; parts outside the image are cut off.
 
     Returns:
-        ``(N, 3, 128, 64)``; 0 for boxes that lie outside of the image.
+        Crops ``(N, 3, 128, 64)``; 0 for boxes that lie entirely outside the image.
 
     >>> image = np.zeros((100, 100, 3), np.uint8)
     >>> image[:, 50:] = 255
@@ -78,7 +80,7 @@ def crop_boxes(image: Any, boxes_xyxy: Any) -> Tensor:
     >>> [round(value, 2) for value in crops.mean((2, 3))[:, 0].tolist()]
     [-2.12, 2.25]
     """
-    pixels = torch.tensor(np.asarray(image))  # a copy: a decoded image may be read-only
+    pixels = torch.tensor(np.asarray(image))  # copy, because a decoded image may be read-only
     if pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"image must have shape (H, W, 3), got {tuple(pixels.shape)}")
     height, width = pixels.shape[:2]
@@ -94,7 +96,7 @@ def crop_boxes(image: Any, boxes_xyxy: Any) -> Tensor:
 
 
 def _window_embeddings(student: AppearanceNetwork, batch: WindowBatch, images: Images) -> Tensor:
-    """Embeddings ``(1, T, N, C)`` of the detections of one window; 0 where padded."""
+    """Return embeddings ``(1, T, N, C)`` of the detections of one window; 0 where padded."""
     device = next(student.parameters()).device
     frames = zip(batch.frames[0].tolist(), batch.boxes_xyxy[0], batch.valid[0], strict=True)
     crops = torch.cat([crop_boxes(images(number), boxes[real]) for number, boxes, real in frames])
@@ -105,16 +107,16 @@ def _window_embeddings(student: AppearanceNetwork, batch: WindowBatch, images: I
 
 
 def _window_loss(student: AppearanceNetwork, assoc: Tensor, batch: WindowBatch, images: Images) -> Tensor:
-    """What the student does not yet know of one window.
+    """Compute the distillation loss of one window.
 
     Args:
-        student: network to teach.
-        assoc: ``(1, T, K, N)`` shares of the teacher.
-        batch: one window.
-        images: reads a frame.
+        student: Network to train.
+        assoc: Association probabilities of the teacher, ``(1, T, K, N)``.
+        batch: A single window.
+        images: Callable that reads a frame.
 
     Returns:
-        The mean divergence of a detection, in nats.
+        Mean Kullback-Leibler divergence per detection, in nats.
     """
     embeddings = _window_embeddings(student, batch, images)
     logits = embeddings[:, :1] @ embeddings[:, 1:].transpose(-1, -2) / 0.1
@@ -133,23 +135,25 @@ def distill(
     seed: int = 0,
     report: Callable[[dict[str, float]], None] | None = None,
 ) -> list[dict[str, float]]:
-    """Teach a student what a trained model associates; no identity is read. One window per step, Adam.
+    """Train a student to predict the associations of a trained model, without reading identities.
+
+    Every step of Adam processes one window.
 
     Args:
-        student: is changed, on the device it is on.
-        teacher: a trained model.
-        videos: detections, each with a function that reads a frame by its number.
-        epochs: how often every window is seen.
-        lr: learning rate.
-        stride: frames from the begin of a window to that of the next.
-        seed: of the order of the windows.
-        report: is called after every epoch with what is returned of it.
+        student: Network to train; modified in place, on its own device.
+        teacher: Trained association model.
+        videos: Pairs of detections and a callable that reads a frame by its number.
+        epochs: Number of passes over all windows.
+        lr: Learning rate.
+        stride: Frames between the starts of consecutive windows.
+        seed: Seed for the order of the windows.
+        report: Callable that receives the record of every epoch when it ends.
 
     Returns:
-        One dict per epoch: ``epoch`` and ``loss``, in nats per detection.
+        One record per epoch: ``epoch`` and ``loss``, in nats per detection.
 
     Raises:
-        ValueError: there are no windows.
+        ValueError: If there are no windows.
 
     >>> from mot_core.io import make_scene
     >>> scene = make_scene(num_objects=4, num_frames=20, image_size=(120, 160))
@@ -165,7 +169,7 @@ def distill(
         for window in _all(WindowSampler([sequence], stride=stride, seed=seed))
     ]
     if not windows:
-        raise ValueError("there are no windows to learn from: the videos are shorter than 10 frames, or empty")
+        raise ValueError("videos: expected a window of 10 frames with detections, got none; use longer videos")
     teaching = next(teacher.parameters()).device
     device = next(student.parameters()).device
     with torch.no_grad():
@@ -191,7 +195,9 @@ def distill(
 
 @torch.no_grad()
 def embed_detections(student: AppearanceNetwork, sequence: DetectionSequence, images: Images) -> Tensor:
-    """Embeddings ``(rows, C)`` of all detections of a sequence, in the order of its table; 0 outside of its frames.
+    """Return embeddings ``(rows, C)`` of all detections of a sequence, in the order of its table.
+
+    Detections outside the frames of the sequence get 0.
 
     >>> from mot_core.io import BoxTable
     >>> table = BoxTable([1, 1, 2], [-1, -1, -1], [[0, 0, 20, 40], [20, 0, 40, 40], [0, 0, 20, 40]])

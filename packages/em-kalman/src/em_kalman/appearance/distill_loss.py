@@ -1,4 +1,4 @@
-"""Teaching another model what was learned from motion."""
+"""Distillation of associations learned from motion into another model."""
 
 from __future__ import annotations
 
@@ -9,20 +9,27 @@ from torch import Tensor
 from em_kalman.chain import compose_chain
 from em_kalman.model import NKFOutput
 
-FORBIDDEN = -1e9  # the logit of a place without a box
+FORBIDDEN = -1e9  # logit of a padded slot
 
 
 def distill_loss(student_logits: Tensor, assoc: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Kullback-Leibler divergence from associations to those of a student, such as an appearance model (2.3).
+    """Kullback-Leibler divergence of a student's associations, such as an appearance model's, from a teacher's.
+
+    ::
+
+        loss = mean_j sum_k P[k, j] (log P[k, j] - log softmax_k(S[k, j]))
+
+    where ``P`` are the teacher's probabilities, ``S`` the student's logits, ``k`` an earlier and ``j`` a later
+    detection. This is the appearance stage of Li et al. (arXiv 2411.11514).
 
     Args:
-        student_logits: ``(..., K, N)``, rows = earlier detections; normalised here over the rows, by columns.
-        assoc: ``(..., K, N)`` the teacher's shares; no gradient reaches them. Columns that sum to less than 1 count
-            less.
-        mask: ``(..., N)`` bool, False for detections that do not exist.
+        student_logits: Student logits ``(..., K, N)``, rows = earlier detections; every column is normalized over the
+            rows here.
+        assoc: Teacher probabilities ``(..., K, N)``, detached. Columns that sum to less than 1 have less weight.
+        mask: Mask ``(..., N)`` bool, False for padded detections; all detections count by default.
 
     Returns:
-        The mean over detections, a number.
+        Scalar mean over detections, in nats.
 
     >>> round(distill_loss(torch.zeros(2, 2), torch.eye(2)).item(), 4)  # log 2
     0.6931
@@ -36,21 +43,22 @@ def distill_loss(student_logits: Tensor, assoc: Tensor, mask: Tensor | None = No
 
 
 def distill_clip_loss(student_logits: Tensor, output: NKFOutput, valid: Tensor) -> Tensor:
-    """The same for a tracker that associates all boxes of a clip with each other, as GTR does.
+    """Distillation loss for a tracker that associates all boxes of a clip with each other, such as GTR.
 
-    Where is every box in every other frame, or is it nowhere?
+    For every box and every other frame, the student's distribution over the boxes of that frame and "nowhere" is
+    compared with the teacher's.
 
     Args:
-        student_logits: ``(M, M)`` between all boxes of all frames of one window, frame after frame; normalised here
-            over the boxes of a frame and 0, the logit of being nowhere.
-        output: of a trained :class:`em_kalman.NeuralKalmanFilter` for this window.
-        valid: ``(1, T, N)`` of the window, with ``M`` boxes.
+        student_logits: Student logits ``(M, M)`` between all boxes of all frames of one window, ordered by frame;
+            normalized here over the boxes of a frame and 0, the logit of "nowhere".
+        output: Output of a trained :class:`em_kalman.NeuralKalmanFilter` for this window.
+        valid: Mask ``(1, T, N)`` of the window, with ``M`` valid boxes.
 
     Returns:
-        The mean over boxes and other frames, a number.
+        Scalar mean over boxes and other frames, in nats.
 
     Raises:
-        ValueError: there are several windows, or ``student_logits`` does not fit the number of boxes.
+        ValueError: If there is more than one window, or ``student_logits`` does not fit the number of boxes.
 
     >>> from em_kalman import NeuralKalmanFilter, WindowBatch
     >>> boxes = torch.tensor([[0.0, 0.0, 10.0, 20.0]]).expand(1, 3, 1, 4)
@@ -61,7 +69,7 @@ def distill_clip_loss(student_logits: Tensor, output: NKFOutput, valid: Tensor) 
     """
     count = int(valid.sum())
     if len(valid) != 1:
-        raise ValueError(f"distill_clip_loss takes one window at a time, got {len(valid)}")
+        raise ValueError(f"valid: expected one window, got {len(valid)}; call distill_clip_loss for each window")
     if tuple(student_logits.shape) != (count, count):
         raise ValueError(
             f"student_logits must have shape {(count, count)}, one row and column per box, got "

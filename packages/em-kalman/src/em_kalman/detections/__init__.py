@@ -1,1 +1,1 @@
-"""Detection files, windows of detections, and the sampler that draws them. Import the names from `em_kalman`."""
+"""Detection files, windows of detections and their sampler; import the public names from `em_kalman`."""

@@ -1,4 +1,4 @@
-"""Windows of detections to learn from."""
+"""Sampling of training windows from detection sequences."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from em_kalman.detections.window import WindowBatch
 from em_kalman.features import SMALLEST_SIDE
 from mot_core.io import BoxTable
 
-FLAT_SHARE = 0.01  # of boxes without area: above, the file is read wrongly
+FLAT_SHARE = 0.01  # share of zero-area boxes above which the file format was probably misread
 
 
 class WindowSampler(Dataset[WindowBatch]):
-    """Windows of detections, each a :class:`WindowBatch` of one; ``collate_fn=WindowBatch.stack`` joins them.
+    """Dataset of detection windows, each a :class:`WindowBatch` of size one.
 
-    The order of the detections of a frame is shuffled, as a file may hold objects in the same order in every frame.
-    Windows whose first frame is empty have no objects and are left out.
+    Use ``collate_fn=WindowBatch.stack`` to batch them. The detections of every frame are shuffled, because a file may
+    list objects in the same order in every frame. Windows with an empty first frame have no objects and are skipped.
 
     Args:
-        sequences: detections.
-        num_frames: frames of a window.
-        stride: frames from the begin of a window to that of the next.
-        frame_step: take every so many frames.
-        policy: "dustbin": all windows; "constant_count": those whose frames have as many detections.
-        seed: of the shuffling.
+        sequences: Detection sequences.
+        num_frames: Number of frames per window.
+        stride: Frames between the starts of consecutive windows. Lower values give more, overlapping windows.
+        frame_step: Step between the frames of a window; higher values simulate a lower frame rate.
+        policy: "dustbin" for all windows, "constant_count" for those with equally many detections in all frames.
+        seed: Seed for shuffling the detections.
 
     Attributes:
-        skipped: number of windows that were left out.
+        skipped: Number of windows that were skipped.
 
     Raises:
-        ValueError: a number is out of range, or more than 1% of the boxes have no area.
+        ValueError: If an argument is out of range, or more than 1% of the boxes have no area.
 
     >>> table = BoxTable([1, 2, 3], [-1, -1, -1], [[0, 0, 4, 2]] * 3)
     >>> windows = WindowSampler([DetectionSequence("a", table, range(1, 4), (9, 9))], num_frames=2, stride=1)
@@ -56,8 +56,7 @@ class WindowSampler(Dataset[WindowBatch]):
     ) -> None:
         if num_frames < 2 or stride < 1 or frame_step < 1:
             raise ValueError(
-                f"num_frames must be at least 2, stride and frame_step at least 1, got {num_frames}, {stride} and "
-                f"{frame_step}"
+                f"num_frames, stride, frame_step: expected at least 2, 1, 1, got {num_frames}, {stride}, {frame_step}"
             )
         if policy not in ("dustbin", "constant_count"):
             raise ValueError(f"policy must be dustbin or constant_count, got {policy!r}")
@@ -90,21 +89,22 @@ class WindowSampler(Dataset[WindowBatch]):
         policy: Literal["dustbin", "constant_count"] = "dustbin",
         seed: int = 0,
     ) -> WindowSampler:
-        """Windows from a folder of sequences, see :func:`em_kalman.read_detections`.
+        """Create windows from a folder of sequences; see :func:`em_kalman.read_detections`.
 
         Args:
-            root: a sequence, or a folder of sequences.
-            detections: read ``det/NAME.txt``; of several names, by commas, the first that a sequence has.
-            benchmark: name of the benchmark, "generic" for own data; "auto" tells it from the names of the sequences.
-            min_score: lowest score of a detection.
-            num_frames: frames of a window.
-            stride: frames from the begin of a window to that of the next.
-            frame_step: take every so many frames.
-            policy: which windows.
-            seed: of the shuffling.
+            root: Folder of one sequence, or of several.
+            detections: Name of the detection file ``det/NAME.txt``; of several comma-separated names, the first that a
+                sequence has.
+            benchmark: Name of the benchmark, or "generic" for custom data; "auto" infers it from the sequence names.
+            min_score: Minimum detection score.
+            num_frames: Number of frames per window.
+            stride: Frames between the starts of consecutive windows.
+            frame_step: Step between the frames of a window.
+            policy: Selection of windows, "dustbin" or "constant_count".
+            seed: Seed for shuffling the detections.
 
         Raises:
-            ValueError: a sequence does not tell the size of its images.
+            ValueError: If the image size of a sequence is unknown.
 
         >>> import tempfile
         >>> from mot_core.io import make_scene
@@ -143,7 +143,7 @@ def _count(table: BoxTable, frame: int) -> int:
 
 
 def _shuffled(table: BoxTable, frame: int, rng: torch.Generator) -> Tensor:
-    """Rows of the table."""
+    """Return the table rows of a frame in random order."""
     rows = table.frame(frame)
     return rows.start + torch.randperm(rows.stop - rows.start, generator=rng)
 
@@ -153,6 +153,6 @@ def _check_boxes(sequence: DetectionSequence) -> None:
     flat = (boxes[:, 2:] - boxes[:, :2] < SMALLEST_SIDE).any(1)
     if flat.sum() > FLAT_SHARE * len(boxes):
         raise ValueError(
-            f"{sequence.name}: {int(flat.sum())} of {len(boxes)} detections have no area, the first of them "
-            f"{boxes[flat][0].tolist()} (corners); is the file in left, top, width, height?"
+            f"{sequence.name}: expected boxes with an area, got {int(flat.sum())} of {len(boxes)} without, the first "
+            f"{boxes[flat][0].tolist()} (corners); check that the file has left, top, width, height"
         )

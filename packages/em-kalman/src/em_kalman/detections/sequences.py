@@ -1,4 +1,4 @@
-"""Detections from files; ground truth is not opened."""
+"""Reading of detections from files, without opening ground truth."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from torch import Tensor
 from mot_core.io import BoxTable, find_sequences, read_mot
 
 Paths: TypeAlias = str | PathLike[str] | Sequence[str | PathLike[str]]
-"""One path, or several."""
+"""One path or several paths."""
 
 
 @dataclass(frozen=True, eq=False)
 class DetectionSequence:
-    """The detections of one sequence.
+    """Detections of one sequence.
 
     Attributes:
-        name: of the sequence.
-        table: the detections; its identities are not read.
-        frames: numbers of all frames.
-        image_size: (height, width).
-        embeddings: ``(rows of the table, E)`` appearance, such as of ``embed_detections``, or
-            None.
+        name: Name of the sequence.
+        table: Detections; their identities are not read.
+        frames: Numbers of all frames.
+        image_size: Image height and width in pixels.
+        embeddings: Appearance embeddings ``(rows of the table, E)``, for example from ``embed_detections``, or None.
 
     Raises:
-        ValueError: there are not as many embeddings as detections.
+        ValueError: If the number of embeddings and detections differ.
 
     >>> table = BoxTable([1, 2], [-1, -1], [[0, 0, 4, 2], [1, 0, 5, 2]])
     >>> DetectionSequence("street", table, range(1, 3), (480, 640)).image_size
@@ -47,7 +46,7 @@ class DetectionSequence:
         found = self.embeddings
         if found is not None and (found.ndim != 2 or len(found) != len(self.table)):
             raise ValueError(
-                f"{self.name}: embeddings must have shape {(len(self.table), 'E')}, one row per detection, got "
+                f"{self.name}: expected embeddings of shape {(len(self.table), 'E')}, one row per detection, got "
                 f"{tuple(found.shape)}"
             )
 
@@ -61,20 +60,21 @@ def read_detections(
     min_score: float = float("-inf"),
     image_size: tuple[int, int] | None = None,
 ) -> list[DetectionSequence]:
-    """The detections in folders or files. Of a folder, only descriptions and detections are opened.
+    """Read detections from folders or files. In a folder, only ``seqinfo.ini`` and detections are opened.
 
     Args:
-        root: a sequence, a folder of sequences, a text file of detections, or several of them. A result file
-            of ``mot track`` will do; its identities are not read.
-        detections: of a sequence, read ``det/NAME.txt``; of several names, by commas, the first that it has.
-        benchmark: name of the benchmark, "generic" for own data; "auto" tells it from the names of the sequences.
-        names: only sequences of these names, as ``*-FRCNN``; all by default.
-        min_score: lowest score of a detection.
-        image_size: (height, width) where a sequence does not tell it, and of text files.
+        root: Folder of one sequence or several, a text file of detections, or a list of them. A result file of
+            ``mot track`` is accepted; its identities are not read.
+        detections: Name of the detection file ``det/NAME.txt`` of a sequence; of several comma-separated names, the
+            first that the sequence has.
+        benchmark: Name of the benchmark, or "generic" for custom data; "auto" infers it from the sequence names.
+        names: Patterns of sequence names to read, such as ``*-FRCNN``; all sequences by default.
+        min_score: Minimum detection score.
+        image_size: Image height and width, for text files and for sequences that do not declare it.
 
     Raises:
-        FileNotFoundError: there is no such folder or file, or no such detections.
-        ValueError: nothing has one of the names, or the size of images is not known.
+        FileNotFoundError: If a folder, file or detection file does not exist.
+        ValueError: If no sequence matches ``names``, or an image size is unknown.
 
     >>> import tempfile
     >>> from mot_core.io import make_scene
@@ -95,14 +95,14 @@ def read_detections(
                 continue
             if sequence.image_size is None:
                 raise ValueError(
-                    f"{sequence.path} does not tell the size of its images, which is the density of clutter: give it a "
-                    "seqinfo.ini with imWidth and imHeight, or give image_size"
+                    f"{sequence.path}: expected an image size, which sets the clutter density, got none; add a "
+                    "seqinfo.ini with imWidth and imHeight, or pass image_size"
                 )
             table = sequence.detections(detections)
             found.append(DetectionSequence(sequence.name, table, sequence.frame_numbers(), sequence.image_size))
     if not found:
-        where = ", ".join(map(str, paths)) or "nowhere: give a folder or a file as root"
-        raise ValueError(f"there are no detections{f' of {list(names)}' if names else ''} in {where}")
+        where = ", ".join(map(str, paths)) or "an empty list; pass a folder or a file"
+        raise ValueError(f"root: expected detections{f' of {list(names)}' if names else ''}, found none in {where}")
     return [
         DetectionSequence(one.name, one.table.select(one.table.scores >= min_score), one.frames, one.image_size)
         for one in found
@@ -111,7 +111,7 @@ def read_detections(
 
 def _read_file(path: Path, image_size: tuple[int, int] | None) -> DetectionSequence:
     if image_size is None:
-        raise ValueError(f"{path} is a file, which does not tell the size of its images: give image_size")
+        raise ValueError(f"{path}: expected image_size, which a text file does not declare, got none; pass image_size")
     table = read_mot(path, kind="detections")
     last = int(table.frames[-1]) if len(table) else 0
     return DetectionSequence(path.stem, table, range(1, last + 1), image_size)

@@ -1,4 +1,4 @@
-"""Windows of unlabelled detections."""
+"""Batches of windows of unlabeled detections."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class WindowBatch:
     """Detections of ``B`` windows of ``T`` frames, padded to ``N`` per frame.
 
     Attributes:
-        boxes_xyxy: ``(B, T, N, 4)`` corners in pixels; anything where padded.
-        valid: ``(B, T, N)`` bool, False where padded.
-        image_size: ``(B, 2)`` height and width in pixels.
-        frames: ``(B, T)`` int64 frame numbers.
-        embeddings: ``(B, T, N, E)`` appearance, or None.
-        gt_ids: ``(B, T, N)`` int64 identities, -1 for none, or None. For metrics only: no loss reads them.
+        boxes_xyxy: Box corners in pixels, ``(B, T, N, 4)``; padded entries may hold any value.
+        valid: Mask ``(B, T, N)`` bool, False where padded.
+        image_size: Image height and width in pixels, ``(B, 2)``.
+        frames: Frame numbers, ``(B, T)`` int64.
+        embeddings: Appearance embeddings ``(B, T, N, E)``, or None.
+        gt_ids: Identities ``(B, T, N)`` int64, -1 where unknown, or None. Used by metrics only; no loss reads them.
 
     Raises:
-        ValueError: a shape does not fit, the image size is missing, or there are fewer than two frames.
+        ValueError: If a shape is wrong, the image size is missing, or there are fewer than two frames.
 
     >>> batch = WindowBatch(torch.zeros(1, 3, 5, 4), torch.ones(1, 3, 5).bool(), torch.tensor([[480, 640]]),
     ...     torch.arange(3)[None])
@@ -46,10 +46,10 @@ class WindowBatch:
         if boxes.ndim != 4 or boxes.shape[-1] != 4:
             raise ValueError(f"boxes_xyxy must have shape (B, T, N, 4), got {tuple(boxes.shape)}")
         if self.image_size is None:
-            raise ValueError("image_size is missing, which tells the density of clutter: give (B, 2) height and width")
+            raise ValueError("image_size: expected (B, 2) height and width, which set the clutter density, got None")
         batch, frames, detections = boxes.shape[:3]
         if frames < 2:
-            raise ValueError(f"a window needs at least 2 frames to learn from, got {frames}")
+            raise ValueError(f"boxes_xyxy: expected windows of at least 2 frames, got {frames}")
         for name, shape in (
             ("valid", (batch, frames, detections)),
             ("image_size", (batch, 2)),
@@ -64,7 +64,7 @@ class WindowBatch:
             raise ValueError(f"embeddings must have shape {(*shape, 'E')}, got {tuple(self.embeddings.shape)}")
 
     def to(self, device: Any) -> WindowBatch:
-        """The same on another device; Lightning calls it.
+        """Return a copy on another device; Lightning calls this method.
 
         >>> batch = WindowBatch(torch.zeros(1, 2, 1, 4), torch.ones(1, 2, 1).bool(), torch.ones(1, 2), torch.ones(1, 2))
         >>> batch.to("cpu").valid.device.type
@@ -75,7 +75,7 @@ class WindowBatch:
         return WindowBatch(**moved)
 
     def first_frames(self, count: int) -> WindowBatch:
-        """The same windows, cut to their first ``count`` frames.
+        """Return the windows cut to their first ``count`` frames.
 
         >>> batch = WindowBatch(torch.zeros(1, 5, 1, 4), torch.ones(1, 5, 1).bool(), torch.ones(1, 2), torch.ones(1, 5))
         >>> batch.first_frames(2).frames.shape
@@ -87,7 +87,7 @@ class WindowBatch:
 
     @staticmethod
     def stack(windows: Sequence[WindowBatch]) -> WindowBatch:
-        """One batch of several, padded to the most detections; the ``collate_fn`` of a DataLoader.
+        """Join windows into one batch, padded to the largest number of detections; a ``collate_fn`` for DataLoader.
 
         >>> def window(count):
         ...     boxes, valid = torch.zeros(1, 2, count, 4), torch.ones(1, 2, count).bool()
@@ -96,7 +96,7 @@ class WindowBatch:
         [6, 10]
         """
         if not windows:
-            raise ValueError("WindowBatch.stack needs at least one window, got none")
+            raise ValueError("windows: expected at least one window, got none")
         size = max(window.valid.shape[2] for window in windows)
         values: dict[str, Any] = {}
         for field in fields(WindowBatch):
@@ -111,6 +111,6 @@ class WindowBatch:
 
 
 def _pad(value: Tensor, size: int, filling: int) -> Tensor:
-    """``(B, T, N, ...)`` to ``(B, T, size, ...)``."""
+    """Pad ``(B, T, N, ...)`` to ``(B, T, size, ...)``."""
     after = [0, 0] * (value.ndim - 3)
     return F.pad(value, [*after, 0, size - value.shape[2]], value=filling)

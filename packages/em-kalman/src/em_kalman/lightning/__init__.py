@@ -1,4 +1,4 @@
-"""The training from a command line or a Trainer, and the callback; needs the extra ``[train]``."""
+"""LightningModule, data modules and callback for training; requires the extra ``[train]``."""
 
 from em_kalman.lightning.callback import EMKalmanCallback
 from em_kalman.lightning.data import DetectionDataModule, SyntheticDetectionDataModule, WindowDataModule

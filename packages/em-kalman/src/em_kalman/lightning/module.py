@@ -1,4 +1,4 @@
-"""The two-stage training as a LightningModule."""
+"""Two-stage training as a LightningModule."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ with needs("lightning", "train", "EMKalmanModule", package="em-kalman"):
 
 
 class EMKalmanModule(LightningModule):
-    """Learns as :func:`em_kalman.fit` does, under a Trainer. Batches are :class:`em_kalman.WindowBatch`.
+    """Trains like :func:`em_kalman.fit`, under a Trainer, on batches of :class:`em_kalman.WindowBatch`.
 
     Logs the loss, ``nll_per_det``, ``unexplained``, ``assoc_entropy``, ``gate_violations`` and ``dustbin`` under
-    ``train/`` and ``val/``. Set ``max_epochs`` of the Trainer to both stages together; gradients are clipped by the
-    Trainer. Its checkpoints are models for :func:`em_kalman.load_model` and ``mot track``.
+    ``train/`` and ``val/``. Set the Trainer's ``max_epochs`` to the sum of both stages; gradient clipping is left to
+    the Trainer. The checkpoints can be loaded by :func:`em_kalman.load_model` and ``mot track``.
 
     Args:
-        warmup_epochs: epochs of the first stage.
-        warmup_lr: learning rate of Adam in the first stage.
-        lr: learning rate in the second stage.
-        objective: see :func:`em_kalman.frame_loglik`.
-        hidden: hidden units of the network.
-        q: variance that the velocity gains per frame, in square box heights.
-        r: variance of a measured coordinate, in square box heights.
-        learn_noise: learn ``q`` and ``r`` too.
-        embeddings: also use the cosine of the embeddings of a pair.
+        warmup_epochs: Number of epochs of the first stage.
+        warmup_lr: Learning rate of Adam in the first stage.
+        lr: Learning rate of Adam in the second stage.
+        objective: Training objective; see :func:`em_kalman.frame_loglik`.
+        hidden: Number of hidden units of the association network.
+        q: Variance that the velocity gains per frame, in squared box heights.
+        r: Variance of a measured coordinate, in squared box heights.
+        learn_noise: Whether to learn ``q`` and ``r`` too.
+        embeddings: Whether to add the cosine similarity of the embeddings to the pair features.
 
     >>> EMKalmanModule(hidden=5).model.network.layers[0].out_features
     5
@@ -68,71 +68,74 @@ class EMKalmanModule(LightningModule):
 
     @property
     def stage(self) -> int:
-        """1 in the warm-up, then 2."""
+        """Training stage: 1 during warm-up, then 2."""
         return 1 if self.current_epoch < self.schedule.warmup_epochs else 2
 
     def on_train_start(self) -> None:
-        """Count after all, where a training was interrupted after its last step: Lightning has no epoch to end then."""
+        """Learn the detection probability if training was interrupted after its last step.
+
+        Lightning does not call :meth:`on_train_epoch_end` in that case.
+        """
         if self.current_epoch == self.trainer.max_epochs:
             learn_detection_probability(self.model, self._windows())
 
     def on_train_batch_start(self, batch: WindowBatch, batch_idx: int) -> None:
-        """Begin the second stage, where a training was interrupted just before."""
+        """Start the second stage if training was interrupted right before it."""
         if self.stage == 2:
             self._begin_second_stage()
 
     def training_step(self, batch: WindowBatch, batch_idx: int) -> Tensor:
-        """The loss of a batch."""
+        """Compute and log the loss of a batch."""
         values = step_values(self.model, self.loss, batch, self.stage, self.schedule)
         self._log_all("train", values, batch)
         self._unexplained.append(values["unexplained"])
-        # The first stage leaves the dustbin out, but distributed training wants a gradient of everything.
+        # The first stage does not use the dustbin, but distributed training needs a gradient for every parameter.
         return values["loss"] + 0 * sum(parameter.sum() for parameter in self.model.parameters())
 
     def on_train_epoch_end(self) -> None:
-        """After the warm-up places the dustbin, and begins anew with another learning rate; then watches.
+        """Calibrate the dustbin after warm-up, and check for collapse in later epochs.
 
-        Where the training ends, counts how often tracks are found, which the tracker wants to know.
+        At the end of training, also learn the detection probability, which the tracker uses.
 
         Raises:
-            AssociationCollapse: an epoch after the warm-up explained nothing.
+            AssociationCollapse: If an epoch after warm-up left most detections unexplained.
         """
         if self.stage == 2 and self._unexplained:
-            # The same on all processes, so that all of them stop.
+            # Reduced over all processes, so that all of them stop together.
             found = self.all_gather(torch.stack(self._unexplained).mean())
             check_collapse(torch.as_tensor(found).mean().item(), self.schedule)
         elif self.current_epoch + 1 == self.schedule.warmup_epochs:
             self._begin_second_stage()
         self._unexplained.clear()
         run = self.trainer
-        # Not in on_train_end, which comes after the last checkpoint.
+        # Not in on_train_end, which runs after the last checkpoint is saved.
         last = self.current_epoch + 1 == run.max_epochs or self.global_step == run.max_steps or run.should_stop
         if last and self._warm:
             learn_detection_probability(self.model, self._windows())
 
     def validation_step(self, batch: WindowBatch, batch_idx: int) -> None:
-        """The likelihood of held-out detections."""
+        """Log the likelihood of held-out detections."""
         self._log_all("val", self.loss(self.model(batch), batch), batch)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Adam."""
+        """Return Adam with the learning rate of the first stage."""
         lr = self.schedule.warmup_lr if self.schedule.warmup_epochs else self.schedule.lr
         return torch.optim.Adam(self.parameters(), lr)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what is needed to build the model again."""
+        """Add the settings that rebuild the model."""
         checkpoint[FORMAT] = record(self.model) | {"warm": self._warm}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Know whether the dustbin is in its place."""
+        """Restore whether the dustbin has been calibrated."""
         self._warm = checkpoint[FORMAT]["warm"]
 
     def _begin_second_stage(self) -> None:
-        """Place the dustbin, and begin anew with another learning rate; once."""
+        """Calibrate the dustbin and restart the optimizer with the second learning rate, once."""
         if self._warm:
             return
         self._warm = True
-        # In an order and in batches of its own: those of the loader are in use.
+        # A separate loader, because the Trainer is iterating over its own.
         batches = DataLoader(self._windows(), self.schedule.batch_size, collate_fn=WindowBatch.stack)
         calibrate_dustbin(self.model, (batch.to(self.device) for batch in batches), self.schedule.quantile)
         for optimizer in self.trainer.optimizers:

@@ -1,1 +1,1 @@
-"""Motion noise learned from confident associations. Import the names from `em_kalman`."""
+"""Motion models and noise learned from confident associations; import the public names from `em_kalman`."""

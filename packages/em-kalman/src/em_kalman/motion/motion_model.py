@@ -1,4 +1,4 @@
-"""How objects are believed to move, and how exactly they are measured."""
+"""Linear Gaussian motion model with its process and measurement noise."""
 
 from __future__ import annotations
 
@@ -16,17 +16,24 @@ from mot_core.association import LearnedMotion
 class MotionModel:
     """Variances of a linear Gaussian motion model, for each coordinate.
 
+    For "constant_velocity", with the state (position, velocity)::
+
+        F = [[1, dt], [0, 1]],    Q = diag(0, q),    R = r,    P[0] = diag(p0, v0)
+
+    For "random_walk", with the position as the state, ``F = 1`` and ``Q = q``.
+
     Attributes:
-        kind: "constant_velocity" or "random_walk".
-        dt: time between frames.
-        q: variance that the velocity gains per frame, in a random walk the position.
-        r: variance of a measured coordinate.
-        p0: variance of the position in the first frame of a window.
-        v0: variance of the velocity in the first frame; unused in a random walk.
-        scale: "height": lengths are shares of the height of the object's box; "pixel": they are pixels.
+        kind: Type of motion, "constant_velocity" or "random_walk".
+        dt: Time between frames.
+        q: Variance that the velocity gains per frame; in a random walk, the position. Higher values allow sharper
+            turns.
+        r: Variance of a measured coordinate. Higher values trust detections less.
+        p0: Variance of the position in the first frame of a window.
+        v0: Variance of the velocity in the first frame; unused in a random walk.
+        scale: Unit of lengths: "height" for shares of the height of the object's box, "pixel" for pixels.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: If an argument is out of range.
 
     >>> MotionModel().r, MotionModel.published().scale
     (0.0025000000000000005, 'pixel')
@@ -52,7 +59,7 @@ class MotionModel:
 
     @classmethod
     def published(cls) -> MotionModel:
-        """The constants of the authors' code: nearly standing objects, in pixels.
+        """Return the constants of the authors' code: nearly static objects, in pixels.
 
         >>> MotionModel.published().dt
         0.01
@@ -60,7 +67,7 @@ class MotionModel:
         return cls(dt=0.01, q=math.exp(5), r=5.0, p0=300.0, v0=300.0, scale="pixel")
 
     def process_noise(self, heights: Tensor, q: Tensor | None = None) -> Tensor:
-        """``(B, K, S)`` for objects with these box heights; ``q`` replaces the own one.
+        """Return process variances ``(B, K, S)`` for these box heights; ``q`` overrides the attribute.
 
         >>> MotionModel().process_noise(torch.full((1, 1), 100.0)).round(decimals=3).tolist()
         [[[0.0, 4.0]]]
@@ -69,7 +76,7 @@ class MotionModel:
         return added[..., None] if self.kind == "random_walk" else torch.stack([torch.zeros_like(added), added], -1)
 
     def measurement_noise(self, heights: Tensor, r: Tensor | None = None) -> Tensor:
-        """Of boxes with these heights, in their shape; ``r`` replaces the own one.
+        """Return measurement variances for boxes with these heights, in their shape; ``r`` overrides the attribute.
 
         >>> round(MotionModel().measurement_noise(torch.tensor(100.0)).item(), 3)
         25.0
@@ -77,7 +84,7 @@ class MotionModel:
         return self._unit(heights) * (self.r if r is None else r)
 
     def initial_variance(self, heights: Tensor) -> Tensor:
-        """``(B, K, S)`` in the first frame, for objects with these box heights.
+        """Return initial variances ``(B, K, S)`` of objects with these box heights.
 
         >>> MotionModel().initial_variance(torch.full((1, 1), 100.0)).round(decimals=3).tolist()
         [[[25.0, 100.0]]]
@@ -87,7 +94,7 @@ class MotionModel:
 
     @property
     def fits_trackers(self) -> bool:
-        """Whether the filters of :mod:`mot_core.association` can move by it.
+        """Whether the filters of :mod:`mot_core.association` support this motion model.
 
         >>> MotionModel().fits_trackers, MotionModel.published().fits_trackers
         (True, False)
@@ -95,21 +102,21 @@ class MotionModel:
         return self.kind == "constant_velocity" and self.scale == "height"
 
     def for_trackers(self, trained_on: str = "") -> LearnedMotion:
-        """For the filters of :mod:`mot_core.association`, or a file: ``for_trackers().save("motion.json")``.
+        """Convert for the filters of :mod:`mot_core.association`; ``for_trackers().save("motion.json")`` writes a file.
 
         Args:
-            trained_on: what it was learned from, for people.
+            trained_on: Description of the training data, for human readers.
 
         Raises:
-            ValueError: the model is in pixels or a random walk.
+            ValueError: If the model is in pixels or a random walk.
 
         >>> from mot_core.association.kalman import BYTETRACK_NOISE
-        >>> round(MotionModel().for_trackers("our street").noise(BYTETRACK_NOISE).measurement[0][0], 3)  # of the height
+        >>> round(MotionModel().for_trackers("our street").noise(BYTETRACK_NOISE).measurement[0][0], 3)  # box heights
         0.05
         """
         if not self.fits_trackers:
             raise ValueError(
-                f"trackers take a motion model with kind='constant_velocity' and scale='height', got {self.kind!r} and "
+                f"motion: expected kind='constant_velocity' and scale='height' for trackers, got {self.kind!r} and "
                 f"{self.scale!r}"
             )
         return LearnedMotion(self.q, self.r, self.p0, self.v0, self.dt, trained_on)

@@ -1,8 +1,9 @@
-"""How objects move, learned along the associations of a trained model; and how well the noise of a tracker fits that.
+"""Motion noise learned along the associations of a trained model, and the likelihood of a tracker's noise.
 
-Associations are decided here: a detection belongs to the object that holds more than half of it, or to none. The
-filter is then that of a tracker, and the likelihood a textbook one. Undecided, the small shares of what is far away
-would pass for noise; so would a single association with something elsewhere in the image, which is undone.
+Associations are hard here: a detection belongs to the object that holds more than half of its probability, or to none.
+The filter then equals that of a tracker, and the likelihood is the usual one. With soft associations, small
+probabilities of distant detections would count as noise. A single wrong association with a distant detection would do
+so too, and is therefore removed.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ from em_kalman.motion.motion_model import MotionModel
 from mot_core.association import MotionNoise
 from mot_core.ops import kalman_filter, observation_loglik
 
-FARTHEST = 1.0  # box heights from the last place; what is farther is somebody else
+FARTHEST = 1.0  # box heights from the last position; farther detections belong to other objects
 
 
 @dataclass(frozen=True, eq=False)
 class ObservedTrajectories:
-    """Centres of ``M`` objects in windows of ``T`` frames.
+    """Centers of ``M`` objects in windows of ``T`` frames.
 
     Attributes:
-        points: ``(M, T, 2)`` in pixels; anything where not seen.
-        seen: ``(M, T)`` bool, all True in frame 0.
-        heights: ``(M,)`` of the box in frame 0, in pixels.
+        points: Centers in pixels, ``(M, T, 2)``; any value where not seen.
+        seen: Mask ``(M, T)`` bool of the frames in which the object was detected; all True in frame 0.
+        heights: Box heights in frame 0, in pixels, ``(M,)``.
     """
 
     points: Tensor
@@ -41,7 +42,7 @@ class ObservedTrajectories:
 
     @property
     def count(self) -> int:
-        """Number of detections, without those of frame 0."""
+        """Number of detections after frame 0."""
         return int(self.seen[:, 1:].sum())
 
 
@@ -49,10 +50,10 @@ class ObservedTrajectories:
 def confident_trajectories(
     model: NeuralKalmanFilter, windows: Dataset[WindowBatch], batch_size: int = 32
 ) -> ObservedTrajectories:
-    """The trajectories that a trained model finds in windows.
+    """Extract the trajectories that a trained model finds in windows.
 
     Raises:
-        ValueError: no detection belongs to one of the frame before.
+        ValueError: If no detection is associated with one of the previous frame.
 
     >>> from em_kalman import WindowSampler, DetectionSequence
     >>> from mot_core.io import BoxTable
@@ -69,8 +70,8 @@ def confident_trajectories(
         output = model(batch)
         owned = (output.assoc > 0.5).to(output.points.dtype)
         real = batch.valid[:, 0]
-        centres = owned @ (output.points + output.origin)
-        points.append(centres.transpose(1, 2)[real])
+        centers = owned @ (output.points + output.origin)
+        points.append(centers.transpose(1, 2)[real])
         seen.append(owned.sum(-1).transpose(1, 2)[real] > 0)
         sides = batch.boxes_xyxy[:, 0, :, 3] - batch.boxes_xyxy[:, 0, :, 1]
         heights.append(sides.clamp(min=SMALLEST_SIDE)[real])
@@ -78,16 +79,16 @@ def confident_trajectories(
         found = _undo_jumps(ObservedTrajectories(torch.cat(points), torch.cat(seen), torch.cat(heights)))
         if found.count:
             return found
-    raise ValueError("no detection belongs to one of the frame before: train the model first, or give more windows")
+    raise ValueError("windows: expected associated detections, found none; train the model first, or pass more windows")
 
 
 def noise_loglik(found: ObservedTrajectories, noise: MotionNoise) -> float:
-    """How probable the noise of a tracker makes trajectories: mean log-density of a detection, in nats, given the past.
+    """Mean predictive log-density of a detection, in nats, under the motion noise of a tracker.
 
-    Only the noise of the centre counts.
+    Only the noise of the center is used.
 
     >>> from mot_core.association.kalman import BYTETRACK_NOISE
-    >>> found = ObservedTrajectories(torch.zeros(1, 5, 2), torch.ones(1, 5).bool(), torch.tensor([100.0]))  # it stands
+    >>> found = ObservedTrajectories(torch.zeros(1, 5, 2), torch.ones(1, 5).bool(), torch.tensor([100.0]))  # static
     >>> round(noise_loglik(found, BYTETRACK_NOISE), 2)
     -6.64
     """
@@ -102,13 +103,16 @@ def noise_loglik(found: ObservedTrajectories, noise: MotionNoise) -> float:
 
 
 def learn_noise(found: ObservedTrajectories, motion: MotionModel) -> MotionModel:
-    """``motion`` with the ``q`` and ``r`` that make trajectories most probable, each frame given those before.
+    """Fit ``q`` and ``r`` by maximizing the predictive likelihood of trajectories.
 
-    The variance ``p0`` becomes ``r``, as a track begins with a detection.
+    The variance ``p0`` is set to ``r``, because a track starts with a detection.
 
     Args:
-        found: trajectories.
-        motion: where to begin; ``r`` does not fall below a hundredth of its own.
+        found: Observed trajectories.
+        motion: Initial motion model; the learned ``r`` is at least a hundredth of its ``r``.
+
+    Returns:
+        Copy of ``motion`` with the learned ``q``, ``r`` and ``p0``.
 
     >>> rng = torch.Generator().manual_seed(0)
     >>> walk = torch.randn(500, 10, 2, generator=rng).cumsum(1).cumsum(1) + 3 * torch.randn(500, 10, 2, generator=rng)
@@ -139,16 +143,17 @@ def learn_noise(found: ObservedTrajectories, motion: MotionModel) -> MotionModel
 
 
 def _undo_jumps(found: ObservedTrajectories) -> ObservedTrajectories:
+    """Mark detections as unseen that are too far from the last seen position."""
     seen, last = found.seen.clone(), found.points[:, 0]
     for frame in range(1, seen.shape[1]):
-        place = found.points[:, frame]
-        seen[:, frame] &= (place - last).norm(dim=-1) <= FARTHEST * found.heights
-        last = place.where(seen[:, frame, None], last)
+        position = found.points[:, frame]
+        seen[:, frame] &= (position - last).norm(dim=-1) <= FARTHEST * found.heights
+        last = position.where(seen[:, frame, None], last)
     return replace(found, seen=seen)
 
 
 def _loglik(found: ObservedTrajectories, process: Tensor, measurement: Tensor, initial: Tensor, dt: float) -> Tensor:
-    """Every trajectory as a window with one object and one detection."""
+    """Compute the mean log-likelihood, treating every trajectory as a window with one object and one detection."""
     points, seen = found.points[:, :, None] - found.points[:, :1, None], found.seen[:, :, None]
     points = points.masked_fill(~seen[..., None], 0)
     assoc, noise = seen[..., None].to(points.dtype), measurement[:, None]

@@ -1,1 +1,1 @@
-"""Online tracking with a learned association. Import the names from `em_kalman`."""
+"""Online tracking with a learned association; import the public names from `em_kalman`."""

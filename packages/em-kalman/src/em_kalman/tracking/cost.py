@@ -1,4 +1,4 @@
-"""The learned association as the cost of another tracker."""
+"""Learned association cost for other trackers."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from mot_core.ops import sinkhorn
 
 
 class EMKalmanCost:
-    """1 - the learned probability that a detection belongs to a track: a ``cost`` for ByteTrack and the others.
+    """Association cost ``1 - P``, where ``P`` is the learned probability that a detection belongs to a track.
+
+    Pass it as ``cost`` to ByteTrack and the other trackers of :mod:`mot_core.association`.
 
     Args:
-        checkpoint: file of ``mot fit --config em_kalman_mot17`` or :func:`em_kalman.save_model`.
-        model: a trained model, in place of ``checkpoint``; only its association is used.
+        checkpoint: Checkpoint of ``mot fit --config em_kalman_mot17`` or :func:`em_kalman.save_model`.
+        model: Trained model, as an alternative to ``checkpoint``; only its association is used.
 
     Raises:
-        ValueError: there is no model, or one without a dustbin or with embeddings.
+        ValueError: If no model is given, or the model has no dustbin or uses embeddings.
 
     >>> from mot_core.association import ByteTrack
     >>> tracker = ByteTrack(cost=EMKalmanCost(model=NeuralKalmanFilter()))
@@ -34,15 +36,17 @@ class EMKalmanCost:
     def __init__(self, checkpoint: str | PathLike[str] = "", *, model: NeuralKalmanFilter | None = None) -> None:
         if model is None:
             if not checkpoint:
-                raise ValueError("EMKalmanCost needs a trained model: give checkpoint=FILE or model")
+                raise ValueError("EMKalmanCost: expected a trained model, got none; pass checkpoint=FILE or model")
             model = load_model(checkpoint)
         if model.dustbin is None or model.embeddings:
-            raise ValueError("EMKalmanCost needs a model with a dustbin and without embeddings")
+            raise ValueError(
+                "model: expected a dustbin and no embeddings; train with dustbin=True and embeddings=False"
+            )
         self.model = model
 
     @torch.no_grad()
     def __call__(self, tracks: TrackBatch, detections: DetectionBatch) -> npt.NDArray[np.float64]:
-        """``(N tracks, M detections)`` cost in [0, 1]."""
+        """Return the cost in [0, 1], ``(N tracks, M detections)``."""
         model = self.model
         assert model.dustbin is not None
         device = model.dustbin.device

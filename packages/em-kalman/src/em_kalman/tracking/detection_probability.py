@@ -1,4 +1,4 @@
-"""How often tracks are detected, counted where the tracker follows unlabelled detections."""
+"""Detection probability of tracks, estimated by running the tracker on unlabeled detections."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from em_kalman.tracking.tracker import HITS, NEW, EMKalmanTracker
 from mot_core.association.base import TrackTable
 from mot_core.association.frame_detections import FrameDetections, Integers
 
-PASSES = 2  # the second one knows what the first one found
+PASSES = 2  # the second pass uses the estimate of the first
 
 
 @torch.no_grad()
 def learn_detection_probability(model: NeuralKalmanFilter, windows: Dataset[WindowBatch]) -> None:
-    """Sets ``model.detection_probability``: the share of tracks found in the next frame, by track status.
+    """Set ``model.detection_probability``, the probability that a track is detected in the next frame, by its status.
 
-    The first is of tracks that were seen in the frame before, the second of those that were lost, the third of those
-    that are a single detection. A model that cannot track, without a dustbin or with a motion that trackers do not take
-    (:meth:`em_kalman.MotionModel.for_trackers`), stays as it is.
+    The entries are for tracks that were detected in the previous frame, for lost tracks, and for new tracks with a
+    single detection. A model that cannot track, because it has no dustbin or a motion model that trackers do not
+    support (:meth:`em_kalman.MotionModel.for_trackers`), is left unchanged.
 
     Args:
-        model: a trained model.
-        windows: such as :class:`em_kalman.WindowSampler`; of each only the frames are used, one after the other.
+        model: Trained model; modified in place.
+        windows: Dataset of windows, such as :class:`em_kalman.WindowSampler`; the tracker runs over the frames of each.
 
     >>> from em_kalman import DetectionSequence, WindowSampler
     >>> from mot_core.io import make_scene
@@ -46,25 +46,25 @@ def learn_detection_probability(model: NeuralKalmanFilter, windows: Dataset[Wind
             counting.reset()
             boxes, valid = window.boxes_xyxy.flatten(0, 1), window.valid.flatten(0, 1)
             valid = valid & (boxes[..., 2:] > boxes[..., :2]).all(-1)
-            looks = window.embeddings.flatten(0, 1) if model.embeddings and window.embeddings is not None else None
+            embeddings = window.embeddings.flatten(0, 1) if model.embeddings and window.embeddings is not None else None
             for frame, real in enumerate(valid):
-                given = None if looks is None else looks[frame, real]
+                given = None if embeddings is None else embeddings[frame, real]
                 counting.update(boxes[frame, real].cpu().numpy(), np.ones(int(real.sum())), embeddings=given)
-        # One of two for what never came.
-        model.detection_probability.copy_(torch.from_numpy((counting.found + 1) / (counting.asked + 2)))
+        # Laplace smoothing: 0.5 for a status that never occurred.
+        model.detection_probability.copy_(torch.from_numpy((counting.found + 1) / (counting.predicted + 2)))
 
 
 class _Counting(EMKalmanTracker):
-    """Counts the tracks of each standing, and those that found a detection."""
+    """Tracker that counts the tracks of each status, and those that were matched."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.asked, self.found = np.zeros(3), np.zeros(3)
+        self.predicted, self.found = np.zeros(3), np.zeros(3)
 
-    def _match(self, table: TrackTable, frame: FrameDetections, standing: Integers) -> tuple[Integers, Integers]:
-        columns, rows = super()._match(table, frame, standing)
-        # In the first frame clutter becomes a track as well, which is never found again.
-        counted = (standing == NEW) | (table.labels[HITS] > self.min_hits)
-        self.asked += np.bincount(standing[counted], minlength=3)
-        self.found += np.bincount(standing[columns][counted[columns]], minlength=3)
+    def _match(self, table: TrackTable, frame: FrameDetections, status: Integers) -> tuple[Integers, Integers]:
+        columns, rows = super()._match(table, frame, status)
+        # Clutter of the first frame becomes a track without confirmation and would bias the count.
+        counted = (status == NEW) | (table.labels[HITS] > self.min_hits)
+        self.predicted += np.bincount(status[counted], minlength=3)
+        self.found += np.bincount(status[columns][counted[columns]], minlength=3)
         return columns, rows

@@ -1,4 +1,4 @@
-"""A trained association on NumPy arrays: frame by frame, torch would spend its time on calls."""
+"""Trained association on NumPy arrays, because the call overhead of torch dominates for single frames."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from mot_core.association.frame_detections import Floats
 
 
 class FrameAssociation:
-    """The network and the dustbin of a model, for the pairs of one frame, in float64.
+    """Association network and dustbin of a model, in float64, for the pairs of one frame.
 
     Args:
-        model: a trained model with a dustbin; later changes to it are not seen.
+        model: Trained model with a dustbin; its weights are copied.
 
     Attributes:
-        dustbin: logit of having no partner.
-        detection_probability: ``(3,)``, see :func:`em_kalman.learn_detection_probability`.
+        dustbin: Logit of having no partner.
+        detection_probability: Probabilities ``(3,)``; see :func:`em_kalman.learn_detection_probability`.
 
     Raises:
-        ValueError: the model has no dustbin.
+        ValueError: If the model has no dustbin.
 
     >>> import torch
     >>> _ = torch.manual_seed(0)
@@ -31,7 +31,7 @@ class FrameAssociation:
 
     def __init__(self, model: NeuralKalmanFilter) -> None:
         if model.dustbin is None:
-            raise ValueError("tracking frame by frame needs a model with a dustbin")
+            raise ValueError("model: expected a dustbin for online tracking, got none; train with dustbin=True")
         state = {name: value.detach().cpu().double().numpy() for name, value in model.network.state_dict().items()}
         self._hidden = state["layers.0.weight"].T, state["layers.0.bias"]
         self._output = state["layers.2.weight"][0], state["layers.2.bias"]
@@ -40,12 +40,12 @@ class FrameAssociation:
         self._extra = 1.0 if model.inclusive else 0.0
 
     def scores(self, earlier: Floats, later: Floats, cosine: Floats | None = None) -> Floats:
-        """Logits ``(N, M)`` of being the same object.
+        """Return the logits ``(N, M)`` of pairs showing the same object.
 
         Args:
-            earlier: corners ``(4, N, 1)``, in pixels.
-            later: corners ``(4, 1, M)``.
-            cosine: ``(N, M)`` of their embeddings, for a model that uses them.
+            earlier: Box corners in pixels, ``(4, N, 1)``.
+            later: Box corners in pixels, ``(4, 1, M)``.
+            cosine: Cosine similarity of the embeddings, ``(N, M)``, for a model that uses them.
         """
         width1, height1 = np.maximum(earlier[2:] - earlier[:2], SMALLEST_SIDE)
         width2, height2 = np.maximum(later[2:] - later[:2], SMALLEST_SIDE)

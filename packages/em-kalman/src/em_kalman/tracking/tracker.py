@@ -1,4 +1,4 @@
-"""Online tracking with a learned association (specification 3)."""
+"""Online tracker with a learned association."""
 
 from __future__ import annotations
 
@@ -27,14 +27,12 @@ from mot_core.association.kalman import FILTER_ROWS, BatchedKalman, MotionNoise,
 from mot_core.association.layouts import CentreAspectHeight, Layout
 from mot_core.association.motion import read_motion
 
-HITS = FIRST_FREE_LABEL  # detections after the first
-NEVER = -1e9  # a score
-SEEN, LOST, NEW = (
-    0,
-    1,
-    2,
-)  # in the frame before; not in it; in it for the first time: places of ``detection_probability``
-# Of the size, which the filter takes as it was last measured: detections change theirs more than they err.
+HITS = FIRST_FREE_LABEL  # label row: number of detections after the first
+NEVER = -1e9  # score of a forbidden pair
+# Track status, which indexes ``detection_probability``: detected in the previous frame, not detected there, or detected
+# for the first time there.
+SEEN, LOST, NEW = 0, 1, 2
+# Keeps the last measured size: real changes of a box's size exceed its measurement error.
 LAST_SIZE = MotionNoise(
     process=((0, 0), (0, 0), (0, 1), (0, 1)),
     process_velocity=((0, 0),) * 4,
@@ -46,32 +44,36 @@ LAST_SIZE = MotionNoise(
 
 @dataclass(kw_only=True, eq=False)
 class EMKalmanTracker(OnlineTracker):
-    """Tracks by a learned association: the likeliest matching, in which any track and detection may have no partner.
+    """Online tracker that assigns detections to tracks by the most likely matching of a learned association.
 
-    It is what the plan of the model (:func:`mot_core.ops.sinkhorn`) becomes at temperature 0. Tracks move by a Kalman
-    filter with the noise that the model knows, and keep the size of their last detection; the network compares the
-    box where a track is now expected with the detections. No threshold on a score of the network is set by hand.
+    Every track and detection may have no partner. The matching maximizes, over the matched pairs ``(i, j)``::
 
-    What a pair gains counts as much as the track is likely to be there, which training has counted: a track that was
-    seen in the frame before is likelier to be seen than one that was lost, or that is no more than one detection. What
-    is reported are detections as they came.
+        sum_{(i, j)} p[status(i)] (logit[i, j] - dustbin)
+
+    with the ``detection_probability`` ``p`` of the track; without that factor it is the zero-temperature limit of the
+    model's transport plan (:func:`mot_core.ops.sinkhorn`). Tracks detected in the previous frame are likelier to be
+    detected than lost tracks or tracks with a single detection. No score threshold is set by hand.
+
+    Tracks move by a Kalman filter with the motion noise of the model and keep the size of their last detection. The
+    network compares their predicted boxes with the detections. The reported boxes are the detections themselves.
 
     Args:
-        checkpoint: file of ``mot fit --config em_kalman_mot17`` or :func:`em_kalman.save_model`.
-        min_score: detections below this score are ignored; scores may have any scale.
-        max_age: frames for which a track without detections is kept.
-        min_hits: detections in a row after its first that a track needs to be reported (in the first frame of a stream
-            it needs none); a track that misses one of these is dropped.
-        frame_rate: nominal frames per second, to turn timestamps (seconds) into frames.
-        min_area: tracks whose box is not larger than this (square pixels) are not reported.
-        max_aspect: tracks whose width / height is larger than this are not reported.
-        noise: standard deviations of the Kalman filter, of which those of the size are used. By default the size is
+        checkpoint: Checkpoint of ``mot fit --config em_kalman_mot17`` or :func:`em_kalman.save_model`.
+        min_score: Minimum detection score; scores may have any scale. No detection is ignored by default.
+        max_age: Frames for which a track without detections is kept. Higher values bridge longer occlusions but risk
+            identity switches.
+        min_hits: Consecutive detections after its first that a track needs to be reported (none in the first frame of a
+            stream); a track that misses one of these is dropped. Higher values suppress more clutter.
+        frame_rate: Nominal frames per second, which converts timestamps in seconds to frames.
+        min_area: Box area in square pixels up to which a track is not reported.
+        max_aspect: Width / height above which a track is not reported.
+        noise: Standard deviations of the Kalman filter, of which those of the size are used. By default the size is
             that of the last detection.
-        motion: file with learned noise of centre and velocity; by default that of the model.
-        model: a trained model, in place of ``checkpoint``; with its motion and ``detection_probability``.
+        motion: File with learned noise of center and velocity; that of the model by default.
+        model: Trained model, as an alternative to ``checkpoint``, with its motion and ``detection_probability``.
 
     Raises:
-        ValueError: there is no model, or one without a dustbin.
+        ValueError: If no model is given, or the model has no dustbin.
 
     >>> tracker = EMKalmanTracker(model=NeuralKalmanFilter())
     >>> tracker.update(np.array([[0, 0, 40, 80]]), np.array([0.9])).ids
@@ -96,7 +98,9 @@ class EMKalmanTracker(OnlineTracker):
         self._refuse_unless(self.min_hits >= 0, "min_hits", "0 or more detections")
         if self.model is None:
             if not self.checkpoint:
-                raise ValueError("EMKalmanTracker needs a trained model: --checkpoint FILE, or model=...")
+                raise ValueError(
+                    "EMKalmanTracker: expected a trained model, got none; pass --checkpoint FILE, or model=..."
+                )
             self.model = load_model(self.checkpoint)
         self._association = FrameAssociation(self.model)
         motion = read_motion(self.motion) if self.motion else self.model.learned_motion().for_trackers()
@@ -104,7 +108,7 @@ class EMKalmanTracker(OnlineTracker):
 
     @property
     def uses_embeddings(self) -> bool:
-        """Whether :meth:`update` needs embeddings: if the model learned from them."""
+        """Whether :meth:`update` requires embeddings, because the model was trained with them."""
         assert self.model is not None
         return self.model.embeddings
 
@@ -118,10 +122,10 @@ class EMKalmanTracker(OnlineTracker):
         index = (frame.scores >= self.min_score).nonzero()[0]
         frame = frame.rows(index)
         values = table.values
-        standing = np.where(values[ELAPSED] > 0, LOST, np.where(table.labels[HITS] < self.min_hits, NEW, SEEN))
+        status = np.where(values[ELAPSED] > 0, LOST, np.where(table.labels[HITS] < self.min_hits, NEW, SEEN))
         self._kalman.predict(values[:FILTER_ROWS], self.layout.heights(values[P]), dt)
         values[ELAPSED] += dt
-        columns, rows = self._match(table, frame, standing)
+        columns, rows = self._match(table, frame, status)
         if len(columns):
             self._observe(table, columns, frame, rows, index)
             table.labels[HITS, columns] += 1
@@ -138,19 +142,19 @@ class EMKalmanTracker(OnlineTracker):
         return reported, given.boxes[:, table.labels[DETECTION, reported]]
 
     def _cosine(self, table: TrackTable, frame: FrameDetections) -> Floats | None:
-        """Of the last detections of the tracks and those of the frame, as in training."""
+        """Return the cosine similarity of the tracks' last detections and the frame's detections."""
         if not self.uses_embeddings:
             return None
         if table.embeddings is None or frame.embeddings is None:
-            return np.zeros((len(table), len(frame.scores)))  # without a number
+            return np.zeros((len(table), len(frame.scores)))  # an empty table or frame
         return table.embeddings @ frame.embeddings.T
 
-    def _match(self, table: TrackTable, frame: FrameDetections, standing: Integers) -> tuple[Integers, Integers]:
-        """Columns of the table and rows of the detections."""
-        places = self.layout.corners(table.values[P])
-        scores = self._association.scores(places[:, :, None], frame.boxes[:, None], self._cosine(table, frame))
+    def _match(self, table: TrackTable, frame: FrameDetections, status: Integers) -> tuple[Integers, Integers]:
+        """Return the matched columns of the table and rows of the detections."""
+        boxes = self.layout.corners(table.values[P])
+        scores = self._association.scores(boxes[:, :, None], frame.boxes[:, None], self._cosine(table, frame))
         if frame.classes is not None:
             scores[table.labels[CLASS][:, None] != frame.classes] = NEVER
-        # Matched, a pair saves its two places without partner, and their two dustbins a pair of their own.
+        # A match replaces two dustbin assignments and adds a pair of dustbins, so it gains logit - dustbin.
         gain = scores - self._association.dustbin
-        return assign(-gain * self._association.detection_probability[standing][:, None], 0.0)
+        return assign(-gain * self._association.detection_probability[status][:, None], 0.0)

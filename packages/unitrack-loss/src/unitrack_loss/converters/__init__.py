@@ -1,7 +1,8 @@
-"""From the tensors of other trackers to a :class:`unitrack_loss.TrackClip`, with their gradients.
+"""Converters from the tensors of other trackers to a :class:`unitrack_loss.TrackClip`, preserving gradients.
 
-Pure functions that need none of these projects to be installed. Each makes one frame, for
-:meth:`unitrack_loss.TrackClip.from_frames`, or a whole clip. MOTE is a fork of MOTR; ByteTrack trains YOLOX.
+These pure functions do not require any of the projects to be installed. Each returns one frame for
+:meth:`unitrack_loss.TrackClip.from_frames`, or a whole clip. Use the MOTR converter for MOTE, a fork of MOTR, and the
+YOLOX converter for ByteTrack, which trains YOLOX.
 """
 
 from unitrack_loss.converters.detr import detr_frame

@@ -1,4 +1,4 @@
-"""What all converters share: which predictions are detections, and of which object."""
+"""Shared parts of the converters: selecting detections and their objects."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ def query_frame(
     is_track: Tensor | None = None,
     min_score: float = 0.1,
 ) -> FrameDict:
-    """A frame from queries of which most are background.
+    """Create a frame from queries, most of which are background.
 
     Args:
-        boxes_cxcywh: ``(N, 4)`` in [0, 1].
-        logits: ``(N,)`` for a sigmoid.
-        gt_index: ``(N,)`` row of the object of each query, -1 for none.
-        gt_boxes_cxcywh: ``(G, 4)``.
-        gt_ids: ``(G,)`` identities, -1 where unknown.
-        image_size: height and width.
-        embed: ``(N, C)``.
-        is_track: ``(N,)`` bool, kept even without an object.
-        min_score: others without an object are kept from this score.
+        boxes_cxcywh: Boxes of the queries in [0, 1], ``(N, 4)``.
+        logits: Foreground logits before the sigmoid, ``(N,)``.
+        gt_index: Row of the object assigned to each query, ``(N,)``, -1 for none.
+        gt_boxes_cxcywh: Boxes of the objects in [0, 1], ``(G, 4)``.
+        gt_ids: Identities of the objects, ``(G,)``, -1 where unknown.
+        image_size: Image height and width in pixels.
+        embed: Embeddings of the queries, ``(N, C)``, or None.
+        is_track: Mask ``(N,)`` bool of queries that are kept even without an object.
+        min_score: Minimum score of other queries without an object.
     """
     det_gt = ids_at(gt_ids, gt_index)
     candidate = logits.detach().sigmoid() >= min_score
     if is_track is not None:
         candidate = candidate | is_track
-    # Queries of objects without identity are neither right nor wrong.
+    # Queries of objects with an unknown identity are neither correct nor wrong.
     keep = torch.where(gt_index >= 0, det_gt >= 0, candidate)
     boxes, objects = (to_pixels(one, image_size) for one in (boxes_cxcywh, gt_boxes_cxcywh))
     return make_frame(boxes[keep], logits[keep], det_gt[keep], objects, gt_ids, None if embed is None else embed[keep])
@@ -51,7 +51,7 @@ def query_frame(
 def make_frame(
     boxes_xyxy: Tensor, logits: Tensor, det_gt: Tensor, gt_boxes_xyxy: Tensor, gt_ids: Tensor, embed: Tensor | None
 ) -> FrameDict:
-    """A frame, without the objects whose identity is unknown."""
+    """Create a frame without the objects of unknown identity."""
     known = gt_ids >= 0
     frame = {
         "boxes_xyxy": boxes_xyxy,
@@ -64,15 +64,15 @@ def make_frame(
 
 
 def best_per_object(boxes_xyxy: Tensor, gt_index: Tensor, gt_boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
-    """Of all boxes that were assigned to an object, the one that covers it best.
+    """Select, for each object, its assigned box with the largest IoU.
 
     Args:
-        boxes_xyxy: ``(N, 4)``.
-        gt_index: ``(N,)`` object of each box, -1 for none.
-        gt_boxes_xyxy: ``(G, 4)``.
+        boxes_xyxy: Boxes ``(N, 4)``.
+        gt_index: Object of each box, ``(N,)``, -1 for none.
+        gt_boxes_xyxy: Boxes of the objects, ``(G, 4)``.
 
     Returns:
-        Rows of boxes and rows of objects, ``(n,)`` each: those objects that have a box.
+        Rows of boxes and rows of objects, ``(n,)`` each, for the objects with an assigned box.
     """
     assigned = gt_index[:, None] == torch.arange(len(gt_boxes_xyxy), device=gt_index.device)
     if not assigned.numel():
@@ -84,7 +84,7 @@ def best_per_object(boxes_xyxy: Tensor, gt_index: Tensor, gt_boxes_xyxy: Tensor)
 
 
 def foreground_logit(logits: Tensor, background: int) -> Tensor:
-    """The logit of "an object, whichever class", of a softmax over ``(..., K)`` with a column for the background.
+    """Return the logit of "any object class" of a softmax over ``(..., K)`` with a background column.
 
     >>> foreground_logit(torch.tensor([0.0, 0.0, 1.0]), background=2).sigmoid().item()  # 2 / (2 + e)
     0.42388...
@@ -95,36 +95,36 @@ def foreground_logit(logits: Tensor, background: int) -> Tensor:
 
 
 def product_logit(*logits: Tensor) -> Tensor:
-    """The logit of the product of probabilities.
+    """Return the logit of the product of probabilities.
 
     >>> product_logit(torch.tensor(0.0), torch.tensor(0.0)).sigmoid().item()
     0.25
     """
     log_probability = torch.stack([F.logsigmoid(one) for one in logits]).sum(0)
-    # 1 - p, which must not become 0 where the product is sure.
+    # 1 - p must not become 0 where the product is certain.
     return log_probability - torch.log(-torch.expm1(log_probability.clamp(max=-1e-6)))
 
 
 def ids_at(ids: Tensor, index: Tensor) -> Tensor:
-    """``ids (G,)`` at ``index (N,)``, -1 where this is negative."""
+    """Return ``ids (G,)`` at ``index (N,)``, and -1 where the index is negative."""
     if not len(ids):
         return torch.full_like(index, -1)
     return ids[index.clamp(min=0)].where(index >= 0, -1)
 
 
 def to_pixels(boxes_cxcywh: Tensor, image_size: Sequence[float]) -> Tensor:
-    """Corners in pixels of boxes in [0, 1]; ``image_size`` is height and width."""
+    """Convert boxes in [0, 1] to corners in pixels; ``image_size`` is (height, width)."""
     height, width = (float(side) for side in image_size)
     return denormalize_boxes(cxcywh_to_xyxy(precise(boxes_cxcywh)), (height, width))
 
 
 def precise(values: Tensor) -> Tensor:
-    """At least in single precision: in half, a large image has no odd pixels."""
+    """Promote half precision, which cannot represent odd pixel coordinates of large images."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def integers(name: str, ids: Tensor) -> Tensor:
-    """Identities as int64, refused where half precision has spoilt them."""
+    """Convert identities to int64; raise a TypeError for half precision, which merges large identities."""
     if ids.dtype in (torch.float16, torch.bfloat16):
-        raise TypeError(f"{name} must not be {ids.dtype}: identities above 2048 run together in it; pass integers")
+        raise TypeError(f"{name}: expected integers, got {ids.dtype}, which merges identities above 2048; pass int64")
     return ids.long()

@@ -1,4 +1,4 @@
-"""DETR and its relatives, of Hugging Face too: queries with boxes and classes."""
+"""Converter for DETR and related detectors with queries, including those of Hugging Face."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def detr_frame(
     background: int | None = None,
     min_score: float = 0.1,
 ) -> FrameDict:
-    """A frame of a detector with queries, for :meth:`unitrack_loss.TrackClip.from_frames`.
+    """Convert a frame of a query-based detector for :meth:`unitrack_loss.TrackClip.from_frames`.
 
     Args:
-        outputs: of Hugging Face, with ``logits (B, N, K)``, ``pred_boxes (B, N, 4)`` (centre and size in [0, 1]) and
-            ``last_hidden_state (B, N, C)``; or a dictionary with ``pred_logits``, ``pred_boxes`` and ``hs_embed``,
-            ``outputs`` or nothing.
-        target: of this image, ``boxes (G, 4)`` and ``track_ids (G,)``; -1 where an identity is unknown.
-        indices: the queries and objects that the matcher joined, ``(n,)`` each.
-        image_size: height and width in pixels.
-        row: of the image in the batch.
-        background: column of the background where classes are a softmax (-1 in DETR); None where each has a sigmoid.
-        min_score: queries without an object are detections from this score.
+        outputs: Output of Hugging Face with ``logits (B, N, K)``, ``pred_boxes (B, N, 4)`` (center and size in [0, 1])
+            and ``last_hidden_state (B, N, C)``; or a dictionary with ``pred_logits``, ``pred_boxes`` and optionally
+            ``hs_embed`` or ``outputs``.
+        target: Target of the image: ``boxes (G, 4)`` and ``track_ids (G,)``, -1 where an identity is unknown.
+        indices: Queries and objects matched by the tracker's matcher, ``(n,)`` each.
+        image_size: Image height and width in pixels.
+        row: Index of the image in the batch.
+        background: Background column if classes are a softmax (-1 in DETR); None if every class has a sigmoid.
+        min_score: Minimum score for a query without an object to count as a detection.
 
     Raises:
-        TypeError: outputs have no logits, or identities are in half precision.
+        TypeError: If the outputs have no logits or boxes, or identities are in half precision.
 
     >>> outputs = {"pred_logits": torch.tensor([[[2.0], [-9.0]]]), "pred_boxes": torch.rand(1, 2, 4)}
     >>> target = {"boxes": torch.rand(1, 4), "track_ids": torch.tensor([5])}
@@ -44,7 +44,7 @@ def detr_frame(
     logits = _field(outputs, "logits", "pred_logits")
     boxes = _field(outputs, "pred_boxes")
     if logits is None or boxes is None:
-        raise TypeError(f"outputs must have logits or pred_logits, and pred_boxes; got {type(outputs).__name__}")
+        raise TypeError(f"outputs: expected logits or pred_logits, and pred_boxes, got {type(outputs).__name__}")
     embed = _field(outputs, "last_hidden_state", "hs_embed", "outputs")
     queries, objects = indices
     gt_index = torch.full(logits.shape[1:2], -1, device=logits.device)
@@ -63,7 +63,7 @@ def detr_frame(
 
 
 def _field(outputs: Any, *names: str) -> Tensor | None:
-    """The first of the names that a dictionary or an object has."""
+    """Return the first available field of a dictionary or an object."""
     for name in names:
         value = outputs.get(name) if isinstance(outputs, Mapping) else getattr(outputs, name, None)
         if value is not None:

@@ -1,4 +1,4 @@
-"""GTR, on detectron2: association logits between all boxes of a clip."""
+"""Converter for GTR on detectron2, with association logits between all boxes of a clip."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from torch import Tensor
 from unitrack_loss.clip import TrackClip
 from unitrack_loss.converters._common import ids_at, make_frame
 
-SURE = 1e-4  # probabilities are kept this far from 0 and 1
+SURE = 1e-4  # minimum distance of probabilities from 0 and 1
 
 
 def gtr_clip(asso: Tensor, proposals: Sequence[Any], targets: Sequence[Any], match_cues: Tensor) -> TrackClip:
-    """A clip of GTR, to be made in ``_forward_asso`` after its own loss.
+    """Convert a GTR clip; call this in ``_forward_asso`` after its own loss.
 
-    The boxes are proposals without gradient: the loss trains the association transformer and the ReID head.
+    The boxes are proposals without gradient, so the loss trains the association transformer and the ReID head.
 
     Args:
-        asso: ``(N, N)`` logits of the last layer between all boxes of all frames.
-        proposals: per frame, with ``proposal_boxes`` (corners in pixels), ``objectness_logits`` (which are
-            probabilities in CenterNet) and ``image_size``.
-        targets: per frame, with ``gt_boxes`` and ``gt_instance_ids``.
-        match_cues: ``(N,)`` of ``_get_asso_gt``, the index of a box's object among the sorted identities of the clip;
-            negative for none.
+        asso: Association logits of the last layer between all boxes of all frames, ``(N, N)``.
+        proposals: Proposals per frame, with ``proposal_boxes`` (corners in pixels), ``objectness_logits``
+            (probabilities in CenterNet) and ``image_size``.
+        targets: Targets per frame, with ``gt_boxes`` and ``gt_instance_ids``.
+        match_cues: Output ``(N,)`` of ``_get_asso_gt``: the index of a box's object among the sorted identities of the
+            clip; negative for none.
 
     Raises:
-        ValueError: ``asso`` does not fit the number of boxes.
+        ValueError: If ``asso`` does not fit the number of boxes.
 
     >>> from types import SimpleNamespace
     >>> boxes = SimpleNamespace(tensor=torch.tensor([[0.0, 0.0, 10.0, 20.0]]))
@@ -41,7 +41,7 @@ def gtr_clip(asso: Tensor, proposals: Sequence[Any], targets: Sequence[Any], mat
     """
     counts = [len(one.objectness_logits) for one in proposals]
     if tuple(asso.shape) != (sum(counts), sum(counts)):
-        raise ValueError(f"asso must have shape (N, N) with N = {sum(counts)} boxes, got {tuple(asso.shape)}")
+        raise ValueError(f"asso: expected shape (N, N) with N = {sum(counts)} boxes, got {tuple(asso.shape)}")
     identities = torch.unique(torch.cat([one.gt_instance_ids.long() for one in targets]))
     det_gt = ids_at(identities[identities > -1], match_cues.long())
     blocks = [torch.split(rows, counts, 1)[t + 1] for t, rows in enumerate(torch.split(asso, counts)[:-1])]

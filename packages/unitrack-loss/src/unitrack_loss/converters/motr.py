@@ -1,4 +1,4 @@
-"""MOTR and MOTE (a fork of it): ``Instances`` of track queries after matching."""
+"""Converter for MOTR and its fork MOTE, from the ``Instances`` of track queries after matching."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from unitrack_loss.converters._common import FrameDict, integers, query_frame
 def motr_frame(
     track_instances: Any, gt_instances: Any, image_size: Sequence[float], min_score: float = 0.1
 ) -> FrameDict:
-    """A frame of MOTR, MOTE or another fork, for :meth:`unitrack_loss.TrackClip.from_frames`.
+    """Convert a frame of MOTR, MOTE or another fork for :meth:`unitrack_loss.TrackClip.from_frames`.
 
-    To be called at the end of ``ClipMatcher.match_for_single_frame``, before tracks are filtered and boxes removed.
+    Call this at the end of ``ClipMatcher.match_for_single_frame``, before tracks are filtered and boxes removed.
 
     Args:
-        track_instances: with ``pred_boxes (N, 4)`` (centre and size in [0, 1]), ``pred_logits (N, 1)``,
+        track_instances: Track queries, with ``pred_boxes (N, 4)`` (center and size in [0, 1]), ``pred_logits (N, 1)``,
             ``output_embedding (N, C)``, ``obj_idxes (N,)`` and ``matched_gt_idxes (N,)``.
-        gt_instances: with ``boxes (G, 4)`` and ``obj_ids (G,)``.
-        image_size: height and width of the image in pixels.
-        min_score: queries without an object are detections from this score; tracks always are.
+        gt_instances: Objects, with ``boxes (G, 4)`` and ``obj_ids (G,)``.
+        image_size: Image height and width in pixels.
+        min_score: Minimum score for a query without an object to count as a detection; tracks always count.
 
     >>> import torch
     >>> from types import SimpleNamespace
@@ -28,10 +28,10 @@ def motr_frame(
     ...     output_embedding=torch.rand(3, 8), obj_idxes=torch.tensor([-1, 7, 4]),
     ...     matched_gt_idxes=torch.tensor([-1, 0, -1]))
     >>> truth = SimpleNamespace(boxes=torch.rand(1, 4), obj_ids=torch.tensor([7.0]))
-    >>> motr_frame(tracks, truth, (608, 1088))["det_gt"]  # object 7, and the track of one that has left
+    >>> motr_frame(tracks, truth, (608, 1088))["det_gt"]  # object 7, and a track whose object has left
     tensor([ 7, -1])
     """
-    # -2 is a query that was made a track on purpose, of nobody.
+    # -2 marks an artificial track without an object.
     is_track = track_instances.obj_idxes != -1
     return query_frame(
         track_instances.pred_boxes,

@@ -1,4 +1,4 @@
-"""Two-stage detectors of torchvision (Faster R-CNN and its relatives): sampled proposals of one image."""
+"""Converter for torchvision's two-stage detectors, such as Faster R-CNN, from sampled proposals."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def torchvision_frame(
     target: Mapping[str, Tensor],
     features: Tensor | None = None,
 ) -> FrameDict:
-    """A frame of a two-stage detector, for :meth:`unitrack_loss.TrackClip.from_frames`.
+    """Convert a frame of a two-stage detector for :meth:`unitrack_loss.TrackClip.from_frames`.
 
-    Of the proposals of an object, the detection is the one that covers it best; background is left out.
+    The detection of an object is its proposal with the largest IoU; background proposals are dropped.
 
     Args:
-        boxes_xyxy: ``(n, 4)`` of the sampled proposals in pixels, best those that the box head makes of them
-            (``box_coder.decode``): proposals themselves have no gradient.
-        class_logits: ``(n, K)`` of the box head, column 0 is the background.
-        labels: ``(n,)`` of ``select_training_samples``, 0 for background.
-        matched_idxs: ``(n,)`` of ``select_training_samples``, the object of each.
-        target: of this image, ``boxes (G, 4)`` in pixels and ``track_ids (G,)``, -1 where unknown.
-        features: ``(n, C)`` of the box head, in place of an embedding.
+        boxes_xyxy: Boxes of the sampled proposals in pixels, ``(n, 4)``. Use the boxes decoded by the box head
+            (``box_coder.decode``), because the proposals themselves have no gradient.
+        class_logits: Logits of the box head, ``(n, K)``; column 0 is the background.
+        labels: Labels from ``select_training_samples``, ``(n,)``, 0 for background.
+        matched_idxs: Object of each proposal from ``select_training_samples``, ``(n,)``.
+        target: Target of the image: ``boxes (G, 4)`` in pixels and ``track_ids (G,)``, -1 where unknown.
+        features: Features of the box head, ``(n, C)``, used as embeddings; None to use boxes only.
 
     Raises:
-        TypeError: identities are in half precision.
+        TypeError: If identities are in half precision.
 
     >>> import torch
     >>> target = {"boxes": torch.tensor([[0.0, 0.0, 10.0, 10.0]]), "track_ids": torch.tensor([5])}

@@ -1,4 +1,4 @@
-"""TrackFormer: outputs, targets and the indices of its own matcher."""
+"""Converter for TrackFormer, from outputs, targets and matcher indices."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ def trackformer_frame(
     focal: bool = True,
     min_score: float = 0.1,
 ) -> FrameDict:
-    """A frame of TrackFormer, for :meth:`unitrack_loss.TrackClip.from_frames`.
+    """Convert a frame of TrackFormer for :meth:`unitrack_loss.TrackClip.from_frames`.
 
     Args:
-        outputs: of the model on this frame: ``pred_logits (B, N, K)``, of which column 0 is the person, ``pred_boxes
-            (B, N, 4)`` (centre and size in [0, 1]) and ``hs_embed (B, N, C)``.
-        target: of this image: ``boxes (G, 4)``, ``track_ids (G,)``, and, where the frame was decoded with track
+        outputs: Output of the model on this frame: ``pred_logits (B, N, K)``, whose column 0 is the person class,
+            ``pred_boxes (B, N, 4)`` (center and size in [0, 1]) and ``hs_embed (B, N, C)``.
+        target: Target of the image: ``boxes (G, 4)``, ``track_ids (G,)`` and, if the frame was decoded with track
             queries, ``track_queries_mask (N,)``.
-        indices: of ``criterion.matcher(outputs, targets)`` for this image.
-        image_size: height and width in pixels.
-        row: of the image in the batch.
-        focal: trained with the focal loss; otherwise classes are a softmax whose last column is the background.
-        min_score: queries without an object are detections from this score; track queries always are.
+        indices: Output of ``criterion.matcher(outputs, targets)`` for this image.
+        image_size: Image height and width in pixels.
+        row: Index of the image in the batch.
+        focal: Whether the model was trained with the focal loss; otherwise classes are a softmax whose last column is
+            the background.
+        min_score: Minimum score for a query without an object to count as a detection; track queries always count.
 
     >>> outputs = {"pred_logits": torch.full((1, 3, 19), -9.0), "pred_boxes": torch.rand(1, 3, 4),
     ...     "hs_embed": torch.rand(1, 3, 8)}
@@ -45,7 +46,7 @@ def trackformer_frame(
     gt_index[queries] = objects.to(gt_index)
     return query_frame(
         outputs["pred_boxes"][row],
-        # What is not a person is background for tracking, whichever of the other columns it is.
+        # Every class but the person counts as background for tracking.
         logits[:, 0] if focal else -foreground_logit(logits, background=0),
         gt_index,
         target["boxes"],

@@ -1,4 +1,4 @@
-"""YOLOX, and so ByteTrack: anchors that SimOTA assigned to objects."""
+"""Converter for YOLOX and ByteTrack, from the anchors that SimOTA assigned to objects."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from unitrack_loss.converters._common import FrameDict, best_per_object, integer
 def yolox_frame(
     outputs: Tensor, fg_mask: Tensor, matched_gt_inds: Tensor, gt_boxes_cxcywh: Tensor, track_ids: Tensor
 ) -> FrameDict:
-    """A frame of YOLOX or ByteTrack, for :meth:`unitrack_loss.TrackClip.from_frames`.
+    """Convert a frame of YOLOX or ByteTrack for :meth:`unitrack_loss.TrackClip.from_frames`.
 
-    Of the anchors of an object, the detection is the one that covers it best. There is no embedding: flow comes from
-    the boxes, and what is trained is the detector, not the association of ByteTrack, which learns nothing.
+    The detection of an object is its anchor with the largest IoU. There is no embedding, so the flow depends on boxes
+    alone and the loss trains the detector; the association of ByteTrack has no parameters.
 
     Args:
-        outputs: ``(A, 5 + K)`` of one image as ``get_losses`` has them: centre and size in pixels of the network input,
-            then the logits of the object and of the classes.
-        fg_mask: ``(A,)`` bool of ``get_assignments``.
-        matched_gt_inds: ``(num_fg,)`` of ``get_assignments``.
-        gt_boxes_cxcywh: ``(G, 4)`` columns 1 to 4 of the labels, in pixels.
-        track_ids: ``(G,)`` integers, -1 where unknown; not cut out of labels in half precision.
+        outputs: Outputs of one image as in ``get_losses``, ``(A, 5 + K)``: center and size in pixels of the network
+            input, then the objectness logit and the class logits.
+        fg_mask: Foreground mask from ``get_assignments``, ``(A,)`` bool.
+        matched_gt_inds: Matched objects from ``get_assignments``, ``(num_fg,)``.
+        gt_boxes_cxcywh: Boxes of the objects in pixels, ``(G, 4)``: columns 1 to 4 of the labels.
+        track_ids: Identities of the objects, ``(G,)`` integers, -1 where unknown. Do not take them from labels in half
+            precision.
 
     Raises:
-        TypeError: identities are in half precision.
+        TypeError: If identities are in half precision.
 
     >>> import torch
     >>> outputs = torch.tensor([[50.0, 50, 20, 40, 3, 3], [53.0, 50, 20, 40, 3, 3], [9.0, 9, 5, 5, 3, 3]])

@@ -1,4 +1,4 @@
-"""Online tracking with embeddings: what boxes cannot tell, learned from detections without labels."""
+"""Online tracking with embeddings where boxes are ambiguous, learned without labels."""
 
 import re
 from io import BytesIO
@@ -29,12 +29,12 @@ SIZE = (1080, 1920)
 
 
 def looks_of(people, rng):
-    """``(people, LOOK)``, none like another."""
+    """Return distinct appearance features ``(people, LOOK)``."""
     return np.linalg.qr(rng.standard_normal((LOOK, LOOK)))[0][:people]
 
 
 def street(seed, people=6, frames=60):
-    """People of one size who walk straight and fast, in shuffled order, one in twenty missing; what they look like."""
+    """Return equally sized people who walk straight and fast, shuffled and 5% missing, with appearance features."""
     rng = np.random.default_rng(seed)
     looks, place = looks_of(people, rng), rng.uniform(200, [1700, 880], (people, 2))
     step = 12 * rng.standard_normal((people, 2))
@@ -55,7 +55,7 @@ def street(seed, people=6, frames=60):
 
 @pytest.fixture(scope="module")
 def learned():
-    """Models that learned from the same detections, with what they look like and without."""
+    """Train models on the same detections, with and without embeddings."""
     models = {}
     for embeddings in (False, True):
         torch.manual_seed(0)
@@ -69,7 +69,7 @@ def boxes(*places):
 
 
 def names(model, frames):
-    """Identity of each person in every frame; ``frames`` are lists of ``(person, x, y)``."""
+    """Return the identity of each person in every frame; ``frames`` are lists of ``(person, x, y)``."""
     rng = np.random.default_rng(1)
     looks, tracker, found = looks_of(LOOK, rng), EMKalmanTracker(model=model), []
     for people in frames:
@@ -81,23 +81,23 @@ def names(model, frames):
     return found
 
 
-def test_two_who_meet_and_turn_back(learned):
-    """At the same place for a moment; by their motion they would have passed each other."""
+def test_objects_that_meet_and_turn_back(learned):
+    """They share a position for a moment; motion alone predicts that they pass each other."""
     frames = [[(0, 400 - 5 * abs(20 - t), 300), (1, 400 + 5 * abs(20 - t), 300)] for t in range(41)]
     assert names(learned[True], frames)[-1] == [1, 2]
     assert names(learned[False], frames)[-1] == [2, 1]
 
 
-def test_two_who_change_places_unseen(learned):
-    """Both are hidden for five frames; each comes back where the other is expected."""
+def test_objects_that_swap_positions_while_hidden(learned):
+    """Both are hidden for five frames and return where the other is expected."""
     frames = [[(0, 300 + 4 * t, 300), (1, 320 + 4 * t, 300)] for t in range(15)]
     frames += [[]] * 5 + [[(0, 320 + 4 * t, 300), (1, 300 + 4 * t, 300)] for t in range(20, 30)]
     assert names(learned[True], frames)[-1] == [1, 2]
     assert names(learned[False], frames)[-1] == [2, 1]
 
 
-def test_the_score_is_that_of_the_network():
-    """Also where embeddings have no length, and in whatever unit they are."""
+def test_score_equals_the_network():
+    """Includes zero embeddings and embeddings of any scale."""
     torch.manual_seed(0)
     model = NeuralKalmanFilter(embeddings=True)
     rng = np.random.default_rng(0)
@@ -119,8 +119,8 @@ def test_the_score_is_that_of_the_network():
     np.testing.assert_allclose(found, expected.detach().numpy(), atol=1e-9)
 
 
-def test_a_saved_state_goes_on_and_streams_are_apart(learned):
-    """Tracks begin and end, frames are empty, weak detections are left out."""
+def test_saved_state_continues_and_streams_are_independent(learned):
+    """With births, deaths, empty frames and weak detections."""
     rng = np.random.default_rng(0)
     frames = []
     for t in range(30):
@@ -150,7 +150,7 @@ def _arguments(frame):
     return frame.boxes_xyxy, frame.scores, None, None, frame.embeddings
 
 
-def test_a_checkpoint_tracks_too(learned, tmp_path):
+def test_checkpoint_tracks(learned, tmp_path):
     save_model(learned[True], tmp_path / "model.pt")
     tracker = EMKalmanTracker(checkpoint=str(tmp_path / "model.pt"))
     for left in (0, 5):
@@ -158,8 +158,8 @@ def test_a_checkpoint_tracks_too(learned, tmp_path):
     assert ids.tolist() == [1]
 
 
-def test_every_track_has_the_looks_of_its_last_detection(learned):
-    """Also those that begin beside others that go on."""
+def test_track_embedding_of_the_last_detection(learned):
+    """Includes tracks that start while others continue."""
     tracker, looks = EMKalmanTracker(model=learned[True]), np.eye(LOOK)
     for people in ([2], [5, 2, 3], [3, 2, 5]):
         places = [(300 * person, 0) for person in people]
@@ -170,28 +170,31 @@ def test_every_track_has_the_looks_of_its_last_detection(learned):
     assert len(found) == len(tracks) == 3
 
 
-def test_training_counts_who_is_found_again(learned):
-    """With embeddings too: one in twenty is missing."""
+def test_training_learns_the_detection_probability(learned):
+    """With embeddings; 5% of the detections are missing."""
     assert 0.85 < learned[True].detection_probability[0] < 0.99
 
 
-def test_user_errors():
-    with_looks, without = (EMKalmanTracker(model=NeuralKalmanFilter(embeddings=each)) for each in (True, False))
+def test_invalid_arguments():
+    with_embeddings, without = (EMKalmanTracker(model=NeuralKalmanFilter(embeddings=each)) for each in (True, False))
     box, looks = boxes((0, 0)), np.ones((1, LOOK))
     for tracker in (without, Sort()):
         with pytest.raises(ValueError, match=f"{type(tracker).__name__} does not use embeddings here: leave them out"):
             tracker.update(box, [1.0], embeddings=looks)
     with pytest.raises(ValueError, match=re.escape("has a model that needs embeddings: give update() an array (N, E)")):
-        with_looks.update(box, [1.0])
+        with_embeddings.update(box, [1.0])
     with pytest.raises(ValueError, match=re.escape("embeddings must have shape (1, E), one row per row of boxes_xyxy")):
-        with_looks.update(box, [1.0], embeddings=np.ones((2, LOOK)))
+        with_embeddings.update(box, [1.0], embeddings=np.ones((2, LOOK)))
     with pytest.raises(ValueError, match="embeddings must be finite, but row 0 is not"):
-        with_looks.update(box, [1.0], embeddings=np.nan * looks)
-    assert len(with_looks.update(boxes(), [])) == 0
-    with_looks.update(box, [1.0], embeddings=looks)
+        with_embeddings.update(box, [1.0], embeddings=np.nan * looks)
+    assert len(with_embeddings.update(boxes(), [])) == 0
+    with_embeddings.update(box, [1.0], embeddings=looks)
     with pytest.raises(ValueError, match="embeddings of this stream have 8 numbers, those of this frame 3"):
-        with_looks.update(box, [1.0], embeddings=np.ones((1, 3)))
+        with_embeddings.update(box, [1.0], embeddings=np.ones((1, 3)))
     without.update(box, [1.0])
-    for one, other, sentence in ((with_looks, without, "has embeddings"), (without, with_looks, "has no embeddings")):
+    for one, other, sentence in (
+        (with_embeddings, without, "has embeddings"),
+        (without, with_embeddings, "has no embeddings"),
+    ):
         with pytest.raises(ValueError, match=f"the state of stream 0 {sentence}; it was saved with another model"):
             other.load_state_dict(one.state_dict())

@@ -1,4 +1,4 @@
-"""What is logged beside the loss, against loops over objects and detections."""
+"""Logged diagnostics against loops over objects and detections."""
 
 import math
 from dataclasses import replace
@@ -30,7 +30,7 @@ def by_loop(batch, output, layout):
 
 @pytest.mark.parametrize("layout", ["decoupled", "joint"])
 @pytest.mark.parametrize("soft", [0.0, 0.2])
-def test_share_of_improbable_associations(layout, soft):
+def test_gate_violations(layout, soft):
     batch = make_window(batch=2)
     assoc = (1 - soft) * true_assoc(batch) + soft / 5
     output = output_for(batch, assoc, layout=layout)
@@ -40,7 +40,7 @@ def test_share_of_improbable_associations(layout, soft):
 
 
 def test_unexplained_and_entropy_equal_a_loop():
-    """Of frame 1, and of all later detections: where each comes from, the dustbin included."""
+    """Compare frame 1, and the entropy of all later detections with the dustbin included."""
     torch.manual_seed(0)
     batch, network = make_window(frames=4, objects=3, batch=2), NeuralKalmanFilter().double()
     valid = torch.rand(2, 4, 3) > 0.3
