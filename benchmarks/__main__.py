@@ -120,7 +120,10 @@ INDEX = [
 def main(arguments: list[str]) -> int:
     """Show the index, or run the benchmarks that the first argument names."""
     if not arguments:
-        table = Table("script", "question", "result", "page", title="benchmarks: python -m benchmarks TOPIC")
+        table = Table(title="benchmarks: python -m benchmarks TOPIC", title_justify="left")
+        table.add_column("script", no_wrap=True)
+        for column in ("question", "result", "page"):
+            table.add_column(column)
         for one in INDEX:
             table.add_row(one.script, one.question, one.result if (RESULTS / one.result).exists() else "-", one.page)
         Console().print(table)

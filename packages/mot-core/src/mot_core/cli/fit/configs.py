@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from mot_core.cli.track.registry import installed_trackers
 from mot_core.plugins import installed_plugins
 
 PACKAGE = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ def shipped_configs(kind: str = "configs") -> dict[str, Path]:
     >>> "motip_dancetrack" in shipped_configs(), "motip_synthetic" in shipped_configs("sweeps")
     (True, True)
     """
-    found = {path.stem: path for package in [*_plugin_packages(), PACKAGE] for path in (package / kind).glob("*.yaml")}
+    found = {path.stem: path for package in [*_method_packages(), PACKAGE] for path in (package / kind).glob("*.yaml")}
     return dict(sorted(found.items()))
 
 
@@ -75,10 +76,11 @@ def find_configs(arguments: Sequence[str]) -> list[str]:
     return found
 
 
-def _plugin_packages() -> list[Path]:
+def _method_packages() -> list[Path]:
     """Nothing of the packages is imported."""
     # A plug-in under development may be a file instead of a module.
     modules = {plugin.target.partition(":")[0] for plugin in installed_plugins() if ".py:" not in plugin.target}
+    modules |= {point.module for point in installed_trackers().values()}
     specs = [find_spec(package) for package in sorted({module.partition(".")[0] for module in modules})]
     return [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or ()]
 
