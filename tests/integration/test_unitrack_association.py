@@ -167,7 +167,7 @@ def test_the_example_runs(example, capsys):
 
 
 def test_the_benchmark_goes_on_where_it_stopped(example, tmp_path, monkeypatch, capsys):
-    bench = runpy.run_path(str(FOLDERS[1] / "unitrack_association.py"))
+    bench = runpy.run_path(str(FOLDERS[1] / "unitrack" / "association.py"))
     own = bench["main"].__globals__
     tiny = example.train.Config(weight=0.1, steps=2, clips=1, frames=4)
     monkeypatch.setitem(own, "MAIN", {"UniTrack": tiny})
