@@ -10,11 +10,12 @@ OURS = ("mot_core.trackers", "mot_core.data", "mot_core.callbacks")
 
 
 def import_registered() -> None:
-    """Import our trackers, data and callbacks, and those of installed plug-ins.
+    """Import our trackers, data and callbacks, and those of installed packages.
 
-    What a plug-in has for Lightning is in the module ``lightning`` of its package. What is broken is named on stderr
-    and left out: it may not be needed.
+    A package provides trackers by entry point, and callbacks and data modules in its module ``lightning``. Broken
+    packages are reported on stderr and skipped, since they may not be needed.
     """
+    from mot_core.cli.track.registry import installed_trackers, load_tracker
     from mot_core.plugins import installed_plugins
 
     for module in OURS:
@@ -23,6 +24,11 @@ def import_registered() -> None:
     for plugin in installed_plugins():
         try:
             packages.add(plugin.load().__module__.partition(".")[0])
+        except ValueError as error:  # noqa: PERF203 - each may be broken
+            print(f"mot: left out: {error}", file=sys.stderr)
+    for name in installed_trackers():
+        try:
+            load_tracker(name)
         except ValueError as error:  # noqa: PERF203 - each may be broken
             print(f"mot: left out: {error}", file=sys.stderr)
     for package in sorted(packages - {"mot_core"}):
