@@ -22,10 +22,11 @@ from benchmarks.provenance import ROOT, SOURCES, provenance
 from benchmarks.training.held_out import evaluate
 from benchmarks.training.learning_table import RESULTS, refresh
 from mot_core.cli import main as mot
+from mot_core.cli.track.registry import trainable_trackers
 from mot_core.data import SyntheticDataModule
 from mot_core.trackers import Tracker
 
-TRACKERS = {"motip": "MOTIP", "motr": "MOTR"}
+TRACKERS = {name: tracker.__name__ for name, tracker in trainable_trackers().items()}
 TEST = {"num_val_videos": 20, "seed": 1_000_000}  # the same videos for every run; no training has this seed
 SCENE = ("num_frames", "image_size", "num_objects", "frame_step")
 

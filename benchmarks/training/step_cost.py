@@ -18,18 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.fresh_process import in_fresh_process, peak
 from benchmarks.provenance import ROOT, SOURCES, provenance
+from mot_core.cli.track.registry import trainable_trackers
 
 if TYPE_CHECKING:
     from mot_core.structures import ClipBatch
     from mot_core.trackers import Tracker
 
+TRACKERS = tuple(trainable_trackers())
 # Frames in the clip, (height, width), and objects in a frame.
 SMALL, PAPER = {"frames": 4, "size": (96, 160), "objects": 5}, {"size": (800, 1440), "objects": 20}
 CASES: dict[str, dict[str, Any]] = {
     f"{tracker}, small{', checkpointing' * checkpointing}": {
         "tracker": tracker, "checkpointing": checkpointing, "steps": 20, **SMALL
     }
-    for tracker in ("motip", "motr")
+    for tracker in TRACKERS
     for checkpointing in (False, True)
 }  # fmt: skip
 PAPERS: dict[str, dict[str, Any]] = {

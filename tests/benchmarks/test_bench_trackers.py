@@ -5,7 +5,7 @@ import pytest
 from benchmarks.training import step_cost as trackers
 
 
-@pytest.mark.parametrize("tracker", ["motip", "motr"])
+@pytest.mark.parametrize("tracker", trackers.TRACKERS)
 def test_a_step_is_measured(tracker):
     row = trackers.measure(tracker, checkpointing=True, steps=1, frames=2, size=trackers.SMALL["size"], objects=3)
     assert row["cpu_s_per_step"] > 0

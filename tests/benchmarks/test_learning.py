@@ -112,7 +112,7 @@ def test_the_page_shows_the_results():
     assert learning_table.render(learning_table.read()) in text, "python -m benchmarks.training.learning --table"
 
 
-@pytest.mark.parametrize("tracker", ["motip", "motr"])
+@pytest.mark.parametrize("tracker", learning.TRACKERS)
 def test_a_run_trains_goes_on_and_scores(tracker, tmp_path, capsys):
     results = tmp_path / "learning.jsonl"
     command = [

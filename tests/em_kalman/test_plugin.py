@@ -3,23 +3,21 @@
 from dataclasses import replace
 from itertools import pairwise
 
-import lightning
 import pytest
 import torch
 from torch import nn
 
 from _helpers.em_kalman_scenes import make_distance_model
 from _helpers.trackers.small_tracker import SmallTracker, make_batch
-from _helpers.trackers.tracker_cases import Losses, batches, make, synthetic, trainer
+from _helpers.trackers.tracker_cases import DETR_TRACKERS, batches, make
 from em_kalman import EMKalmanPlugin, NeuralKalmanFilter, save_model
-from em_kalman.lightning import EMKalmanCallback
 from em_kalman.plugin import window_batch
 from mot_core.cli import main
 from mot_core.plugins import Plugins, load_plugin
 from mot_core.structures import ClipOutput, FrameOutput, TrackerSpec
 
 TERMS = {"nll_per_det", "unexplained", "assoc_entropy", "gate_violations", "num_detections"}
-BOTH = pytest.mark.parametrize("name", ["motip", "motr"])
+EACH_TRACKER = pytest.mark.parametrize("name", DETR_TRACKERS)
 
 
 def plugin(**options):
@@ -28,7 +26,7 @@ def plugin(**options):
     )
 
 
-@BOTH
+@EACH_TRACKER
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_backbone_is_trained(name, checkpointing):
     tracker = make(name, plugin(), checkpointing=checkpointing)
@@ -159,20 +157,6 @@ def own(key):
     return not key.startswith("plugins.")
 
 
-@BOTH
-def test_zero_weight_is_bitwise_neutral(name):
-    plain, with_it = steps(name), steps(name, plugin(weight=0.0))
-    assert len(plain) == len(with_it)
-    assert all(torch.equal(a, b) for a, b in zip(plain, with_it, strict=True))
-
-
-@BOTH
-def test_checkpointing_is_bitwise_neutral(name):
-    options = {"gradient_frames": 1} if name == "motip" else {}
-    plain, with_it = (steps(name, plugin(), checkpointing=on, **options) for on in (False, True))
-    assert all(torch.equal(a, b) for a, b in zip(plain, with_it, strict=True))
-
-
 def test_warm_up():
     tracker = SmallTracker(plugin(weight=4.0, warmup_steps=2), dropout=0.0)
     values = [tracker(*make_batch(), step=step)[1]["em_kalman/loss"].item() for step in range(4)]
@@ -245,34 +229,6 @@ def test_invalid_arguments(tmp_path):
     with pytest.raises(ValueError, match="expected windows of at least 2 frames, got 1"):
         loss_of(plugin(), ClipOutput(one.frames[:1]))
     assert load_plugin("em_kalman") is EMKalmanPlugin
-
-
-@BOTH
-def test_callback(name, tmp_path):
-    """Adding the callback changes the losses; training without it is unchanged."""
-    save_model(make_distance_model(), tmp_path / "model.pt")
-    runs = {}
-    for kind, callbacks in {
-        "without": [],
-        "none": [EMKalmanCallback(checkpoint=str(tmp_path / "model.pt"), weight=0.0)],
-        "with": [EMKalmanCallback(checkpoint=str(tmp_path / "model.pt"), weight=1.0, warmup_steps=0, min_score=0.0)],
-    }.items():
-        losses, tracker = Losses(), make(name)
-        run = trainer(tmp_path, *callbacks, losses, max_epochs=1)
-        run.fit(tracker, datamodule=synthetic())
-        runs[kind] = losses.values
-    assert runs["none"] == runs["without"] != runs["with"]
-    assert {f"train/em_kalman/{term}" for term in (*TERMS, "loss")} <= run.callback_metrics.keys()
-    run.save_checkpoint(tmp_path / "x.ckpt")
-    type(tracker).from_checkpoint(tmp_path / "x.ckpt")  # tracking ignores the loss
-
-
-def test_callback_rejects_other_models():
-    class Other(lightning.LightningModule):
-        pass
-
-    with pytest.raises(TypeError, match="EMKalmanCallback: expected a mot-core tracker, got Other; attach EMKalmanPl"):
-        EMKalmanCallback(model=make_distance_model()).setup(None, Other(), "fit")
 
 
 CONFIG = """

@@ -10,8 +10,9 @@ from mot_core.bench.kernels import chosen
 pytest.importorskip("lightning")
 pytest.importorskip("torchmetrics")
 
+from mot_core.cli.track.registry import trainable_trackers
 from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
-from mot_core.trackers import MOTIP, MOTR, DetectorSettings
+from mot_core.trackers import MOTIP, DetectorSettings, DETRTracker
 
 SMALL = DetectorSettings(
     "small", num_queries=7, embed_dim=32, num_heads=2, ffn_dim=32, num_levels=3, num_encoder_layers=1,
@@ -37,7 +38,7 @@ def norm_of_difference(found, wanted):
     return max((found[name] - one).norm() / max(one.norm(), least) for name, one in wanted.items()).item()
 
 
-@pytest.mark.parametrize("tracker", [MOTR, MOTIP])
+@pytest.mark.parametrize("tracker", [one for one in trainable_trackers().values() if issubclass(one, DETRTracker)])
 def test_training_step(tracker, device):
     results = {}
     for implementation in ("reference", "triton"):
