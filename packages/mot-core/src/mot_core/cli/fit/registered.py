@@ -1,4 +1,4 @@
-"""Importing what can be named by its class alone in ``mot fit``: jsonargparse knows imported classes only."""
+"""Import of the classes that ``mot fit`` accepts by bare name, because jsonargparse finds imported classes only."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ OURS = ("mot_core.trackers", "mot_core.data", "mot_core.callbacks")
 
 
 def import_registered() -> None:
-    """Import our trackers, data and callbacks, and those of installed plug-ins.
+    """Import the trackers, data modules and callbacks of mot-core and of installed plug-ins.
 
-    What a plug-in has for Lightning is in the module ``lightning`` of its package. What is broken is named on stderr
-    and left out: it may not be needed.
+    A plug-in keeps its Lightning classes in the module ``lightning`` of its package. Plug-ins that fail to import are
+    reported on stderr and skipped, because the command may not need them.
     """
     from mot_core.plugins import installed_plugins
 
@@ -23,11 +23,11 @@ def import_registered() -> None:
     for plugin in installed_plugins():
         try:
             packages.add(plugin.load().__module__.partition(".")[0])
-        except ValueError as error:  # noqa: PERF203 - each may be broken
-            print(f"mot: left out: {error}", file=sys.stderr)
+        except ValueError as error:  # noqa: PERF203 - each can fail separately
+            print(f"mot: skipped: {error}", file=sys.stderr)
     for package in sorted(packages - {"mot_core"}):
         try:
             if find_spec(f"{package}.lightning"):
                 import_module(f"{package}.lightning")
-        except Exception as error:  # noqa: PERF203 - it may fail in any way; say which one it was
-            print(f"mot: left out: {package}.lightning: {type(error).__name__}: {error}", file=sys.stderr)
+        except Exception as error:  # noqa: PERF203 - it may raise anything; report which one failed
+            print(f"mot: skipped: {package}.lightning: {type(error).__name__}: {error}", file=sys.stderr)
