@@ -1,22 +1,22 @@
-"""A record of every file that Python opens, to prove that ground truth stays closed."""
+"""Record of all files opened by Python, to check that ground truth is not read."""
 
 import sys
 from contextlib import contextmanager
 
-OPENED = None  # a list while somebody listens
+OPENED = None  # a list while recording
 
 
-def _listen(event, arguments):
+def _record(event, arguments):
     if OPENED is not None and event == "open":
         OPENED.append(str(arguments[0]))
 
 
-sys.addaudithook(_listen)  # it cannot be taken away
+sys.addaudithook(_record)  # audit hooks cannot be removed
 
 
 @contextmanager
 def opened():
-    """The paths that are opened in the block, by whatever part of Python."""
+    """Record the paths of all files opened in the block."""
     global OPENED
     OPENED = found = []
     try:

@@ -205,7 +205,7 @@ def test_init_from_a_checkpoint_with_other_classes(mot, last, in_tmp):
         (["--config", "nowhere.yaml"], 1, "config nowhere.yaml: expected a YAML file"),
         (["--config", "small.yaml", "--model.detector.num_querys", "3"], 2, "did you mean num_queries?"),
         (["--config", "small.yaml", "--model.drop", "much"], 2, "model.drop: expected float, got much"),
-        (["--config", "small.yaml", "--model.drop", "2"], 1, "drop must be a probability from 0 to 1, got 2"),
+        (["--config", "small.yaml", "--model.drop", "2"], 1, "drop: expected a probability in [0, 1], got 2"),
         (["--config", "small.yaml", "--trainer.max_epoch", "3"], 2, "there is no trainer.max_epoch; did you mean"),
         (["--config", "small.yaml", "--trainer.max_epochs", "x"], 2, "expected int or null, got x"),
         (["--config", "small.yaml", "--trainer.callbacks+=ResultWriter"], 2, "did you mean ResultsWriter?"),
