@@ -1,4 +1,4 @@
-"""Plug-ins without a tracker: a loss that is given as a function, a frame, tracks."""
+"""Objects for plug-in tests without a tracker: a loss given as a function, a frame and tracks."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from mot_core.structures import FrameOutput, TrackerSpec, TrackState
 
 
 class Loss(Plugin):
-    """A loss that is given as a function of the clip."""
+    """Plug-in with a loss given as a function of the clip."""
 
     name = "some_loss"
 

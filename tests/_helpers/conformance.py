@@ -1,4 +1,4 @@
-"""What holds for the clips of every tracker that takes plug-ins (specs of the contract), as assertions to be called."""
+"""Assertions on the clips of every tracker that supports plug-ins."""
 
 import torch
 
@@ -6,7 +6,7 @@ from mot_core.slots import slot_ids
 
 
 def check_clip(clip, capabilities):
-    """Shapes are checked by the classes themselves; here is what they mean."""
+    """Check the values of a clip; the classes check the shapes."""
     for frame in clip.frames:
         valid = frame.valid
         assert valid.any()
@@ -27,7 +27,7 @@ def check_clip(clip, capabilities):
 
 
 def check_assignment(frame, targets):
-    """Identities: those that tracks carry are those that they are assigned to; one slot per identity and kind."""
+    """Check that tracks keep their identity, and that there is one slot per identity and kind."""
     assert frame.gt_index.max() < targets.ids.shape[1]
     ids = slot_ids(frame, targets)
     carried = frame.is_track & (frame.track_ids >= 0) & (ids >= 0)
@@ -39,7 +39,7 @@ def check_assignment(frame, targets):
 
 
 def check_gradient(clip, capabilities, parameter):
-    """What is offered as live reaches ``parameter`` (of the backbone) from every frame that has gradient."""
+    """Check that live outputs have a gradient to ``parameter`` (of the backbone) in every frame with gradient."""
     names = {"live_boxes": "boxes_cxcywh", "embeddings": "embeddings", "assoc": "assoc"}
     for frame in clip.frames:
         for capability in capabilities & names.keys():

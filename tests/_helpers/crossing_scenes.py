@@ -15,15 +15,15 @@ def make_frames(
     height, width = size
     sides = rng.uniform(30, 90, num_objects)[:, None] * [1.0, 1.8] * rng.uniform(0.8, 1.2, (num_objects, 2))
     usual = sides
-    centres = rng.uniform([0, 0], [width, height], (num_objects, 2))
+    centers = rng.uniform([0, 0], [width, height], (num_objects, 2))
     speed = rng.normal(0, 6, (num_objects, 2))
     labels = rng.integers(0, num_classes or 1, num_objects)
     hidden = np.zeros(num_objects, int)
     frames = []
     for _ in range(num_frames):
         speed = 0.99 * speed + rng.normal(0, 0.7, speed.shape)  # stays in bounds in long videos
-        centres += speed
-        outside = (centres < 0) | (centres > [width, height])
+        centers += speed
+        outside = (centers < 0) | (centers > [width, height])
         speed = np.where(outside, -speed, speed)
         sides = 0.98 * sides + 0.02 * usual + rng.normal(0, 0.8, sides.shape)
         hidden = np.maximum(hidden - 1, 0)
@@ -31,7 +31,7 @@ def make_frames(
         hidden[start] = rng.integers(1, 9, start.sum())
         seen = hidden == 0
         c, s = (
-            centres[seen] + rng.normal(0, 1.5, (seen.sum(), 2)),
+            centers[seen] + rng.normal(0, 1.5, (seen.sum(), 2)),
             sides[seen] * rng.uniform(0.95, 1.05, (seen.sum(), 2)),
         )
         scores = np.where(

@@ -1,6 +1,6 @@
-"""Golden packs: builds the weights and inputs they were made with, and compares stages with their numbers.
+"""Golden packs: reconstruction of their weights and inputs, and comparison of stages with their numbers.
 
-``README.md`` in the folder of the packs has the rules. All packs have one schema, so new packs need no new code here.
+``README.md`` in the folder of the packs describes the format, which all packs share.
 """
 
 import functools

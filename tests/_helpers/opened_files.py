@@ -1,22 +1,22 @@
-"""Recording of all files that Python opens, to verify that ground truth is not read."""
+"""Record of all files opened by Python, to check that ground truth is not read."""
 
 import sys
 from contextlib import contextmanager
 
-OPENED = None  # list of paths while recording
+OPENED = None  # a list while recording
 
 
-def _listen(event, arguments):
+def _record(event, arguments):
     if OPENED is not None and event == "open":
         OPENED.append(str(arguments[0]))
 
 
-sys.addaudithook(_listen)  # audit hooks cannot be removed
+sys.addaudithook(_record)  # audit hooks cannot be removed
 
 
 @contextmanager
 def opened():
-    """Record the paths that any Python code opens in the block."""
+    """Record the paths of all files opened in the block."""
     global OPENED
     OPENED = found = []
     try:

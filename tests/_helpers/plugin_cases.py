@@ -1,4 +1,4 @@
-"""Every installed plug-in with arguments that make its loss visible in a short training. Add yours here."""
+"""All installed plug-ins, with arguments that give a nonzero loss in short training runs; extend for new plug-ins."""
 
 from _helpers.em_kalman_scenes import make_distance_model
 from em_kalman import EMKalmanPlugin

@@ -1,4 +1,4 @@
-"""Ahead-of-time compilation of kernels for GPUs that need not be present, and the resources of the machine code."""
+"""Ahead-of-time compilation of kernels for GPUs that may be absent, and resources of the machine code."""
 
 import re
 import subprocess
@@ -25,7 +25,7 @@ TYPES = {
 
 @contextmanager
 def recorded_launches():
-    """Yield a list that receives (kernel, arguments by name, options) of every launch inside; nothing is run."""
+    """Yield a list that receives (kernel, arguments by name, options) of every launch inside; without running them."""
     launches = []
 
     def record(kernel, *arguments, grid, warmup, **named):
@@ -62,8 +62,8 @@ def resources(kernel, arguments, options, target, folder):
     compiled = triton.compile(source, target=GPUTarget("cuda", TARGETS[target], 32), options=options)
     binary = folder / "kernel.cubin"
     binary.write_bytes(compiled.asm["cubin"])
-    said = subprocess.run([CUOBJDUMP, "-res-usage", binary], capture_output=True, text=True, check=True).stdout
-    usage = {name: int(number) for name, number in re.findall(r"(REG|STACK|LOCAL):(\d+)", said)}
+    output = subprocess.run([CUOBJDUMP, "-res-usage", binary], capture_output=True, text=True, check=True).stdout
+    usage = {name: int(number) for name, number in re.findall(r"(REG|STACK|LOCAL):(\d+)", output)}
     return {
         "registers": usage["REG"],
         "shared_bytes": compiled.metadata.shared,

@@ -22,9 +22,9 @@ def attend(dtype, shapes, channels, queries, softmax):
 
 def normalize(dtype, size, dustbin, masks):
     logits = torch.empty(32, size, size, dtype=dtype)
-    place = torch.empty(32, dtype=torch.promote_types(dtype, SINGLE)) if dustbin else None
+    score = torch.empty(32, dtype=torch.promote_types(dtype, SINGLE)) if dustbin else None
     mask = torch.empty(32, size, dtype=torch.bool) if masks else None
-    inputs = logits, place, mask, mask, 20
+    inputs = logits, score, mask, mask, 20
     plan, *potentials = sinkhorn.forward(*inputs)
     sinkhorn.backward(plan, *potentials, *inputs)
 

@@ -1,7 +1,7 @@
 """Plain versions of the trackers of `mot_core.association`, for comparison with the batched ones.
 
 One Python object per track, full covariance matrices, explicit loops over pairs, and one list of tracks per frame.
-Written from the papers and from notes on the official implementations, independently of our code.
+Written from the papers and from notes on the official implementations, independently of mot_core.
 """
 
 from _helpers.plain_trackers.bytetrack import PlainByteTrack as PlainByteTrack

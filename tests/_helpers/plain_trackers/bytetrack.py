@@ -23,7 +23,9 @@ class ByteTrackTrack:
 
 
 class PlainByteTrack:
-    """``official``: boxes include their last pixel (+1), a score equal to the threshold is not a detection, unconfirmed
+    """Reference ByteTrack.
+
+    ``official``: boxes include their last pixel (+1), a score equal to the threshold is not a detection, unconfirmed
     tracks are not predicted, and an expired track takes part in one more association only.
     """
 
@@ -90,8 +92,8 @@ class PlainByteTrack:
         def cost(track, detection):
             if track.detection.label != detection.label:
                 return 1.0
-            likeness = self.overlap(track.filter.box(), detection.box)
-            return 1 - likeness * (detection.score if fuse else 1)
+            similarity = self.overlap(track.filter.box(), detection.box)
+            return 1 - similarity * (detection.score if fuse else 1)
 
         pairs = match_padded(table(tracks, detections, cost), limit)
         for i, j in pairs:

@@ -35,7 +35,10 @@ class SortTrack:
 
 
 class PlainSort:
-    """``official``: match everything and threshold afterwards; number the births of dropped detections last."""
+    """Reference SORT.
+
+    ``official``: match all pairs and apply the threshold afterwards; number births of dropped detections last.
+    """
 
     track_type = SortTrack
 
@@ -108,8 +111,8 @@ class PlainSort:
 
 def direction(box_from, box_to):
     """Unit vector between the centers of two boxes."""
-    way = np.array(
+    step = np.array(
         [box_to[0] + box_to[2] - box_from[0] - box_from[2], box_to[1] + box_to[3] - box_from[1] - box_from[3]]
     )
-    way = way / 2
-    return way / (np.sqrt((way**2).sum()) + 1e-6)
+    step = step / 2
+    return step / (np.sqrt((step**2).sum()) + 1e-6)

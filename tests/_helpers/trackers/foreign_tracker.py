@@ -1,4 +1,4 @@
-"""A tracker in the shape of MOTR that is not ours, its training loop, and a plug-in for it."""
+"""A third-party tracker similar to MOTR, its training loop, and a plug-in for it."""
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ SPEC = TrackerSpec("foreign", frozenset({"embeddings", "live_boxes", "decoder_la
 
 
 class Custom(torch.autograd.Function):
-    """A checkpoint as some projects have their own: without graph at first, all of it again in backward."""
+    """Custom activation checkpointing, as in some projects: no graph in forward, recomputation in backward."""
 
     @staticmethod
     def forward(ctx, function, module, image):
@@ -45,7 +45,7 @@ class Criterion(nn.Module):
 
 
 class Foreign(nn.Module):
-    """In the shape of MOTR: frames by plain methods, outputs without embeddings, a criterion apart."""
+    """Tracker similar to MOTR: frames in plain methods, outputs without embeddings, a separate criterion."""
 
     def __init__(self, checkpointing=None):
         super().__init__()
@@ -76,7 +76,7 @@ class Foreign(nn.Module):
 
 
 class Size(Plugin):
-    """The mean embedding should be small."""
+    """Plug-in with a loss on the size of embeddings."""
 
     name = "size"
     requires = ("embeddings",)
@@ -100,7 +100,7 @@ def build(checkpointing=None):
 
 
 def tap_motr(model, *plugins, **options):
-    """The recipe: capture at the plain method that gets what the checkpoint returns, add to the criterion."""
+    """Attach a tap: capture at the method that receives the output of the checkpoint, add losses to the criterion."""
     tap = Tap(model, SPEC, *plugins, **options)
 
     def read(result, time):
@@ -115,7 +115,7 @@ def tap_motr(model, *plugins, **options):
 
 
 def train_step(model, optimizer, weights=None):
-    """As such projects write it: only the keys of the dictionary of weights count."""
+    """Train one step as such projects do: only losses in the dictionary of weights count."""
     losses = model.criterion(model(images()), None)
     weights = model.criterion.weight_dict if weights is None else weights
     total = sum(losses[key] * weights[key] for key in losses if key in weights)

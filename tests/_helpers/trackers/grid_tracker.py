@@ -1,4 +1,4 @@
-"""A tracker without a detector network of ours: one slot per grid cell, and SORT for the identities."""
+"""A tracker without a mot_core detector: one slot per grid cell, and SORT for identities."""
 
 import torch
 from torch import nn
@@ -36,7 +36,7 @@ class GridTracker(Tracker):
         return TrackerSpec(type(self).__name__, self.capabilities, embed_dim=self.width, accepts=self.accepts)
 
     def predict(self, batch, time, ctx):
-        """Boxes, scores and embeddings of all cells of a frame."""
+        """Predict boxes, scores and embeddings of all cells of a frame."""
         embeddings = self.network(batch.images[:, time]).flatten(2).transpose(1, 2)
         cell = torch.arange(ROWS * COLUMNS, device=embeddings.device)
         corner = torch.stack([cell % COLUMNS, cell // COLUMNS], -1)

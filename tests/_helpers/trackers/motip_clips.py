@@ -16,7 +16,7 @@ SMALL = DetectorSettings(
 
 
 def make(*plugins, detector=SMALL, **arguments):
-    """A small one in double precision, which sees more than one object in its random state."""
+    """Build a small MOTIP in double precision that detects several objects with random weights."""
     torch.manual_seed(0)
     tracker = MOTIP(detector, **({"id_layers": 2, "id_head_dim": 16, "groups": 2} | arguments)).double()
     with torch.no_grad():
@@ -57,7 +57,7 @@ def one_clip(batch, row):
 
 
 def frames_of(batch):
-    """A stream: the frames of the first clip one by one."""
+    """Yield the frames of the first clip as a stream."""
     clip = one_clip(batch, 0)
     for time in range(clip.num_frames):
         now = slice(time, time + 1)
@@ -72,7 +72,7 @@ def gradients(tracker, batch, step=0):
 
 
 class Silent(Plugin):
-    """Calls every hook and changes nothing; its loss has no weight."""
+    """Plug-in that uses every hook without changes; its loss has weight zero."""
 
     name = "silent"
     requires = ("features", "decoder_layer", "embeddings", "live_boxes", "ids", "box_head")
@@ -106,7 +106,7 @@ class Silent(Plugin):
 
 
 class Scaled(Plugin):
-    """Changes the histories: embeddings twice as long."""
+    """Plug-in that doubles the embeddings of histories."""
 
     name = "scaled"
     requires = ("embeddings",)

@@ -1,4 +1,4 @@
-"""A tiny MOTR with random weights, and clips whose objects are where it sees them: tracks form without training."""
+"""A tiny MOTR with random weights, and clips with objects at its predictions, so that tracks form without training."""
 
 import torch
 
@@ -13,7 +13,7 @@ HEIGHT, WIDTH = 64, 96
 
 
 def tiny_motr(*plugins, seed=0, **arguments):
-    """In float64, in training mode. Its queries look at different places, its boxes are all over the image."""
+    """Build a MOTR in float64 and training mode, with queries and boxes spread over the image."""
     torch.manual_seed(seed)
     tracker = MOTR(TINY, **arguments).double()
     torch.nn.init.normal_(tracker.detector.reference_points.weight, std=0.5)
@@ -26,7 +26,7 @@ def tiny_motr(*plugins, seed=0, **arguments):
 
 
 def targets_of(objects):
-    """Ground truth of one clip from ``{identity: box}``; identities below 0 are none."""
+    """Return the ground truth of one clip from ``{identity: box}``; negative identities are unknown."""
     ids = torch.tensor([[max(one, -1) for one in objects]], dtype=torch.int64)
     boxes = torch.stack(list(objects.values()))[None] if objects else torch.zeros(1, 0, 4, dtype=torch.float64)
     return FrameTargets(boxes, torch.zeros_like(ids), ids, torch.ones_like(ids, dtype=torch.bool))
@@ -46,16 +46,16 @@ def batch_of(images, targets=None, name="clip", first=1):
 
 
 def follow(tracker, batch, step=0):
-    """What the tracker computes for every frame."""
+    """Return the results of the tracker for every frame."""
     ctx = tracker.plugins.start_clip(training=tracker.training, step=step)
     return list(tracker.follow(batch, ctx))
 
 
 def seen_clip(tracker, schedule, seed=1, name="clip"):
-    """A clip with the identities ``schedule[t]`` in frame t, each about where its track or a free slot sees it."""
+    """Return a clip with identities ``schedule[t]`` in frame t, each near the box of its track or of a free slot."""
     images, targets = images_of(seed, len(schedule)), []
     for time, present in enumerate(schedule):
-        # What is matched in a frame does not change what is seen in it.
+        # The matching of a frame does not change its predictions.
         so_far = batch_of(images[:, : time + 1], [*targets, targets_of({})], name)
         frame = follow(tracker, so_far)[time][0]
         carried = frame.track_ids[0].tolist()
@@ -65,7 +65,7 @@ def seen_clip(tracker, schedule, seed=1, name="clip"):
 
 
 def merge(*batches):
-    """Clips of one length in one batch, their objects padded."""
+    """Merge clips of equal length into a batch with padded objects."""
     targets = []
     for frames in zip(*(batch.targets for batch in batches), strict=True):
         count = max(frame.ids.shape[1] for frame in frames)

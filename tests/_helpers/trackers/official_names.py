@@ -1,6 +1,6 @@
-"""Our detectors with the key names of released checkpoints."""
+"""Key names of released checkpoints for mot_core detectors."""
 
-# Official names of our parts; the importer maps the other way.
+# Model names and official names; the importer maps in the other direction.
 OFFICIAL = [
     ("backbone.", "backbone.0.body."),
     ("projections.", "input_proj."),
@@ -24,7 +24,7 @@ PARTS = {
 
 
 def officially(state):
-    """Return our state dict with the released names, heads stored twice."""
+    """Return a state dict with the released names; heads are stored twice."""
     official = {}
     for name, tensor in state.items():
         start, new = next(((a, b) for a, b in OFFICIAL if name.startswith(a)), ("", ""))

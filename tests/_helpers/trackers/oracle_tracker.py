@@ -1,4 +1,4 @@
-"""A tracker that reports the ground truth, so that its scores are known."""
+"""A tracker that reports the ground truth, with known scores."""
 
 from mot_core.nn import SetCriterion
 from mot_core.structures import ClipOutput
@@ -10,7 +10,7 @@ SMALL = DetectorSettings(
 
 
 class OracleTracker(DETRTracker):
-    """Learns with a detector as others do, and tracks the ground truth itself, so that scores are known."""
+    """Tracker that trains a detector, but reports the ground truth, so that scores are known."""
 
     capabilities = frozenset({"embeddings"})
 

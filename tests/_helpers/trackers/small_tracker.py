@@ -1,4 +1,4 @@
-"""A small tracker with track queries that calls every hook, and a plug-in for each: no detector worth the name."""
+"""A minimal tracker with track queries that calls every hook, and plug-ins for the hooks."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ WIDTH, QUERIES, LAYERS = 8, 5, 2
 
 
 class SmallTracker(nn.Module):
-    """Learned queries, and those of the last frame, look at one map; the first slots are the objects, by position."""
+    """Tracker with learned and track queries on one feature map; objects are matched to slots by position."""
 
     capabilities = frozenset(
         {"features", "decoder_layer", "embeddings", "live_boxes", "ids", "track_queries", "box_head"}
@@ -66,7 +66,7 @@ class SmallTracker(nn.Module):
         )  # fmt: skip
 
     def match(self, frame, targets):
-        """Track queries take the object of their identity; the first objects without a track, the first queries."""
+        """Assign track queries to the object of their identity, and the first queries to the remaining objects."""
         index = torch.full(frame.valid.shape, -1)
         for clip in range(len(index)):
             ids = targets.ids[clip].tolist()
@@ -77,7 +77,7 @@ class SmallTracker(nn.Module):
         return replace(frame, gt_index=index)
 
     def form_tracks(self, frame, ids):
-        """All slots with an identity go on, padded to as many as there are slots."""
+        """Keep all slots with an identity as tracks, padded to the number of slots."""
         valid = ids >= 0
         return TrackState(
             ids, valid, frame.boxes_cxcywh, frame.logits.sigmoid()[..., 0], embeddings=frame.embeddings,
@@ -90,7 +90,7 @@ class SmallTracker(nn.Module):
         return TrackState(ids, ids >= 0, queries=torch.zeros(clips, 0, WIDTH), embeddings=torch.zeros(clips, 0, WIDTH))
 
     def forward(self, images, targets, step=0, log=lambda name, value: None):
-        """Losses of clips ``images (B, T, 3, H, W)`` by name, and the clip."""
+        """Return the losses of clips ``images (B, T, 3, H, W)`` by name, and the clip."""
         ctx = self.plugins.start_clip(training=self.training, step=step, log=log)
         tracks, frames, own = self.no_tracks(len(images)), [], {}
         for time, truth in enumerate(targets):
@@ -111,7 +111,7 @@ class SmallTracker(nn.Module):
 
     @torch.no_grad()
     def track(self, images):
-        """Identities ``(N,)`` of the slots of every frame of one sequence ``(T, 3, H, W)``; no births after frame 0."""
+        """Return the identities ``(N,)`` of the slots in every frame of ``(T, 3, H, W)``; no births after frame 0."""
         ctx = self.plugins.start_clip(training=False)
         tracks, found = self.no_tracks(1), []
         for time, image in enumerate(images):
@@ -146,7 +146,7 @@ def make_batch(clips=2, frames=3, objects=3, seed=0):
 
 
 class Depth(Plugin):
-    """As the spatial adapter: learns depth on the maps, adds it to the queries through a gate that starts closed."""
+    """Like the spatial adapter of FDTA: learns depth, and adds it to queries through a gate initialized to zero."""
 
     name = "depth"
     requires = ("features", "decoder_layer")
@@ -178,7 +178,7 @@ class Depth(Plugin):
 
 
 class Refiner(Plugin):
-    """As the learnable association: refines embeddings and boxes with the tracker's own head, keeps the raw ones."""
+    """Like a learnable association: refines embeddings and boxes with the tracker's head, and keeps the raw ones."""
 
     name = "refiner"
     requires = ("embeddings",)
@@ -208,7 +208,7 @@ class Refiner(Plugin):
 
 
 class Pull(Plugin):
-    """As a graph loss: boxes of one identity should not move."""
+    """Like a graph loss: penalizes the motion of boxes of one identity."""
 
     name = "pull"
     requires = ("ids", ("live_boxes", "embeddings", "assoc"))

@@ -1,4 +1,4 @@
-"""The smallest tracker that the base class allows: a detector, and identities by the rank of the slot."""
+"""Minimal subclass of the tracker base class: a detector, with the slot index as identity."""
 
 import lightning
 import torch
@@ -15,7 +15,7 @@ SMALL = DetectorSettings(
 
 
 class ToyTracker(DETRTracker):
-    """Reports its first ``width`` slots in every frame."""
+    """Tracker that reports its first ``width`` slots in every frame."""
 
     capabilities = frozenset({"features", "decoder_layer", "embeddings", "live_boxes", "ids", "box_head"})
 
@@ -24,7 +24,7 @@ class ToyTracker(DETRTracker):
         self.width = width
         self.spread = spread
         self.criterion = SetCriterion()
-        self.forgotten = 0
+        self.resets = 0
 
     def clip_losses(self, batch, ctx):
         frames, losses = [], {}
@@ -43,17 +43,17 @@ class ToyTracker(DETRTracker):
         return FrameTracks(ids, boxes, scores, torch.zeros_like(ids))
 
     def reset(self):
-        self.forgotten += 1
+        self.resets += 1
 
 
 def make_toy(seed=0, **arguments):
-    """A toy with random weights of a seed."""
+    """Build a toy tracker with random weights of a seed."""
     torch.manual_seed(seed)
     return ToyTracker(**arguments)
 
 
 def synthetic(**arguments):
-    """Four videos of 8 frames in two clips each: 4 batches an epoch."""
+    """Return four videos of 8 frames with two clips each, which give 4 batches per epoch."""
     options = {
         "num_videos": 4, "num_val_videos": 1, "num_frames": 8, "image_size": (32, 48), "num_objects": (2, 3),
         "clip_length": 2, "stride": 4, "batch_size": 2,

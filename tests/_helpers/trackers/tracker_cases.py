@@ -1,4 +1,4 @@
-"""Every trainable tracker in a small size, synthetic data, and a training that records its losses. Add yours here."""
+"""All trainable trackers in a small size, synthetic data and recorded losses; extend for new trackers."""
 
 import lightning
 import torch
@@ -32,7 +32,7 @@ DETR_TRACKERS = [name for name, build in TRACKERS.items() if isinstance(build(),
 
 
 def make(name, *plugins, seed=0, **options):
-    """A tracker whose weights depend on the seed alone, with plug-ins."""
+    """Build a tracker with plug-ins; its weights depend on the seed only."""
     torch.manual_seed(seed)
     tracker = TRACKERS[name](**options)
     for plugin in plugins:
@@ -41,7 +41,7 @@ def make(name, *plugins, seed=0, **options):
 
 
 def synthetic(**arguments):
-    """Three batches of two clips of three frames in an epoch, and two videos to validate on."""
+    """Return three batches of two clips of three frames per epoch, and two validation videos."""
     options = {
         "num_videos": 6, "num_val_videos": 2, "num_frames": 6, "image_size": (32, 48), "num_objects": (2, 4),
         "clip_length": 3, "max_interval": 2, "stride": 6, "batch_size": 2, "with_depth": True,
@@ -54,7 +54,7 @@ def batches(**arguments):
 
 
 class Losses(lightning.Callback):
-    """Writes down the loss of every step."""
+    """Callback that records the loss of every step."""
 
     def __init__(self):
         self.values = []

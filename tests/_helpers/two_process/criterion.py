@@ -1,4 +1,4 @@
-"""Gradients of the criterion, from one process or from two: `python -m _helpers.two_process.criterion OUT`."""
+"""Gradients of the criterion in one or two processes: `python -m _helpers.two_process.criterion OUT`."""
 
 import sys
 
@@ -17,13 +17,13 @@ def make_output(layers=2, batch=2, slots=5, classes=2, seed=0):
 
 
 def one_frame(targets, frame):
-    """One frame of a batch of targets, still as a batch."""
+    """Return one frame of a batch of targets, as a batch of one."""
     names = ("boxes_cxcywh", "labels", "ids", "valid")
     return type(targets)(*(getattr(targets, name)[frame, None] for name in names))
 
 
 def gradient(frame=None):
-    """Gradients of the predictions of both frames, from the loss of one of them or of both."""
+    """Return the gradients of the predictions of both frames, for the loss of one or both frames."""
     output, targets = make_output(), make_targets([3, 1], classes=2)
     own = output
     if frame is not None:
@@ -35,7 +35,7 @@ def gradient(frame=None):
 
 
 def save_gradient_of_own_frame(rank, folder):
-    """What process ``rank`` of two computes from its frame."""
+    """Save the gradients that process ``rank`` of two computes from its frame."""
     torch.save(gradient(rank), folder / f"{rank}.pt")
 
 

@@ -1,4 +1,4 @@
-"""Clips that each process receives: `python -m _helpers.two_process.data PROCESSES BATCH OUT`."""
+"""Clips received by each process: `python -m _helpers.two_process.data PROCESSES BATCH OUT`."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from mot_core.data import SyntheticDataModule
 
 
 class Recorder(lightning.LightningModule):
-    """Learns the mean colour; every process writes its share."""
+    """Module that learns the mean color; every process saves its clips."""
 
     def __init__(self, out):
         super().__init__()

@@ -11,7 +11,7 @@ from em_kalman.lightning import EMKalmanModule, SyntheticDetectionDataModule
 
 
 class Report(lightning.Callback):
-    """Weights and metrics of every process, in a file."""
+    """Callback that saves weights and metrics of every process."""
 
     def __init__(self, folder):
         self.folder, self.windows = folder, []

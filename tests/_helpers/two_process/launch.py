@@ -1,4 +1,4 @@
-"""The launcher of every test that needs two processes."""
+"""Launcher of tests with two processes."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ TESTS = Path(__file__).parents[2]
 
 
 def launch(script, *arguments):
-    """Run ``_helpers/two_process/<script>.py`` in a fresh interpreter on one thread and return what it printed."""
+    """Run ``_helpers/two_process/<script>.py`` in a new interpreter on one thread, and return its output."""
     command = [sys.executable, "-m", f"_helpers.two_process.{script}", *map(str, arguments)]
     paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
@@ -28,6 +28,6 @@ def in_two_processes(work, folder):
 
 def _work(rank, work, folder):
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=2)
+    distributed.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
     work(rank, folder)
     distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Scores of two processes together: `python -m _helpers.two_process.metrics FOLDER`."""
+"""Joint scores of two processes: `python -m _helpers.two_process.metrics FOLDER`."""
 
 import json
 import pickle
@@ -15,7 +15,7 @@ def score(frames):
     combined = {name: value.item() for name, value in metric.compute().items()}
     own_frames = len(metric.frames)
     report = {"combined": combined, "HOTA": {name: one["HOTA"] for name, one in metric.per_sequence().items()}}
-    assert len(metric.frames) == own_frames, "each process goes on with its own frames"
+    assert len(metric.frames) == own_frames, "each process keeps its own frames"
     return report
 
 

@@ -10,7 +10,7 @@ from _helpers.trackers.tracker_cases import DETR_TRACKERS, EAGER, Losses, make, 
 
 
 class Report(Losses):
-    """Losses, weights and scores of every process, in a file."""
+    """Callback that saves losses, weights and scores of every process."""
 
     def __init__(self, folder):
         super().__init__()

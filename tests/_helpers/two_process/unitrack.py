@@ -1,4 +1,4 @@
-"""Gradients of the loss, from one process or from two: `python -m _helpers.two_process.unitrack OUT`."""
+"""Gradients of the loss in one or two processes: `python -m _helpers.two_process.unitrack OUT`."""
 
 import sys
 from dataclasses import replace
@@ -12,11 +12,11 @@ from _helpers.unitrack_clips import noisy
 from mot_core.structures import FrameTargets
 from unitrack_loss import UniTrackLoss, UniTrackPlugin
 
-EMPTY = [{"count": 0}, {"frames": 1}]  # clips in which nothing can be associated
+EMPTY = [{"count": 0}, {"frames": 1}]  # clips without possible associations
 
 
 class Embedder(nn.Module):
-    """A linear layer that makes embeddings, and the loss of them."""
+    """A linear layer for embeddings, followed by the loss."""
 
     def __init__(self):
         super().__init__()
@@ -28,7 +28,7 @@ class Embedder(nn.Module):
 
 
 def clips_of(rank):
-    """Of every step of process ``rank``: the second has nothing in all of them but the last."""
+    """Return the clips of all steps of process ``rank``; the second process has objects in the last one only."""
     return [noisy(seed=step, **(shape if rank else {})) for step, shape in enumerate([*EMPTY, {}])]
 
 
@@ -42,7 +42,7 @@ def gradients_of_embedder(model, clips):
 
 
 def gradient_of_tracker(rows):
-    """Of the plug-in's loss alone, of some of three clips: the last has no objects."""
+    """Return the gradient of the plug-in's loss on some of three clips; the last clip has no objects."""
     torch.manual_seed(0)
     tracker = SmallTracker(UniTrackPlugin(weight=1.0, warmup_steps=0, min_score=1.0), dropout=0.0)
     images, targets = make_batch(clips=3)
@@ -58,8 +58,8 @@ def gradient_of_tracker(rows):
 
 
 def save_gradients(rank, folder):
-    """What process ``rank`` of two is left with."""
-    model = nn.parallel.DistributedDataParallel(Embedder())  # waits for every parameter, in every step
+    """Save the gradients of process ``rank`` of two."""
+    model = nn.parallel.DistributedDataParallel(Embedder())  # requires a gradient of every parameter in every step
     tracker = gradient_of_tracker(([0, 1], [2])[rank])
     report = {"embedder": gradients_of_embedder(model, clips_of(rank)), "tracker": tracker}
     torch.save(report, folder / f"{rank}.pt")

@@ -1,4 +1,4 @@
-"""A tracker that finds everything, small enough for many runs, and the data for it."""
+"""Fixtures: a small tracker with perfect results, data and a Trainer."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from mot_core.data import SyntheticDataModule
 
 @pytest.fixture(scope="session")
 def make_tracker():
-    """A tracker that finds everything: its scores are 100."""
+    """Build a tracker with perfect results, which scores 100."""
 
     def make(**kwargs):
         torch.manual_seed(0)
@@ -23,7 +23,7 @@ def make_tracker():
 
 @pytest.fixture(scope="session")
 def make_data():
-    """Two videos of four frames to validate and test on, one to train on."""
+    """Build data: one video for training, and two of four frames for validation and testing."""
 
     def make(**kwargs):
         settings = {"num_videos": 1, "num_val_videos": 2, "num_frames": 4, "clip_length": 2, "batch_size": 2}
@@ -34,7 +34,7 @@ def make_data():
 
 @pytest.fixture(scope="session")
 def true_boxes():
-    """The boxes of the ground truth of a batch, in pixels."""
+    """Return the ground-truth boxes of a batch in pixels."""
 
     def boxes(batch):
         height, width = batch.original_size[0].tolist()
@@ -46,7 +46,7 @@ def true_boxes():
 
 @pytest.fixture(scope="session")
 def make_trainer():
-    """A silent Trainer on the CPU."""
+    """Build a silent Trainer on the CPU."""
     from lightning import Trainer
 
     def make(folder: Path, callbacks, **kwargs):

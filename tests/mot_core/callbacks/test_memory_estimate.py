@@ -6,7 +6,7 @@ from lightning import LightningModule
 from _helpers.trackers.toy_tracker import SMALL
 from mot_core.callbacks import MemoryEstimate
 from mot_core.callbacks import memory as module
-from mot_core.callbacks.memory import available_memory, complaint
+from mot_core.callbacks.memory import advice_message, available_memory
 from mot_core.trackers import MOTIP
 from mot_core.trackers.memory import StepMemory, estimate_memory
 
@@ -15,7 +15,7 @@ STEP = StepMemory(100, 100, 200, 600, int(9e9), 1000, 4, 30)
 
 @pytest.fixture
 def estimate(make_tracker, make_data):
-    """Let the callback see the first batch."""
+    """Run the callback on the first batch."""
 
     def run():
         data = make_data()
@@ -27,7 +27,7 @@ def estimate(make_tracker, make_data):
     return run
 
 
-def test_a_table_is_printed_once(make_trainer, make_tracker, make_data, monkeypatch, capsys, tmp_path):
+def test_table_is_printed_once(make_trainer, make_tracker, make_data, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(module, "available_memory", lambda device: 2**40)
     trainer = make_trainer(tmp_path, [MemoryEstimate()], max_epochs=2, limit_train_batches=1, limit_val_batches=0)
     trainer.fit(make_tracker(), make_data())
@@ -38,7 +38,7 @@ def test_a_table_is_printed_once(make_trainer, make_tracker, make_data, monkeypa
     assert {name.strip(): size.strip() for name, size in rows.items()} == {
         "parameters": f"{expected.parameters / 1e6:.1f} MB",
         "gradients": f"{expected.gradients / 1e6:.1f} MB",
-        "states of the optimiser": f"{expected.optimizer / 1e6:.1f} MB",
+        "optimizer states": f"{expected.optimizer / 1e6:.1f} MB",
         "images": f"{expected.images / 1e6:.1f} MB",
         "detector, 2 of 2 frames for backward": f"{expected.activations / 1e6:.1f} MB",
         "one frame of each clip": f"{expected.frame / 1e6:.1f} MB",
@@ -47,33 +47,33 @@ def test_a_table_is_printed_once(make_trainer, make_tracker, make_data, monkeypa
     }
 
 
-def test_too_little_memory_is_a_warning_with_advice(estimate, monkeypatch):
+def test_insufficient_memory_warning(estimate, monkeypatch):
     monkeypatch.setattr(module, "available_memory", lambda device: 10**6)
-    with pytest.warns(UserWarning, match=r"at least .* MB of memory and 1.0 MB are there: use checkpointing=true"):
+    with pytest.warns(UserWarning, match=r"at least .* MB of memory, but 1.0 MB are available; use checkpointing=true"):
         estimate()
 
 
-def test_where_nobody_tells_nothing_is_compared(estimate, monkeypatch, capsys):
+def test_unknown_available_memory(estimate, monkeypatch, capsys):
     monkeypatch.setattr(module, "available_memory", lambda device: None)
     estimate()
     assert "available" not in capsys.readouterr().out
 
 
-def test_advice_names_what_can_still_be_changed(make_tracker):
+def test_advice_depends_on_the_settings(make_tracker):
     checkpointed = make_tracker(checkpointing=True)
     with_fewer = MOTIP(SMALL, id_layers=1)
-    assert complaint(STEP, int(8e9), with_fewer).endswith(
-        "needs at least 36.00 GB of memory and 8.00 GB are there: use checkpointing=true, a smaller gradient_frames, "
-        "shorter clips or smaller images"
+    assert advice_message(STEP, int(8e9), with_fewer).endswith(
+        "needs at least 36.00 GB of memory, but 8.00 GB are available; use checkpointing=true, a smaller "
+        "gradient_frames, shorter clips or smaller images"
     )
     one = StepMemory(100, 100, 200, 600, int(9e9), 1000, 1, 1)
-    assert complaint(one, int(8e9), checkpointed).endswith("are there: use smaller images")
+    assert advice_message(one, int(8e9), checkpointed).endswith("are available; use smaller images")
 
 
-def test_the_memory_of_this_machine_is_known():
+def test_available_memory_of_the_cpu():
     assert 10**7 < available_memory("cpu") < 10**14
 
 
-def test_foreign_modules_are_refused():
-    with pytest.raises(TypeError, match=r"knows a mot_core.trackers.Tracker and its batches, got LightningModule"):
+def test_other_modules_are_rejected():
+    with pytest.raises(TypeError, match=r"expected a mot_core tracker and a ClipBatch, got LightningModule"):
         MemoryEstimate().on_train_batch_start(type("T", (), {"is_global_zero": True})(), LightningModule(), None, 0)

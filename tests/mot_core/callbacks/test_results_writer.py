@@ -15,7 +15,7 @@ NAMES = ["synthetic-test-0-0", "synthetic-test-0-1"]
 
 @pytest.fixture
 def test(make_trainer, make_tracker, make_data, tmp_path):
-    """Run a test with a writer."""
+    """Run ``Trainer.test`` with a ResultsWriter."""
 
     def run(*callbacks, data=None, **kwargs):
         trainer = make_trainer(tmp_path, [ResultsWriter(), *callbacks], **kwargs)
@@ -28,7 +28,7 @@ def files(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def test_files_hold_the_tracks_and_scores_are_printed(test, make_data, true_boxes, tmp_path, capsys):
+def test_result_files_and_scores(test, make_data, true_boxes, tmp_path, capsys):
     test()
     folder = tmp_path / "results"
     assert files(folder) == [f"{name}.txt" for name in NAMES]
@@ -49,48 +49,46 @@ def test_files_hold_the_tracks_and_scores_are_printed(test, make_data, true_boxe
     assert f"results: {folder} " in printed
 
 
-def test_a_cut_sequence_gets_no_file(test, tmp_path, capsys):
+def test_truncated_sequence_has_no_file(test, tmp_path, capsys):
     test(limit_test_batches=6)
     assert files(tmp_path / "results") == ["synthetic-test-0-0.txt"]
-    assert "synthetic-test-0-1: 2 of 4 frames were tracked, so it has no result file" in capsys.readouterr().out
+    assert "synthetic-test-0-1: no result file, because only 2 of 4 frames were tracked" in capsys.readouterr().out
 
 
-def test_a_limit_at_the_end_of_a_sequence_cuts_nothing(test, tmp_path, capsys):
+def test_limit_at_the_end_of_a_sequence(test, tmp_path, capsys):
     test(limit_test_batches=4)
     assert files(tmp_path / "results") == ["synthetic-test-0-0.txt"]
     assert "no result file" not in capsys.readouterr().out
 
 
-def test_an_interrupt_keeps_what_is_finished(test, tmp_path):
+def test_interruption_keeps_finished_sequences(test, tmp_path):
     class Interrupt(Callback):
         def on_test_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
             if batch_idx == 3:
                 assert files(tmp_path) == []
             if batch_idx == 6:
-                raise RuntimeError("power is gone")
+                raise RuntimeError("crash")
 
-    with pytest.raises(RuntimeError, match="power"):
+    with pytest.raises(RuntimeError, match="crash"):
         test(Interrupt())
     assert files(tmp_path) == ["results/synthetic-test-0-0.txt"]
 
 
-def test_results_of_other_runs_are_told(test, tmp_path, capsys):
+def test_results_of_other_runs_are_reported(test, tmp_path, capsys):
     (tmp_path / "results").mkdir()
     (tmp_path / "results/old.txt").touch()
     test()
-    assert "also holds results of other runs: old.txt" in capsys.readouterr().out
+    assert "also contains results of other runs: old.txt" in capsys.readouterr().out
 
 
-def test_prediction_writes_too_and_needs_no_scores(make_trainer, make_tracker, make_data, tmp_path, capsys):
+def test_prediction_files_without_scores(make_trainer, make_tracker, make_data, tmp_path, capsys):
     trainer = make_trainer(tmp_path, [ResultsWriter(tmp_path / "here")])
     trainer.predict(make_tracker(), make_data())
     assert files(tmp_path) == [f"here/{name}.txt" for name in NAMES]
     assert "HOTA" not in capsys.readouterr().out
 
 
-def test_validation_only_if_asked_for_and_not_in_the_sanity_check(
-    make_trainer, make_tracker, make_data, tmp_path, capsys
-):
+def test_validation_files_are_optional(make_trainer, make_tracker, make_data, tmp_path, capsys):
     class Check(Callback):
         def on_sanity_check_end(self, trainer, pl_module):
             assert files(tmp_path) == []
@@ -104,13 +102,13 @@ def test_validation_only_if_asked_for_and_not_in_the_sanity_check(
     assert "results: " in capsys.readouterr().out
 
 
-def test_the_folder_of_a_logger_is_used(make_trainer, make_tracker, make_data, tmp_path):
+def test_folder_of_the_logger(make_trainer, make_tracker, make_data, tmp_path):
     logger = CSVLogger(tmp_path / "logs", name="run", version=3)
     make_trainer(tmp_path, [ResultsWriter()], logger=logger).test(make_tracker(), make_data(), verbose=False)
     assert files(tmp_path / "logs/run/version_3/results") == [f"{name}.txt" for name in NAMES]
 
 
-def test_faulty_tracks_are_told_with_their_sequence(make_trainer, make_tracker, make_data, tmp_path):
+def test_invalid_tracks_are_reported_with_their_sequence(make_trainer, make_tracker, make_data, tmp_path):
     tracker = make_tracker()
     right = tracker.track_frame
 
@@ -124,7 +122,7 @@ def test_faulty_tracks_are_told_with_their_sequence(make_trainer, make_tracker, 
     assert files(tmp_path) == []
 
 
-def test_what_is_no_tracker_or_no_frame_dataset_is_refused(make_trainer, make_tracker, make_data, tmp_path):
+def test_other_modules_and_datasets_are_rejected(make_trainer, make_tracker, make_data, tmp_path):
     class Other(LightningModule):
         def predict_step(self, batch):
             return None
@@ -132,7 +130,7 @@ def test_what_is_no_tracker_or_no_frame_dataset_is_refused(make_trainer, make_tr
     data = make_data()
     data.setup("predict")
     trainer = make_trainer(tmp_path, [ResultsWriter()])
-    with pytest.raises(TypeError, match=r"writes the tracks of a mot_core.trackers.Tracker, got Other"):
+    with pytest.raises(TypeError, match=r"expected a mot_core tracker, got Other"):
         trainer.predict(Other(), data.predict_dataloader())
     frames = [data.predict_dataloader().dataset[0]]
     with pytest.raises(TypeError, match="FrameDataset, got one over list"):

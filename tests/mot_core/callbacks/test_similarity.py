@@ -21,7 +21,7 @@ def cosine(a, b):
 
 @pytest.fixture(scope="module")
 def runs(make_trainer, make_tracker, make_data, tmp_path_factory):
-    """The same training without and with the callback."""
+    """The same training run without and with the callback."""
 
     def run(name, *callbacks):
         folder = tmp_path_factory.mktemp(name)
@@ -31,13 +31,15 @@ def runs(make_trainer, make_tracker, make_data, tmp_path_factory):
         trainer.fit(tracker, make_data())
         return SimpleNamespace(folder=folder, tracker=tracker, metrics=trainer.callback_metrics)
 
-    return SimpleNamespace(without=run("without"), having=run("with", EmbeddingSimilarity(min_score=0.0, bins=40)))
+    return SimpleNamespace(
+        without=run("without"), with_callback=run("with", EmbeddingSimilarity(min_score=0.0, bins=40))
+    )
 
 
 @pytest.fixture(scope="module")
 def reference(runs, make_data):
-    """All similarities of the last validation, from the detector itself, in loops."""
-    tracker, data = runs.having.tracker.eval(), make_data()
+    """All similarities of the last validation, computed from the detector in loops."""
+    tracker, data = runs.with_callback.tracker.eval(), make_data()
     data.setup("validate")
     found = []
     for batch in data.val_dataloader():
@@ -47,8 +49,8 @@ def reference(runs, make_data):
     return sorted(found)
 
 
-def test_numbers_are_those_of_the_embeddings(runs, reference):
-    report = json.loads((runs.having.folder / "similarity/epoch-001.json").read_text())
+def test_statistics_match_a_reference(runs, reference):
+    report = json.loads((runs.with_callback.folder / "similarity/epoch-001.json").read_text())
     assert report["pairs"] == len(reference) == 8 * 28
     assert report["mean"] == pytest.approx(sum(reference) / len(reference), abs=1e-5)
     assert report["above_0.9"] == pytest.approx(sum(one > 0.9 for one in reference) / len(reference), abs=1e-9)
@@ -57,16 +59,16 @@ def test_numbers_are_those_of_the_embeddings(runs, reference):
     assert report["edges"] == pytest.approx([-1 + index * width for index in range(41)])
     for bin_, count in enumerate(report["counts"]):
         low, high = report["edges"][bin_], report["edges"][bin_ + 1]
-        margin = 1e-5  # float32 may put one on the other side of an edge
+        margin = 1e-5  # float32 rounding can move a value across an edge
         sure = sum(low + margin < one < high - margin for one in reference)
         assert sure <= count <= sum(low - margin <= one <= high + margin for one in reference)
     for name, value in report["quantiles"].items():
         assert value == pytest.approx(reference[int(float(name) * len(reference))], abs=width)
 
 
-def test_they_are_logged_with_the_metrics(runs):
-    report = json.loads((runs.having.folder / "similarity/epoch-001.json").read_text())
-    with (runs.having.folder / "metrics.csv").open() as file:
+def test_statistics_are_logged(runs):
+    report = json.loads((runs.with_callback.folder / "similarity/epoch-001.json").read_text())
+    with (runs.with_callback.folder / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["val/similarity_mean"]]
     assert len(rows) == 2
     assert float(rows[1]["val/similarity_mean"]) == pytest.approx(report["mean"], abs=1e-5)
@@ -75,19 +77,19 @@ def test_they_are_logged_with_the_metrics(runs):
     assert float(rows[1]["val/HOTA"]) == 100
 
 
-def test_nothing_else_changes(runs):
-    one, other = runs.without.tracker.state_dict(), runs.having.tracker.state_dict()
+def test_training_is_unchanged(runs):
+    one, other = runs.without.tracker.state_dict(), runs.with_callback.tracker.state_dict()
     assert one.keys() == other.keys()
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     for name, value in runs.without.metrics.items():
-        assert torch.equal(value, runs.having.metrics[name]), name
-    assert "on_embeddings" not in vars(runs.having.tracker.plugins)
+        assert torch.equal(value, runs.with_callback.metrics[name]), name
+    assert "on_embeddings" not in vars(runs.with_callback.tracker.plugins)
 
 
-def test_a_picture_lies_beside_the_numbers(runs):
+def test_plots_are_saved(runs):
     from PIL import Image
 
-    folder = runs.having.folder / "similarity"
+    folder = runs.with_callback.folder / "similarity"
     assert sorted(path.name for path in folder.iterdir()) == [
         f"epoch-00{epoch}.{kind}" for epoch in (0, 1) for kind in ("json", "png")
     ]
@@ -95,9 +97,7 @@ def test_a_picture_lies_beside_the_numbers(runs):
         assert image.size == (900, 480)
 
 
-def test_without_two_objects_nothing_is_said_and_every_second_epoch_can_be_left_out(
-    make_trainer, make_tracker, make_data, tmp_path
-):
+def test_frames_without_pairs_and_skipped_epochs(make_trainer, make_tracker, make_data, tmp_path):
     class Check(Callback):
         def on_validation_epoch_start(self, trainer, pl_module):
             taps.append("on_embeddings" in vars(pl_module.plugins))
@@ -106,38 +106,38 @@ def test_without_two_objects_nothing_is_said_and_every_second_epoch_can_be_left_
     callback = EmbeddingSimilarity(every_n_epochs=2, min_score=0.99)
     trainer = make_trainer(tmp_path, [callback, Check()], max_epochs=2, limit_train_batches=1)
     trainer.fit(make_tracker(), make_data(num_val_videos=1, num_frames=2))
-    assert taps == [False, False, True]  # the first is the sanity check
+    assert taps == [False, False, True]  # the first entry is the sanity check
     assert not any(name.startswith("val/similarity") for name in trainer.callback_metrics)
     assert list(tmp_path.rglob("*.json")) == []
 
 
-def test_an_interrupt_leaves_the_tracker_as_it_was(make_trainer, make_tracker, make_data, tmp_path):
+def test_interruption_restores_the_tracker(make_trainer, make_tracker, make_data, tmp_path):
     class Interrupt(Callback):
         def on_validation_batch_end(self, trainer, pl_module, *_):
             assert "on_embeddings" in vars(pl_module.plugins)
-            raise RuntimeError("power is gone")
+            raise RuntimeError("crash")
 
     tracker = make_tracker()
-    with pytest.raises(RuntimeError, match="power"):
+    with pytest.raises(RuntimeError, match="crash"):
         make_trainer(tmp_path, [EmbeddingSimilarity(), Interrupt()]).validate(tracker, make_data(), verbose=False)
     assert "on_embeddings" not in vars(tracker.plugins)
 
 
-def test_without_matplotlib_numbers_only(make_trainer, make_tracker, make_data, tmp_path, monkeypatch, caplog):
+def test_no_plots_without_matplotlib(make_trainer, make_tracker, make_data, tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with caplog.at_level("INFO"):
         callback = EmbeddingSimilarity(min_score=0.0, folder=tmp_path / "here")
         make_trainer(tmp_path, [callback]).validate(make_tracker(), make_data(num_frames=2), verbose=False)
     assert [path.name for path in (tmp_path / "here").iterdir()] == ["epoch-000.json"]
-    assert "EmbeddingSimilarity writes numbers only: drawing needs" in caplog.text
+    assert "EmbeddingSimilarity writes no plots: drawing needs" in caplog.text
 
 
-def test_pairs_of_few_rows():
+def test_number_of_pairs():
     assert [len(pair_similarities(torch.rand(rows, 3))) for rows in (0, 1, 2, 5)] == [0, 0, 1, 10]
 
 
-def test_wrong_use_is_told():
-    with pytest.raises(ValueError, match="bins must be at least 1, got 0"):
+def test_invalid_arguments_and_models_are_rejected():
+    with pytest.raises(ValueError, match="bins: expected at least 1, got 0"):
         EmbeddingSimilarity(bins=0)
     with pytest.raises(
         TypeError, match=r"expected a mot_core tracker with the capability 'embeddings', got LightningModule"

@@ -9,12 +9,12 @@ from mot_core.callbacks import TrackVideo
 from mot_core.io import find_sequences
 from mot_core.visualization import save_sheet
 
-SHORT = {"num_frames": 2}  # because drawing takes long
+SHORT = {"num_frames": 2}  # because drawing is slow
 
 
 @pytest.fixture
 def fit(make_trainer, make_tracker, make_data, tmp_path):
-    """A short training in the folder of the test."""
+    """Run a short training in the folder of the test."""
 
     def run(*callbacks, **kwargs):
         options = {"limit_train_batches": 1, "num_sanity_val_steps": 2}
@@ -26,7 +26,7 @@ def fit(make_trainer, make_tracker, make_data, tmp_path):
 
 @pytest.fixture
 def temporary(tmp_path_factory, monkeypatch):
-    """Where temporary files go."""
+    """Folder of temporary files."""
     folder = tmp_path_factory.mktemp("temporary")
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
@@ -39,7 +39,7 @@ def pixels(path):
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def test_a_video_of_the_first_sequence_every_n_epochs(fit, tmp_path, temporary):
+def test_video_of_the_first_sequence_every_n_epochs(fit, tmp_path, temporary):
     import av
 
     written = fit(TrackVideo(every_n_epochs=2), max_epochs=4)
@@ -49,7 +49,7 @@ def test_a_video_of_the_first_sequence_every_n_epochs(fit, tmp_path, temporary):
     assert [path.name for path in temporary.iterdir()] == []
 
 
-def test_a_sheet_shows_what_the_same_video_in_files_shows(fit, make_data, tmp_path, tmp_path_factory):
+def test_sheet_matches_that_of_saved_files(fit, make_data, tmp_path, tmp_path_factory):
     written = fit(TrackVideo(kind="sheet", num_sequences=2, max_frames=1))
     assert written == [f"tracks/epoch-000-synthetic-val-0-{number}.png" for number in (0, 1)]
     root = tmp_path_factory.mktemp("root")
@@ -61,7 +61,7 @@ def test_a_sheet_shows_what_the_same_video_in_files_shows(fit, make_data, tmp_pa
     assert not np.array_equal(other, expected)
 
 
-def test_frames_and_sequences_are_limited(fit, tmp_path):
+def test_limits_of_frames_and_sequences(fit, tmp_path):
     import av
 
     (written,) = fit(TrackVideo(max_frames=1, folder=tmp_path / "here"))
@@ -70,12 +70,12 @@ def test_frames_and_sequences_are_limited(fit, tmp_path):
         assert video.streams.video[0].frames == 1
 
 
-def test_a_validation_by_itself_is_drawn(make_trainer, make_tracker, make_data, tmp_path):
+def test_mot_validate_is_always_drawn(make_trainer, make_tracker, make_data, tmp_path):
     make_trainer(tmp_path, [TrackVideo(every_n_epochs=9)]).validate(make_tracker(), make_data(**SHORT), verbose=False)
     assert (tmp_path / "tracks/epoch-000-synthetic-val-0-0.mp4").is_file()
 
 
-def test_boxes_follow_a_resized_image(make_data):
+def test_boxes_are_scaled_with_the_image(make_data):
     from mot_core.callbacks.track_video import _Recording
     from mot_core.structures import Tracks
 
@@ -90,7 +90,7 @@ def test_boxes_follow_a_resized_image(make_data):
     recording.images.cleanup()
 
 
-def test_sheets_where_videos_cannot_be_written(fit, monkeypatch, caplog):
+def test_fallback_to_sheets(fit, monkeypatch, caplog):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with caplog.at_level("INFO"):
         written = fit(TrackVideo())
@@ -98,20 +98,20 @@ def test_sheets_where_videos_cannot_be_written(fit, monkeypatch, caplog):
     assert "TrackVideo saves sheets of frames instead of videos: drawing a video needs av" in caplog.text
 
 
-def test_an_interrupt_leaves_nothing(fit, temporary):
+def test_interruption_removes_temporary_files(fit, temporary):
     class Interrupt(Callback):
         def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
             if not trainer.sanity_checking and batch_idx == 1:
                 assert list(temporary.iterdir())
-                raise RuntimeError("power is gone")
+                raise RuntimeError("crash")
 
-    with pytest.raises(RuntimeError, match="power"):
+    with pytest.raises(RuntimeError, match="crash"):
         fit(TrackVideo(), Interrupt())
     assert list(temporary.iterdir()) == []
 
 
-def test_arguments_are_checked():
-    with pytest.raises(ValueError, match="max_frames must be at least 1, got 0"):
+def test_invalid_arguments_are_rejected():
+    with pytest.raises(ValueError, match="max_frames: expected at least 1, got 0"):
         TrackVideo(max_frames=0)
-    with pytest.raises(ValueError, match="kind must be 'video' or 'sheet', got 'gif'"):
+    with pytest.raises(ValueError, match="kind: expected 'video' or 'sheet', got 'gif'"):
         TrackVideo(kind="gif")

@@ -7,7 +7,7 @@ from mot_core.callbacks import EmbeddingSimilarity, ResultsWriter
 
 
 @pytest.mark.slow
-def test_two_processes_write_what_one_writes(make_trainer, make_tracker, make_data, tmp_path):
+def test_two_processes_write_the_same_files(make_trainer, make_tracker, make_data, tmp_path):
     two = tmp_path / "two"
     printed = launch("callbacks", two)
     assert sorted(path.relative_to(two).as_posix() for path in two.rglob("*.*")) == [
@@ -16,7 +16,7 @@ def test_two_processes_write_what_one_writes(make_trainer, make_tracker, make_da
         "similarity/epoch-000.png",
         "tracks/epoch-000-synthetic-val-0-0.mp4",
     ]
-    # The scores of all sequences, once.
+    # The scores of all sequences are printed once.
     assert [printed.count(f"synthetic-test-0-{number} ") for number in range(3)] == [1, 1, 1]
     assert printed.count("results: ") == 1
 

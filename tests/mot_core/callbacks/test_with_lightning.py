@@ -1,4 +1,4 @@
-"""Our callbacks beside Lightning's own: loggers, the progress bar, checkpoints, the command line."""
+"""Callbacks together with those of Lightning: loggers, progress bar, checkpoints and command line."""
 
 import csv
 import inspect
@@ -16,10 +16,10 @@ from mot_core.callbacks import EmbeddingSimilarity, MemoryEstimate, ResultsWrite
 from mot_core.trackers import Tracker
 
 BASES = {"PluginCallback"}
-OURS = [getattr(mot_core.callbacks, name) for name in mot_core.callbacks.__all__ if name not in BASES]
+CALLBACKS = [getattr(mot_core.callbacks, name) for name in mot_core.callbacks.__all__ if name not in BASES]
 
 
-def ours():
+def all_callbacks():
     return [
         ResultsWriter(validation=True),
         TrackVideo(kind="sheet", max_frames=1),
@@ -30,7 +30,7 @@ def ours():
 
 @pytest.fixture(scope="module")
 def run(make_trainer, make_tracker, make_data, tmp_path_factory):
-    """A training with all of them, a CSV file and Lightning's progress bar."""
+    """A training run with all callbacks, a CSV logger and Lightning's progress bar."""
     folder = tmp_path_factory.mktemp("run")
     bar = RichProgressBar()
     shown = []
@@ -38,7 +38,7 @@ def run(make_trainer, make_tracker, make_data, tmp_path_factory):
     bar.get_metrics = lambda *args: shown.append(original(*args)) or shown[-1]
     trainer = make_trainer(
         folder,
-        [*ours(), bar, ModelCheckpoint(filename="best", monitor="val/similarity_mean")],
+        [*all_callbacks(), bar, ModelCheckpoint(filename="best", monitor="val/similarity_mean")],
         logger=CSVLogger(folder, name="", version=""),
         log_every_n_steps=1,
         enable_checkpointing=True,
@@ -49,7 +49,7 @@ def run(make_trainer, make_tracker, make_data, tmp_path_factory):
     return folder, tracker, shown
 
 
-def test_all_files_are_in_the_folder_of_the_run(run):
+def test_files_in_the_run_folder(run):
     folder, _, _ = run
     assert sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*.*") if "metrics" not in path.name
@@ -63,14 +63,14 @@ def test_all_files_are_in_the_folder_of_the_run(run):
     ]
 
 
-def test_the_csv_file_has_the_metrics(run):
+def test_metrics_in_the_csv_file(run):
     with (run[0] / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     for name in ("train/loss", "val/HOTA", "val/similarity_mean"):
         assert any(row[name] for row in rows), name
 
 
-def test_the_progress_bar_shows_the_loss_and_not_every_part_of_it(run):
+def test_metrics_of_the_progress_bar(run):
     shown = [metrics for metrics in run[2] if metrics]
     assert shown
     names = set().union(*shown)
@@ -78,26 +78,26 @@ def test_the_progress_bar_shows_the_loss_and_not_every_part_of_it(run):
     assert len(names) < 6
 
 
-def test_a_checkpoint_loads_without_the_callbacks(run):
+def test_checkpoint_loads_without_callbacks(run):
     folder, tracker, _ = run
     loaded = Tracker.from_checkpoint(folder / "checkpoints/best.ckpt")
     state = tracker.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in loaded.state_dict().items())
 
 
-def test_wandb_works_offline(make_trainer, make_tracker, make_data, tmp_path, monkeypatch):
+def test_wandb_offline(make_trainer, make_tracker, make_data, tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="wandb is not installed: pip install './packages/mot-core[wandb]'")
     monkeypatch.setenv("WANDB_MODE", "offline")
     logger = WandbLogger(save_dir=tmp_path, offline=True, name="run", project="test")
-    trainer = make_trainer(tmp_path, ours(), logger=logger, log_every_n_steps=1)
+    trainer = make_trainer(tmp_path, all_callbacks(), logger=logger, log_every_n_steps=1)
     trainer.fit(make_tracker(), make_data(num_frames=2))
     assert list(tmp_path.rglob("run-*.wandb"))
     assert list(tmp_path.rglob("tracks/epoch-000-synthetic-val-0-0.png"))
     logger.experiment.finish()
 
 
-@pytest.mark.parametrize("callback", OURS)
-def test_the_command_line_builds_them_by_short_name_and_explains_every_argument(callback, capsys):
+@pytest.mark.parametrize("callback", CALLBACKS)
+def test_command_line_by_short_name_with_help_for_every_argument(callback, capsys):
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--callback", type=Callback)
     name = callback.__name__
@@ -108,5 +108,5 @@ def test_the_command_line_builds_them_by_short_name_and_explains_every_argument(
     text = " ".join(capsys.readouterr().out.split())
     for argument, parameter in inspect.signature(callback).parameters.items():
         explained = re.search(rf"--callback.{argument} \S+ (?!\(type).+?\(type: ", text)
-        assert explained, f"{argument} is not explained"
+        assert explained, f"{argument} has no description"
         assert getattr(built, argument) == parameter.default

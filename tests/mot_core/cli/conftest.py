@@ -1,4 +1,4 @@
-"""Two small sequences, and the `mot` command inside this process."""
+"""Fixtures: two small sequences, and the `mot` command run in this process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mot_core.io import make_scene
 
 
 class Done(NamedTuple):
-    """What a command left."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -30,14 +30,14 @@ def clean_scenes(tmp_path_factory):
 
 @pytest.fixture
 def scenes(clean_scenes, tmp_path):
-    """A folder of the sequences park and street, of 40 frames each, that a test may spoil."""
+    """A folder with the sequences park and street, 40 frames each, which a test may modify."""
     return shutil.copytree(clean_scenes, tmp_path / "generic")
 
 
 @pytest.fixture
 def mot(capsys, monkeypatch):
-    """Run `mot ...`; gives exit code, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "200")  # help and tables in lines that can be compared
+    """Run `mot ...` and return exit code, stdout and stderr."""
+    monkeypatch.setenv("COLUMNS", "200")  # a fixed line width for help and tables
 
     def run(*arguments):
         code = main([str(argument) for argument in arguments])
@@ -48,7 +48,7 @@ def mot(capsys, monkeypatch):
 
 @pytest.fixture
 def build_config(monkeypatch):
-    """Model, data and Trainer of `mot fit --config NAME ...`, which does not run."""
+    """Build model, data and Trainer of `mot fit --config NAME ...` without running it."""
     from mot_core.cli.fit.command import TrainingCLI
     from mot_core.cli.fit.configs import find_configs
     from mot_core.cli.fit.quiet import quiet_lightning
@@ -67,7 +67,7 @@ def build_config(monkeypatch):
 
 @pytest.fixture
 def write_sweep(tmp_path):
-    """Write a sweep file; arguments are keys of it."""
+    """Write a sweep file with changed keys."""
 
     def write(**changes):
         content = {

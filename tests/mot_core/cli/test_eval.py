@@ -1,4 +1,4 @@
-"""`mot eval`: a thin shell over evaluate(), with clean output."""
+"""`mot eval`: tables, files and error messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def results(mot, scenes, tmp_path):
     return out
 
 
-def test_a_table_per_sequence_and_combined(mot, scenes, results):
+def test_table_rows(mot, scenes, results):
     done = mot("eval", results, "--gt", scenes, "--benchmark", "generic")
     assert (done.code, done.err) == (0, "")
     hota = evaluate(results, scenes, benchmark="generic").combined["HOTA"]
@@ -28,7 +28,7 @@ def test_a_table_per_sequence_and_combined(mot, scenes, results):
     assert f"{hota:.2f}" in lines["COMBINED"]
 
 
-def test_files_hold_everything(mot, scenes, results, tmp_path):
+def test_score_files(mot, scenes, results, tmp_path):
     scores, table = tmp_path / "new" / "scores.json", tmp_path / "scores.csv"
     arguments = ("eval", results, "--gt", scenes, "--benchmark", "generic")
     assert mot(*arguments, "--json", scores, "--csv", table).code == 0
@@ -37,7 +37,7 @@ def test_files_hold_everything(mot, scenes, results, tmp_path):
     assert table.read_text() == evaluation.to_csv()
 
 
-def test_stdout_is_pure_when_a_program_reads_it(mot, scenes, results):
+def test_stdout_holds_only_the_requested_file(mot, scenes, results):
     arguments = ("eval", results, "--gt", scenes, "--benchmark", "generic")
     done = mot(*arguments, "--json", "-")
     assert set(json.loads(done.out)) == {"sequences", "combined"}
@@ -46,10 +46,10 @@ def test_stdout_is_pure_when_a_program_reads_it(mot, scenes, results):
     assert [row["sequence"] for row in rows] == ["park", "street", "COMBINED"]
     done = mot(*arguments, "--csv", "-", "--json", "-")
     assert done.code == 2
-    assert "would both go to stdout" in done.err
+    assert "expected at most one - (stdout), got two" in done.err
 
 
-def test_windows(mot, scenes, results):
+def test_frame_windows(mot, scenes, results):
     arguments = ("eval", results, "--gt", scenes, "--benchmark", "generic", "--json", "-")
     half = json.loads(mot(*arguments, "--split", "half-val").out)
     frames = json.loads(mot(*arguments, "--frames", "22-40").out)
@@ -57,21 +57,21 @@ def test_windows(mot, scenes, results):
     assert half["combined"]["CLR_Frames"] == 2 * 19
 
 
-def test_results_of_a_part_are_pointed_out(mot, scenes, results):
+def test_missing_results_are_noted(mot, scenes, results):
     (results / "street.txt").unlink()
     done = mot("eval", results, "--gt", scenes, "--benchmark", "generic")
     assert done.code == 0
     assert "mot: note: COMBINED is over 1 of 2 sequences: there are no results for street" in done.err
 
 
-def test_results_in_the_folder_data(mot, scenes, results, tmp_path):
+def test_results_in_a_data_subfolder(mot, scenes, results, tmp_path):
     shutil.copytree(results, tmp_path / "method" / "data")
     arguments = ("--gt", scenes, "--benchmark", "generic", "--json", "-")
     assert mot("eval", tmp_path / "method", *arguments).out == mot("eval", results, *arguments).out
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("damage", "words"),
     [
         (lambda out: (out / "park.txt").rename(out / "prak.txt"), "there is no sequence for"),
         (lambda out: (out / "park.txt").write_text("1,1,0,0,9\n"), "park.txt:1"),
@@ -80,15 +80,15 @@ def test_results_in_the_folder_data(mot, scenes, results, tmp_path):
     ],
     ids=["unknown sequence", "truncated", "past the end", "nothing"],
 )
-def test_bad_results_get_one_sentence(mot, scenes, results, spoil, words):
-    spoil(results)
+def test_invalid_results_are_reported_in_one_line(mot, scenes, results, damage, words):
+    damage(results)
     done = mot("eval", results, "--gt", scenes, "--benchmark", "generic")
     assert (done.code, done.out) == (1, "")
     assert words in done.err
     assert done.err.count("\n") == 1
 
 
-def test_benchmark_names_may_be_written_small(mot, scenes, results):
+def test_benchmark_names_are_case_insensitive(mot, scenes, results):
     arguments = ("eval", results, "--gt", scenes)
     assert mot(*arguments, "--benchmark", "GENERIC").code == 0
     done = mot(*arguments, "--benchmark", "MOT18")
@@ -96,7 +96,7 @@ def test_benchmark_names_may_be_written_small(mot, scenes, results):
     assert "there is no benchmark 'MOT18'; choose one of MOT15" in done.err
 
 
-def test_official_bytetrack_on_real_data(mot, mot_data, tmp_path):
+def test_official_bytetrack_scores_on_mot17(mot, mot_data, tmp_path):
     root = mot_data / "MOT17" / "train"
     done = mot(
         *("track", root, "--detections", "yolox", "--tracker", "bytetrack", "--preset", "official"),

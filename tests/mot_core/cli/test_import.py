@@ -1,4 +1,4 @@
-"""`mot import`: released weights become checkpoints of ours."""
+"""`mot import`: conversion of released weights into checkpoints."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def files(tmp_path, monkeypatch):
     return detector
 
 
-def test_the_checkpoint_holds_weights_and_settings(mot, files):
+def test_checkpoint_contains_weights_and_settings(mot, files):
     done = mot("import", "released.pth", "ours.ckpt", "--config", "small.yaml", "--report", "keys.txt")
     assert done.code == 0, done.err
     tracker = Tracker.from_checkpoint("ours.ckpt")
@@ -56,7 +56,7 @@ def test_the_checkpoint_holds_weights_and_settings(mot, files):
     assert "missing: query_interaction." in report
 
 
-def test_lightning_takes_it_too(mot, files):
+def test_imported_checkpoint_works_with_lightning(mot, files):
     assert mot("import", "released.pth", "ours.ckpt", "--config", "small.yaml").code == 0
     data = ("--data", "SyntheticDataModule", "--data.num_val_videos", "1", "--data.num_frames", "2")
     done = mot("test", "--config", "small.yaml", "--ckpt_path", "ours.ckpt", "--trainer.accelerator", "cpu", *data)
@@ -74,13 +74,17 @@ def test_lightning_takes_it_too(mot, files):
             "expected a tracker with released weights (motip, motr), got sort",
         ),
         (["released.pth", "a.ckpt", "--tracker", "motr"], 1, "of this architecture: "),
-        (["released.pth", "a.ckpt", "--config", "no"], 1, "there is no config no"),
+        (
+            ["released.pth", "a.ckpt", "--config", "no"],
+            1,
+            "config no: expected a YAML file or the name of a shipped one",
+        ),
         (["released.pth", "a.ckpt", "--config", "wrong.yaml"], 1, "wrong.yaml: model: MOTR has no argument 'detectr'"),
         (["released.pth", "a.ckpt", "--config", "empty.yaml"], 1, "empty.yaml"),
         (["released.pth", "a.ckpt"], 2, "one of the arguments --tracker --config is required"),
     ],
 )
-def test_what_cannot_be_imported(mot, files, arguments, code, words):
+def test_invalid_imports_are_reported_in_one_line(mot, files, arguments, code, words):
     Path("wrong.yaml").write_text(yaml.safe_dump({"model": {"class_path": "MOTR", "init_args": {"detectr": SMALL}}}))
     Path("empty.yaml").write_text("trainer: {max_epochs: 1}\n")
     done = mot("import", *arguments)

@@ -1,4 +1,4 @@
-"""The `mot` command around its subcommands: start, help, exit codes."""
+"""The `mot` entry point: help, exit codes and start-up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_version(mot):
     assert mot("--version") == (0, f"mot {mot_core.__version__}\n", "")
 
 
-def test_help_lists_the_commands_and_imports_none(mot, monkeypatch):
+def test_help_lists_commands_without_importing_them(mot, monkeypatch):
     monkeypatch.setattr(cli, "import_module", lambda name: pytest.fail(f"{name} was imported"))
     done = mot("--help")
     assert done.code == 0
@@ -26,7 +26,7 @@ def test_help_lists_the_commands_and_imports_none(mot, monkeypatch):
 
 
 @pytest.mark.parametrize("command", list(cli.COMMANDS))
-def test_every_command_explains_itself_with_examples(mot, command):
+def test_help_of_every_command_has_examples(mot, command):
     done = mot(command, "--help")
     assert done.code == 0
     assert "examples:" in done.out
@@ -34,7 +34,7 @@ def test_every_command_explains_itself_with_examples(mot, command):
 
 
 @pytest.mark.parametrize("arguments", [[], ["trak"], ["track"], ["--nonsense"]])
-def test_wrong_usage_is_told_in_one_line(mot, arguments):
+def test_wrong_usage_is_reported_in_one_line(mot, arguments):
     done = mot(*arguments)
     assert done.code == 2
     assert done.out == ""
@@ -53,7 +53,7 @@ def test_wrong_usage_is_told_in_one_line(mot, arguments):
         (KeyboardInterrupt("2 of 3 are kept"), 130, "mot: interrupted: 2 of 3 are kept\n"),
     ],
 )
-def test_problems_become_a_sentence_and_an_exit_code(mot, monkeypatch, error, code, words):
+def test_exceptions_become_a_message_and_an_exit_code(mot, monkeypatch, error, code, words):
     def fail(arguments):
         raise error
 
@@ -63,12 +63,12 @@ def test_problems_become_a_sentence_and_an_exit_code(mot, monkeypatch, error, co
     assert done.err.endswith(words)
 
 
-def test_debugging_shows_where_and_mistakes_of_ours_are_never_hidden(mot, monkeypatch):
+def test_tracebacks_of_debug_mode_and_unexpected_errors(mot, monkeypatch):
     monkeypatch.setenv("MOT_DEBUG", "1")
     with pytest.raises(FileNotFoundError):
         mot("track", "nowhere", "--tracker", "sort", "--output", "out")
     monkeypatch.delenv("MOT_DEBUG")
-    monkeypatch.setattr(cli, "_run", lambda arguments: {}["a mistake"])
+    monkeypatch.setattr(cli, "_run", lambda arguments: {}["a bug"])
     with pytest.raises(KeyError):
         mot("track")
 
@@ -79,7 +79,7 @@ def test_every_command_is_a_module():
 
 
 @pytest.mark.parametrize("command", ["--help", "eval --help", "track --tracker sort --help"])
-def test_starts_without_heavy_libraries(command):
+def test_startup_imports_no_heavy_libraries(command):
     code = (
         "import sys; from mot_core.cli import main; code = main(sys.argv[1:]); "
         "heavy = {'torch', 'lightning', 'torchmetrics', 'matplotlib', 'av', 'trackeval'} & set(sys.modules); "
@@ -89,7 +89,7 @@ def test_starts_without_heavy_libraries(command):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_reader_that_went_away_is_no_error():
+def test_closed_pipe_is_not_an_error():
     code = (
         "import sys; from mot_core import cli\n"
         "cli._run = lambda arguments: print('x' * 10_000_000) or sys.stdout.flush() or 0\n"

@@ -1,3 +1,5 @@
+"""`mot plugins`: list of installed and broken plug-ins."""
+
 import pytest
 
 from mot_core.cli import main
@@ -10,12 +12,12 @@ def no_installed_packages(monkeypatch):
     monkeypatch.delenv("MOT_CORE_PLUGINS", raising=False)
 
 
-def test_none(capsys):
+def test_no_plugins(capsys):
     assert main(["plugins"]) == 0
     assert capsys.readouterr().out == "no plug-ins are installed\n"
 
 
-def test_lists_all_and_names_the_broken_one(capsys, tmp_path, monkeypatch):
+def test_broken_plugins_are_listed_with_the_reason(capsys, tmp_path, monkeypatch):
     (tmp_path / "good.py").write_text(
         "from mot_core.plugins import Plugin\n"
         "class GoodLoss(Plugin):\n    name = 'good'\n    requires = ('ids', ('embeddings', 'assoc'))\n"
@@ -33,7 +35,7 @@ def test_lists_all_and_names_the_broken_one(capsys, tmp_path, monkeypatch):
     assert error.startswith("error: plug-in bad (bad.py:Bad, MOT_CORE_PLUGINS) cannot be loaded: ModuleNotFoundError")
 
 
-def test_a_variable_that_cannot_be_read_is_one_sentence(capsys, monkeypatch):
+def test_invalid_environment_variable(capsys, monkeypatch):
     monkeypatch.setenv("MOT_CORE_PLUGINS", "nonsense")
     assert main(["plugins"]) == 1
     assert "MOT_CORE_PLUGINS: expected module:Class" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Small data sets on disk, and equality of batches."""
+"""Fixtures: small datasets on disk, and equality of batches."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from mot_core.data.decode import pillow
 
 @pytest.fixture(scope="session")
 def video_root(tmp_path_factory):
-    """A folder with two sequences of 8 frames, with depth maps; not to be changed."""
+    """A folder with two sequences of 8 frames, with depth maps, shared by tests (read-only)."""
     root = tmp_path_factory.mktemp("videos")
     video = SyntheticVideo(num_videos=2, num_frames=8, image_size=(48, 64), num_objects=(3, 3), seed=4, with_depth=True)
     for number in range(2):
@@ -19,14 +19,14 @@ def video_root(tmp_path_factory):
 
 @pytest.fixture
 def video_folder(tmp_path):
-    """A folder with one sequence of 6 frames, to be changed."""
+    """A folder with one sequence of 6 frames, which a test may modify."""
     video = SyntheticVideo(num_videos=1, num_frames=6, image_size=(48, 64), num_objects=(3, 3), seed=4)
     return video.save(tmp_path / "root", 0)
 
 
 @pytest.fixture
 def save_image(tmp_path):
-    """Write an image of one colour into the folder of the test."""
+    """Write an image of one color into the folder of the test."""
 
     def save(name, size=(30, 40), color=(10, 20, 30), mode="RGB"):
         path = tmp_path / name
@@ -39,7 +39,7 @@ def save_image(tmp_path):
 
 @pytest.fixture
 def assert_same_batch():
-    """Fail unless two batches are equal in every bit."""
+    """Assert that two batches are bit-identical."""
 
     def check(one, other):
         for name in one.SHAPES:

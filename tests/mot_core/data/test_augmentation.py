@@ -25,7 +25,7 @@ EVERYTHING = Augmentation(
 
 
 def painted(boxes, size=(90, 120), depth=True):
-    """A frame whose objects are painted: red, and with a depth of 200, on black."""
+    """A black frame with objects painted red and with a depth of 200."""
     boxes = np.array(boxes, np.float64).reshape(-1, 4)
     image, map_ = np.zeros((*size, 3), np.uint8), np.zeros(size, np.float32)
     for x0, y0, x1, y1 in boxes.astype(int):
@@ -44,7 +44,7 @@ def extent(mask):
 @given(
     seed=st.integers(0, 10**6), x=st.integers(5, 80), y=st.integers(5, 50), w=st.integers(12, 35), h=st.integers(12, 35)
 )
-def test_boxes_and_depth_stay_on_their_pixels(seed, x, y, w, h):
+def test_boxes_and_depth_match_the_pixels(seed, x, y, w, h):
     frame = painted([[x, y, x + w, y + h]])
     rng = np.random.default_rng(seed)
     (view,) = EVERYTHING.views(frame.image_size, 1, rng)
@@ -53,7 +53,7 @@ def test_boxes_and_depth_stay_on_their_pixels(seed, x, y, w, h):
     if not len(seen.ids):
         return
     (box,) = seen.boxes_xyxy
-    if min(box[2:] - box[:2]) < 3:  # a sliver may be thinner than the blur
+    if min(box[2:] - box[:2]) < 3:  # a sliver can be thinner than the blur
         return
     np.testing.assert_allclose(extent(seen.image[..., 0] > 127), box, atol=1.01)
     np.testing.assert_allclose(extent(seen.depth > 100), box, atol=1.01)
@@ -61,7 +61,7 @@ def test_boxes_and_depth_stay_on_their_pixels(seed, x, y, w, h):
 
 @settings(max_examples=30)
 @given(seed=st.integers(0, 10**6))
-def test_all_frames_of_a_clip_are_changed_alike(seed):
+def test_all_frames_of_a_clip_share_the_transform(seed):
     frame = painted([[20, 30, 60, 80]])
     one, other = EVERYTHING([frame, replace(frame, number=2)], np.random.default_rng(seed))
     assert np.array_equal(one.image, other.image)
@@ -73,7 +73,7 @@ def test_all_frames_of_a_clip_are_changed_alike(seed):
 
 @settings(max_examples=30)
 @given(seed=st.integers(0, 10**6))
-def test_a_view_moves_over_a_still(seed):
+def test_moving_view_of_a_still(seed):
     frame = painted([[40, 30, 80, 60]])
     frames = Augmentation(shift=0.3, flip=0.5)([frame] * 5, np.random.default_rng(seed), still=True)
     assert {seen.image_size for seen in frames} == {(63, 84)}
@@ -83,14 +83,14 @@ def test_a_view_moves_over_a_still(seed):
     assert abs(steps).max() > 0
 
 
-def test_the_default_changes_nothing():
+def test_default_is_the_identity():
     frame = painted([[20, 30, 60, 80], [5, 5, 9, 9]])
     (seen,) = Augmentation()([frame], np.random.default_rng(0))
     assert seen.image is frame.image
     assert np.array_equal(seen.boxes_xyxy, frame.boxes_xyxy)
 
 
-def test_flipping_twice_is_nothing():
+def test_double_flip_is_the_identity():
     frame = painted([[20, 30, 60, 80]])
     view = View((0, 0, 120, 90), (90, 120), flip=True)
     twice = view.apply(view.apply(frame))
@@ -98,7 +98,7 @@ def test_flipping_twice_is_nothing():
     assert np.array_equal(twice.boxes_xyxy, frame.boxes_xyxy)
 
 
-def test_what_is_cut_is_less_visible_and_what_is_outside_is_dropped():
+def test_visibility_of_clipped_objects():
     frame = painted([[0, 0, 20, 20], [30, 30, 60, 60], [60, 30, 90, 60], [90, 0, 110, 20]])
     seen = View((40, 0, 100, 90), (90, 60)).apply(frame)
     assert seen.ids.tolist() == [2, 3, 4]
@@ -106,21 +106,23 @@ def test_what_is_cut_is_less_visible_and_what_is_outside_is_dropped():
     np.testing.assert_allclose(seen.boxes_xyxy, [[0, 30, 20, 60], [20, 30, 50, 60], [50, 0, 60, 20]])
 
 
-def test_uncut_boxes_reach_outside():
+def test_unclipped_boxes():
     frame = painted([[-10, 0, 20, 20], [60, 30, 130, 60]])
     (seen,) = Augmentation(short_sides=(45,))([frame], np.random.default_rng(0), cut=False)
     assert seen.boxes_xyxy.tolist() == [[-5, 0, 10, 10], [30, 15, 65, 30]]
     assert seen.visibility.tolist() == [1, 1]
 
 
-def test_a_frame_without_objects_is_a_normal_frame():
+def test_frame_without_objects():
     (seen,) = EVERYTHING([painted([])], np.random.default_rng(3))
     assert seen.boxes_xyxy.shape == (0, 4)
 
 
-def test_frames_of_different_sizes_are_told():
+def test_frames_of_different_sizes_are_rejected():
     frames = [painted([]), replace(painted([], (30, 40)), number=2)]
-    with pytest.raises(ValueError, match="frame 2 of clip is 40x30, frame 1 120x90; a sequence has one size"):
+    with pytest.raises(
+        ValueError, match="frame 2 of clip: expected 120x90 as in frame 1, got 40x30; use one size per sequence"
+    ):
         Augmentation()(frames, np.random.default_rng(0))
 
 
@@ -134,20 +136,20 @@ def test_frames_of_different_sizes_are_told():
         ((10, 3000), 800, 1333, (4, 1200)),
     ],
 )
-def test_resizing_rounds_as_detr_does(size, short_side, limit, expected):
+def test_resizing_rounds_like_detr(size, short_side, limit, expected):
     assert fit_size(size, short_side, limit) == expected
 
 
 @given(hue=st.floats(-0.5, 0.5), saturation=st.floats(0.6, 1.0), brightness=st.floats(0.6, 1.0))
-def test_colours_change_as_in_hsv(hue, saturation, brightness):
+def test_colors_change_as_in_hsv(hue, saturation, brightness):
     color = np.array([[[200, 80, 40]]], np.uint8)
     h, s, v = colorsys.rgb_to_hsv(*(color[0, 0] / 255))
     expected = np.array(colorsys.hsv_to_rgb((h + hue) % 1, s * saturation, v * brightness)) * 255
     changed = ColorChange(hue, saturation, brightness).apply(color)[0, 0]
-    np.testing.assert_allclose(changed, expected, atol=6)  # pillow holds hue in 8 bits
+    np.testing.assert_allclose(changed, expected, atol=6)  # pillow stores hue in 8 bits
 
 
-def test_contrast_spreads_around_the_grey_and_nothing_is_nothing():
+def test_contrast_and_identity_color_change():
     image = np.array([[[100, 127, 250]]], np.uint8)
     assert ColorChange(contrast=2.0, grey=127).apply(image).tolist() == [[[73, 127, 255]]]
     assert ColorChange().apply(image) is image
@@ -156,13 +158,13 @@ def test_contrast_spreads_around_the_grey_and_nothing_is_nothing():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"flip": 1.5}, "flip must be from 0 to 1, got 1.5"),
-        ({"hue": 0.6}, "hue must be from 0 to 0.5"),
-        ({"contrast": 1.0}, "contrast must be from 0 to below 1"),
-        ({"short_sides": (0,)}, "sides must be at least 1 pixel"),
-        ({"crop_sides": (600, 384)}, "ranges go up"),
+        ({"flip": 1.5}, r"expected flip in \[0, 1\], got 1.5"),
+        ({"hue": 0.6}, r"expected hue in \[0, 0.5\]"),
+        ({"contrast": 1.0}, r"expected contrast in \[0, 1\)"),
+        ({"short_sides": (0,)}, "expected sides of at least 1 pixel"),
+        ({"crop_sides": (600, 384)}, "in ascending ranges"),
     ],
 )
-def test_impossible_augmentation_is_refused(arguments, message):
+def test_invalid_augmentation_is_rejected(arguments, message):
     with pytest.raises(ValueError, match=message):
         Augmentation(**arguments)

@@ -13,7 +13,7 @@ def loader(num_workers=0, batch_size=2, replicas=1, rank=0):
 
 
 def epochs(clips, count=3):
-    """The batches of some epochs."""
+    """Return the batches of several epochs."""
     batches = []
     for epoch in range(count):
         clips.sampler.set_epoch(epoch)
@@ -23,7 +23,7 @@ def epochs(clips, count=3):
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes:UserWarning")
 @pytest.mark.parametrize("num_workers", [1, 3])
-def test_any_number_of_workers_gives_the_same_batches(num_workers, assert_same_batch):
+def test_batches_do_not_depend_on_the_number_of_workers(num_workers, assert_same_batch):
     alone = epochs(loader())
     assert len(alone) == 3 * 6
     assert [batch.num_frames for batch in alone] == [2] * 12 + [3] * 6
@@ -31,7 +31,7 @@ def test_any_number_of_workers_gives_the_same_batches(num_workers, assert_same_b
         assert_same_batch(one, other)
 
 
-def test_every_epoch_is_drawn_anew():
+def test_every_epoch_has_new_clips():
     first, second = epochs(loader(batch_size=12), 2)
     order = sorted(zip(first.sequences, first.times.tolist(), strict=True))
     other = sorted(zip(second.sequences, second.times.tolist(), strict=True))
@@ -39,7 +39,7 @@ def test_every_epoch_is_drawn_anew():
     assert [name for name, _ in order] == [name for name, _ in other]
 
 
-def test_two_processes_get_the_clips_of_one(assert_same_batch):
+def test_two_processes_share_the_clips(assert_same_batch):
     alone = epochs(loader(batch_size=4))
     shares = [epochs(loader(batch_size=2, replicas=2, rank=rank)) for rank in (0, 1)]
     for whole, *parts in zip(alone, *shares, strict=True):
@@ -51,7 +51,7 @@ def test_two_processes_get_the_clips_of_one(assert_same_batch):
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("given", [0, 1, 5, 6])
-def test_an_interrupted_epoch_goes_on_where_it_stopped(num_workers, given, assert_same_batch):
+def test_interrupted_epoch_resumes_exactly(num_workers, given, assert_same_batch):
     whole = epochs(loader(num_workers))
     interrupted = loader(num_workers)
     interrupted.sampler.set_epoch(1)
@@ -72,7 +72,7 @@ def test_an_interrupted_epoch_goes_on_where_it_stopped(num_workers, given, asser
         assert_same_batch(one, other)
 
 
-def test_another_epoch_forgets_where_the_last_one_stopped():
+def test_a_new_epoch_clears_the_resume_position():
     resumed = loader()
     resumed.load_state_dict({"epoch": 0, "batches": 4})
     resumed.sampler.set_epoch(1)

@@ -14,7 +14,7 @@ from mot_core.data import ClipDataset, ClipSampler, ClipSampling, FrameDataset, 
     spare=st.integers(0, 40),
     seed=st.integers(0, 9),
 )
-def test_clips_lie_in_their_video(length, more, max_interval, stride, spare, seed):
+def test_clips_are_within_their_video(length, more, max_interval, stride, spare, seed):
     sampling = ClipSampling({0: length, 3: length + more}, max_interval, stride)
     video = length + more + spare
     (windows,) = sampling.num_windows(np.array([video]))
@@ -29,7 +29,7 @@ def test_clips_lie_in_their_video(length, more, max_interval, stride, spare, see
             assert all(1 <= step <= max_interval for step in steps)
 
 
-def test_every_frame_is_reached_and_every_interval_drawn():
+def test_all_frames_and_intervals_are_drawn():
     sampling = ClipSampling({0: 2, 9: 5}, max_interval=3)
     seen, intervals = set(), set()
     for seed in range(50):
@@ -41,7 +41,7 @@ def test_every_frame_is_reached_and_every_interval_drawn():
     assert intervals == {1, 2, 3}
 
 
-def test_number_of_clips_stays_when_the_length_changes():
+def test_number_of_clips_is_constant_over_epochs():
     dataset = ClipDataset(SyntheticVideo(num_videos=3, num_frames=10), ClipSampling({0: 2, 5: 4, 7: 6}))
     assert len(dataset) == 3 * 5
     assert [len(dataset[(epoch, 14)]) for epoch in (0, 4, 5, 6, 7, 100)] == [2, 2, 4, 4, 6, 6]
@@ -50,25 +50,25 @@ def test_number_of_clips_stays_when_the_length_changes():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"length": 0}, "clip length must be at least 1 frame, got 0"),
-        ({"length": {}}, "a schedule must begin with epoch 0"),
-        ({"length": {1: 2}}, "a schedule must begin with epoch 0, got {1: 2}"),
-        ({"length": {0: 2, 5: 0}}, "clip length must be at least 1 frame, got 0"),
-        ({"max_interval": 0}, "max_interval must be at least 1 frame, got 0"),
-        ({"stride": -1}, "stride must be at least 1 frame, got -1"),
+        ({"length": 0}, "clip length: expected at least 1 frame, got 0"),
+        ({"length": {}}, "expected a schedule that starts with epoch 0"),
+        ({"length": {1: 2}}, "expected a schedule that starts with epoch 0, got {1: 2}"),
+        ({"length": {0: 2, 5: 0}}, "clip length: expected at least 1 frame, got 0"),
+        ({"max_interval": 0}, "max_interval: expected at least 1 frame, got 0"),
+        ({"stride": -1}, "stride: expected at least 1 frame, got -1"),
     ],
 )
-def test_impossible_sampling_is_refused(arguments, message):
+def test_invalid_sampling_is_rejected(arguments, message):
     with pytest.raises(ValueError, match=message):
         ClipSampling(**arguments)
 
 
-def test_a_sequence_shorter_than_the_clip_is_named():
+def test_sequence_shorter_than_a_clip_is_rejected():
     video = SyntheticVideo(num_videos=4, num_frames=5)
     ClipDataset(video, ClipSampling(5))
     with pytest.raises(
         ValueError,
-        match=r"synthetic-train-0-0 has 5 frames, fewer than a clip of 6 \(4 of 4 sequences\); shorten the clips",
+        match=r"synthetic-train-0-0: expected at least 6 frames for a clip, got 5 \(4 of 4 sequences\); use shorter",
     ):
         ClipDataset(video, ClipSampling({0: 2, 90: 6}))
 
@@ -102,7 +102,7 @@ def test_order_changes_with_epoch_and_seed():
 
 
 @given(lengths=st.lists(st.integers(1, 9), max_size=8), processes=st.integers(1, 4))
-def test_whole_videos_are_shared_out(lengths, processes):
+def test_whole_videos_are_distributed(lengths, processes):
     lengths = np.array(lengths, np.int64)
     video = np.repeat(np.arange(len(lengths)), lengths)
     shares = [
@@ -116,9 +116,9 @@ def test_whole_videos_are_shared_out(lengths, processes):
     assert max(loads) - min(loads) <= max(lengths, default=0)
 
 
-def test_frames_come_in_order_and_whole():
+def test_frames_are_complete_and_in_order():
     dataset = FrameDataset(SyntheticVideo(num_videos=2, num_frames=3))
     frames = [(frame.sequence, frame.number) for (frame,) in (dataset[index] for index in range(len(dataset)))]
     assert frames == [(f"synthetic-train-0-{video}", number) for video in range(2) for number in (1, 2, 3)]
-    with pytest.raises(IndexError, match="frame 6 of 6"):
+    with pytest.raises(IndexError, match="expected a frame below 6, got 6"):
         dataset[6]

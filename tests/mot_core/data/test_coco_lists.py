@@ -8,7 +8,7 @@ from mot_core.data import ClipDataset, ClipSampling, collate, read_coco
 
 @pytest.fixture
 def coco(tmp_path, save_image):
-    """Write a list and read it; by default two stills as a converted CrowdHuman has them."""
+    """Write and read a COCO-style file; by default two still images, as converted from CrowdHuman."""
 
     def make(change=None):
         content = {
@@ -42,7 +42,7 @@ def as_video(content):
         annotation["track_id"] = 40 + number
 
 
-def test_stills(coco):
+def test_still_images(coco):
     source = coco()
     assert source.lengths.tolist() == [0, 0]
     assert source.names.tolist() == ["11", "7"]
@@ -55,7 +55,7 @@ def test_stills(coco):
     assert frame.ids[2] == -1
 
 
-def test_stills_become_clips_with_a_moving_view(coco):
+def test_clips_of_still_images(coco):
     dataset = ClipDataset(coco(), ClipSampling({0: 4, 9: 5}, max_interval=3))
     assert len(dataset) == 2
     clip = dataset[(0, 1)]
@@ -96,26 +96,38 @@ def identity_twice(content):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda c: c.pop("annotations"), ValueError, r"has no list 'annotations'"),
-        (lambda c: c["images"].clear(), ValueError, r"'images' is empty"),
-        (drop("images", "file_name"), ValueError, r"a record of 'images' has no 'file_name'.*; add it"),
-        (drop("annotations", "bbox"), ValueError, r"a record of 'annotations' has no 'bbox'"),
-        (lambda c: c["images"][0].update(id=7), ValueError, r"two images have the same 'id'"),
-        (lambda c: c["images"][0].update(file_name="c.jpg"), FileNotFoundError, r"c\.jpg of .*list\.json is missing"),
-        (lambda c: c["annotations"][0].update(image_id=8), ValueError, r"of image 8, which is not in 'images'"),
+        (lambda c: c.pop("annotations"), ValueError, r"got no list 'annotations'"),
+        (lambda c: c["images"].clear(), ValueError, r"expected at least one record in 'images', got none"),
+        (
+            drop("images", "file_name"),
+            ValueError,
+            r"expected the key 'file_name' in every record of 'images'.*; add it",
+        ),
+        (drop("annotations", "bbox"), ValueError, r"expected the key 'bbox' in every record of 'annotations'"),
+        (lambda c: c["images"][0].update(id=7), ValueError, r"expected a unique 'id' per image"),
+        (
+            lambda c: c["images"][0].update(file_name="c.jpg"),
+            FileNotFoundError,
+            r"list\.json: image .*c\.jpg is missing",
+        ),
+        (
+            lambda c: c["annotations"][0].update(image_id=8),
+            ValueError,
+            r"expected 'image_id' of a record in 'images', got 8",
+        ),
         (lambda c: c["annotations"][0].update(bbox=[1, 2, -3, 4]), ValueError, r"got \[1, 2, -3, 4\]"),
-        (video_without_ids, ValueError, r"has no 'track_id'"),
-        (identity_twice, ValueError, r"two boxes in one frame of street"),
+        (video_without_ids, ValueError, r"expected 'track_id' in annotations of videos"),
+        (identity_twice, ValueError, r"expected one box per identity and frame, got two in street"),
     ],
 )
-def test_a_wrong_list_is_told(coco, change, error, message):
+def test_invalid_records_are_rejected(coco, change, error, message):
     with pytest.raises(error, match=message):
         coco(change)
 
 
-def test_a_file_that_is_no_list_is_told(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*list\.json"):
+def test_invalid_files_are_rejected(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"list\.json: no such file"):
         read_coco(tmp_path / "list.json", tmp_path)
     (tmp_path / "list.json").write_text("{")
-    with pytest.raises(ValueError, match=r"list\.json is not JSON"):
+    with pytest.raises(ValueError, match=r"list\.json: expected JSON"):
         read_coco(tmp_path / "list.json", tmp_path)

@@ -9,7 +9,7 @@ from mot_core.data import IMAGE_MEAN, IMAGE_STD, ImageFrame, SyntheticVideo, col
 
 
 def clips(count=2, length=3, **arguments):
-    """Clips of different sizes and numbers of objects."""
+    """Return clips of different sizes and numbers of objects."""
     made = []
     for number in range(count):
         video = SyntheticVideo(
@@ -19,7 +19,7 @@ def clips(count=2, length=3, **arguments):
     return made
 
 
-def test_images_and_boxes_are_those_of_the_frames():
+def test_images_and_boxes_match_the_frames():
     given = clips()
     batch = collate(given)
     assert batch.images.dtype == torch.float32
@@ -40,7 +40,7 @@ def test_images_and_boxes_are_those_of_the_frames():
             assert targets.ids[b, rows].tolist() == frame.ids[~frame.ignore].tolist()
 
 
-def test_padding_is_zero_and_marked():
+def test_padding_is_zero_and_masked():
     batch = collate(clips(with_depth=True))
     padding = batch.padding
     assert padding[0, 48:].all()
@@ -55,7 +55,7 @@ def test_padding_is_zero_and_marked():
         assert not batch.targets[t].boxes_cxcywh[rest].any()
 
 
-def test_a_batch_does_not_change_its_clips():
+def test_clips_do_not_depend_on_their_batch():
     one, other = clips()
     alone, together = collate([one]), collate([one, other])
     assert torch.equal(together.images[:1, :, :, :48, :80], alone.images)
@@ -63,7 +63,7 @@ def test_a_batch_does_not_change_its_clips():
         assert torch.equal(a.boxes_cxcywh, b.boxes_cxcywh[:1, : a.ids.shape[1]])
 
 
-def test_ignored_regions_have_a_box_and_are_not_valid():
+def test_ignored_regions():
     (clip,) = clips(1)
     frame = replace(clip[0], ignore=np.array([True] + [False] * (len(clip[0].ids) - 1)))
     targets = collate([[frame]]).targets[0]
@@ -73,7 +73,7 @@ def test_ignored_regions_have_a_box_and_are_not_valid():
     assert targets.boxes_cxcywh[0, 0].any()
 
 
-def test_frames_without_objects_are_normal_frames():
+def test_frames_without_objects():
     (clip,) = clips(1)
     empty = [frame.select(slice(0, 0)) for frame in clip]
     assert collate([empty]).targets[2].boxes_cxcywh.shape == (1, 0, 4)
@@ -81,27 +81,27 @@ def test_frames_without_objects_are_normal_frames():
     assert batch.targets[0].valid.sum(1).tolist() == [0, (~clip[0].ignore).sum()]
 
 
-def test_ids_keep_all_their_digits():
+def test_large_ids_are_exact():
     (clip,) = clips(1, 1)
     big = 2**53 + 1
     frame = replace(clip[0], ids=np.full(len(clip[0].ids), big), ignore=np.zeros(len(clip[0].ids), bool))
     assert (collate([[frame]]).targets[0].ids == big).all()
 
 
-def test_clips_must_be_of_one_length_and_not_empty():
+def test_clips_of_different_or_zero_length_are_rejected():
     (clip,) = clips(1)
     for wrong, lengths in (([], r"\[\]"), ([[]], r"\[0\]"), ([clip, clip[:2]], r"\[3, 2\]")):
-        with pytest.raises(ValueError, match=rf"clips of one length of at least 1 frame, got lengths {lengths}"):
+        with pytest.raises(ValueError, match=rf"clips of equal length of at least 1 frame, got lengths {lengths}"):
             collate(wrong)
 
 
-def test_a_batch_moves_to_a_device_with_its_targets():
+def test_moving_a_batch_to_a_device():
     moved = collate(clips(with_depth=True)).to("meta")
     assert {getattr(moved, name).device.type for name in moved.SHAPES} == {"meta"}
     assert moved.targets[1].extras["depth"].device.type == "meta"
 
 
-def test_depth_is_there_only_where_all_have_it():
+def test_depth_requires_depth_maps_of_all_frames():
     (with_depth,), (without,) = clips(1, with_depth=True), clips(1)
     assert isinstance(with_depth[0], ImageFrame)
     assert "depth" not in collate([with_depth, without]).targets[0].extras

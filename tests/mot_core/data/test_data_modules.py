@@ -16,7 +16,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 class Recorder(lightning.LightningModule):
-    """Learns the mean colour, and writes down what it was given."""
+    """Module that learns the mean color and records its batches."""
 
     def __init__(self):
         super().__init__()
@@ -66,7 +66,7 @@ def fit(data, checkpoint=None, **options):
 
 @pytest.mark.parametrize("limit", [{"max_epochs": 3}, {"max_epochs": -1, "max_steps": 12}])
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_training_goes_on_as_if_it_had_not_stopped(tmp_path, limit, num_workers):
+def test_interrupted_training_resumes_exactly(tmp_path, limit, num_workers):
     data = {"num_workers": num_workers}
     save = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
     whole = fit(synthetic(**data), enable_checkpointing=True, callbacks=[save], **limit)
@@ -78,7 +78,7 @@ def test_training_goes_on_as_if_it_had_not_stopped(tmp_path, limit, num_workers)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
-def test_training_goes_on_after_an_epoch_of_some_batches(tmp_path, num_workers):
+def test_resuming_after_a_limited_epoch(tmp_path, num_workers):
     save = ModelCheckpoint(tmp_path, "{epoch}", every_n_epochs=1, save_top_k=-1)
     data = {"num_workers": num_workers}
     whole = fit(synthetic(**data), enable_checkpointing=True, callbacks=[save], limit_train_batches=3)
@@ -88,11 +88,11 @@ def test_training_goes_on_after_an_epoch_of_some_batches(tmp_path, num_workers):
     assert torch.equal(resumed.color, whole.color)
 
 
-def test_double_precision_reaches_the_batches():
+def test_double_precision_batches():
     assert fit(synthetic(), precision="64-true", max_epochs=1).color.dtype == torch.float64
 
 
-def test_frames_to_validate_test_and_predict_come_in_order():
+def test_evaluation_frames_are_in_order():
     for name, split in (("validate", "val"), ("test", "test"), ("predict", "test")):
         module = Recorder()
         getattr(trainer(), name)(module, synthetic(num_workers=1), **({"verbose": False} if name != "predict" else {}))
@@ -101,7 +101,7 @@ def test_frames_to_validate_test_and_predict_come_in_order():
         ]
 
 
-def test_halves_of_sequences(video_root):
+def test_half_split(video_root):
     data = MOTDataModule(video_root, video_root, benchmark="generic", split="half", clip_length=5)
     module = fit(data, max_epochs=1, limit_val_batches=1.0)
     training = [times for seen in module.seen if len(seen) == 4 for times in seen[3]]
@@ -110,7 +110,7 @@ def test_halves_of_sequences(video_root):
     assert validation == [[frame] for frame in (6, 7, 8)] * 2
 
 
-def test_folders_and_lists_train_together(tmp_path, video_root, save_image):
+def test_folders_and_coco_files_together(tmp_path, video_root, save_image):
     save_image("stills/a.png", (60, 40))
     content = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [{"image_id": 1, "bbox": [5, 5, 20, 20]}]}
     (tmp_path / "list.json").write_text(json.dumps(content))
@@ -132,19 +132,19 @@ def test_depth_and_resizing(video_root):
     assert "depth" not in batch.targets[0].extras
 
 
-def test_faults_are_told_before_training_starts(video_root, video_folder):
+def test_invalid_data_is_reported_before_training(video_root, video_folder):
     (video_folder / "img1" / "000002.png").unlink()
     faults = [
         (MOTDataModule(), "expected data for train, got none; set its argument 'train'"),
         (MOTDataModule(video_folder.parent, benchmark="generic"), r"000002\.png is missing"),
-        (MOTDataModule(video_root, benchmark="generic", clip_length=9), "has 8 frames, fewer than a clip of 9"),
+        (MOTDataModule(video_root, benchmark="generic", clip_length=9), "expected at least 9 frames for a clip, got 8"),
     ]
     for data, message in faults:
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             fit(data)
 
 
-def test_no_data_to_validate_on_is_fine(video_root):
+def test_training_without_validation_data(video_root):
     assert len(fit(MOTDataModule(video_root, benchmark="generic"), max_epochs=1, limit_val_batches=1.0).seen) == 14
 
 
@@ -156,12 +156,12 @@ def test_no_data_to_validate_on_is_fine(video_root):
         ({"split": "third"}, "split must be 'none' or 'half', got 'third'"),
     ],
 )
-def test_impossible_arguments_are_refused(arguments, message):
+def test_invalid_arguments_are_rejected(arguments, message):
     with pytest.raises(ValueError, match=message):
         MOTDataModule(**arguments)
 
 
-def test_a_worker_tells_a_corrupt_image(video_folder):
+def test_corrupt_image_in_a_worker(video_folder):
     path = video_folder / "img1" / "000003.png"
     path.write_bytes(path.read_bytes()[:200])
     data = MOTDataModule(video_folder, benchmark="generic", num_workers=1)

@@ -7,14 +7,14 @@ import pytest
 from mot_core.data.decode import DecodeCache, pillow, read_depth, read_image
 
 
-def test_a_missing_image_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"000007\.jpg is missing; put it there, or leave out the sequence"):
+def test_missing_image(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"000007\.jpg is missing; add the file, or remove the sequence"):
         read_image(tmp_path / "000007.jpg")
 
 
 @pytest.mark.parametrize("extension", ["jpg", "png"])
 @pytest.mark.parametrize("damage", ["cut", "empty", "text"])
-def test_a_corrupt_image_is_named(tmp_path, extension, damage):
+def test_corrupt_image(tmp_path, extension, damage):
     path = tmp_path / f"000007.{extension}"
     noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
     pillow().fromarray(noise).save(path)
@@ -25,18 +25,18 @@ def test_a_corrupt_image_is_named(tmp_path, extension, damage):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
-def test_images_of_any_mode_become_rgb(tmp_path, mode):
+def test_images_of_any_mode_are_converted_to_rgb(tmp_path, mode):
     path = tmp_path / "a.tif"
     pillow().new(mode, (5, 4)).save(path)
     assert read_image(path).shape == (4, 5, 3)
 
 
-def test_a_coloured_depth_map_is_refused(save_image):
-    with pytest.raises(ValueError, match=r"must be a grey image of 8 bits, got mode RGB"):
+def test_colored_depth_map_is_rejected(save_image):
+    with pytest.raises(ValueError, match=r"expected an 8-bit grayscale image, got mode RGB"):
         read_depth(save_image("depth.png"))
 
 
-def test_cache_keeps_the_last_used_within_its_bytes():
+def test_cache_evicts_the_least_recently_used():
     reads = []
     cache = DecodeCache(250)
 
@@ -50,7 +50,7 @@ def test_cache_keeps_the_last_used_within_its_bytes():
     assert reads == ["a", "b", "c", "b"]
 
 
-def test_cache_passes_by_what_is_too_large_and_its_arrays_are_read_only():
+def test_large_arrays_are_not_cached_and_arrays_are_read_only():
     cache = DecodeCache(10)
     array = cache.get("a", lambda _: np.zeros(11, np.uint8))
     assert not cache.kept
@@ -59,13 +59,13 @@ def test_cache_passes_by_what_is_too_large_and_its_arrays_are_read_only():
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda cache: pickle.loads(pickle.dumps(cache))])
-def test_a_copy_of_a_cache_is_empty(clone):
+def test_copies_of_a_cache_are_empty(clone):
     cache = DecodeCache(100)
     cache.get("a", lambda _: np.zeros(10, np.uint8))
     other = clone(cache)
     assert (other.max_bytes, other.num_bytes, len(other.kept)) == (100, 0, 0)
 
 
-def test_cache_size_must_not_be_negative():
-    with pytest.raises(ValueError, match="0 or more, got -1"):
+def test_negative_cache_size_is_rejected():
+    with pytest.raises(ValueError, match="max_bytes: expected at least 0, got -1"):
         DecodeCache(-1)

@@ -17,7 +17,7 @@ def index(folder, benchmark="generic", **arguments):
     return index_sequences(find_sequences(folder, benchmark=benchmark), **arguments)
 
 
-def test_what_is_written_is_read(video_root):
+def test_written_videos_are_read_back(video_root):
     from mot_core.data import SyntheticVideo
 
     source = SyntheticVideo(2, 8, (48, 64), (3, 3), seed=4, with_depth=True)
@@ -35,10 +35,10 @@ def test_what_is_written_is_read(video_root):
             np.testing.assert_allclose(found.depth, made.depth, atol=0.51)
 
 
-def test_rules_of_the_benchmark_say_what_is_an_object(video_folder):
+def test_objects_follow_the_rules_of_the_benchmark(video_folder):
     rows = {
         1: "10,10,1,1,1",  # pedestrian
-        2: "20,10,0,1,1",  # one that does not count
+        2: "20,10,0,1,1",  # not scored
         3: "10,20,0,7,1",  # static person
         4: "10,20,0,3,1",  # car: background
         5: "10,20,1,1,0.2",  # hardly visible
@@ -53,7 +53,7 @@ def test_rules_of_the_benchmark_say_what_is_an_object(video_folder):
     assert counted.ids[~counted.ignore].tolist() == [1, 5]
 
 
-def test_kitti_has_two_classes():
+def test_kitti_classes():
     names = ["Car", "Van", "Pedestrian", "Person", "Cyclist", "Car", "Car"]
     table = BoxTable(
         [0] * 7,
@@ -76,7 +76,7 @@ def test_ignore_regions_are_kept(video_folder):
     ]  # fmt: skip
 
 
-def test_ids_that_jump_are_identities_like_others(video_folder):
+def test_non_consecutive_ids(video_folder):
     write(
         video_folder, "".join(f"{f},{i},{9 * k},5,8,8,1\n" for f in range(1, 7) for k, i in enumerate((0, 70, 9**15)))
     )
@@ -84,13 +84,13 @@ def test_ids_that_jump_are_identities_like_others(video_folder):
     assert [frame.ids.tolist() for frame in dataset[0]] == [[0, 70, 9**15]] * 6
 
 
-def test_an_identity_twice_in_a_frame_is_told(video_folder):
+def test_duplicate_identity_in_a_frame_is_rejected(video_folder):
     write(video_folder, "1,7,5,5,8,8,1\n2,7,5,5,8,8,1\n1,7,25,5,8,8,1\n")
     with pytest.raises(ValueError, match=r"gt\.txt:3: id 7 is already in frame 1, at line 1"):
         index(video_folder)
 
 
-def test_a_missing_image_is_told_before_training(video_folder):
+def test_missing_images_are_reported_when_indexing(video_folder):
     (video_folder / "img1" / "000003.png").unlink()
     (video_folder / "img1" / "000004.png").unlink()
     message = r"image .*000003\.png is missing \(2 of 6 of synthetic-train-4-0\); add the images, or correct seqLength"
@@ -98,16 +98,16 @@ def test_a_missing_image_is_told_before_training(video_folder):
         index(video_folder)
 
 
-def test_an_image_that_goes_missing_later_is_told(video_folder):
+def test_image_removed_after_indexing(video_folder):
     source = index(video_folder)
     (video_folder / "img1" / "000003.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"image .*000003\.png is missing"):
         source.read(0, [2])
 
 
-def test_an_image_of_another_size_is_told(video_folder, save_image):
+def test_image_of_another_size_is_rejected(video_folder, save_image):
     save_image("root/synthetic-train-4-0/img1/000002.png", (24, 32))
-    message = r"000002\.png is 32x24, but the boxes of synthetic-train-4-0 are given in pixels of 64x48"
+    message = r"000002\.png: expected 64x48, the size declared with the boxes of synthetic-train-4-0, got 32x24"
     with pytest.raises(ValueError, match=message):
         index(video_folder).read(0, [1])
 
@@ -115,35 +115,37 @@ def test_an_image_of_another_size_is_told(video_folder, save_image):
 @pytest.mark.parametrize(
     ("remove", "error", "message"),
     [
-        ("img1/*", FileNotFoundError, r"has no images \(.*img1\); add them or leave it out"),
-        ("gt/gt.txt", FileNotFoundError, r"has no ground truth \(.*gt\.txt\); add it"),
+        ("img1/*", FileNotFoundError, r"expected images in .*img1, found none; add them, or remove the sequence"),
+        ("gt/gt.txt", FileNotFoundError, r"expected ground truth in .*gt\.txt, found none; add it"),
     ],
 )
-def test_a_part_that_is_not_there_is_told(video_folder, remove, error, message):
+def test_missing_images_and_ground_truth(video_folder, remove, error, message):
     for path in video_folder.glob(remove):
         path.unlink()
     with pytest.raises(error, match=message):
         index(video_folder)
 
 
-def test_without_need_ground_truth_is_not_read(video_folder):
+def test_ground_truth_is_read_only_if_needed(video_folder):
     write(video_folder, "nonsense")
     assert len(index(video_folder, needs_ground_truth=False).read(0, [0])[0].ids) == 0
 
 
-def test_ground_truth_of_which_nothing_counts_is_told(video_folder):
+def test_ground_truth_without_scored_objects_is_rejected(video_folder):
     write(video_folder, "1,7,5,5,8,8,0,1,1\n")
-    with pytest.raises(ValueError, match=r"no ground truth of .* counts under the rules of MOT17; choose another"):
+    with pytest.raises(
+        ValueError, match=r"expected ground truth that is scored under the rules of MOT17, got none; choose another"
+    ):
         index(video_folder, "MOT17")
 
 
-def test_no_sequence_is_told():
+def test_empty_list_of_sequences_is_rejected():
     with pytest.raises(ValueError, match="at least one sequence, got none"):
         index_sequences([])
 
 
 @pytest.mark.parametrize("damage", ["missing", "size"])
-def test_depth_maps_must_fit(video_folder, save_image, damage):
+def test_missing_or_mismatched_depth_maps(video_folder, save_image, damage):
     for number in range(1, 7):
         save_image(f"root/{video_folder.name}/depth/{number:06d}.png", (48, 64), 7, "L")
     assert index(video_folder, with_depth=True).read(0, [4])[0].depth.min() == 7
@@ -154,11 +156,11 @@ def test_depth_maps_must_fit(video_folder, save_image, damage):
             index(video_folder, with_depth=True)
     else:
         save_image(f"root/{video_folder.name}/depth/000005.png", (24, 32), 7, "L")
-        with pytest.raises(ValueError, match=r"depth map .* is 32x24, its image 64x48"):
+        with pytest.raises(ValueError, match=r"depth map .*: expected 64x48, the size of its image, got 32x24"):
             index(video_folder, with_depth=True).read(0, [4])
 
 
-def test_joined_data_sets_are_read_like_single_ones(video_root):
+def test_concatenated_datasets(video_root):
     parts = [index(folder) for folder in sorted(video_root.iterdir())]
     joined = FrameIndex.concatenate(parts, DecodeCache(10**6))
     for video, part in enumerate(parts):
@@ -169,7 +171,7 @@ def test_joined_data_sets_are_read_like_single_ones(video_root):
     assert len(joined.cache.kept) == 16
 
 
-def test_an_index_holds_arrays_and_no_objects(video_root):
+def test_index_contains_no_python_objects(video_root):
     source = index(video_root)
     kinds = {
         getattr(source, name).dtype.kind for name in source.__dataclass_fields__ if name not in ("with_depth", "cache")

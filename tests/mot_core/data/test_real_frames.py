@@ -1,4 +1,4 @@
-"""Batches of the real frames there are: PETS09-S2L1 and the flies."""
+"""Batches of real frames: PETS09-S2L1 and the fly clip."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def module(mot_data, folder, benchmark, **arguments):
 
 
 @pytest.mark.parametrize(("folder", "benchmark", "frames"), SEQUENCES)
-def test_every_frame_is_there(mot_data, folder, benchmark, frames):
+def test_all_frames_are_loaded(mot_data, folder, benchmark, frames):
     data = module(mot_data, folder, benchmark)
     assert len(data.train_dataloader()) == frames - 3
     assert len(data.val_dataloader()) == frames
@@ -26,15 +26,15 @@ def test_every_frame_is_there(mot_data, folder, benchmark, frames):
     assert len(halves.train_dataloader()) + 3 + len(halves.val_dataloader()) == frames
 
 
-def test_the_counted_boxes_are_those_of_the_data_pack(mot_data):
+def test_number_of_scored_boxes(mot_data):
     for folder, benchmark, count in ((*SEQUENCES[0][:2], 4476), (*SEQUENCES[1][:2], 3000)):
         source = module(mot_data, folder, benchmark).source("train")
         assert (~source.ignore).sum() == count
 
 
 @pytest.mark.parametrize(("folder", "benchmark"), [row[:2] for row in SEQUENCES])
-def test_boxes_lie_on_what_they_mark(mot_data, folder, benchmark):
-    """People are darker and flies brighter than the ground around them, also after cropping, resizing and flipping."""
+def test_boxes_match_the_objects(mot_data, folder, benchmark):
+    """People are darker, and flies brighter, than the surrounding ground; augmentation keeps that."""
     sign = -1 if "PETS" in folder else 1
     data = module(mot_data, folder, benchmark, augmentation=AUGMENTATION, batch_size=4)
     right, total = 0, 0

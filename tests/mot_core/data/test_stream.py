@@ -1,4 +1,4 @@
-"""Frames of folders and videos, to be tracked one after the other: the same batches as those of the DataModule."""
+"""Frame streams of folders and videos; batches equal those of the data module."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RESIZE = Augmentation(short_sides=(30,), max_long_side=100)
 
 
 def write_grey(path, count=12, size=(64, 48)):
-    """A video whose frame n is grey of brightness 20 n."""
+    """Write a video with frame ``n`` in gray of brightness ``20 n``."""
     return write_video(path, (Image.new("RGB", size, (20 * n,) * 3) for n in range(count)), 10)
 
 
@@ -27,7 +27,7 @@ def brightness(image):
     return round(float(image.mean()) / 20)
 
 
-def test_batches_are_those_of_the_data_module(video_root, assert_same_batch):
+def test_batches_equal_those_of_the_data_module(video_root, assert_same_batch):
     module = MOTDataModule(predict=video_root, benchmark="generic", resize=RESIZE)
     expected = list(module.predict_dataloader())
     streams = open_streams(video_root)
@@ -50,7 +50,7 @@ def test_names_and_numbers_of_a_plain_folder(save_image):
     assert batch.original_size.tolist() == [[30, 40]]
 
 
-def test_the_benchmark_is_told_by_names_or_generic(video_folder):
+def test_benchmark_is_inferred_from_names_or_generic(video_folder):
     assert [one.sequence.benchmark for one in open_streams(video_folder)] == ["generic"]
     renamed = video_folder.rename(video_folder.parent / "MOT17-02-FRCNN")
     assert [one.sequence.benchmark for one in open_streams(renamed)] == ["MOT17"]
@@ -59,7 +59,7 @@ def test_the_benchmark_is_told_by_names_or_generic(video_folder):
         open_streams(renamed, "KITTI")
 
 
-def test_only_the_images_of_the_part_are_needed(video_folder):
+def test_only_images_of_the_window_are_needed(video_folder):
     (video_folder / "img1" / "000001.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"000001\.png is missing"):
         open_streams(video_folder)
@@ -68,7 +68,7 @@ def test_only_the_images_of_the_part_are_needed(video_folder):
     assert stream.batch(2).times.item() == 2
 
 
-def test_parts_of_plain_folders_and_videos(save_image, tmp_path):
+def test_windows_of_plain_folders_and_videos(save_image, tmp_path):
     for number in range(5):
         path = save_image(f"trip/{number}.png", color=(20 * number,) * 3)
     for source, first in ((path.parent, 0), (write_grey(tmp_path / "v.mp4"), 0)):
@@ -78,7 +78,7 @@ def test_parts_of_plain_folders_and_videos(save_image, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".MOV", ".mkv", ".avi"])
-def test_a_video_tells_its_frames(tmp_path, suffix):
+def test_video_properties_and_frames(tmp_path, suffix):
     path = tmp_path / f"grey{suffix}"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
@@ -92,16 +92,16 @@ def test_a_video_tells_its_frames(tmp_path, suffix):
     assert [brightness(video.read(position)) for position in range(12)] == list(range(12))
 
 
-def test_reading_back_and_forth_and_twice(tmp_path):
+def test_random_access(tmp_path):
     video = VideoFile(write_grey(tmp_path / "grey.mp4"))
     order = [5, 5, 2, 11, 0, 11, 11, 3, 4]
     assert [brightness(video.read(position)) for position in order] == order
     for position in (-1, 12):
-        with pytest.raises(IndexError, match=f"frame {position} of 12"):
+        with pytest.raises(IndexError, match=f"expected a frame below 12, got {position}"):
             video.read(position)
 
 
-def test_frames_in_order_are_decoded_once(tmp_path, monkeypatch):
+def test_sequential_reading_decodes_once(tmp_path, monkeypatch):
     opened = []
     original = VideoFile._decode
     monkeypatch.setattr(VideoFile, "_decode", lambda self: opened.append(1) or original(self))
@@ -111,19 +111,19 @@ def test_frames_in_order_are_decoded_once(tmp_path, monkeypatch):
     assert len(opened) == 1
 
 
-def test_a_video_that_is_shorter_than_it_tells(tmp_path):
+def test_video_shorter_than_its_header_declares(tmp_path):
     video = VideoFile(write_grey(tmp_path / "grey.mp4"))
     video.length = video._next = 20
     assert brightness(video.read(11)) == 11
-    with pytest.raises(EOFError, match="ends after 12 frames, although it tells of 20"):
+    with pytest.raises(EOFError, match="ends after 12 frames, but its header declares 20"):
         video.read(12)
 
 
-def test_broken_videos_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no video .*none\.mp4"):
+def test_invalid_videos_are_rejected(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.mp4 does not exist"):
         VideoFile(tmp_path / "none.mp4")
     (tmp_path / "text.mp4").write_text("hello")
-    with pytest.raises(ValueError, match=r"text\.mp4 is not a video that can be read .*expected one of \.mp4"):
+    with pytest.raises(ValueError, match=r"text\.mp4: expected a readable video \(\.mp4, "):
         VideoFile(tmp_path / "text.mp4")
     with av.open(str(tmp_path / "sound.mkv"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
@@ -131,16 +131,16 @@ def test_broken_videos_are_named(tmp_path):
         frame.rate = 8000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    with pytest.raises(ValueError, match=r"sound\.mkv has no video in it"):
+    with pytest.raises(ValueError, match=r"sound\.mkv: expected a video stream"):
         VideoFile(tmp_path / "sound.mkv")
 
 
-def test_damaged_frames_are_named(tmp_path):
+def test_damaged_frames_are_reported(tmp_path):
     path = write_grey(tmp_path / "grey.mp4", count=40)
     data = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
-        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
-    for begin, size in places:  # all that is coded, but not the index
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    for begin, size in packets:  # coded frames, but not the index
         data[begin : begin + size] = bytes(size)
     path.write_bytes(data)
     video = VideoFile(path)
@@ -148,7 +148,7 @@ def test_damaged_frames_are_named(tmp_path):
         video.read(5)
 
 
-def test_without_av_a_sentence_tells_the_command(tmp_path, monkeypatch):
+def test_missing_av_error_names_the_command(tmp_path, monkeypatch):
     path = write_grey(tmp_path / "grey.mp4")
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ModuleNotFoundError, match=r"reading a video needs av.*packages/mot-core\[video\]"):
@@ -161,6 +161,6 @@ def test_batches_of_a_video(tmp_path):
     assert batch.sequences == ("grey",)
     assert batch.images.shape == (1, 1, 3, 30, 40)
     mean = torch.tensor([0.485, 0.456, 0.406])
-    deviation = torch.tensor([0.229, 0.224, 0.225])
-    grey = (batch.images[0, 0].mean((1, 2)) * deviation + mean) * 255
+    std = torch.tensor([0.229, 0.224, 0.225])
+    grey = (batch.images[0, 0].mean((1, 2)) * std + mean) * 255
     assert torch.allclose(grey, torch.full((3,), 60.0), atol=3)

@@ -10,8 +10,8 @@ def scene(seed, count=3, size=(64, 96), frames=20):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_boxes_visibility_and_depth_agree_with_the_pixels(seed):
-    """Draw a scene with and without each figure: the pixels that change are the figure."""
+def test_boxes_visibility_and_depth_match_the_pixels(seed):
+    """Render a scene with and without each figure; the pixels that differ belong to the figure."""
     for position in (0, 7, 19):
         whole = scene(seed)
         drawn = whole.render(position)
@@ -36,10 +36,10 @@ def test_boxes_visibility_and_depth_agree_with_the_pixels(seed):
             assert mask.sum() == pytest.approx(drawn.visibility[number] * share * width * height, rel=0.15, abs=3)
             if drawn.visibility[number] == 1:
                 extent = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-                np.testing.assert_allclose(extent, [x0, y0, x1, y1], atol=2.5)  # tips of a diamond are thin
+                np.testing.assert_allclose(extent, [x0, y0, x1, y1], atol=2.5)  # the tips of a diamond are thin
 
 
-def test_nearer_figures_hide_farther_ones():
+def test_near_figures_occlude_far_ones():
     hidden = 0
     for seed in range(30):
         made = scene(seed, count=6)
@@ -59,7 +59,7 @@ def frames(**arguments):
     return SyntheticVideo(**options).read(2, [5])[0]
 
 
-def test_frames_are_the_same_every_time_and_in_any_order():
+def test_frames_are_deterministic_in_any_order():
     video = SyntheticVideo(num_videos=4, num_frames=6, image_size=(40, 56))
     in_order = video.read(2, range(6))
     again = {frame.number: frame for frame in video.read(2, [5, 0, 3])}
@@ -75,7 +75,7 @@ def test_splits_seeds_and_videos_differ():
     assert len({image.tobytes() for image in images}) == 5
 
 
-def test_frame_step_shows_every_nth_frame_of_the_scene(tmp_path):
+def test_frame_step_selects_scene_frames(tmp_path):
     options = {"num_videos": 8, "image_size": (40, 56), "with_depth": True}
     slow, fast = SyntheticVideo(num_frames=24, **options), SyntheticVideo(num_frames=6, frame_step=4, **options)
     for video in range(8):
@@ -86,7 +86,7 @@ def test_frame_step_shows_every_nth_frame_of_the_scene(tmp_path):
     assert "frameRate=6.25" in (fast.save(tmp_path, 0) / "seqinfo.ini").read_text()
 
 
-def test_objects_come_go_cross_and_are_counted():
+def test_entries_exits_and_occlusions():
     video = SyntheticVideo(num_videos=30, num_frames=20, num_objects=(2, 5))
     counts, changes, overlaps, ignored = set(), 0, 0, 0
     for number in range(30):
@@ -104,7 +104,7 @@ def test_objects_come_go_cross_and_are_counted():
 
 
 @pytest.mark.parametrize("size", [(32, 32), (96, 160), (200, 120), (270, 480)])
-def test_any_size(size):
+def test_image_sizes(size):
     frame = frames(image_size=size, num_objects=(0, 0), with_depth=True)
     assert frame.image.shape == (*size, 3)
     assert frame.depth.shape == size
@@ -114,15 +114,15 @@ def test_any_size(size):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_videos": 0}, "num_videos must be at least 1, got 0"),
-        ({"frame_step": 0}, "frame_step must be at least 1, got 0"),
+        ({"num_videos": 0}, "num_videos: expected at least 1, got 0"),
+        ({"frame_step": 0}, "frame_step: expected at least 1, got 0"),
         ({"image_size": (16, 64)}, "at least 32 pixels, got"),
-        ({"num_objects": (5, 2)}, "fewest and most figures"),
+        ({"num_objects": (5, 2)}, "smallest and largest number of figures"),
         ({"split": "training"}, "one of train, val, test, got 'training'"),
     ],
 )
-def test_impossible_videos_are_refused(arguments, message):
+def test_invalid_arguments_are_rejected(arguments, message):
     with pytest.raises(ValueError, match=message):
         SyntheticVideo(**arguments)
-    with pytest.raises(IndexError, match="there are 2 of 3"):
+    with pytest.raises(IndexError, match="expected one of 2 videos of 3 frames"):
         SyntheticVideo(2, 3).read(0, [3])

@@ -7,7 +7,7 @@ from _helpers.two_process.launch import launch
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_on_the_same_global_batches(tmp_path):
+def test_two_processes_match_one_on_global_batches(tmp_path):
     for processes, batch in ((1, 4), (2, 2)):
         launch("data", processes, batch, tmp_path)
     one, *two = (json.loads((tmp_path / name).read_text()) for name in ("1-0.json", "2-0.json", "2-1.json"))

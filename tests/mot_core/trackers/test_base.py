@@ -1,4 +1,4 @@
-"""The base of all trackers, on the smallest subclass: losses, optimiser, clipping, tracking, scoring."""
+"""Base class of trackers, on a minimal subclass: losses, optimizer, clipping, tracking and scoring."""
 
 import math
 from dataclasses import replace
@@ -35,35 +35,35 @@ def frames(**arguments):
     return list(synthetic(**arguments).val_dataloader())
 
 
-class Answers(ToyTracker):
-    """Tracks what it is told: per frame number, identities and boxes in [0, 1]."""
+class ScriptedTracker(ToyTracker):
+    """Tracker with prescribed results: identities and boxes in [0, 1] per frame number."""
 
     def __init__(self, **base):
         super().__init__(**base)
-        self.answers = {}
+        self.script = {}
         self.seen = []
 
     def track_frame(self, batch, ctx):
         number = int(batch.times[0, 0])
         self.seen.append((batch.sequences[0], number, ctx.frame, ctx.training))
-        ids, boxes = self.answers.get(number, (torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4)))
+        ids, boxes = self.script.get(number, (torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4)))
         return FrameTracks(ids, boxes, torch.ones(len(ids)), torch.zeros_like(ids))
 
 
 def perfect(batches):
-    """Answers that are the ground truth."""
-    tracker = Answers()
+    """Return a tracker that reproduces the ground truth."""
+    tracker = ScriptedTracker()
     for batch in batches:
         truth = batch.targets[0]
         valid = truth.valid[0]
-        tracker.answers[int(batch.times[0, 0])] = truth.ids[0][valid], truth.boxes_cxcywh[0][valid]
+        tracker.script[int(batch.times[0, 0])] = truth.ids[0][valid], truth.boxes_cxcywh[0][valid]
     return tracker.eval()
 
 
 # Losses.
 
 
-def test_losses_need_no_trainer_and_name_those_of_plugins():
+def test_losses_without_a_trainer_include_those_of_plugins():
     tracker, logged = make_toy(), {}
     tracker.attach(Mean(weight=0.5))
     losses, clip = tracker.losses(clips(), step=3, log=logged.__setitem__)
@@ -77,13 +77,13 @@ def test_losses_need_no_trainer_and_name_those_of_plugins():
     assert tracker.plugins["mean"].scale.grad
 
 
-def test_losses_need_ground_truth():
+def test_losses_require_ground_truth():
     batch = replace(clips(), targets=None)
     with pytest.raises(ValueError, match=r"clips of synthetic-train-0-\d, .* have no ground truth to train on"):
         make_toy().losses(batch)
 
 
-def test_dropout_depends_on_the_step_and_not_on_what_was_drawn_before():
+def test_dropout_depends_on_the_step_only():
     tracker, batch = make_toy(detector=replace(SMALL, dropout=0.3)), clips()
     before = torch.get_rng_state()
     first = tracker.losses(batch, step=1)[0]
@@ -94,7 +94,7 @@ def test_dropout_depends_on_the_step_and_not_on_what_was_drawn_before():
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_checkpointing_changes_no_bit():
+def test_checkpointing_is_bit_identical():
     found = []
     for checkpointing in (False, True):
         tracker = make_toy(detector=replace(SMALL, dropout=0.3), checkpointing=checkpointing)
@@ -104,7 +104,7 @@ def test_checkpointing_changes_no_bit():
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
-def test_drawn_numbers_depend_on_seed_step_and_clip():
+def test_random_numbers_depend_on_seed_step_and_clip():
     def draw(tracker, *key):
         return torch.rand(3, generator=tracker.generator(*key)).tolist()
 
@@ -116,7 +116,7 @@ def test_drawn_numbers_depend_on_seed_step_and_clip():
 # Training.
 
 
-def test_the_loss_is_logged_with_its_parts_and_plugins_without_weight(tmp_path):
+def test_logged_losses(tmp_path):
     tracker = make_toy()
     tracker.attach(Mean(weight=0.25))
     fit = trainer(tmp_path, limit_train_batches=1, limit_val_batches=0)
@@ -127,8 +127,8 @@ def test_the_loss_is_logged_with_its_parts_and_plugins_without_weight(tmp_path):
     assert logged["train/mean/note"] == 3
 
 
-def test_a_plugin_without_weight_leaves_the_last_bit_of_the_loss():
-    """The way in which torch.sum adds depends on how many numbers there are."""
+def test_plugin_of_weight_zero_leaves_the_loss_bit_identical():
+    """The summation order of torch.sum depends on the number of terms."""
 
     class Many(ToyTracker):
         def clip_losses(self, batch, ctx):
@@ -148,7 +148,7 @@ def test_a_plugin_without_weight_leaves_the_last_bit_of_the_loss():
     assert torch.equal(*map(torch.stack, found))
 
 
-def test_a_loss_that_is_not_finite_is_told(tmp_path):
+def test_non_finite_loss_raises_an_error(tmp_path):
     class Diverging(ToyTracker):
         def clip_losses(self, batch, ctx):
             losses, clip = super().clip_losses(batch, ctx)
@@ -159,7 +159,7 @@ def test_a_loss_that_is_not_finite_is_told(tmp_path):
         trainer(tmp_path).fit(Diverging(), synthetic())
 
 
-def test_parameter_groups_are_those_of_the_papers():
+def test_parameter_groups():
     tracker = make_toy(optimizer=OptimizerSettings(lr=1e-3, backbone_scale=0.2, points_scale=0.5))
     tracker.detector.backbone.stem.weight.requires_grad_(False)
     tracker.attach(Mean())
@@ -169,19 +169,19 @@ def test_parameter_groups_are_those_of_the_papers():
     )
     names = {id(parameter): name for name, parameter in tracker.named_parameters()}
     by_group = {key: {names[id(one)] for one in group["params"]} for key, group in groups.items()}
-    assert by_group["plugins"] == {"plugins.mean.scale"}, "built although nobody has called setup"
+    assert by_group["plugins"] == {"plugins.mean.scale"}, "built without a call of setup"
     assert by_group["backbone"] == {
         name for name in names.values() if "backbone" in name and name != "detector.backbone.stem.weight"
     }
     assert {"detector.reference_points.weight", "detector.reference_points.bias"} <= by_group["points"]
-    # In the encoder layer, and in two decoder layers.
+    # One encoder layer and two decoder layers.
     assert len(by_group["points"]) == 2 + 2 * 3
     learning = [name for name, one in tracker.named_parameters() if one.requires_grad]
     assert sorted(name for group in by_group.values() for name in group) == sorted(learning)
 
 
 class Rates(ToyTracker):
-    """Writes down the learning rates with which each step of the optimiser is made."""
+    """Tracker that records the learning rates of every optimizer step."""
 
     def __init__(self, **base):
         super().__init__(**base)
@@ -192,8 +192,8 @@ class Rates(ToyTracker):
 
 
 @pytest.mark.parametrize(("batches", "accumulate"), [(4, 1), (4, 2), (3, 2)])
-def test_the_schedule_counts_steps_of_the_optimiser(tmp_path, batches, accumulate):
-    """The last batches of an epoch make a step also where the others are accumulated by two."""
+def test_schedule_counts_optimizer_steps(tmp_path, batches, accumulate):
+    """The last batches of an epoch make a step, even if they are fewer than the accumulated ones."""
     settings = OptimizerSettings(lr=0.01, milestones=(1, 2), gamma=0.5, warmup_epochs=1.0)
     tracker = Rates(optimizer=settings)
     fit = trainer(tmp_path, max_epochs=3, limit_val_batches=0, limit_train_batches=batches)
@@ -205,7 +205,7 @@ def test_the_schedule_counts_steps_of_the_optimiser(tmp_path, batches, accumulat
     assert all(one["backbone"] == pytest.approx(0.1 * one["tracker"]) for one in tracker.rates)
 
 
-def test_without_schedule_the_rate_stays(tmp_path):
+def test_constant_rate_without_schedule(tmp_path):
     tracker = Rates(optimizer=OptimizerSettings(lr=0.01, weight_decay=0.3))
     fit = trainer(tmp_path, limit_val_batches=0)
     fit.fit(tracker, synthetic())
@@ -213,8 +213,8 @@ def test_without_schedule_the_rate_stays(tmp_path):
     assert {group["weight_decay"] for group in fit.optimizers[0].param_groups} == {0.3}
 
 
-class Halves(ToyTracker):
-    """Clips the backbone apart from the rest, and writes down the norms after clipping."""
+class SeparateClipping(ToyTracker):
+    """Tracker that clips the backbone separately and records the norms after clipping."""
 
     def __init__(self, **base):
         super().__init__(**base)
@@ -230,19 +230,19 @@ class Halves(ToyTracker):
         self.norms = [torch.stack([one.norm() for one in group]).norm().item() for group in gradients]
 
 
-def test_gradients_are_clipped_group_by_group(tmp_path):
+def test_gradients_are_clipped_per_group(tmp_path):
     options = {"limit_train_batches": 1, "limit_val_batches": 0}
     found = {}
     for limit in (None, 0.02):
         torch.manual_seed(0)
-        tracker = Halves()
+        tracker = SeparateClipping()
         trainer(tmp_path, **options, gradient_clip_val=limit).fit(tracker, synthetic())
         found[limit] = tracker.norms
     assert min(found[None]) > 0.02
     assert found[0.02] == pytest.approx([0.02, 0.02], rel=1e-3)
 
 
-def test_only_norms_are_clipped(tmp_path):
+def test_clipping_by_value_is_rejected(tmp_path):
     fit = trainer(tmp_path, gradient_clip_val=0.1, gradient_clip_algorithm="value")
     with pytest.raises(ValueError, match=r"gradient_clip_algorithm: expected norm, got .*value"):
         fit.fit(make_toy(), synthetic())
@@ -251,7 +251,7 @@ def test_only_norms_are_clipped(tmp_path):
 # Tracking.
 
 
-def test_boxes_are_in_pixels_of_the_file():
+def test_boxes_are_in_pixels_of_the_original_image():
     (batch, *_) = frames()
     tracker = make_toy(width=2).eval()
     tracks = tracker.track(replace(batch, original_size=torch.tensor([[320, 960]])))
@@ -262,28 +262,28 @@ def test_boxes_are_in_pixels_of_the_file():
     assert tracks.ids.tolist() == [0, 1]
 
 
-def test_a_new_stream_begins_with_another_sequence_or_an_earlier_frame():
+def test_new_sequences_and_earlier_frames_start_a_stream():
     batches = frames(num_val_videos=2, num_frames=4)
-    tracker = Answers().eval()
-    forgotten = []
+    tracker = ScriptedTracker().eval()
+    resets = []
     for index in (0, 1, 3, 4, 5, 4, 4, 0):
         tracker.track(batches[index])
-        forgotten.append(tracker.forgotten)
-    assert forgotten == [1, 1, 1, 2, 2, 3, 4, 5]
+        resets.append(tracker.resets)
+    assert resets == [1, 1, 1, 2, 2, 3, 4, 5]
     assert [frame for _, _, frame, _ in tracker.seen] == [0, 1, 3, 0, 1, 0, 0, 0], (
-        "counted from the begin of the stream"
+        "counted from the start of the stream"
     )
     assert not any(training for *_, training in tracker.seen)
 
 
-def test_a_stream_that_begins_later_counts_from_there():
-    tracker = Answers().eval()
+def test_frames_are_counted_from_the_first_of_a_stream():
+    tracker = ScriptedTracker().eval()
     for batch in frames()[3:]:
         tracker.track(batch)
     assert [(number, frame) for _, number, frame, _ in tracker.seen] == [(4 + n, n) for n in range(5)]
 
 
-def test_tracking_wants_one_frame_in_evaluation_mode():
+def test_tracking_requires_single_frames_and_evaluation_mode():
     tracker = make_toy()
     (batch, *_) = frames()
     with pytest.raises(ValueError, match=r"expected a tracker in evaluation mode, .* call eval\(\) first"):
@@ -292,21 +292,21 @@ def test_tracking_wants_one_frame_in_evaluation_mode():
         tracker.eval().track(clips())
 
 
-def test_every_validation_begins_with_new_streams(tmp_path):
-    tracker = Answers()
+def test_every_validation_starts_new_streams(tmp_path):
+    tracker = ScriptedTracker()
     fit = trainer(tmp_path, max_epochs=2, limit_train_batches=1)
     fit.fit(tracker, synthetic())
-    assert tracker.forgotten == 2
+    assert tracker.resets == 2
     for stage in (fit.predict, fit.predict, fit.test):
-        stage(tracker, synthetic(num_frames=1))  # of one frame, so that its number does not say that a stream begins
-    assert tracker.forgotten == 5
+        stage(tracker, synthetic(num_frames=1))  # one frame, so that frame numbers do not reveal the start of a stream
+    assert tracker.resets == 5
 
 
 # Scores.
 
 
 @pytest.mark.parametrize("stage", ["validate", "test"])
-def test_perfect_answers_have_perfect_scores(tmp_path, stage):
+def test_scores_of_perfect_tracks(tmp_path, stage):
     prefix = {"validate": "val", "test": "test"}[stage]
     data = synthetic()
     loader = {"validate": data.val_dataloader, "test": data.test_dataloader}[stage]()
@@ -315,22 +315,22 @@ def test_perfect_answers_have_perfect_scores(tmp_path, stage):
     for name in ("HOTA", "MOTA", "IDF1"):
         assert logged[f"{prefix}/{name}"] == pytest.approx(100)
     assert logged[f"{prefix}/IDSW"] == 0
-    # Twice the same: the second time does not see the frames of the first.
+    # The second run must not include the frames of the first.
     assert getattr(trainer(tmp_path), stage)(tracker, data, verbose=False) == [logged]
 
 
-def test_an_identity_switch_costs(tmp_path):
+def test_scores_of_an_identity_switch(tmp_path):
     batches = list(synthetic().val_dataloader())
     tracker = perfect(batches)
-    last = max(tracker.answers)
-    ids, boxes = tracker.answers[last]
-    tracker.answers[last] = ids + 100, boxes
+    last = max(tracker.script)
+    ids, boxes = tracker.script[last]
+    tracker.script[last] = ids + 100, boxes
     (logged,) = trainer(tmp_path).validate(tracker, synthetic(), verbose=False)
     assert logged["val/IDSW"] == len(ids)
     assert logged["val/MOTA"] < 100
 
 
-def test_what_is_not_scored_can_still_be_tracked(tmp_path):
+def test_prediction_without_ground_truth(tmp_path):
     folder = SyntheticVideo(num_videos=1, num_frames=3, image_size=(32, 48)).save(tmp_path / "root", 0)
     (folder / "gt" / "gt.txt").unlink()
     data = MOTDataModule(predict=tmp_path / "root", benchmark="generic")
@@ -341,7 +341,7 @@ def test_what_is_not_scored_can_still_be_tracked(tmp_path):
 
 
 def distractor_folder(tmp_path):
-    """A sequence under the rules of MOT17 whose second object is a static person, which need not be found."""
+    """A MOT17 sequence with a static person, a distractor, as second object."""
     video = SyntheticVideo(num_videos=1, num_frames=4, image_size=(32, 48), num_objects=(3, 3), seed=5)
     folder = video.save(tmp_path / "MOT17-02-FRCNN", 0)
     rows = [line.split(",") for line in (folder / "gt" / "gt.txt").read_text().split()]
@@ -352,7 +352,7 @@ def distractor_folder(tmp_path):
     return folder, sum(row[1] == "2" for row in rows)
 
 
-def test_tracks_on_distractors_are_neither_right_nor_wrong(tmp_path):
+def test_tracks_on_distractors_are_ignored(tmp_path):
     folder, count = distractor_folder(tmp_path)
     assert count
     data = MOTDataModule(train=folder, val=folder, benchmark="MOT17")
@@ -361,13 +361,13 @@ def test_tracks_on_distractors_are_neither_right_nor_wrong(tmp_path):
     for batch in batches:
         truth, number = batch.targets[0], int(batch.times[0, 0])
         assert 2 not in truth.ids[0][truth.valid[0]]
-        ids, boxes = tracker.answers[number]
+        ids, boxes = tracker.script[number]
         ignored = truth.boxes_cxcywh[0][truth.extras["ignore"][0]]
-        tracker.answers[number] = torch.cat([ids, torch.full((len(ignored),), 50)]), torch.cat([boxes, ignored])
+        tracker.script[number] = torch.cat([ids, torch.full((len(ignored),), 50)]), torch.cat([boxes, ignored])
     (logged,) = trainer(tmp_path).validate(tracker, data, verbose=False)
     assert logged["val/MOTA"] == logged["val/HOTA"] == pytest.approx(100)
     away = torch.tensor([[0.02, 0.02, 0.03, 0.03]])
-    ids, boxes = tracker.answers[1]
-    tracker.answers[1] = torch.cat([ids, torch.tensor([60])]), torch.cat([boxes, away])
+    ids, boxes = tracker.script[1]
+    tracker.script[1] = torch.cat([ids, torch.tensor([60])]), torch.cat([boxes, away])
     (logged,) = trainer(tmp_path).validate(tracker, data, verbose=False)
     assert logged["val/FP"] == 1

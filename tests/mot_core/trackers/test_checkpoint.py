@@ -1,4 +1,4 @@
-"""What a checkpoint says of its tracker, and the tracker that is built from it."""
+"""Checkpoints: recorded arguments, and trackers built from them."""
 
 import copy
 import pickle
@@ -31,7 +31,7 @@ class Nested(ToyTracker):
         self.outer, self.epochs = outer, epochs
 
 
-class OnlyALoss(Plugin):
+class LossOnly(Plugin):
     name = "only"
 
     def setup(self, spec):
@@ -42,7 +42,7 @@ class OnlyALoss(Plugin):
         return {"mean": self.scale * clip.frames[0].boxes_cxcywh.mean()}
 
 
-class Acts(Plugin):
+class ActsInTracking(Plugin):
     name = "acts"
 
     def setup(self, spec):
@@ -55,18 +55,18 @@ class Acts(Plugin):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A tracker after two steps with both plug-ins, and its checkpoint."""
+    """A tracker trained for two steps with both plug-ins, and its checkpoint."""
     folder = tmp_path_factory.mktemp("trained")
     tracker = make_toy(width=2, spread=(0.5, 1), optimizer=OptimizerSettings(lr=1e-3, milestones=(1, 2)))
-    tracker.attach(OnlyALoss())
-    tracker.attach(Acts())
+    tracker.attach(LossOnly())
+    tracker.attach(ActsInTracking())
     fit = trainer(folder, limit_train_batches=2, limit_val_batches=0)
     fit.fit(tracker, synthetic())
     fit.save_checkpoint(folder / "two.ckpt")
     return tracker, folder / "two.ckpt"
 
 
-def test_arguments_are_recorded_however_they_are_given():
+def test_recorded_arguments():
     assert ToyTracker().arguments == {}
     plain = {"backbone": "small", "num_queries": 8, "embed_dim": 32}
     by_position = ToyTracker(SMALL, None, 2, spread=(1, 2), seed=7).arguments
@@ -74,10 +74,10 @@ def test_arguments_are_recorded_however_they_are_given():
     assert by_position == {"optimizer": None, "width": 2, "spread": [1, 2], "seed": 7}
     nested = Nested(Outer(Inner((3, 4)), {"a": np.float64(0.5)}), {0: 2}, width=1).arguments
     assert nested == {"outer": {"inner": {"sides": [3, 4]}, "weights": {"a": 0.5}}, "epochs": {0: 2}, "width": 1}
-    assert type(nested["outer"]["weights"]["a"]) is float, "numbers of NumPy cannot be read with weights_only=True"
+    assert type(nested["outer"]["weights"]["a"]) is float, "NumPy numbers cannot be read with weights_only=True"
 
 
-def test_an_argument_that_cannot_be_recorded_is_refused():
+def test_arguments_that_cannot_be_recorded_are_rejected():
     with pytest.raises(
         TypeError, match=r"ToyTracker: argument 'width': expected numbers, strings, .* got Linear; checkpoints"
     ):
@@ -89,7 +89,7 @@ def test_an_argument_that_cannot_be_recorded_is_refused():
 
 
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda tracker: pickle.loads(pickle.dumps(tracker))])
-def test_a_copy_keeps_its_arguments_and_its_weights(clone):
+def test_copies_keep_arguments_and_weights(clone):
     tracker = make_toy(width=2)
     tracker.eval().track(next(iter(synthetic().val_dataloader())))
     copied = clone(tracker)
@@ -98,7 +98,7 @@ def test_a_copy_keeps_its_arguments_and_its_weights(clone):
     assert copied.detector is not tracker.detector
 
 
-def test_every_argument_comes_back(tmp_path):
+def test_arguments_are_restored(tmp_path):
     tracker = Nested(Outer(Inner((3, 4)), {"a": 0.5}), {0: 2}, width=1, detector=SMALL, seed=9)
     fit = trainer(tmp_path, limit_train_batches=1, limit_val_batches=0)
     fit.fit(tracker, synthetic())
@@ -110,30 +110,33 @@ def test_every_argument_comes_back(tmp_path):
     assert again.arguments == tracker.arguments
 
 
-def test_the_tracker_of_a_checkpoint_is_the_trained_one(trained):
+def test_tracker_of_a_checkpoint(trained):
     tracker, path = trained
-    plugins = OnlyALoss(), Acts()
-    for again in (Tracker.from_checkpoint(path, *plugins), ToyTracker.from_checkpoint(str(path), OnlyALoss(), Acts())):
-        assert type(again).__name__ == "ToyTracker"  # pytest imports the file twice, looking for doctests
+    plugins = LossOnly(), ActsInTracking()
+    for again in (
+        Tracker.from_checkpoint(path, *plugins),
+        ToyTracker.from_checkpoint(str(path), LossOnly(), ActsInTracking()),
+    ):
+        assert type(again).__name__ == "ToyTracker"  # pytest imports the file twice to collect doctests
         assert not again.training
         assert again.spread == (0.5, 1)
         assert again.optimizer == tracker.optimizer
         assert again.state_dict().keys() == tracker.state_dict().keys()
         for name, tensor in again.state_dict().items():
             assert torch.equal(tensor, tracker.state_dict()[name])
-    assert plugins[1].shift.any(), "plug-ins get their trained weights"
+    assert plugins[1].shift.any(), "trained weights of plug-ins are loaded"
 
 
-def test_a_checkpoint_is_read_without_running_code(trained):
+def test_checkpoint_is_read_with_weights_only(trained):
     content = torch.load(trained[1], weights_only=True)
     assert content["tracker"]["class"] == "ToyTracker"
     assert content["tracker"]["plugins"] == {"only": False, "acts": True}
 
 
-def test_plugins_that_act_in_tracking_must_be_given(trained):
+def test_plugins_that_act_in_tracking_are_required(trained):
     tracker, path = trained
-    again = Tracker.from_checkpoint(path, Acts())
-    assert "only" not in again.plugins, "a loss is not needed"
+    again = Tracker.from_checkpoint(path, ActsInTracking())
+    assert "only" not in again.plugins, "plug-ins with a loss only are optional"
     batch = next(iter(synthetic().val_dataloader()))
     assert torch.equal(again.track(batch).boxes_xyxy, copy.deepcopy(tracker).eval().track(batch).boxes_xyxy)
     with pytest.raises(
@@ -142,11 +145,11 @@ def test_plugins_that_act_in_tracking_must_be_given(trained):
     ):
         Tracker.from_checkpoint(path)
 
-    class Stranger(Acts):
+    class Stranger(ActsInTracking):
         name = "stranger"
 
     with pytest.raises(ValueError, match="was trained without the plug-ins stranger; leave them out"):
-        Tracker.from_checkpoint(path, Acts(), Stranger())
+        Tracker.from_checkpoint(path, ActsInTracking(), Stranger())
 
 
 @pytest.mark.parametrize(
@@ -169,18 +172,18 @@ def test_plugins_that_act_in_tracking_must_be_given(trained):
         ),
     ],
 )
-def test_a_wrong_checkpoint_is_told(trained, tmp_path, change, message):
+def test_invalid_checkpoints_are_rejected(trained, tmp_path, change, message):
     path = tmp_path / "wrong.ckpt"
     content = torch.load(trained[1], weights_only=True)
     change(content)
     torch.save(content, path)
     with pytest.raises(ValueError, match=message) as caught:
-        Tracker.from_checkpoint(path, Acts())
+        Tracker.from_checkpoint(path, ActsInTracking())
     assert "\n" not in str(caught.value)
     assert "wrong.ckpt" in str(caught.value)
 
 
-def test_a_file_that_is_no_checkpoint_is_told(trained, tmp_path):
+def test_other_files_are_rejected(trained, tmp_path):
     path = tmp_path / "x.ckpt"
     with pytest.raises(FileNotFoundError, match=r"checkpoint .*x\.ckpt does not exist"):
         Tracker.from_checkpoint(path)
@@ -196,11 +199,11 @@ def test_a_file_that_is_no_checkpoint_is_told(trained, tmp_path):
         Tracker.from_checkpoint(path)
 
 
-def test_a_class_takes_only_its_own_checkpoints(trained):
+def test_checkpoints_of_other_classes_are_rejected(trained):
     class ToyTracker(globals()["ToyTracker"]):
-        """Of the same name."""
+        """A class of the same name."""
 
-    assert type(ToyTracker.__base__.from_checkpoint(trained[1], Acts())) is ToyTracker.__base__
-    assert type(ToyTracker.from_checkpoint(trained[1], Acts())) is ToyTracker
+    assert type(ToyTracker.__base__.from_checkpoint(trained[1], ActsInTracking())) is ToyTracker.__base__
+    assert type(ToyTracker.from_checkpoint(trained[1], ActsInTracking())) is ToyTracker
     with pytest.raises(ValueError, match="holds a tracker of class 'ToyTracker'; known classes are: Nested"):
-        Nested.from_checkpoint(trained[1], Acts())
+        Nested.from_checkpoint(trained[1], ActsInTracking())

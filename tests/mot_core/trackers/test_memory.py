@@ -1,4 +1,4 @@
-"""The estimate of memory against what a training step really saves for backward."""
+"""Memory estimate compared with the tensors that a training step saves for the backward pass."""
 
 import copy
 
@@ -13,7 +13,7 @@ PAPER = DetectorSettings()
 
 
 def saved_in_a_step(tracker, batch):
-    """Bytes of all storages that a step keeps for backward, parameters left out."""
+    """Return the bytes saved by a step for the backward pass, without parameters."""
     kept = {}
 
     def pack(tensor):
@@ -28,7 +28,7 @@ def saved_in_a_step(tracker, batch):
 
 
 @pytest.mark.parametrize(("clips", "frames"), [(1, 1), (1, 4), (3, 2)])
-def test_activations_are_those_of_a_real_step(clips, frames):
+def test_activations_match_a_real_step(clips, frames):
     tracker = make_toy()
     data = synthetic(clip_length=frames, batch_size=clips, num_videos=3)
     batch = next(iter(data.train_dataloader()))
@@ -37,7 +37,7 @@ def test_activations_are_those_of_a_real_step(clips, frames):
     assert estimate.images == batch.images.nbytes
 
 
-def test_parameters_gradients_and_optimizer_are_counted():
+def test_parameters_gradients_and_optimizer_states():
     tracker = make_toy()
     frozen = next(tracker.detector.backbone.parameters())
     frozen.requires_grad_(False)
@@ -50,7 +50,7 @@ def test_parameters_gradients_and_optimizer_are_counted():
     assert estimate.total == sum(parts)
 
 
-def test_with_checkpointing_one_frame_is_kept_and_what_the_others_gave():
+def test_checkpointing_keeps_one_frame_and_outputs():
     plain, checkpointed = (
         estimate_memory(make_toy(checkpointing=checkpointing), (32, 48), 4) for checkpointing in (False, True)
     )
@@ -61,7 +61,7 @@ def test_with_checkpointing_one_frame_is_kept_and_what_the_others_gave():
     assert plain.output == 4 * layers * slots * (width + 4 + 1)
 
 
-def test_frames_without_gradient_keep_what_they_gave():
+def test_frames_without_gradient_keep_outputs_only():
     tracker = make_toy()
     tracker.frames_in_memory = lambda clip_length: min(2, clip_length)
     estimate = estimate_memory(tracker, (32, 48), 5)
@@ -69,7 +69,7 @@ def test_frames_without_gradient_keep_what_they_gave():
     assert estimate_memory(tracker, (32, 48), 1).activations == estimate.frame
 
 
-def test_nothing_of_the_tracker_changes():
+def test_estimate_does_not_change_the_tracker():
     tracker = make_toy().train()
     before, random = copy.deepcopy(tracker.state_dict()), torch.get_rng_state()
     estimate_memory(tracker, (32, 48), 2)
@@ -78,10 +78,10 @@ def test_nothing_of_the_tracker_changes():
     assert all(parameter.grad is None for parameter in tracker.parameters())
 
 
-def test_the_shapes_of_the_papers_need_no_memory_to_estimate():
+def test_estimates_for_the_shapes_of_the_papers():
     tracker = make_toy(detector=PAPER)
     whole = estimate_memory(tracker, (800, 1440), 4)
-    assert 4e9 < whole.frame < 7e9  # 5.5 GB on the reference attention
+    assert 4e9 < whole.frame < 7e9  # 5.5 GB with the reference attention
     half = estimate_memory(tracker, (800, 1440), 4, mixed=True)
     assert 0.4 * whole.frame < half.frame < 0.9 * whole.frame
     assert estimate_memory(tracker, (400, 720), 4).frame == pytest.approx(whole.frame / 4, rel=0.1)

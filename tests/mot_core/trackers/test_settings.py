@@ -1,4 +1,4 @@
-"""Settings of detector and optimiser: what they build, and the course of the learning rate."""
+"""Settings of detector and optimizer: the built detector and the learning rate schedule."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from mot_core.nn import ResNet50, SmallBackbone
 from mot_core.trackers import DetectorSettings, OptimizerSettings
 
 
-def test_the_detector_is_the_one_described():
+def test_detector_matches_its_settings():
     detector = SMALL.build(track_attention=True)
     assert isinstance(detector.backbone, SmallBackbone)
     assert (detector.num_queries, detector.embed_dim, detector.strides) == (8, 32, (8, 16, 32))
@@ -19,7 +19,7 @@ def test_the_detector_is_the_one_described():
     assert own - {name for name, _ in SMALL.build().named_parameters()}, "track attention has parameters"
 
 
-def test_the_default_is_the_detector_of_the_papers():
+def test_default_detector_is_that_of_the_papers():
     with torch.device("meta"):
         detector = DetectorSettings().build()
     assert isinstance(detector.backbone, ResNet50)
@@ -28,8 +28,8 @@ def test_the_default_is_the_detector_of_the_papers():
     assert detector.strides == (8, 16, 32, 64)
 
 
-def test_unknown_backbones_are_refused():
-    with pytest.raises(ValueError, match="backbone must be 'resnet50', 'small' or 'timm:NAME', got 'resnet18'"):
+def test_unknown_backbones_are_rejected():
+    with pytest.raises(ValueError, match="backbone: expected 'resnet50', 'small' or 'timm:NAME', got 'resnet18'"):
         DetectorSettings("resnet18").build()
 
 
@@ -38,7 +38,7 @@ def test_unknown_backbones_are_refused():
     warmup=st.sampled_from([0.0, 0.3, 1.0, 2.0]),
     per_epoch=st.integers(1, 7),
 )
-def test_the_learning_rate_rises_and_then_falls_at_the_milestones(milestones, warmup, per_epoch):
+def test_learning_rate_schedule(milestones, warmup, per_epoch):
     settings = OptimizerSettings(milestones=milestones, gamma=0.5, warmup_epochs=warmup)
     for step in range(9 * per_epoch):
         factor = settings.factor(step, per_epoch)

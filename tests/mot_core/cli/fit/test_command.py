@@ -1,4 +1,4 @@
-"""`mot fit|validate|test|predict`: configs, folders, checkpoints and complaints."""
+"""`mot fit|validate|test|predict`: configs, folders, checkpoints and error messages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SMALL = {
                 "num_encoder_layers": 1,
                 "num_decoder_layers": 2,
             },
-            "birth_threshold": 0.009,  # fresh weights track something
+            "birth_threshold": 0.009,  # low enough for untrained weights to produce tracks
             "report_threshold": 0.0,
             "min_area": 0.0,
         },
@@ -59,7 +59,7 @@ SMALL = {
 @pytest.fixture(autouse=True)
 def in_tmp(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):  # Lightning sets them
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):  # set by Lightning
         monkeypatch.setenv(name, "0")
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(SMALL))
     return tmp_path
@@ -67,7 +67,7 @@ def in_tmp(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The folder of a small training."""
+    """The run folder of a short training."""
     from mot_core.cli import main
 
     folder = tmp_path_factory.mktemp("trained")
@@ -78,7 +78,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def last(trained):
-    """Its checkpoint."""
+    """The last checkpoint of the short training."""
     return trained / "checkpoints" / "last.ckpt"
 
 
@@ -94,7 +94,7 @@ def weights(path):
     return torch.load(path, weights_only=True)["state_dict"]
 
 
-def test_fit_leaves_config_metrics_and_a_checkpoint(trained):
+def test_fit_writes_config_metrics_and_checkpoint(trained):
     assert sorted(path.name for path in trained.iterdir()) == ["checkpoints", "config.yaml", "metrics.csv"]
     assert [path.name for path in (trained / "checkpoints").iterdir()] == ["last.ckpt"]
     rows = list(csv.DictReader((trained / "metrics.csv").read_text().splitlines()))
@@ -105,7 +105,7 @@ def test_fit_leaves_config_metrics_and_a_checkpoint(trained):
     assert tracker.arguments["detector"]["num_queries"] == 5
 
 
-def test_the_saved_config_repeats_the_run_in_a_folder_of_its_own(mot, trained, last):
+def test_saved_config_reproduces_the_run_in_a_new_folder(mot, trained, last):
     before = weights(last)
     done = mot("fit", "--config", trained / "config.yaml", "--output", trained.parent)
     assert done.code == 0, done.err
@@ -115,7 +115,7 @@ def test_the_saved_config_repeats_the_run_in_a_folder_of_its_own(mot, trained, l
 
 
 @pytest.mark.parametrize("moment", ["on_train_batch_start", "on_validation_batch_start"])
-def test_an_interrupted_training_goes_on_as_if_nothing_had_been(mot, monkeypatch, last, moment):
+def test_interrupted_training_resumes_exactly(mot, monkeypatch, last, moment):
     def interrupt(self, trainer, *_):
         if trainer.global_step == (1 if moment == "on_train_batch_start" else 3) and trainer.current_epoch == 0:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -127,27 +127,27 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_been(mot, monkeypatch
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert done.code == 130
     saved = os.path.join("run", "version_0", "checkpoints", "last.ckpt")
-    assert f"mot: interrupted: {saved} is saved: the same command with --ckpt_path last goes on\n" in done.err
+    assert f"mot: interrupted: {saved} is saved; rerun with --ckpt_path last to resume\n" in done.err
     assert mot("fit", "--config", "small.yaml", "--output", "run", "--ckpt_path", "last").code == 0
     whole, resumed = weights(last), weights("run/version_1/checkpoints/last.ckpt")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_a_power_cut_costs_no_more_than_one_epoch(mot, monkeypatch, in_tmp):
-    """There is no signal before it."""
+def test_a_crash_loses_at_most_one_epoch(mot, monkeypatch, in_tmp):
+    """A crash, unlike an interruption, comes without a signal."""
 
-    def cut(self, trainer, *_):
+    def crash(self, trainer, *_):
         if trainer.current_epoch == 1:
-            raise ConnectionError("power cut")
+            raise ConnectionError("crash")
 
-    monkeypatch.setattr(Interruption, "on_train_batch_start", cut)
+    monkeypatch.setattr(Interruption, "on_train_batch_start", crash)
     assert mot("fit", "--config", "small.yaml", "--output", "run").code != 0
     (path,) = in_tmp.glob("run/version_0/checkpoints/*")
     assert path.name == "last.ckpt"
     assert torch.load(path, weights_only=True)["epoch"] == 0
 
 
-def test_a_second_signal_stops_at_once(mot, monkeypatch, in_tmp):
+def test_a_second_signal_stops_immediately(mot, monkeypatch, in_tmp):
     def interrupt(self, *_):
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
@@ -158,7 +158,7 @@ def test_a_second_signal_stops_at_once(mot, monkeypatch, in_tmp):
     assert not (in_tmp / "run/version_0/checkpoints").exists()
 
 
-def test_a_checkpoint_alone_is_enough_to_test_and_predict(mot, last, videos):
+def test_checkpoint_suffices_for_test_and_predict(mot, last, videos):
     given = ("--ckpt_path", last, "--data", "MOTDataModule", "--data.benchmark", "generic", "--output", "out")
     done = mot("test", *given, "--data.test", videos)
     assert done.code == 0, done.err
@@ -174,7 +174,7 @@ def test_a_checkpoint_alone_is_enough_to_test_and_predict(mot, last, videos):
     assert {name: (videos.parent / "predicted" / f"{name}.txt").read_text() for name in names} == tested
 
 
-def test_validate_scores_as_the_training_did(mot, trained, last):
+def test_validate_reproduces_the_scores_of_training(mot, trained, last):
     rows = list(csv.DictReader((trained / "metrics.csv").read_text().splitlines()))
     scores = [float(row["val/MOTA"]) for row in rows if row["val/MOTA"]]
     assert scores[-1] != 0
@@ -184,7 +184,7 @@ def test_validate_scores_as_the_training_did(mot, trained, last):
     assert float(line.split("│")[2]) == pytest.approx(scores[-1])
 
 
-def test_a_training_starts_from_a_checkpoint_with_other_classes(mot, last, in_tmp):
+def test_init_from_a_checkpoint_with_other_classes(mot, last, in_tmp):
     arguments = ("fit", "--config", "small.yaml", "--init", last, "--output", "run")
     done = mot(*arguments, "--model.detector.num_classes", "2", "--trainer.limit_train_batches", "0")
     assert done.code == 0, done.err
@@ -192,7 +192,7 @@ def test_a_training_starts_from_a_checkpoint_with_other_classes(mot, last, in_tm
     assert "re-made: detector.class_heads.0.weight ((1, 32) in the checkpoint, (2, 32) in the model)" in done.err
     report = (in_tmp / "run/version_0/init.txt").read_text()
     assert report.count("\n") > 5
-    # The same architecture: all of it, and a step of no length changes nothing.
+    # With the same architecture all weights are loaded, and a learning rate of 0 keeps them.
     done = mot(*arguments, "--model.optimizer.lr", "0.0", "--trainer.max_epochs", "1")
     assert done.code == 0, done.err
     before, after = weights(last), weights("run/version_1/checkpoints/last.ckpt")
@@ -202,44 +202,49 @@ def test_a_training_starts_from_a_checkpoint_with_other_classes(mot, last, in_tm
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--config", "nowhere.yaml"], 1, "there is no config nowhere.yaml"),
+        (["--config", "nowhere.yaml"], 1, "config nowhere.yaml: expected a YAML file"),
         (["--config", "small.yaml", "--model.detector.num_querys", "3"], 2, "did you mean num_queries?"),
         (["--config", "small.yaml", "--model.drop", "much"], 2, "model.drop: expected float, got much"),
-        (["--config", "small.yaml", "--model.drop", "2"], 1, "drop must be a probability from 0 to 1, got 2"),
+        (["--config", "small.yaml", "--model.drop", "2"], 1, "drop: expected a probability in [0, 1], got 2"),
         (["--config", "small.yaml", "--trainer.max_epoch", "3"], 2, "there is no trainer.max_epoch; did you mean"),
         (["--config", "small.yaml", "--trainer.max_epochs", "x"], 2, "expected int or null, got x"),
         (["--config", "small.yaml", "--trainer.callbacks+=ResultWriter"], 2, "did you mean ResultsWriter?"),
         (["--model", "MOTRR"], 2, "model: there is no class MOTRR; did you mean MOTR?"),
         (["--model", "my_module.Tracker"], 2, "my_module.Tracker cannot be imported: No module named 'my_module'"),
         (["--model", "torch.nn.Linear"], 2, "model: expected a LightningModule"),
-        (["--data", "SyntheticDataModule"], 1, "there is no model: give --model"),
-        (["--model", "MOTR"], 1, "there is no data: give --data"),
-        (["--config", "small.yaml", "--ckpt_path", "no.ckpt"], 1, "checkpoint no.ckpt does not exist"),
-        (["--config", "small.yaml", "--ckpt_path", "last"], 1, "there is no last checkpoint in runs/fit"),
+        (["--data", "SyntheticDataModule"], 1, "--model: expected a model, got none; add --model"),
+        (["--model", "MOTR"], 1, "--data: expected a data module, got none; add --data"),
+        (
+            ["--config", "small.yaml", "--ckpt_path", "no.ckpt"],
+            1,
+            "--ckpt_path: expected an existing checkpoint file, got no.ckpt",
+        ),
+        (["--config", "small.yaml", "--ckpt_path", "last"], 1, "--ckpt_path last: expected a checkpoint in runs/fit"),
         (["--config", "small.yaml", "--init", "small.yaml"], 1, "small.yaml is not a checkpoint"),
         (["--config", "small.yaml", "--data", "MOTDataModule", "--data.train", "no"], 1, "no"),
         (["extra"], 2, "there is no extra"),
     ],
 )
-def test_complaints_are_one_sentence(mot, arguments, code, words):
+def test_invalid_arguments_are_reported_in_one_line(mot, arguments, code, words):
     done = mot("fit", *arguments)
     assert words in done.err
     assert (done.code, done.err.count("\n")) == (code, 1)
 
 
-def test_fresh_weights_are_not_tested(mot):
+def test_untrained_weights_are_rejected(mot):
     done = mot("test", "--config", "small.yaml")
-    assert (done.code, done.err) == (1, "mot: error: the tracker is not trained: give --ckpt_path FILE\n")
+    assert done.code == 1
+    assert done.err.startswith("mot: error: --ckpt_path: expected the checkpoint of a trained tracker, got none")
 
 
-def test_a_checkpoint_of_another_architecture(mot, last):
+def test_checkpoint_of_another_architecture(mot, last):
     done = mot("test", "--config", "small.yaml", "--ckpt_path", last, "--model.detector.num_queries", "7")
     assert done.code == 1
-    assert "the checkpoint does not fit the model: size mismatch for detector." in done.err
+    assert "the checkpoint does not match the model: size mismatch for detector." in done.err
     assert done.err.count("\n") == 1
 
 
-def test_the_config_can_be_printed(mot):
+def test_print_config(mot):
     done = mot("fit", "--config", "motip_synthetic", "--model.detector.num_queries", "33", "--print_config")
     assert done.code == 0
     printed = yaml.safe_load(done.out)
@@ -248,11 +253,11 @@ def test_the_config_can_be_printed(mot):
     assert printed["data"]["class_path"] == "mot_core.data.SyntheticDataModule"
 
 
-def test_a_whole_number_of_batches_stays_one_whatever_was_imported_before(build_config, monkeypatch):
-    """Of two `Optional[Union]` with the same types typing may keep the first; Lightning has float first in another."""
+def test_integer_batch_limits_stay_integers(build_config, monkeypatch):
+    """`typing` caches equal unions, and Lightning declares one of them with float first."""
     for name in ("limit_train_batches", "limit_val_batches"):
         monkeypatch.setitem(Trainer.__init__.__annotations__, name, float | int | None)
     limits = ["--trainer.limit_train_batches", "1", "--trainer.limit_val_batches=0.5"]
     _, _, trainer = build_config("small.yaml", *limits)
     assert (trainer.limit_train_batches, trainer.limit_val_batches) == (1, 0.5)
-    assert isinstance(trainer.limit_train_batches, int)  # 1.0 would be all of them
+    assert isinstance(trainer.limit_train_batches, int)  # 1.0 would mean all batches

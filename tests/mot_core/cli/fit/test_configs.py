@@ -1,4 +1,4 @@
-"""The configs that come with mot-core: found by name, complete, and the values of the papers."""
+"""Shipped configs: lookup by name, completeness and the values of the papers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_expected_configs_ship():
     assert {config for tracker in trainable_trackers().values() for config in tracker.configs} == set(NAMES)
 
 
-def test_a_file_goes_before_a_name(tmp_path, monkeypatch):
+def test_files_take_precedence_over_shipped_configs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert find_config("motip_synthetic") == find_config("motip_synthetic.yaml") == FOLDER / "motip_synthetic.yaml"
     Path("motip_synthetic").write_text("trainer: {max_epochs: 1}\n")
@@ -28,29 +28,29 @@ def test_a_file_goes_before_a_name(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("a: [1\n", "my.yaml is not YAML"), ("text\n", "must hold settings"), ("", "must hold settings")],
+    [("a: [1\n", "my.yaml: expected YAML"), ("text\n", "expected a mapping"), ("", "expected a mapping")],
 )
-def test_files_that_are_no_configs(tmp_path, text, words):
+def test_invalid_config_files(tmp_path, text, words):
     path = tmp_path / "my.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=words):
         find_config(str(path))
 
 
-def test_what_was_meant():
+def test_misspelled_config_names_get_a_suggestion():
     with pytest.raises(FileNotFoundError, match="did you mean motip_dancetrack"):
         find_config("motip_dancetrak")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_they_say_how_to_run_them(name):
+def test_configs_state_their_command(name):
     text = shipped_configs()[name].read_text()
     assert text.startswith("# ")
     assert f"mot fit --config {name}" in text
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_they_build_what_they_name(name, build_config):
+def test_configs_build_the_named_classes(name, build_config):
     with torch.device("meta"):
         model, data, trainer = build_config(name)
     content = yaml.safe_load(shipped_configs()[name].read_text())
@@ -60,14 +60,14 @@ def test_they_build_what_they_name(name, build_config):
 
 
 @pytest.mark.parametrize("name", [f"{name}_synthetic" for name in trainable_trackers()])
-def test_the_small_ones_train(mot, name, tmp_path):
+def test_synthetic_configs_train(mot, name, tmp_path):
     few = ("--trainer.max_steps", "2", "--trainer.limit_val_batches", "0", "--trainer.enable_model_summary", "false")
     done = mot("fit", "--config", name, "--output", tmp_path, "--data.clip_length", "2", *few)
     assert done.code == 0, done.err
     assert (tmp_path / "version_0" / "checkpoints" / "last.ckpt").is_file()
 
 
-def test_the_papers_learning_rates(build_config):
+def test_learning_rates_of_the_paper(build_config):
     with torch.device("meta"):
         model, data, _ = build_config("motip_dancetrack")
     rates = {group["name"]: group["lr"] for group in model.parameter_groups()}
@@ -76,7 +76,7 @@ def test_the_papers_learning_rates(build_config):
     assert (data.sampling.length(0), data.augmentation.short_sides[-1]) == (30, 800)
 
 
-def test_those_of_plugins_are_found_without_an_import(tmp_path, monkeypatch):
+def test_configs_of_plugins_are_found_without_import(tmp_path, monkeypatch):
     folder = tmp_path / "my_method" / "configs"
     folder.mkdir(parents=True)
     (folder.parent / "__init__.py").write_text("raise AssertionError('imported')")

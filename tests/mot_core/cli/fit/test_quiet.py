@@ -1,4 +1,4 @@
-"""Lightning's chatter is gone, its errors are sentences, and nothing stays changed."""
+"""Quiet Lightning: suppressed output, translated errors and restored state."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def state():
     ("error", "sentence"),
     [
         (MisconfigurationException("No  GPU\n here"), "^No GPU here$"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "^CUDA out of memory; smaller images"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "^CUDA out of memory; use smaller images"),
         (RuntimeError("Error(s) in loading state_dict for A:\n\tMissing a\n\tMissing b"), r"Missing a \(and 1 more\)$"),
         (RuntimeError("`DataLoader` within local rank has zero length."), "fewer sequences than processes"),
     ],
 )
-def test_errors_become_sentences(error, sentence):
+def test_errors_become_value_errors(error, sentence):
     before = state()
     with pytest.raises(ValueError, match=sentence), quiet_lightning():
         raise error
     assert state() == before
 
 
-@pytest.mark.parametrize("error", [RuntimeError("a mistake of ours"), KeyError("x"), SystemExit(2)])
-def test_other_errors_stay_what_they_are(error):
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), KeyError("x"), SystemExit(2)])
+def test_other_errors_are_unchanged(error):
     with pytest.raises(type(error)) as caught, quiet_lightning():
         raise error
     assert caught.value is error
@@ -50,14 +50,14 @@ def interrupt_as_lightning_does():
         sys.exit(1)
 
 
-def test_an_interruption_stays_one():
+def test_interruptions_are_unchanged():
     before = state()
     with pytest.raises(KeyboardInterrupt, match="saved"), quiet_lightning():
         interrupt_as_lightning_does()
     assert state() == before
 
 
-def test_only_chatter_is_left_out():
+def test_only_known_warnings_are_suppressed():
     with quiet_lightning():
         warnings.warn("The 'train_dataloader' does not have many workers", stacklevel=1)
         assert not logging.getLogger(LOGGERS[0]).isEnabledFor(logging.INFO)

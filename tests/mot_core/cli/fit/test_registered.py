@@ -1,4 +1,4 @@
-"""What can be named by its class alone: installed plug-ins bring their callbacks, and a broken one is named."""
+"""Classes accepted by bare name: callbacks of installed plug-ins, and reports of broken ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mot_core.cli.fit.registered import import_registered
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A package with a plug-in, and its callback in `lightning.py`."""
+    """A package with a plug-in, and a callback in `lightning.py`."""
     folder = tmp_path / "some_method"
     folder.mkdir()
     (folder / "__init__.py").write_text(
@@ -24,24 +24,24 @@ def package(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-def test_the_callbacks_of_a_plugin_are_imported(package, monkeypatch, capsys):
+def test_callbacks_of_plugins_are_imported(package, monkeypatch, capsys):
     monkeypatch.setenv("MOT_CORE_PLUGINS", "some_method:SomePlugin")
     import_registered()
     assert sys.modules["some_method.lightning"].SEEN
     assert capsys.readouterr().err == ""
 
 
-def test_a_broken_plugin_is_named_and_hides_nothing(package, monkeypatch, capsys):
+def test_broken_plugins_are_reported_and_skipped(package, monkeypatch, capsys):
     (package / "lightning.py").write_text("import no_such_module\n")
     monkeypatch.setenv("MOT_CORE_PLUGINS", "some_method:SomePlugin,some_method:Nothing")
     import_registered()
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
-    assert lines[0].startswith("mot: left out: plug-in nothing (some_method:Nothing, MOT_CORE_PLUGINS)")
-    assert lines[1].startswith("mot: left out: some_method.lightning: ModuleNotFoundError: No module named")
+    assert lines[0].startswith("mot: skipped: plug-in nothing (some_method:Nothing, MOT_CORE_PLUGINS)")
+    assert lines[1].startswith("mot: skipped: some_method.lightning: ModuleNotFoundError: No module named")
 
 
-def test_a_package_without_callbacks_is_fine(package, monkeypatch, capsys):
+def test_packages_without_callbacks(package, monkeypatch, capsys):
     (package / "lightning.py").unlink()
     monkeypatch.setenv("MOT_CORE_PLUGINS", "some_method:SomePlugin")
     import_registered()

@@ -1,4 +1,4 @@
-"""What a W&B sweep file means: distributions, grids, and what is refused."""
+"""W&B sweep files: distributions, grids and invalid keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def draw(path, count=200):
     return [dimension.suggest(study.ask()) for _ in range(count)]
 
 
-def test_values_are_those_of_the_distribution(write_sweep):
+def test_distributions(write_sweep):
     def choices(spec):
         return draw(write_sweep(parameters={"x": spec}))
 
@@ -32,7 +32,7 @@ def test_values_are_those_of_the_distribution(write_sweep):
     assert [sum(n <= value < n + 1 for value in logs) for n in (-5, -4, -3, -2)] == pytest.approx([50] * 4, abs=20)
 
 
-def test_a_grid_has_every_combination(write_sweep):
+def test_grid_contains_every_combination(write_sweep):
     path = write_sweep(
         method="grid",
         parameters={
@@ -50,48 +50,57 @@ def test_a_grid_has_every_combination(write_sweep):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"method": "genetic"}, "method must be one of grid, random, bayes, got 'genetic'"),
-        ({"metric": None}, "metric must be a mapping"),
+        ({"method": "genetic"}, "method: expected one of grid, random, bayes, got 'genetic'"),
+        ({"metric": None}, "metric: expected a mapping"),
         ({"metric": {"name": "val/HOTA", "goal": "up"}}, "the goal minimize or maximize"),
-        ({"metric": {"name": "val/HOTA", "target": 3}}, "metric: the key target is not known here"),
-        ({"launch": {}}, "a sweep: the key launch is not known here; it may have command, "),
-        ({"parameters": {}}, "parameters must name what is varied"),
-        ({"parameters": {"x": 3}}, r"parameters\.x must be a mapping"),
-        ({"parameters": {"x": {"parameters": {"y": {"value": 1}}}}}, r"parameters\.x\.parameters: nested"),
-        ({"parameters": {"x": {"distribution": "normal", "mu": 0}}}, r"parameters\.x: the key mu is not known"),
-        ({"parameters": {"x": {"distribution": "beta"}}}, r"parameters\.x\.distribution must be one of constant, "),
-        ({"parameters": {"x": {"values": [1, 2], "probabilities": [1, 0]}}}, "the key probabilities is not known"),
-        ({"parameters": {"x": {"values": []}}}, r"parameters\.x\.values must be numbers"),
-        ({"parameters": {"x": {"values": [None]}}}, r"parameters\.x\.values must be numbers"),
-        ({"parameters": {"x": {"min": 1}}}, r"parameters\.x\.max must be a number"),
-        ({"parameters": {"x": {"min": "1e-4", "max": 1}}}, r"parameters\.x\.min must be a number \(1e-4 is a text"),
-        ({"parameters": {"x": {"min": 4, "max": 2}}}, r"parameters\.x: min must be below max, got 4 and 2"),
+        ({"metric": {"name": "val/HOTA", "target": 3}}, "metric: unknown key target"),
+        ({"launch": {}}, "a sweep: unknown key launch; supported keys: command, "),
+        ({"parameters": {}}, "parameters: expected a mapping of parameter names"),
+        ({"parameters": {"x": 3}}, r"parameters\.x: expected a mapping"),
+        (
+            {"parameters": {"x": {"parameters": {"y": {"value": 1}}}}},
+            r"parameters\.x\.parameters: expected a flat parameter",
+        ),
+        ({"parameters": {"x": {"distribution": "normal", "mu": 0}}}, r"parameters\.x: unknown key mu"),
+        ({"parameters": {"x": {"distribution": "beta"}}}, r"parameters\.x\.distribution: expected one of constant, "),
+        ({"parameters": {"x": {"values": [1, 2], "probabilities": [1, 0]}}}, "unknown key probabilities"),
+        ({"parameters": {"x": {"values": []}}}, r"parameters\.x\.values: expected numbers"),
+        ({"parameters": {"x": {"values": [None]}}}, r"parameters\.x\.values: expected numbers"),
+        ({"parameters": {"x": {"min": 1}}}, r"parameters\.x\.max: expected a number"),
+        (
+            {"parameters": {"x": {"min": "1e-4", "max": 1}}},
+            r"parameters\.x\.min: expected a number \(in YAML, 1e-4 is a string",
+        ),
+        ({"parameters": {"x": {"min": 4, "max": 2}}}, r"parameters\.x: expected min below max, got 4 and 2"),
         (
             {"parameters": {"x": {"distribution": "log_uniform_values", "min": 0, "max": 1}}},
             "below max and above 0, got 0 and 1",
         ),
-        ({"method": "grid"}, r"parameters\.model\.init_args\.optimizer\.lr: method grid needs 'values', got .*uniform"),
-        ({"command": ["python", "train.py", "${args}"]}, "command must be like .*got python train.py"),
-        ({"command": ["mot", "fit"]}, "command must be like"),
-        ({"command": ["mot", "fit", "${args_json}", "${args}"]}, "command must be like"),
-        ({"early_terminate": {"type": "hyperband", "eta": 3, "min_iter": 2}}, "early_terminate: the key eta"),
-        ({"early_terminate": {"type": "hyperband"}}, r"early_terminate\.min_iter must be a whole number from 1 on"),
-        ({"run_cap": 0}, "run_cap must be a whole number from 1 on, got 0"),
+        (
+            {"method": "grid"},
+            r"parameters\.model\.init_args\.optimizer\.lr: expected 'values' for method grid, got .*uniform",
+        ),
+        ({"command": ["python", "train.py", "${args}"]}, "command: expected .*got python train.py"),
+        ({"command": ["mot", "fit"]}, "command: expected"),
+        ({"command": ["mot", "fit", "${args_json}", "${args}"]}, "command: expected"),
+        ({"early_terminate": {"type": "hyperband", "eta": 3, "min_iter": 2}}, "early_terminate: unknown key eta"),
+        ({"early_terminate": {"type": "hyperband"}}, r"early_terminate\.min_iter: expected a positive integer"),
+        ({"run_cap": 0}, "run_cap: expected a positive integer, got 0"),
     ],
 )
-def test_what_is_not_understood_is_named(write_sweep, changes, words):
+def test_invalid_keys_are_reported_with_the_file(write_sweep, changes, words):
     path = write_sweep(**changes)
     with pytest.raises(ValueError, match=words) as caught:
         read_sweep(path)
     assert str(path) in str(caught.value)
 
 
-def test_missing_files_and_other_files(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no sweep"):
+def test_missing_and_invalid_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="expected a YAML file or the name of a shipped one"):
         read_sweep(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("a: [1")
-    with pytest.raises(ValueError, match=r"bad\.yaml is not YAML"):
+    with pytest.raises(ValueError, match=r"bad\.yaml: expected YAML"):
         read_sweep(tmp_path / "bad.yaml")
     (tmp_path / "list.yaml").write_text("[1]")
-    with pytest.raises(ValueError, match="must hold settings"):
+    with pytest.raises(ValueError, match="expected a mapping"):
         read_sweep(tmp_path / "list.yaml")

@@ -1,4 +1,4 @@
-"""`mot sweep`: a search that goes on where it stopped, with stand-ins for trainings and with real ones."""
+"""`mot sweep`: sampling, resuming, pruning and results, with fake and real training runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TINY = [
 
 
 class Fits:
-    """Stands in for `mot fit`: tells values of a formula to the sweep, and remembers the calls."""
+    """Fake `mot fit` that reports values of a formula to the sweep and records the calls."""
 
     def __init__(self, formula):
         self.formula = formula
@@ -64,7 +64,7 @@ def results(folder):
     return json.loads((folder / "trials.json").read_text())
 
 
-def test_the_best_value_of_every_trial_counts(mot, write_sweep, fits, tmp_path):
+def test_best_value_of_every_trial(mot, write_sweep, fits, tmp_path):
     fake = fits(lambda point, call: [0.1, lr_of(point), 0.05])
     done = mot("sweep", write_sweep(), "--trials", 4, "--output", tmp_path / "out", "--", "--trainer.max_epochs", "2")
     assert (done.code, done.err) == (0, "")
@@ -81,7 +81,7 @@ def test_the_best_value_of_every_trial_counts(mot, write_sweep, fits, tmp_path):
         assert [float(row["val/HOTA"]) for row in csv.DictReader(file)] == [row["val/HOTA"] for row in rows]
 
 
-def test_less_may_be_better_and_another_metric_be_compared(mot, write_sweep, fits, tmp_path):
+def test_minimized_and_overridden_metrics(mot, write_sweep, fits, tmp_path):
     fits(lambda point, call: [3.0, lr_of(point), 2.0])
     path = write_sweep(metric={"name": "val/loss", "goal": "minimize"})
     done = mot("sweep", path, "--trials", 3, "--metric", "val/error", "--output", tmp_path / "out")
@@ -90,7 +90,7 @@ def test_less_may_be_better_and_another_metric_be_compared(mot, write_sweep, fit
 
 
 @pytest.mark.parametrize("method", ["random", "bayes"])
-def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(mot, write_sweep, fits, tmp_path, method):
+def test_interrupted_search_resumes_exactly(mot, write_sweep, fits, tmp_path, method):
     def formula(point, call):
         return [math.sin(9 * lr_of(point))]
 
@@ -100,7 +100,7 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(mot, write_swe
     first = fits(lambda point, call: [130] if call == 12 else formula(point, call))
     done = mot("sweep", path, "--trials", 14, "--output", tmp_path / "cut")
     assert done.code == 130
-    assert f"the results so far are in {tmp_path / 'cut'}: the same command goes on" in done.err
+    assert f"the results so far are in {tmp_path / 'cut'}; rerun the same command to resume" in done.err
     assert len(results(tmp_path / "cut")) == 11
     second = fits(formula)
     assert mot("sweep", path, "--trials", 14, "--output", tmp_path / "cut").code == 0
@@ -111,7 +111,7 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_happened(mot, write_swe
     assert third.calls == []
 
 
-def test_other_seeds_draw_other_points(mot, write_sweep, fits, tmp_path):
+def test_seeds_select_the_points(mot, write_sweep, fits, tmp_path):
     fake = fits(lambda point, call: [lr_of(point)])
     for seed in (0, 0, 100):
         mot("sweep", write_sweep(), "--trials", 2, "--seed", seed, "--output", tmp_path / f"out{len(fake.calls)}")
@@ -120,7 +120,7 @@ def test_other_seeds_draw_other_points(mot, write_sweep, fits, tmp_path):
     assert not set(values[:2]) & set(values[4:])
 
 
-def test_a_grid_ends_when_all_is_tried(mot, write_sweep, fits, tmp_path):
+def test_grid_ends_after_all_points(mot, write_sweep, fits, tmp_path):
     fake = fits(lambda point, call: [float(point["b"])])
     path = write_sweep(
         method="grid", parameters={"a": {"values": ["x", "y"]}, "b": {"min": 1, "max": 3}, "c": {"value": 5}}
@@ -132,7 +132,7 @@ def test_a_grid_ends_when_all_is_tried(mot, write_sweep, fits, tmp_path):
     assert {point["c"] for point in fake.calls} == {"5"}
 
 
-def test_an_interrupted_grid_leaves_no_hole(mot, write_sweep, fits, tmp_path):
+def test_interrupted_grid_skips_no_point(mot, write_sweep, fits, tmp_path):
     first = fits(lambda point, call: [130] if call == 3 else [float(point["b"])])
     path = write_sweep(method="grid", parameters={"a": {"values": ["x", "y"]}, "b": {"min": 1, "max": 3}})
     assert mot("sweep", path, "--output", tmp_path / "out").code == 130
@@ -142,14 +142,14 @@ def test_an_interrupted_grid_leaves_no_hole(mot, write_sweep, fits, tmp_path):
     assert tried == [(a, b) for a in "xy" for b in "123"]
 
 
-def test_bayes_searches_where_it_was_good(mot, write_sweep, fits, tmp_path):
+def test_bayes_concentrates_on_good_values(mot, write_sweep, fits, tmp_path):
     fake = fits(lambda point, call: [-abs(lr_of(point) - 0.3)])
     assert mot("sweep", write_sweep(method="bayes"), "--trials", 30, "--output", tmp_path / "out").code == 0
     distance = [abs(lr_of(point) - 0.3) for point in fake.calls]
     assert sum(distance[-10:]) < 0.5 * sum(distance[:10])
 
 
-def test_hopeless_trials_end_early_where_the_file_says_so(mot, write_sweep, fits, tmp_path):
+def test_early_termination(mot, write_sweep, fits, tmp_path):
     def formula(point, call):
         return [0.9, 0.9, 0.9, 0.9] if call <= 4 else [0.1, 0.1, 0.1, 0.1]
 
@@ -161,13 +161,13 @@ def test_hopeless_trials_end_early_where_the_file_says_so(mot, write_sweep, fits
     assert [row["val/HOTA"] for row in rows[4:]] == [0.1, 0.1]
     assert "stopped early" in done.out
     study = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path / 'out' / 'study.db'}")
-    assert len(study.trials[5].intermediate_values) == 3  # two validations of grace
+    assert len(study.trials[5].intermediate_values) == 3  # two validations before pruning starts
     fits(formula)
     assert mot("sweep", write_sweep(), "--trials", 6, "--output", tmp_path / "all").code == 0
     assert {row["state"] for row in results(tmp_path / "all")} == {"complete"}
 
 
-def test_a_failed_trial_does_not_stop_the_search_unless_it_is_the_first(mot, write_sweep, fits, tmp_path):
+def test_only_a_failure_of_the_first_trial_stops_the_search(mot, write_sweep, fits, tmp_path):
     fits(lambda point, call: [1] if call == 2 else [lr_of(point)])
     done = mot("sweep", write_sweep(), "--trials", 3, "--output", tmp_path / "out")
     assert done.code == 0
@@ -178,16 +178,16 @@ def test_a_failed_trial_does_not_stop_the_search_unless_it_is_the_first(mot, wri
     assert "trial 0 failed: mot fit --config motip_synthetic" in done.err
     fits(lambda point, call: [])
     done = mot("sweep", write_sweep(), "--trials", 3, "--output", tmp_path / "none")
-    assert "trial 0 had no validation with a value of val/HOTA" in done.err
+    assert "trial 0: expected a value of val/HOTA, got none" in done.err
 
 
-def test_nan_is_no_value(mot, write_sweep, fits, tmp_path):
+def test_nan_is_ignored(mot, write_sweep, fits, tmp_path):
     fits(lambda point, call: [float("nan"), 0.5] if call == 1 else [float("nan")])
     assert mot("sweep", write_sweep(), "--trials", 2, "--output", tmp_path / "out").code == 0
     assert [row["val/HOTA"] for row in results(tmp_path / "out")] == [0.5, None]
 
 
-def test_a_study_of_another_search_is_not_mixed_with_this_one(mot, write_sweep, fits, tmp_path):
+def test_study_of_a_different_search_is_rejected(mot, write_sweep, fits, tmp_path):
     fits(lambda point, call: [lr_of(point)])
     storage = f"sqlite:///{tmp_path / 'mine.db'}"
     assert mot("sweep", write_sweep(), "--trials", 1, "--storage", storage, "--output", tmp_path / "out").code == 0
@@ -195,40 +195,44 @@ def test_a_study_of_another_search_is_not_mixed_with_this_one(mot, write_sweep, 
     changed = write_sweep(parameters={"model.init_args.groups": {"values": [1, 2]}})
     done = mot("sweep", changed, "--trials", 2, "--storage", storage, "--output", tmp_path / "out")
     assert done.code == 1
-    assert "is of another search (dimensions differ); choose another --output" in done.err
+    assert "expected the same search, got different dimensions; choose another --output" in done.err
     done = mot(
         "sweep", write_sweep(), "--trials", 2, "--storage", storage, "--output", tmp_path / "out", "--", "--seed=3"
     )
-    assert "(more differ)" in done.err
+    assert "got different more;" in done.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        ([], 2, "--trials must be at least 1, got None; "),
-        (["--trials", "0"], 2, "--trials must be at least 1, got 0"),
-        (["--trials", "2", "--storage", "nodb://x"], 1, "--storage nodb://x cannot be opened"),
+        ([], 2, "--trials: expected at least 1, got None; "),
+        (["--trials", "0"], 2, "--trials: expected at least 1, got 0"),
+        (
+            ["--trials", "2", "--storage", "nodb://x"],
+            1,
+            "--storage: expected the URL of a database, got nodb://x, which cannot be opened",
+        ),
     ],
 )
-def test_wrong_arguments_get_one_sentence(mot, write_sweep, tmp_path, arguments, code, words):
+def test_invalid_arguments_are_reported_in_one_line(mot, write_sweep, tmp_path, arguments, code, words):
     done = mot("sweep", write_sweep(), "--output", tmp_path / "out", *arguments)
     assert done.code == code
     assert words in done.err
     assert done.err.count("\n") == 1
 
 
-def test_without_optuna_a_sentence_tells_the_command(mot, write_sweep, tmp_path, monkeypatch):
+def test_missing_optuna_error_names_the_command(mot, write_sweep, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "optuna", None)
     done = mot("sweep", write_sweep(), "--trials", 1, "--output", tmp_path / "out")
     assert done.code == 1
     assert "mot sweep needs optuna: pip install" in done.err
 
 
-# With real trainings.
+# Real training runs.
 
 
-def test_arguments_of_an_agent_of_wandb_train(tmp_path, monkeypatch):
-    """An agent runs the command with `--name=value` for every parameter in the place of ${args}."""
+def test_arguments_of_the_wandb_agent(tmp_path, monkeypatch):
+    """W&B's agent replaces ${args} by `--name=value` for every parameter."""
     path = "motip_synthetic"
     content = yaml.safe_load(find_config(path, "sweeps").read_text())
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
@@ -237,7 +241,7 @@ def test_arguments_of_an_agent_of_wandb_train(tmp_path, monkeypatch):
     flags = [f"--{name}={value}" for name, value in point.items()]
     words = [one for word in content["command"] for one in (flags if word == "${args}" else [word])]
     assert words[:3] == ["${env}", "mot", "fit"]
-    # W&B is not installed here: its logger is taken out again.
+    # W&B is not installed here, so its logger is removed.
     assert main([*words[2:], "--trainer.logger=null", f"--output={tmp_path}", *TINY]) == 0
     config = yaml.safe_load((tmp_path / "version_0" / "config.yaml").read_text())
     for name, value in point.items():
@@ -247,7 +251,7 @@ def test_arguments_of_an_agent_of_wandb_train(tmp_path, monkeypatch):
         assert at == pytest.approx(value)
 
 
-def test_two_trials_of_the_example(mot, tmp_path):
+def test_two_trials_of_the_shipped_sweep(mot, tmp_path):
     done = mot("sweep", "motip_synthetic", "--trials", 2, "--output", tmp_path / "out", "--", *TINY)
     assert done.code == 0, done.err
     rows = results(tmp_path / "out")
@@ -259,17 +263,17 @@ def test_two_trials_of_the_example(mot, tmp_path):
         assert rows[number]["val/HOTA"] == pytest.approx(max(logged))
 
 
-def test_a_metric_that_is_not_logged_is_named_with_those_that_are(mot, tmp_path):
+def test_unknown_metric_lists_the_logged_ones(mot, tmp_path):
     arguments = ["--trials", 1, "--metric", "val/hota", "--output", tmp_path / "out", "--", *TINY]
     done = mot("sweep", "motip_synthetic", *arguments)
     assert done.code == 1
-    assert "the sweep compares val/hota, which the training does not log; it logs " in done.err
+    assert "metric.name: expected a logged metric, got val/hota; logged are: " in done.err
     assert "val/HOTA" in done.err
 
 
 @pytest.mark.parametrize("listening", [True, False])
-def test_a_hopeless_training_ends_after_its_validation(tmp_path, listening):
-    class Hopeless:
+def test_pruned_training_stops_after_validation(tmp_path, listening):
+    class PruningTrial:
         def report(self, value, step):
             pass
 
@@ -278,7 +282,7 @@ def test_a_hopeless_training_ends_after_its_validation(tmp_path, listening):
 
     from mot_core.cli.sweep.trial import Report
 
-    report = Report(Hopeless(), "val/HOTA", maximize=True)
+    report = Report(PruningTrial(), "val/HOTA", maximize=True)
     arguments = [*TINY, "--trainer.max_epochs=3", "--trainer.callbacks+=mot_core.cli.sweep.trial.ReportTrial"]
     with report.listening() if listening else nullcontext():
         assert main(["fit", "--config", "motip_synthetic", f"--output={tmp_path}", *arguments]) == 0

@@ -1,4 +1,4 @@
-"""`mot track` with a trained tracker: sequences, folders of images and videos; the same results as Trainer.predict."""
+"""`mot track` with a trained tracker on sequences, image folders and videos; results equal Trainer.predict."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ RESIZE = Augmentation(short_sides=(40,), max_long_side=50)
 
 
 class Toy(DETRTracker):
-    """Reports a few slots; every three frames of a stream it gives them new identities.
+    """Tracker that reports a few slots, with new identities every three frames.
 
     Args:
-        width: how many slots; part of the network, as it were.
-        shift: by how much the scores are raised.
+        width: Number of slots, treated as part of the network.
+        shift: Offset added to the scores.
     """
 
     tracking_parameters = ("shift",)
@@ -62,7 +62,7 @@ class Toy(DETRTracker):
 
 
 def save(path, tracker, resize, data):
-    """A checkpoint of a tracker after one step of training."""
+    """Save a checkpoint of a tracker after one training step."""
     trainer = Trainer(
         max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=path.parent,
@@ -90,12 +90,12 @@ def checkpoint(tmp_path_factory, videos):
 
 @pytest.fixture
 def toy(mot, monkeypatch, checkpoint, tmp_path):
-    """Run `mot track SOURCE ...` with the toy, into the folder out."""
+    """Run `mot track SOURCE ...` with the toy tracker, into the folder out."""
     monkeypatch.setattr(track, "load_tracker", lambda name: Toy)
 
     def run(source, *arguments, checkpoint=checkpoint):
         given = [] if checkpoint is None else ["--checkpoint", checkpoint]
-        given += [] if "--device" in arguments else ["--device", "cpu"]  # what is compared is computed there too
+        given += [] if "--device" in arguments else ["--device", "cpu"]  # the reference is computed on the CPU too
         return mot("track", source, "--tracker", "toy", "--output", tmp_path / "out", *given, *arguments)
 
     return run
@@ -107,7 +107,7 @@ def table(path):
 
 
 def predicted(checkpoint, folder, resize=RESIZE):
-    """Rows of Trainer.predict by sequence."""
+    """Result rows of Trainer.predict by sequence."""
     data = MOTDataModule(predict=folder, benchmark="generic", resize=resize)
     trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
     rows = {}
@@ -119,7 +119,7 @@ def predicted(checkpoint, folder, resize=RESIZE):
     return {name: np.array(values) for name, values in rows.items()}
 
 
-def test_results_are_those_of_the_trainer(toy, videos, checkpoint, tmp_path):
+def test_results_equal_those_of_the_trainer(toy, videos, checkpoint, tmp_path):
     done = toy(videos)
     assert (done.code, done.err) == (0, "")
     expected = predicted(checkpoint, videos)
@@ -135,12 +135,12 @@ def test_results_are_those_of_the_trainer(toy, videos, checkpoint, tmp_path):
     assert record["sequences"]["synthetic-train-4-0"] == {"benchmark": "generic", "frames": "1-7"}
 
 
-def test_resize_is_the_one_of_training_unless_given(toy, videos, checkpoint, tmp_path, monkeypatch):
+def test_resize_defaults_to_that_of_training(toy, videos, checkpoint, tmp_path, monkeypatch):
     seen = []
     original = Toy.track_frame
     monkeypatch.setattr(Toy, "track_frame", lambda self, batch, ctx: seen.append(batch) or original(self, batch, ctx))
     assert toy(videos / "synthetic-train-4-0").code == 0
-    assert {tuple(batch.image_size[0].tolist()) for batch in seen} == {(38, 50)}  # the longer side is limited
+    assert {tuple(batch.image_size[0].tolist()) for batch in seen} == {(38, 50)}  # limited by the longer side
     seen.clear()
     assert toy(videos / "synthetic-train-4-0", "--resize", 32, 100).code == 0
     assert {tuple(batch.image_size[0].tolist()) for batch in seen} == {(32, 42)}
@@ -149,7 +149,7 @@ def test_resize_is_the_one_of_training_unless_given(toy, videos, checkpoint, tmp
     np.testing.assert_allclose(table(tmp_path / "out" / f"{name}.txt"), expected[name], atol=1e-4)
 
 
-def test_the_resize_survives_a_second_checkpoint(checkpoint):
+def test_resize_is_kept_in_later_checkpoints(checkpoint):
     tracker = Toy.from_checkpoint(checkpoint)
     assert images.choose_resize(None, tracker.resize) == RESIZE
     content = {}
@@ -157,21 +157,21 @@ def test_the_resize_survives_a_second_checkpoint(checkpoint):
     assert content["tracker"]["resize"] == tracker.resize
 
 
-def test_a_checkpoint_that_tells_no_resize(toy, videos, checkpoint, tmp_path):
+def test_checkpoint_without_resize(toy, videos, checkpoint, tmp_path):
     content = torch.load(checkpoint, weights_only=True)
     del content["tracker"]["resize"]
     torch.save(content, tmp_path / "old.ckpt")
     done = toy(videos / "synthetic-train-4-0", checkpoint=tmp_path / "old.ckpt")
     assert done.code == 0
-    assert "does not tell how frames were resized; they keep their size" in done.err
+    assert "does not state how frames were resized; they keep their size" in done.err
     expected = predicted(checkpoint, videos, None)["synthetic-train-4-0"]
     np.testing.assert_allclose(table(tmp_path / "out" / "synthetic-train-4-0.txt"), expected, atol=1e-4)
 
 
-def test_arguments_that_act_in_tracking_are_flags(toy, videos, tmp_path):
+def test_tracking_parameters_are_flags(toy, videos, tmp_path):
     done = toy(videos, "--help")
     assert "--shift FLOAT" in done.out
-    assert "by how much the scores are raised" in done.out
+    assert "Offset added to the scores" in done.out
     assert "--width" not in done.out
     assert "--preset NAME" not in done.out
     assert toy(videos / "synthetic-train-4-0").code == 0
@@ -186,7 +186,7 @@ def test_arguments_that_act_in_tracking_are_flags(toy, videos, tmp_path):
     assert record["parameters"]["shift"] == 0.5
 
 
-def test_windows_have_real_frame_numbers_and_need_no_other_images(toy, videos, tmp_path):
+def test_windows_read_only_their_own_images(toy, videos, tmp_path):
     folder = shutil.copytree(videos / "synthetic-train-4-0", tmp_path / "cut")
     for number in (1, 2, 7):
         (folder / "img1" / f"{number:06d}.png").unlink()
@@ -197,12 +197,12 @@ def test_windows_have_real_frame_numbers_and_need_no_other_images(toy, videos, t
     assert table(tmp_path / "out" / "cut.txt")[:, 0].tolist() == [number for number in range(3, 7) for _ in range(3)]
 
 
-def test_a_plain_folder_of_images_in_the_order_of_their_numbers(toy, videos, checkpoint, tmp_path):
+def test_image_folder_in_numeric_order(toy, videos, checkpoint, tmp_path):
     folder = tmp_path / "holiday"
     folder.mkdir()
     for number in range(1, 8):
         source = videos / "synthetic-train-4-1" / "img1" / f"{number:06d}.png"
-        shutil.copy(source, folder / f"shot{number + 5}.png")  # shot10 comes after shot9
+        shutil.copy(source, folder / f"shot{number + 5}.png")  # shot10 must come after shot9
     (folder / "notes.txt").write_text("not an image")
     assert toy(folder, "--video", "--plot").code == 0
     expected = predicted(checkpoint, videos)["synthetic-train-4-1"]
@@ -210,17 +210,17 @@ def test_a_plain_folder_of_images_in_the_order_of_their_numbers(toy, videos, che
     with av.open(str(tmp_path / "out" / "holiday.mp4")) as video:
         assert video.streams.video[0].frames == 7
     with Image.open(tmp_path / "out" / "holiday.png") as sheet:
-        assert np.asarray(sheet.convert("RGB").resize((60, 30))).std() > 30  # the frames, not a plain canvas
+        assert np.asarray(sheet.convert("RGB").resize((60, 30))).std() > 30  # the frames rather than an empty canvas
 
 
-def test_a_video_file(toy, videos, checkpoint, tmp_path):
+def test_video_file(toy, videos, checkpoint, tmp_path):
     names = sorted((videos / "synthetic-train-4-0" / "img1").iterdir())
     pictures = [Image.open(name).convert("RGB") for name in names]
     write_video(tmp_path / "street.mp4", pictures, 12)
     done = toy(tmp_path / "street.mp4", "--video")
     assert (done.code, done.err) == (0, "")
     rows = table(tmp_path / "out" / "street.txt")
-    # What the codec left of the frames, as files.
+    # The decoded frames, as files.
     folder = tmp_path / "decoded" / "street" / "img1"
     folder.mkdir(parents=True)
     with av.open(str(tmp_path / "street.mp4")) as video:
@@ -231,10 +231,10 @@ def test_a_video_file(toy, videos, checkpoint, tmp_path):
         stream = video.streams.video[0]
         assert (stream.frames, float(stream.average_rate)) == (7, 12.0)
         shown = next(video.decode(video=0)).to_ndarray(format="rgb24")
-    assert shown.std() > 20  # a picture, not a canvas
+    assert shown.std() > 20  # a picture rather than an empty canvas
 
 
-def test_a_video_that_ends_early_is_tracked_to_its_end(toy, videos, tmp_path, monkeypatch):
+def test_video_that_ends_early(toy, videos, tmp_path, monkeypatch):
     pictures = [Image.open(name).convert("RGB") for name in sorted((videos / "synthetic-train-4-0/img1").iterdir())]
     write_video(tmp_path / "street.mp4", pictures, 12)
     from mot_core.data.video_file import VideoFile
@@ -248,12 +248,12 @@ def test_a_video_that_ends_early_is_tracked_to_its_end(toy, videos, tmp_path, mo
     monkeypatch.setattr(VideoFile, "__init__", longer)
     done = toy(tmp_path / "street.mp4", "--video")
     assert done.code == 0
-    assert "ends after 7 frames, although it tells of 9" in done.err
+    assert "ends after 7 frames, but its header declares 9" in done.err
     assert table(tmp_path / "out" / "street.txt")[-1, 0] == 7
     assert yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())["sequences"]["street"]["frames"] == "1-7"
 
 
-def test_kitti_counts_from_0_and_has_names_of_classes(toy, videos, tmp_path):
+def test_kitti_frame_numbers_and_classes(toy, videos, tmp_path):
     root = tmp_path / "training"
     (root / "label_02").mkdir(parents=True)
     (root / "label_02" / "0003.txt").write_text("")
@@ -267,10 +267,10 @@ def test_kitti_counts_from_0_and_has_names_of_classes(toy, videos, tmp_path):
     assert toy(root, checkpoint=path).code == 0
     results = read_kitti(tmp_path / "out" / "0003.txt", kind="results")
     assert (results.frames[0], results.frames[-1]) == (0, 6)
-    assert set(results.classes.tolist()) == {0, 3}  # Car and Pedestrian, the classes that are scored
+    assert set(results.classes.tolist()) == {0, 3}  # Car and Pedestrian, the scored classes
 
 
-def test_interruption_keeps_what_is_finished(toy, videos, tmp_path, monkeypatch):
+def test_interruption_keeps_finished_sequences(toy, videos, tmp_path, monkeypatch):
     original = Toy.track_frame
 
     def interrupted(self, batch, ctx):
@@ -294,34 +294,34 @@ def broken_image(tmp_path, videos):
 
 def text_as_video(tmp_path, videos):
     (tmp_path / "street.mp4").write_text("hello " * 100)
-    return tmp_path / "street.mp4", "street.mp4 is not a video that can be read"
+    return tmp_path / "street.mp4", "street.mp4: expected a readable video"
 
 
 def cut_video(tmp_path, videos):
     pictures = [Image.open(name).convert("RGB") for name in sorted((videos / "synthetic-train-4-0/img1").iterdir())]
     path = write_video(tmp_path / "street.mp4", pictures, 12)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    return path, "street.mp4 is not a video that can be read"
+    return path, "street.mp4: expected a readable video"
 
 
-def nothing_there(tmp_path, videos):
+def missing_source(tmp_path, videos):
     return tmp_path / "none", "there is no folder"
 
 
 def empty_folder(tmp_path, videos):
     (tmp_path / "empty").mkdir()
-    return tmp_path / "empty", "a folder of images holds .jpg, .jpeg, .png files, a video is a file"
+    return tmp_path / "empty", "or pass a folder of images (.jpg, .jpeg, .png) or a video file"
 
 
 def no_images(tmp_path, videos):
     folder = shutil.copytree(videos / "synthetic-train-4-0", tmp_path / "park")
     shutil.rmtree(folder / "img1")
-    return folder, "park has no images"
+    return folder, "park: expected images"
 
 
-@pytest.mark.parametrize("spoil", [broken_image, text_as_video, cut_video, nothing_there, empty_folder, no_images])
-def test_bad_sources_get_one_sentence(toy, videos, tmp_path, spoil):
-    source, words = spoil(tmp_path, videos)
+@pytest.mark.parametrize("damage", [broken_image, text_as_video, cut_video, missing_source, empty_folder, no_images])
+def test_invalid_sources_are_reported_in_one_line(toy, videos, tmp_path, damage):
+    source, words = damage(tmp_path, videos)
     done = toy(source)
     assert done.code == 1
     assert words in done.err
@@ -336,18 +336,18 @@ def test_bad_sources_get_one_sentence(toy, videos, tmp_path, spoil):
         (["--shift", "high"], 2, "--shift: expected a number, got 'high'"),
         (["--width", "3"], 2, "unrecognized arguments: --width"),
         (["--device", "tpu"], 2, "--device: invalid choice: 'tpu'"),
-        (["--resize", "0", "100"], 1, "sides must be at least 1 pixel"),
+        (["--resize", "0", "100"], 1, "expected sides of at least 1 pixel"),
         (["--frames", "3-9"], 1, "frames 3-9 are not a part of synthetic-train-4-0, which has 1-7"),
     ],
 )
-def test_wrong_arguments_get_one_sentence(toy, videos, arguments, code, words):
+def test_invalid_arguments_are_reported_in_one_line(toy, videos, arguments, code, words):
     done = toy(videos, *arguments)
     assert done.code == code
     assert words in done.err
     assert done.err.count("\n") == 1
 
 
-def test_a_checkpoint_is_needed_and_must_be_one_of_this_tracker(toy, videos, checkpoint, tmp_path):
+def test_invalid_checkpoints(toy, videos, checkpoint, tmp_path):
     done = toy(videos, checkpoint=None)
     assert done.code == 2
     assert "the following arguments are required: --checkpoint" in done.err
@@ -362,15 +362,15 @@ def test_a_checkpoint_is_needed_and_must_be_one_of_this_tracker(toy, videos, che
     assert "is not a checkpoint that can be read" in toy(videos, checkpoint=tmp_path / "text.ckpt").err
 
 
-def test_without_a_gpu_cuda_is_refused(toy, videos, monkeypatch):
+def test_cuda_without_a_gpu_is_rejected(toy, videos, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     done = toy(videos, "--device", "cuda")
     assert done.code == 1
-    assert "--device cuda: PyTorch finds no GPU here; choose cpu" in done.err
+    assert "--device: expected an available device, got cuda without a GPU; use cpu" in done.err
 
 
-def test_results_do_not_overwrite_the_ground_truth(toy, videos, tmp_path, mot, checkpoint):
+def test_ground_truth_is_not_overwritten(toy, videos, tmp_path, mot, checkpoint):
     folder = shutil.copytree(videos / "synthetic-train-4-0", tmp_path / "gt")  # its result would be gt/gt.txt
     done = mot("track", folder, "--tracker", "toy", "--checkpoint", checkpoint, "--output", folder / "gt")
     assert done.code == 1
-    assert "is an input of this sequence" in done.err
+    assert "an input of this sequence" in done.err

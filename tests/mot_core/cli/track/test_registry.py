@@ -1,4 +1,4 @@
-"""Trackers by entry point: found without being loaded, loaded when named, blamed when broken."""
+"""Trackers by entry point: lookup, loading and errors of broken packages."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mot_core.cli.track.registry import GROUP, build_tracker, load_tracker
 
 @pytest.fixture
 def plugins(monkeypatch):
-    """Entry points of our own trackers and of three that are no good."""
+    """Entry points of one valid and three broken trackers."""
     points = [
         EntryPoint("sort", "mot_core.association:Sort", GROUP),
-        EntryPoint("away", "a_package_that_is_not_there:Tracker", GROUP),
+        EntryPoint("away", "a_missing_package:Tracker", GROUP),
         EntryPoint("renamed", "mot_core.association:Sotr", GROUP),
         EntryPoint("number", "math:pi", GROUP),
     ]
@@ -26,18 +26,18 @@ def plugins(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("away", r"away \(a_package_that_is_not_there:Tracker\) cannot be loaded: ModuleNotFoundError"),
+        ("away", r"away \(a_missing_package:Tracker\) cannot be loaded: ModuleNotFoundError"),
         ("renamed", r"renamed \(mot_core\.association:Sotr\) cannot be loaded: AttributeError"),
         ("number", r"number \(math:pi\) is not a tracker: it has no method update"),
         ("srot", r"unknown tracker 'srot'; installed are: away, number, renamed, sort"),
     ],
 )
-def test_a_broken_plugin_is_named(plugins, name, words):
+def test_broken_entry_points_are_reported(plugins, name, words):
     with pytest.raises(ValueError, match=words):
         load_tracker(name)
 
 
-def test_a_broken_plugin_does_not_hide_others(plugins, mot):
+def test_broken_entry_points_do_not_affect_others(plugins, mot):
     assert load_tracker("sort") is Sort
     done = mot("track", "--help")
     assert done.code == 0
@@ -47,16 +47,16 @@ def test_a_broken_plugin_does_not_hide_others(plugins, mot):
     assert "other trackers: number, renamed, sort" in done.err
 
 
-def test_settings_win_over_the_preset():
+def test_settings_override_the_preset():
     tracker = build_tracker(ByteTrack, "official", {"max_age": 5, "min_area": 0.0}, "MOT17", "MOT17-05-FRCNN")
     assert (tracker.max_age, tracker.min_area, tracker.official_quirks) == (5, 0.0, True)
 
 
-def test_without_a_preset_the_default_one_holds():
+def test_default_preset():
     assert build_tracker(Sort, None, {}).parameters() == Sort.preset("default").parameters()
 
 
-def test_a_tracker_without_presets_has_none_to_choose():
+def test_tracker_without_presets():
     class Plain:
         def __init__(self, *, gain: float = 1.0) -> None:
             self.gain = gain

@@ -1,4 +1,4 @@
-"""`mot track`: what it writes, what it refuses, and what is left when it stops."""
+"""`mot track` with detections: result files, invalid input and interruption."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def rows_in(path):
 
 
 @pytest.mark.parametrize("name", ["bytetrack", "ocsort", "sort"])
-def test_every_tracker_tracks_a_folder(mot, scenes, tmp_path, name):
+def test_every_tracker_on_a_folder(mot, scenes, tmp_path, name):
     done = mot("track", scenes, "--benchmark", "generic", "--tracker", name, "--output", tmp_path / "out")
     assert (done.code, done.err) == (0, "")
     assert files(tmp_path / "out") == ["park.txt", "run.yaml", "street.txt"]
@@ -48,7 +48,7 @@ def test_every_tracker_tracks_a_folder(mot, scenes, tmp_path, name):
         assert len(np.unique(read_mot(tmp_path / "out" / f"{sequence}.txt", kind="results").ids)) >= 4
 
 
-def test_files_hold_what_the_tracker_said(mot, scenes, tmp_path):
+def test_result_files_equal_the_tracker_output(mot, scenes, tmp_path):
     mot("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path)
     for sequence in find_sequences(scenes, benchmark="generic"):
         np.testing.assert_allclose(
@@ -56,13 +56,13 @@ def test_files_hold_what_the_tracker_said(mot, scenes, tmp_path):
         )
 
 
-def test_one_sequence_alone_and_a_folder_that_is_not_there_yet(mot, scenes, tmp_path):
+def test_single_sequence_and_new_output_folder(mot, scenes, tmp_path):
     out = tmp_path / "new" / "deep"
     assert mot("track", scenes / "park", "--benchmark", "generic", "--tracker", "sort", "--output", out).code == 0
     assert files(out) == ["park.txt", "run.yaml"]
 
 
-def test_flags_win_over_yaml_and_the_record_tells_all_parameters(mot, scenes, tmp_path):
+def test_flags_override_yaml_and_the_record_has_all_parameters(mot, scenes, tmp_path):
     config = tmp_path / "fast.yaml"
     config.write_text("max_age: 3\nmin_hits: 1\n")
     done = mot(
@@ -81,7 +81,7 @@ def test_flags_win_over_yaml_and_the_record_tells_all_parameters(mot, scenes, tm
     np.testing.assert_allclose(rows_in(tmp_path / "out" / "park.txt"), by_hand, atol=1e-4)
 
 
-def test_presets_know_benchmarks_and_sequences(mot, scenes, tmp_path):
+def test_presets_by_benchmark_and_sequence(mot, scenes, tmp_path):
     (scenes / "park").rename(scenes / "MOT17-05-FRCNN")
     (scenes / "street").rename(scenes / "MOT17-02-FRCNN")
     done = mot(
@@ -104,7 +104,7 @@ def test_presets_know_benchmarks_and_sequences(mot, scenes, tmp_path):
     assert "max_age" not in record["sequences"]["MOT17-02-FRCNN"]
 
 
-def test_the_first_detections_present_are_used(mot, scenes, tmp_path):
+def test_first_available_detections_are_used(mot, scenes, tmp_path):
     (scenes / "park" / "det" / "det.txt").rename(scenes / "park" / "det" / "yolox.txt")
     arguments = ("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path / "out")
     assert mot(*arguments, "--detections", "yolox,det").code == 0
@@ -117,7 +117,7 @@ def test_the_first_detections_present_are_used(mot, scenes, tmp_path):
 @pytest.mark.parametrize(
     ("window", "first", "last"), [(("--frames", "11-25"), 11, 25), (("--split", "half-val"), 22, 40)]
 )
-def test_windows_keep_real_frame_numbers(mot, scenes, tmp_path, window, first, last):
+def test_windows_keep_frame_numbers(mot, scenes, tmp_path, window, first, last):
     arguments = ("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--min-hits", "1", *window)
     assert mot(*arguments, "--output", tmp_path / "out").code == 0
     frames = read_mot(tmp_path / "out" / "street.txt", kind="results").frames
@@ -127,7 +127,7 @@ def test_windows_keep_real_frame_numbers(mot, scenes, tmp_path, window, first, l
     )
 
 
-def test_classes_are_tracked_apart_and_written(mot, scenes, tmp_path):
+def test_classes_are_tracked_separately(mot, scenes, tmp_path):
     path = scenes / "park" / "det" / "det.txt"
     lines = path.read_text().splitlines()
     path.write_text("".join(f"{line.rsplit(',', 3)[0]},{3 + 2 * (n % 2)},-1,-1\n" for n, line in enumerate(lines)))
@@ -138,7 +138,7 @@ def test_classes_are_tracked_apart_and_written(mot, scenes, tmp_path):
         assert len(set(results.classes[results.ids == identity])) == 1
 
 
-def test_kitti_counts_from_0_and_keeps_its_classes(mot, tmp_path):
+def test_kitti_frame_numbers_and_classes(mot, tmp_path):
     root = tmp_path / "training"
     row = "{frame} -1 {kind} -1 -1 -10 {x} 100 {right} 180 -1 -1 -1 -1000 -1000 -1000 -10 0.9\n"
     for folder in ("label_02", "det"):
@@ -160,15 +160,15 @@ def test_kitti_counts_from_0_and_keeps_its_classes(mot, tmp_path):
     for identity in np.unique(results.ids):
         assert len(set(results.classes[results.ids == identity])) == 1
     assert {KITTI_CLASSES[label] for label in results.classes} == {"Car", "Pedestrian"}
-    for folder in ("label_02", "det"):  # where results would have the names of inputs
+    for folder in ("label_02", "det"):  # folders in which results have the names of inputs
         before = (root / folder / "0003.txt").read_text()
         done = mot("track", root, "--tracker", "bytetrack", "--output", root / folder)
         assert done.code == 1
-        assert "is an input of this sequence; choose another folder" in done.err
+        assert "an input of this sequence; choose another" in done.err
         assert (root / folder / "0003.txt").read_text() == before
 
 
-def test_a_sequence_without_detections_gives_an_empty_file(mot, scenes, tmp_path):
+def test_sequence_without_detections(mot, scenes, tmp_path):
     (scenes / "park" / "det" / "det.txt").write_text("")
     arguments = ("--benchmark", "generic", "--tracker", "bytetrack", "--plot", "--video", "--output", tmp_path / "out")
     assert mot("track", scenes / "park", *arguments).code == 0
@@ -176,7 +176,7 @@ def test_a_sequence_without_detections_gives_an_empty_file(mot, scenes, tmp_path
     assert (tmp_path / "out" / "park.txt").read_text() == ""
 
 
-def test_scores_outside_0_1_need_thresholds(mot, scenes, tmp_path):
+def test_scores_outside_0_1_require_thresholds(mot, scenes, tmp_path):
     path = scenes / "street" / "det" / "det.txt"
     rows = [line.split(",") for line in path.read_text().splitlines()]
     path.write_text("".join(",".join([*row[:6], str(100 * float(row[6])), *row[7:]]) + "\n" for row in rows))
@@ -184,11 +184,11 @@ def test_scores_outside_0_1_need_thresholds(mot, scenes, tmp_path):
     arguments = ("track", scenes, "--benchmark", "generic", "--tracker", "bytetrack", "--output", out)
     done = mot(*arguments)
     assert done.code == 1
-    assert f"{path}: the scores lie between" in done.err
+    assert f"{path}: expected scores in [0, 1]" in done.err
     assert "--track-threshold and --low-threshold and --birth-threshold" in done.err
-    assert files(out) == []  # not even park, whose scores are fine
+    assert files(out) == []  # not even park, which has valid scores
     done = mot(*arguments, "--track-threshold", 60, "--low-threshold", 10)
-    assert "with --birth-threshold" in done.err
+    assert "scores with --birth-threshold" in done.err
     config = tmp_path / "birth.yaml"
     config.write_text("birth_threshold: 70\nfuse_score: no\n")
     assert mot(*arguments, "--track-threshold", 60, "--low-threshold", 10, "--config", config).code == 0
@@ -204,7 +204,7 @@ def test_scores_outside_0_1_need_thresholds(mot, scenes, tmp_path):
     ],
     ids=["truncated", "nan", "negative width"],
 )
-def test_bad_detections_are_named_before_anything_is_written(mot, scenes, tmp_path, line, words):
+def test_invalid_detections_are_reported_before_writing(mot, scenes, tmp_path, line, words):
     path = scenes / "street" / "det" / "det.txt"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines[:6], line, *lines[6:]]) + "\n")
@@ -233,9 +233,9 @@ def test_bad_detections_are_named_before_anything_is_written(mot, scenes, tmp_pa
         (["--benchmark", "auto"], 1, "choose one of MOT15"),
     ],
 )
-def test_wrong_arguments_get_one_sentence(mot, scenes, tmp_path, arguments, code, words):
+def test_invalid_arguments_are_reported_in_one_line(mot, scenes, tmp_path, arguments, code, words):
     given = [] if "--benchmark" in arguments else ["--benchmark", "generic"]
-    # "generic" is the name of the folder around the sequences: moved, so that "auto" has nothing to go by
+    # "auto" would infer the benchmark from the folder name "generic".
     scenes = scenes.rename(tmp_path / "mine")
     done = mot("track", scenes, *given, "--tracker", "sort", "--output", tmp_path / "out", *arguments)
     assert done.code == code
@@ -244,13 +244,13 @@ def test_wrong_arguments_get_one_sentence(mot, scenes, tmp_path, arguments, code
     assert files(tmp_path / "out") == []
 
 
-def test_a_sequence_that_is_not_there(mot, tmp_path):
+def test_missing_sequence(mot, tmp_path):
     done = mot("track", tmp_path / "none", "--tracker", "sort", "--output", tmp_path / "out")
     assert done.code == 1
     assert f"there is no folder {tmp_path / 'none'}" in done.err
 
 
-def test_output_that_cannot_be_written(mot, scenes, tmp_path):
+def test_unwritable_output(mot, scenes, tmp_path):
     (tmp_path / "file").write_text("mine")
     arguments = ("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output")
     done = mot(*arguments, tmp_path / "file")
@@ -262,18 +262,18 @@ def test_output_that_cannot_be_written(mot, scenes, tmp_path):
 
 
 def test_read_only_output(mot, scenes, tmp_path, monkeypatch):
-    def refuse(path, *_, **__):  # chmod would not stop root, who runs many CI machines
+    def fail(path, *_, **__):  # chmod has no effect for root, the user of many CI machines
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
-    monkeypatch.setattr(pathlib.Path, "touch", refuse)
+    monkeypatch.setattr(pathlib.Path, "touch", fail)
     done = mot("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path / "out")
     assert done.code == 1
     assert f"cannot write {tmp_path / 'out' / 'park.txt'}: Read-only file system" in done.err
     assert files(tmp_path / "out") == []
 
 
-def test_a_write_that_fails_half_way_keeps_what_is_finished(mot, scenes, tmp_path, monkeypatch):
-    (tmp_path / "street.txt").mkdir()  # stands in the way of the second sequence
+def test_failed_write_keeps_finished_sequences(mot, scenes, tmp_path, monkeypatch):
+    (tmp_path / "street.txt").mkdir()  # blocks the result of the second sequence
     done = mot("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path)
     assert done.code == 1
     assert f"cannot write {tmp_path / 'street.txt'}: it is a folder" in done.err
@@ -282,7 +282,7 @@ def test_a_write_that_fails_half_way_keeps_what_is_finished(mot, scenes, tmp_pat
 
 
 class Interrupting(Sort):
-    """Somebody presses Ctrl-C in frame 20 of the second sequence."""
+    """Tracker that is interrupted in frame 20 of the second sequence."""
 
     frames = 0
 
@@ -293,12 +293,12 @@ class Interrupting(Sort):
         return super().update(*arguments, **options)
 
 
-def test_interruption_keeps_what_is_finished_and_nothing_half(mot, scenes, tmp_path, monkeypatch):
+def test_interruption_keeps_finished_sequences(mot, scenes, tmp_path, monkeypatch):
     monkeypatch.setattr(track, "load_tracker", lambda name: Interrupting)
     monkeypatch.setattr(Interrupting, "frames", 0)
     out = tmp_path / "out"
     out.mkdir()
-    (out / "street.txt").write_text("1,1,0,0,9,9,1,-1,-1,-1\n")  # of an earlier run: it stays
+    (out / "street.txt").write_text("1,1,0,0,9,9,1,-1,-1,-1\n")  # from an earlier run, to be kept
     done = mot("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", out)
     assert done.code == 130
     assert f"interrupted: 1 of 2 sequences are finished and kept in {out} (park)" in done.err
@@ -313,7 +313,7 @@ class Terminated(Sort):
         return super().update(*arguments, **options)
 
 
-def test_sigterm_cleans_up_like_ctrl_c(scenes, tmp_path, monkeypatch):
+def test_sigterm_cleans_up(scenes, tmp_path, monkeypatch):
     monkeypatch.setattr(track, "load_tracker", lambda name: Terminated)
     out = tmp_path / "out"
     command = ["mot", "track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", out]
@@ -326,17 +326,17 @@ def test_sigterm_cleans_up_like_ctrl_c(scenes, tmp_path, monkeypatch):
     assert list(out.iterdir()) == []
 
 
-def test_a_second_run_replaces_the_first_and_strangers_are_pointed_out(mot, scenes, tmp_path):
+def test_second_run_replaces_results_and_reports_others(mot, scenes, tmp_path):
     arguments = ("track", "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path / "out")
     assert mot(*arguments, scenes).err == ""
     before = (tmp_path / "out" / "park.txt").read_text()
     done = mot(*arguments, scenes / "park", "--frames", "1-20")
-    assert "also holds results of other runs" in done.err
+    assert "also contains results of other runs" in done.err
     assert "street.txt" in done.err
     assert (tmp_path / "out" / "park.txt").read_text() != before
 
 
-def test_the_plot_is_a_sheet_where_there_are_images(mot, scenes, tmp_path):
+def test_plot_with_and_without_images(mot, scenes, tmp_path):
     (scenes / "park" / "img1").mkdir()
     for frame in range(1, 41):
         Image.new("RGB", (320, 240), "navy").save(scenes / "park" / "img1" / f"{frame:06d}.jpg")
@@ -351,21 +351,21 @@ def test_the_plot_is_a_sheet_where_there_are_images(mot, scenes, tmp_path):
 def test_tracker_errors_name_sequence_and_frame(mot, scenes, tmp_path, monkeypatch):
     class Broken:
         def update(self, boxes_xyxy, scores, classes=None, timestamp=None):
-            raise ValueError("I do not like these boxes")
+            raise ValueError("invalid boxes")
 
     monkeypatch.setattr(track, "load_tracker", lambda name: Broken)
     done = mot("track", scenes, "--benchmark", "generic", "--tracker", "broken", "--output", tmp_path / "out")
     assert done.code == 1
-    assert "park, frame 1: I do not like these boxes" in done.err
+    assert "park, frame 1: invalid boxes" in done.err
     assert files(tmp_path / "out") == []
 
 
-def test_a_minimal_tracker_needs_no_presets_and_no_parameters(mot, scenes, tmp_path, monkeypatch):
+def test_minimal_tracker(mot, scenes, tmp_path, monkeypatch):
     class Repeat:
         """Number the detections of every frame.
 
         Args:
-            shift: pixels to the right.
+            shift: Shift to the right in pixels.
         """
 
         def __init__(self, *, shift: float = 0.0) -> None:
@@ -383,7 +383,7 @@ def test_a_minimal_tracker_needs_no_presets_and_no_parameters(mot, scenes, tmp_p
     np.testing.assert_allclose(rows_in(tmp_path / "park.txt")[:, 2], detections.boxes_xyxy[:, 0] + 2, atol=1e-4)
 
 
-def test_tensors_from_a_tracker_are_written(mot, scenes, tmp_path, monkeypatch):
+def test_tensor_tracks_are_written(mot, scenes, tmp_path, monkeypatch):
     class OnTensors(ByteTrack):
         def update(self, *arguments, **options):
             return super().update(*arguments, **options).torch()

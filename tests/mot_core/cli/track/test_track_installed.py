@@ -1,4 +1,4 @@
-"""`mot track` with MOTIP and MOTR, as they are installed, with random weights; on real frames too."""
+"""`mot track` with the installed trainable trackers, with random weights and on real frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words and errors of MOTIP's training, against loops over groups, frames and identities."""
+"""Identity labels of MOTIP compared with loops over groups, frames and identities."""
 
 import math
 
@@ -11,7 +11,7 @@ from mot_core.trackers.motip.identity_labels import draw_labels, stack_labels
 
 
 def by_loops(present, num_words, groups, generator, occlusion, switch):
-    """The rules of section 3.1 of the specification, one identity at a time, with the same random numbers."""
+    """Reference implementation, one identity at a time, with the same random numbers."""
     identities, frames = present.shape
 
     def uniform(*shape):
@@ -36,8 +36,8 @@ def by_loops(present, num_words, groups, generator, occlusion, switch):
         for t in range(frames):
             members = [one for one in range(identities) if join[g][t][one] < switch and words[one] >= 0]
             row = list(range(identities))
-            for place, one in zip(members, sorted(members, key=lambda one, g=g, t=t: keys[g][t][one]), strict=True):
-                row[place] = one
+            for member, one in zip(members, sorted(members, key=lambda one, g=g, t=t: keys[g][t][one]), strict=True):
+                row[member] = one
             answers.append(
                 [
                     words[one] if seen[t][one] and any(earlier[one] for earlier in history) else num_words
@@ -55,7 +55,7 @@ def by_loops(present, num_words, groups, generator, occlusion, switch):
     st.integers(0, 7), st.integers(1, 8), st.integers(1, 9), st.integers(1, 3), st.sampled_from([0, 0.5, 1]),
     st.sampled_from([0, 0.5, 1]), st.integers(0, 99),
 )  # fmt: skip
-def test_the_rules_by_loops(identities, frames, num_words, groups, occlusion, switch, seed):
+def test_labels_match_loops(identities, frames, num_words, groups, occlusion, switch, seed):
     present = torch.rand(identities, frames, generator=torch.Generator().manual_seed(seed)) < 0.7
     labels = draw_labels(present, num_words, groups, torch.Generator().manual_seed(seed), occlusion, switch)
     wanted = by_loops(present, num_words, groups, torch.Generator().manual_seed(seed), occlusion, switch)
@@ -65,7 +65,7 @@ def test_the_rules_by_loops(identities, frames, num_words, groups, occlusion, sw
 
 @settings(max_examples=60)
 @given(st.integers(0, 12), st.integers(1, 8), st.integers(1, 9), st.integers(0, 99))
-def test_what_always_holds(identities, frames, num_words, seed):
+def test_invariants(identities, frames, num_words, seed):
     present = torch.rand(identities, frames, generator=torch.Generator().manual_seed(seed)) < 0.7
     labels = draw_labels(present, num_words, 4, torch.Generator().manual_seed(seed))
     for words in labels.words.tolist():
@@ -74,18 +74,18 @@ def test_what_always_holds(identities, frames, num_words, seed):
         assert all(word < num_words for word in given_words)
     assert torch.equal(labels.source.sort(-1).values, torch.arange(identities).expand_as(labels.source)), "a swap"
     assert not (labels.current_valid & ~present.t()).any()
-    assert torch.equal(labels.history_valid.sum(-1), labels.current_valid.sum(-1)), "a swap loses nobody"
+    assert torch.equal(labels.history_valid.sum(-1), labels.current_valid.sum(-1)), "a swap keeps all members"
     assert not labels.current_valid[(labels.words < 0)[:, None].expand_as(labels.source)].any()
-    assert (labels.answers[:, 0] == num_words).all(), "nobody is known in the first frame"
+    assert (labels.answers[:, 0] == num_words).all(), "no identity is known in the first frame"
 
 
-def test_how_often_and_for_how_long():
-    """Probabilities of one half, and the mean length of an occlusion: a quarter of what is left after its begin."""
+def test_occlusion_and_swap_frequencies():
+    """Probabilities of one half, and the mean length of occlusions."""
     frames, identities, groups = 21, 30, 200
     present = torch.ones(identities, frames, dtype=torch.bool)
     labels = draw_labels(present, 50, groups, torch.Generator().manual_seed(0), switch=0)
     hidden = ~labels.current_valid
-    # ceil((20 - begin) u) is 0 for begin 20 alone: 20 of 21 are hidden in a frame at least.
+    # ceil((20 - begin) u) is 0 only for begin = 20, so 20 of 21 occlusions hide at least one frame.
     assert hidden.any(1).float().mean().item() == pytest.approx(0.5 * 20 / 21, abs=0.02)
     edges = hidden.int().diff(dim=1).ne(0).sum(1)
     assert edges.max() <= 2, "one interval"
@@ -93,11 +93,11 @@ def test_how_often_and_for_how_long():
     assert hidden.float().sum(1).mean().item() == pytest.approx(0.5 * sum(lengths) / len(lengths), rel=0.05)
     labels = draw_labels(present, 50, groups, torch.Generator().manual_seed(0), occlusion=0)
     moved = (labels.source != torch.arange(identities)).float().mean().item()
-    assert moved == pytest.approx(0.5 - 1 / identities, abs=0.01), "of m members one stays on average"
+    assert moved == pytest.approx(0.5 - 1 / identities, abs=0.01), "on average, one member keeps its position"
     assert torch.equal(labels.words[:, None].expand_as(labels.answers)[:, 1:], labels.answers[:, 1:])
 
 
-def test_groups_differ_and_numbers_repeat():
+def test_groups_differ_and_draws_are_reproducible():
     present = torch.ones(10, 8, dtype=torch.bool)
     first, again = (draw_labels(present, 50, 3, torch.Generator().manual_seed(1)) for _ in range(2))
     assert torch.equal(first.answers, again.answers)
@@ -105,7 +105,7 @@ def test_groups_differ_and_numbers_repeat():
     assert not torch.equal(first.source[0], first.source[1])
 
 
-def test_clips_are_padded_with_nobody():
+def test_padding_with_invalid_identities():
     labels = [draw_labels(torch.ones(n, 4).bool(), 9, 2, torch.Generator().manual_seed(n)) for n in (0, 3, 1)]
     both = stack_labels(labels, 3)
     assert both.source.shape == (3, 2, 4, 3)

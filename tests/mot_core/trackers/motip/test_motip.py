@@ -1,4 +1,4 @@
-"""The losses of MOTIP by loops, in batches, and their gradients."""
+"""Losses of MOTIP compared with loops, in batches, and their gradients."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from mot_core.trackers.motip.identity_labels import draw_labels
 
 
 def words_by_loops(tracker, clip, batch, step):
-    """Sum of the cross-entropies and number of detections that count, clip by clip and group by group."""
+    """Sum of cross-entropies and number of valid detections, clip by clip and group by group."""
     total, count = 0.0, 0
     newborn = tracker.id_decoder.newborn
     for row, (sequence, times) in enumerate(zip(batch.sequences, batch.times.tolist(), strict=True)):
@@ -22,16 +22,16 @@ def words_by_loops(tracker, clip, batch, step):
             {int(one): frame.embeddings[row, slot] for slot, one in enumerate(slot_ids(frame, truth)[row]) if one >= 0}
             for frame, truth in zip(clip.frames, clip.targets, strict=True)
         ]
-        everyone = sorted(set().union(*matched))
-        present = torch.tensor([[one in frame for frame in matched] for one in everyone]).reshape(-1, len(matched))
+        identities = sorted(set().union(*matched))
+        present = torch.tensor([[one in frame for frame in matched] for one in identities]).reshape(-1, len(matched))
         labels = draw_labels(
             present, newborn, tracker.groups, tracker.generator(step, sequence, times), tracker.occlusion,
             tracker.switch,
         )  # fmt: skip
         for group in range(tracker.groups):
-            tokens = []  # of the history: time, word, embedding
+            tokens = []  # history: time, word, embedding
             for time in range(len(matched)):
-                asked = [n for n in range(len(everyone)) if labels.current_valid[group, time, n]]
+                asked = [n for n in range(len(identities)) if labels.current_valid[group, time, n]]
                 if time and asked:
                     width = tracker.detector.embed_dim
                     known = [embedding for _, _, embedding in tokens]
@@ -41,25 +41,25 @@ def words_by_loops(tracker, clip, batch, step):
                         torch.tensor([at for at, _, _ in tokens], dtype=torch.int64)[None, None],
                         torch.tensor([word for _, word, _ in tokens], dtype=torch.int64)[None, None],
                     )
-                    if not known:  # at least one token, though it is not valid
-                        nobody = torch.zeros(1, 1, 1, dtype=torch.int64)
-                        history = TrackTokens(torch.zeros(1, 1, 1, width).double(), nobody > 0, nobody, nobody)
+                    if not known:  # at least one token, even an invalid one
+                        empty = torch.zeros(1, 1, 1, dtype=torch.int64)
+                        history = TrackTokens(torch.zeros(1, 1, 1, width).double(), empty > 0, empty, empty)
                     now = torch.full((1, 1, len(asked)), time)
-                    current = torch.stack([matched[time][everyone[n]] for n in asked])[None, None]
+                    current = torch.stack([matched[time][identities[n]] for n in asked])[None, None]
                     history = replace(history, embeddings=tracker.trajectory_model(history.embeddings))
                     logits = tracker.id_decoder(history, TrackTokens(current, now >= 0, now))[0, 0]
                     right = [int(labels.answers[group, time, n]) for n in asked]
                     total += sum(-answer.log_softmax(-1)[word] for answer, word in zip(logits, right, strict=True))
                     count += len(asked)
-                for n in range(len(everyone)):
+                for n in range(len(identities)):
                     if labels.history_valid[group, time, n]:
-                        whose = everyone[int(labels.source[group, time, n])]
-                        tokens.append((time, int(labels.words[group, n]), matched[time][whose]))
+                        source = identities[int(labels.source[group, time, n])]
+                        tokens.append((time, int(labels.words[group, n]), matched[time][source]))
     return total, count
 
 
 @pytest.mark.parametrize("num_words", [50, 2])
-def test_loss_of_words_by_loops(num_words):
+def test_identity_loss_matches_loops(num_words):
     tracker, batch = make(num_words=num_words, id_weight=0.5, groups=3), clips(frames=5)
     losses, clip = tracker.losses(batch, step=3)
     total, count = words_by_loops(tracker, clip, batch, step=3)
@@ -69,8 +69,8 @@ def test_loss_of_words_by_loops(num_words):
     torch.testing.assert_close(torch.autograd.grad(losses["id"], tracker.id_decoder.word_to_embed.weight), wanted)
 
 
-def test_losses_of_detection_by_frames():
-    """Sums over all frames, divided by the objects of the whole clip."""
+def test_detection_losses_match_loops():
+    """Losses are sums over all frames, divided by the number of objects in the clip."""
     tracker, batch = make(), clips()
     losses, clip = tracker.losses(batch)
     wanted = dict.fromkeys(("class", "l1", "giou"), 0.0)
@@ -91,8 +91,8 @@ def test_losses_of_detection_by_frames():
         assert torch.equal(frame.iou, slot_iou(replace(frame, iou=None), truth))
 
 
-def test_two_clips_are_twice_one():
-    """Boxes and words are counted over the batch; what is drawn for a clip does not depend on its neighbour."""
+def test_batch_of_two_clips_matches_single_clips():
+    """Boxes and words are counted over the batch; the random draws of a clip do not depend on the other one."""
     tracker, batch = make(), clips(objects=(1, 5))
     both, clip = tracker.losses(batch, step=7)
     alone = [tracker.losses(one_clip(batch, row), step=7) for row in range(2)]
@@ -109,7 +109,7 @@ def test_two_clips_are_twice_one():
             assert frame.has_grad == other.has_grad
 
 
-def test_padded_objects_and_pixels_do_not_count():
+def test_padding_does_not_change_the_losses():
     tracker, batch = make(), clips()
     wanted, _ = tracker.losses(batch)
     padded = [
@@ -138,18 +138,18 @@ def test_frames_with_gradient():
     assert sum(frame.has_grad for frame in clip.frames) == 2
     assert all(frame.boxes_cxcywh.requires_grad == frame.has_grad for frame in clip.frames)
     chosen = {tuple(f.has_grad for f in tracker.losses(batch, step=step)[1].frames) for step in range(6)}
-    assert len(chosen) > 1, "others in every step"
+    assert len(chosen) > 1, "the frames differ between steps"
     everything = make(gradient_frames=9)
     all_losses, _, all_gradients = gradients(everything, batch, step=1)
     _, _, some = gradients(tracker, batch, step=1)
-    for name in losses:  # which frames train decides no value
+    for name in losses:  # the values do not depend on the frames with gradient
         torch.testing.assert_close(losses[name], all_losses[name])
     name = "detector.backbone.stem.weight"
     assert not torch.allclose(some[name], all_gradients[name])
     torch.testing.assert_close(gradients(make(gradient_frames=6), batch, step=1)[2], all_gradients)
 
 
-def test_checkpointing_changes_nothing():
+def test_checkpointing_changes_no_result():
     batch = clips()
     plain, _, wanted = gradients(make(), batch)
     saved, _, found = gradients(make(checkpointing=True), batch)
@@ -169,7 +169,7 @@ def without_identities(batch):
     return replace(batch, targets=tuple(replace(f, ids=torch.full_like(f.ids, -1)) for f in batch.targets))
 
 
-def nothing_to_see(batch):
+def without_rows(batch):
     empty = FrameTargets(torch.zeros(2, 0, 4).double(), *torch.zeros(2, 2, 0).long(), torch.zeros(2, 0).bool())
     return replace(batch, targets=(empty,) * batch.num_frames)
 
@@ -179,15 +179,15 @@ def nothing_to_see(batch):
     [
         lambda batch: without_objects(batch, {0, 2}),
         lambda batch: without_objects(batch, {0, 1, 2, 3}),
-        nothing_to_see,
-        lambda batch: replace(batch, targets=(nothing_to_see(batch).targets[0], *batch.targets[1:])),
+        without_rows,
+        lambda batch: replace(batch, targets=(without_rows(batch).targets[0], *batch.targets[1:])),
         lambda batch: clips(objects=(1, 1)),
         lambda batch: clips(frames=1),
         without_identities,
     ],
     ids=["empty frames", "no objects", "no rows", "other sizes", "one object", "one frame", "no identities"],
 )  # fmt: skip
-def test_clips_with_little_in_them(change):
+def test_degenerate_clips(change):
     losses, _, found = gradients(make(), change(clips()))
     assert all(loss.requires_grad and loss.isfinite() for loss in losses.values())
     assert all(gradient.isfinite().all() for gradient in found.values())

@@ -1,4 +1,4 @@
-"""MOTIP learns one clip by heart: who is who, in training and then in tracking."""
+"""MOTIP overfits one clip, in training and in tracking."""
 
 from dataclasses import replace
 
@@ -8,8 +8,8 @@ from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
 from mot_core.trackers import MOTIP, DetectorSettings, OptimizerSettings
 
 
-def test_one_clip_is_learned():
-    """Words without errors: with occlusions and swaps no accuracy of 1 is possible."""
+def test_overfit_one_clip():
+    """Occlusions and swaps are disabled, because they make an accuracy of 1 impossible."""
     torch.manual_seed(0)
     detector = DetectorSettings(
         "small", num_queries=10, embed_dim=64, ffn_dim=128, num_levels=3, num_encoder_layers=1, num_decoder_layers=2
@@ -42,10 +42,10 @@ def test_one_clip_is_learned():
         now = slice(time, time + 1)
         frame = replace(batch, images=batch.images[:, now], times=batch.times[:, now], targets=batch.targets[now])
         tracks = tracker.track(frame)
-        centres = (tracks.boxes_xyxy[:, :2] + tracks.boxes_xyxy[:, 2:]) / 2
+        centers = (tracks.boxes_xyxy[:, :2] + tracks.boxes_xyxy[:, 2:]) / 2
         truth = batch.targets[time].boxes_cxcywh[0, :, :2] * torch.tensor([160, 96])
-        nearest = batch.targets[time].ids[0, torch.cdist(centres, truth).argmin(1)]
+        nearest = batch.targets[time].ids[0, torch.cdist(centers, truth).argmin(1)]
         answers.append(dict(zip(tracks.ids.tolist(), nearest.tolist(), strict=True)))
     assert sorted(answers[0]) == [0, 1, 2]
     assert sorted(answers[0].values()) == sorted(batch.targets[0].ids[0].tolist())
-    assert all(answer == answers[0] for answer in answers), "everybody keeps the identity of the first frame"
+    assert all(answer == answers[0] for answer in answers), "all tracks keep the identity of the first frame"

@@ -1,4 +1,4 @@
-"""MOTIP with plug-ins, tracking by hand, weights and arguments."""
+"""MOTIP: plug-ins, tracking compared with a reference, weights and arguments."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -12,7 +12,7 @@ from mot_core.plugins import Plugin
 from mot_core.trackers import MOTIP, Tracker
 
 
-def test_a_plugin_that_does_nothing_changes_no_bit():
+def test_inactive_plugin_is_bit_identical():
     batch, silent = clips(frames=5), Silent()
     plain, gated = make(gradient_frames=2), make(silent, gradient_frames=2)
     losses, clip, wanted = gradients(plain, batch)
@@ -36,7 +36,7 @@ def test_a_plugin_that_does_nothing_changes_no_bit():
 
 
 class Refined(Plugin):
-    """Moves boxes and keeps what was there before."""
+    """Plug-in that shrinks boxes and keeps the previous ones as ``aux``."""
 
     name = "refined"
     requires = ("live_boxes",)
@@ -45,7 +45,7 @@ class Refined(Plugin):
         return replace(frame, boxes_cxcywh=frame.boxes_cxcywh * 0.9, aux=(frame,))
 
 
-def test_plugins_that_change_something():
+def test_active_plugins():
     batch = clips()
     plain, clip = make().losses(batch)
     scaled, _ = make(Scaled()).losses(batch)
@@ -53,12 +53,12 @@ def test_plugins_that_change_something():
     refined, moved = make(Refined()).losses(batch)
     torch.testing.assert_close(refined["aux_class"], plain["aux_class"] + plain["class"])
     torch.testing.assert_close(refined["aux_l1"], plain["aux_l1"] + plain["l1"])
-    assert not torch.equal(refined["l1"], plain["l1"]), "the losses are those of what the plug-in made of it"
+    assert not torch.equal(refined["l1"], plain["l1"]), "losses use the boxes of the plug-in"
     torch.testing.assert_close(moved.frames[0].boxes_cxcywh, 0.9 * clip.frames[0].boxes_cxcywh)
 
 
-def by_hand(tracker, batch, memory, double_history=1.0):
-    """One frame with the parts of the tracker."""
+def track_reference(tracker, batch, memory, double_history=1.0):
+    """Track one frame with the modules of the tracker."""
     output = tracker.detector(batch.images[:, 0], batch.padding)
     scores, boxes, hidden = output.logits[-1, 0, :, 0].sigmoid(), output.boxes_cxcywh[-1, 0], output.hidden[-1, 0]
     height, width = batch.original_size[0].tolist()
@@ -80,24 +80,24 @@ THRESHOLDS = {"detection_threshold": 0.5, "newborn_threshold": 0.55, "id_thresho
 
 @pytest.mark.parametrize("plugins", [list, lambda: [Silent()], lambda: [Scaled()]])
 @torch.no_grad()
-def test_tracking_by_hand(plugins):
+def test_tracking_matches_a_reference(plugins):
     tracker, batch = make(*plugins(), **THRESHOLDS, min_area=14.0, num_words=6).eval(), clips(1, frames=8)
     with torch.no_grad():
         tracker.id_decoder.embed_to_word.weight.mul_(4)
     memory, seen = IdentityMemory(6, 3, 0.55, 0.02), []
     for frame in frames_of(batch):
         tracks = tracker.track(frame)
-        ids, boxes, scores = by_hand(tracker, frame, memory, 2.0 if "scaled" in tracker.plugins else 1.0)
+        ids, boxes, scores = track_reference(tracker, frame, memory, 2.0 if "scaled" in tracker.plugins else 1.0)
         assert tracks.ids.tolist() == ids
         torch.testing.assert_close(tracks.scores, scores)
-        centres = (tracks.boxes_xyxy[:, :2] + tracks.boxes_xyxy[:, 2:]) / 2
-        torch.testing.assert_close(centres, boxes[:, :2] * torch.tensor([48.0, 32.0]).double())
+        centers = (tracks.boxes_xyxy[:, :2] + tracks.boxes_xyxy[:, 2:]) / 2
+        torch.testing.assert_close(centers, boxes[:, :2] * torch.tensor([48.0, 32.0]).double())
         seen.append(ids)
     assert len({one for ids in seen for one in ids}) > 1
-    assert any(set(a) & set(b) for a, b in pairwise(seen)), "somebody is seen twice"
+    assert any(set(a) & set(b) for a, b in pairwise(seen)), "some identity is seen twice"
 
 
-def test_streams_begin_anew():
+def test_new_streams_start_from_scratch():
     tracker, batch = make(**THRESHOLDS).eval(), clips(2)
     first, other = (list(frames_of(one_clip(batch, row))) for row in range(2))
     once = [tracker.track(frame) for frame in first]
@@ -112,7 +112,7 @@ def test_streams_begin_anew():
 
 
 class Shifted(Plugin):
-    """Says that the detections are the tracks in reverse order, except the first track, which is gone."""
+    """Plug-in that associates detections with tracks in reverse order, without the first track."""
 
     name = "shifted"
     requires = ("embeddings",)
@@ -127,13 +127,13 @@ class Shifted(Plugin):
         return scores
 
 
-def test_a_plugin_associates():
+def test_association_by_a_plugin():
     plugin = Shifted()
     tracker = make(plugin, detection_threshold=0.0, newborn_threshold=0.0, num_words=20).eval()
     stream = list(frames_of(clips(1)))
     first, second = tracker.track(stream[0]), tracker.track(stream[1])
     assert first.ids.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
-    assert second.ids.tolist() == [7, 6, 5, 4, 3, 2, 1, 8], "below id_threshold is no pair"
+    assert second.ids.tolist() == [7, 6, 5, 4, 3, 2, 1, 8], "scores below id_threshold make no pair"
     (state,) = plugin.states
     assert torch.equal(state.ids, first.ids[None])
     assert torch.equal(state.scores, first.scores[None])
@@ -144,11 +144,11 @@ def test_a_plugin_associates():
     assert state.ids.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7, 8]]
     assert state.misses.tolist() == [[1, 0, 0, 0, 0, 0, 0, 0, 0]]
     assert torch.equal(state.scores[0, 0], first.scores[0])
-    centre = (first.boxes_xyxy[0, :2] + first.boxes_xyxy[0, 2:]) / 2
-    torch.testing.assert_close(state.boxes_cxcywh[0, 0, :2] * torch.tensor([48, 32]), centre)
+    center = (first.boxes_xyxy[0, :2] + first.boxes_xyxy[0, 2:]) / 2
+    torch.testing.assert_close(state.boxes_cxcywh[0, 0, :2] * torch.tensor([48, 32]), center)
 
 
-def test_checkpoints(tmp_path):
+def test_checkpoint_round_trip(tmp_path):
     tracker = MOTIP(SMALL, id_layers=2, id_head_dim=16, num_words=7, detection_threshold=0.0, newborn_threshold=0.0)
     content = {"state_dict": tracker.state_dict()}
     tracker.on_save_checkpoint(content)
@@ -163,8 +163,8 @@ def test_checkpoints(tmp_path):
         assert torch.equal(one.boxes_xyxy, other.boxes_xyxy)
 
 
-def test_weights_of_a_detector_and_of_a_whole():
-    """Our own names pass the renaming as they are; the official ones are in tests/parity."""
+def test_import_of_detector_and_tracker_weights():
+    """Model names are kept by the renaming; official names are tested in tests/parity."""
     source, target = make(), MOTIP(SMALL, id_layers=2, id_head_dim=16)
     whole = {name.replace("detector.", "detr.", 1): value for name, value in source.state_dict().items()}
     report = target.import_weights(whole)
@@ -180,7 +180,7 @@ def test_weights_of_a_detector_and_of_a_whole():
         parts = {f"{prefix}{name}": value for name, value in source.detector.state_dict().items()}
         report = other.import_weights(parts)
         assert set(report.remade) == {
-            f"detector.class_heads.{n}.{what}" for n in range(2) for what in ("weight", "bias")
+            f"detector.class_heads.{n}.{part}" for n in range(2) for part in ("weight", "bias")
         }
         assert set(report.used.values()) | set(report.remade) | set(report.missing) == other.state_dict().keys()
         after = other.state_dict()
@@ -191,7 +191,7 @@ def test_weights_of_a_detector_and_of_a_whole():
         target.import_weights({"query_embed.weight": torch.zeros(8, 64)})
 
 
-def test_detector_and_the_rest_are_clipped_separately():
+def test_detector_is_clipped_separately():
     tracker = make(Silent())
     detector, rest = tracker.clip_groups()
     assert {id(one) for one in detector} == {id(one) for one in tracker.detector.parameters()}
@@ -203,17 +203,17 @@ def test_detector_and_the_rest_are_clipped_separately():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_words": 0}, "num_words must be at least 1, got 0"),
-        ({"groups": 0}, "groups must be at least 1, got 0"),
-        ({"gradient_frames": 0}, "gradient_frames must be at least 1, got 0"),
-        ({"miss_tolerance": 1}, "miss_tolerance must be at least 2, got 1"),
-        ({"id_weight": -1.0}, "id_weight must be at least 0, got -1.0"),
-        ({"id_weight": float("nan")}, "id_weight must be at least 0, got nan"),
-        ({"occlusion": 1.5}, "occlusion must be from 0 to 1, got 1.5"),
-        ({"id_threshold": -0.1}, "id_threshold must be from 0 to 1, got -0.1"),
+        ({"num_words": 0}, "num_words: expected at least 1, got 0"),
+        ({"groups": 0}, "groups: expected at least 1, got 0"),
+        ({"gradient_frames": 0}, "gradient_frames: expected at least 1, got 0"),
+        ({"miss_tolerance": 1}, "miss_tolerance: expected at least 2, got 1"),
+        ({"id_weight": -1.0}, "id_weight: expected at least 0, got -1.0"),
+        ({"id_weight": float("nan")}, "id_weight: expected at least 0, got nan"),
+        ({"occlusion": 1.5}, r"occlusion: expected a value in \[0, 1\], got 1.5"),
+        ({"id_threshold": -0.1}, r"id_threshold: expected a value in \[0, 1\], got -0.1"),
         ({"id_head_dim": 48}, "embed_dim \\+ word_dim must be a multiple of head_dim, got 64 and 48"),
     ],
 )
-def test_arguments_out_of_range(arguments, message):
+def test_invalid_arguments_are_rejected(arguments, message):
     with pytest.raises(ValueError, match=message):
         MOTIP(SMALL, **arguments)

@@ -1,4 +1,4 @@
-"""Matching and losses of MOTR equal plain loops over slots, objects and assignments."""
+"""Matching and losses of MOTR compared with loops over slots, objects and assignments."""
 
 import math
 from dataclasses import replace
@@ -16,7 +16,7 @@ CLIPS, OBJECT_SLOTS, TRACK_SLOTS, CLASSES = 2, 5, 4, 2
 
 
 def random_frame(seed, aux=1):
-    """Slots of objects and tracks, some padded or false positives; objects, some invalid or without identity."""
+    """Return random slots with padding and false positives, and objects, some invalid or without identity."""
     random = torch.Generator().manual_seed(seed)
     slots = OBJECT_SLOTS + TRACK_SLOTS
 
@@ -33,7 +33,7 @@ def random_frame(seed, aux=1):
     ids = torch.stack([torch.randperm(6, generator=random)[:slots] for _ in range(CLIPS)])
     track_ids = torch.full((CLIPS, slots), -1)
     track_ids[:, OBJECT_SLOTS:] = ids[:, :TRACK_SLOTS]
-    track_ids[:, -2] = -1  # a false positive that goes on
+    track_ids[:, -2] = -1  # a false positive kept as a query
     track_ids = track_ids.where(is_track, -1)
     objects = int(torch.randint(0, 5, (), generator=random))
     gt_ids = torch.stack([torch.randperm(6, generator=random)[:objects] for _ in range(CLIPS)])
@@ -72,7 +72,7 @@ def cost(logits, box, label, target):
 
 
 def plain(frame, layer, targets, all_objects):
-    """gt_index, losses and count of a layer, one clip, slot and object after the other."""
+    """Compute gt_index, losses and count of a layer with loops over clips, slots and objects."""
     index = torch.full(frame.valid.shape, -1)
     sums, count = {"class": 0.0, "l1": 0.0, "giou": 0.0}, 0
     for clip in range(CLIPS):
@@ -119,7 +119,7 @@ def plain(frame, layer, targets, all_objects):
 @pytest.mark.parametrize("all_objects", [False, True])
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_equals_plain_loops(all_objects, seed):
+def test_loss_matches_loops(all_objects, seed):
     frame, targets = random_frame(seed)
     criterion = CollectiveLoss(all_objects=all_objects)
     matched, losses, count = criterion(frame, targets)
@@ -139,7 +139,7 @@ def test_equals_plain_loops(all_objects, seed):
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), rows=st.integers(1, 3))
-def test_padding_changes_nothing(seed, rows):
+def test_padding_does_not_change_the_losses(seed, rows):
     frame, targets = random_frame(seed)
     more = {
         name: torch.cat([value, value[:, :1].expand(-1, rows, *value.shape[2:])], 1) if value.shape[1] else value
@@ -154,7 +154,7 @@ def test_padding_changes_nothing(seed, rows):
     assert losses == same
 
 
-def test_what_is_padded_gets_no_gradient():
+def test_padding_gets_no_gradient():
     frame, targets = random_frame(3)
     logits, boxes = frame.logits.requires_grad_(), frame.boxes_cxcywh.requires_grad_()
     _, losses, _ = CollectiveLoss()(replace(frame, logits=logits, boxes_cxcywh=boxes), targets)
@@ -164,7 +164,7 @@ def test_what_is_padded_gets_no_gradient():
     assert not boxes.grad[~frame.valid].any()
 
 
-def test_a_frame_without_objects():
+def test_frame_without_objects():
     frame, targets = random_frame(3)
     nothing = FrameTargets(**{name: getattr(targets, name)[:, :0] for name in targets.SHAPES})
     matched, losses, count = CollectiveLoss()(frame, nothing)

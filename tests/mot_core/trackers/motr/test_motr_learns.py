@@ -1,4 +1,4 @@
-"""MOTR learns one clip by heart, identities included."""
+"""MOTR overfits one clip, including identities."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ SMALL = DetectorSettings(
 
 
 def identities(tracker, batch):
-    """The track on every object in every frame, ``(T, G)``; -1 for none."""
+    """Return the track on every object in every frame, ``(T, G)``; -1 for none."""
     found = torch.full((FRAMES, OBJECTS), -1)
     for time, targets in enumerate(batch.targets):
         frame = replace(batch, images=batch.images[:, time : time + 1], times=batch.times[:, time : time + 1])
@@ -23,18 +23,18 @@ def identities(tracker, batch):
         height, width = batch.original_size[0].tolist()
         boxes = cxcywh_to_xyxy(targets.boxes_cxcywh[0]) * torch.tensor([width, height, width, height])
         for track, row in zip(tracks.ids.tolist(), pairwise_iou(tracks.boxes_xyxy, boxes), strict=True):
-            assert row.max() > 0.5, "a track that is no object"
+            assert row.max() > 0.5, "a track without an object"
             found[time, row.argmax()] = track
     return found
 
 
-def test_one_clip_is_learned_with_its_identities():
+def test_overfit_one_clip():
     learn(seed=0)
 
 
 def learn(seed):
     torch.manual_seed(seed)
-    # So early, scores are lower than in the paper.
+    # After so few steps, scores are lower than in the paper.
     thresholds = {"birth_threshold": 0.5, "keep_threshold": 0.4, "report_threshold": 0.5}
     tracker = MOTR(SMALL, OptimizerSettings(lr=1e-3, backbone_scale=1, points_scale=1), **thresholds)
     source = SyntheticVideo(num_videos=1, num_frames=FRAMES, num_objects=(OBJECTS, OBJECTS), seed=seed)
@@ -55,4 +55,4 @@ def learn(seed):
     found = identities(tracker, batch)
     assert (found >= 0).all(), "every object is found in every frame"
     assert (found == found[0]).all(), "by the same track"
-    assert len(found[0].unique()) == OBJECTS, "which is its own"
+    assert len(found[0].unique()) == OBJECTS, "with a distinct track per object"

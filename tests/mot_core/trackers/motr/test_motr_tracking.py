@@ -1,4 +1,4 @@
-"""The life of a track, on a detector whose scores are written down."""
+"""Life cycle of tracks in MOTR, with scripted detector scores."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ SLOTS = 8
 
 
 class Script:
-    """In place of the detector: in each frame scores of object slots by number and of tracks by identity, else 0.1."""
+    """Fake detector with given scores per frame: object slots by index, tracks by identity, 0.1 for all others."""
 
     def __init__(self, tracker, *frames, classes=1, box=(0.5, 0.5, 0.4, 0.4)):
         self.frames, self.tracker, self.classes, self.box = list(frames), tracker, classes, box
@@ -30,7 +30,7 @@ class Script:
         return DetectorOutput(logits, boxes, hidden, [boxes[0]] * 2), FeaturePyramid((), ())
 
     def play(self, name="stream"):
-        """What is reported in every frame: identities."""
+        """Return the reported identities of every frame."""
         images = images_of(0, 1)
         count = len(self.frames)
         return [
@@ -38,28 +38,28 @@ class Script:
         ]
 
 
-def online(*plugins, **arguments):
+def tracking_motr(*plugins, **arguments):
     return tiny_motr(*plugins, **arguments).float().eval()
 
 
-def test_birth_follow_miss_and_end():
-    tracker = online(miss_tolerance=2)
+def test_track_life_cycle():
+    tracker = tracking_motr(miss_tolerance=2)
     script = Script(
         tracker,
-        ({3: 0.9, 5: 0.8, 6: 0.69}, {}),  # two are born
-        ({2: 0.95}, {0: 0.9, 1: 0.65}),  # a third one; track 1 is doubtful: neither missed nor reported
+        ({3: 0.9, 5: 0.8, 6: 0.69}, {}),  # two births
+        ({2: 0.95}, {0: 0.9, 1: 0.65}),  # a third birth; track 1 has a medium score: neither missed nor reported
         ({}, {0: 0.9, 1: 0.5, 2: 0.9}),  # track 1 is missed once
-        ({}, {0: 0.9, 1: 0.65, 2: 0.3}),  # doubtful again: its miss is not forgotten
-        ({}, {0: 0.9, 1: 0.5, 2: 0.8}),  # missed twice: it ends; track 2 is back, its miss is forgotten
-        ({1: 0.7}, {0: 0.9, 1: 0.99, 2: 0.3}),  # no identity is given twice
+        ({}, {0: 0.9, 1: 0.65, 2: 0.3}),  # medium score again: its miss count is kept
+        ({}, {0: 0.9, 1: 0.5, 2: 0.8}),  # missed twice: track 1 ends; track 2 is back, its miss count is reset
+        ({1: 0.7}, {0: 0.9, 1: 0.99, 2: 0.3}),  # identities are not reused
         ({}, {0: 0.71, 2: 0.5, 3: 0.71}),
     )
-    # Newborn tracks stand before older ones.
+    # New tracks precede older ones.
     assert script.play() == [[0, 1], [2, 0], [2, 0], [0], [2, 0], [0], [3, 0]]
 
 
-def test_births_are_reported_only_above_the_threshold_and_with_area():
-    tracker = online(birth_threshold=0.5, keep_threshold=0.4, report_threshold=0.7, min_area=100)
+def test_report_threshold_and_min_area():
+    tracker = tracking_motr(birth_threshold=0.5, keep_threshold=0.4, report_threshold=0.7, min_area=100)
     assert Script(tracker, ({1: 0.6, 2: 0.8}, {})).play() == [[1]]
     # The original frames are 10 times as large as the network input: 640 x 960.
     side = (101 / (640 * 960)) ** 0.5
@@ -68,15 +68,15 @@ def test_births_are_reported_only_above_the_threshold_and_with_area():
     assert Script(tracker, ({1: 0.9}, {}), box=(0.5, 0.5, side, side)).play("small") == [[]]
 
 
-def test_a_new_stream_starts_from_0_and_empty_frames_are_frames():
-    tracker = online()
+def test_new_streams_and_empty_frames():
+    tracker = tracking_motr()
     assert Script(tracker, ({1: 0.9}, {}), ({}, {0: 0.9})).play("a") == [[0], [0]]
     assert Script(tracker, ({}, {}), ({4: 0.9}, {}), ({}, {0: 0.8})).play("b") == [[], [0], [0]]
-    assert Script(tracker, ({}, {0: 0.9})).play("b") == [[]], "the number of the frame did not rise"
+    assert Script(tracker, ({}, {0: 0.9})).play("b") == [[]], "the frame number did not increase"
 
 
 def test_scores_boxes_and_classes():
-    tracker = online()
+    tracker = tracking_motr()
     Script(tracker, ({1: 0.9}, {}), classes=3)
     tracks = tracker.track(batch_of(images_of(0, 1)))
     assert tracks.classes.tolist() == [2]
@@ -84,8 +84,8 @@ def test_scores_boxes_and_classes():
     torch.testing.assert_close(tracks.boxes_xyxy, torch.tensor([[0.3 * 960, 0.3 * 640, 0.7 * 960, 0.7 * 640]]))
 
 
-class Wants(Plugin):
-    """Asks for options, and does with the tracks what it is told."""
+class OptionsPlugin(Plugin):
+    """Plug-in that requests options and applies a function to the tracks."""
 
     name = "wants"
 
@@ -101,14 +101,14 @@ class Wants(Plugin):
         return self.change(frame, tracks)
 
 
-def test_a_plugin_keeps_tracks():
-    tracker = online(Wants({"keep_rule": "plugin"}), miss_tolerance=1)
+def test_keep_rule_of_a_plugin():
+    tracker = tracking_motr(OptionsPlugin({"keep_rule": "plugin"}), miss_tolerance=1)
     assert Script(tracker, ({1: 0.9}, {}), ({}, {0: 0.1}), ({}, {0: 0.9})).play() == [[0], [], [0]]
 
 
-def test_a_plugin_lets_tracks_be_born():
-    plugin = Wants({"birth": "plugin"})
-    tracker = online(plugin)
+def test_births_by_a_plugin():
+    plugin = OptionsPlugin({"birth": "plugin"})
+    tracker = tracking_motr(plugin)
     assert Script(tracker, ({1: 0.9}, {}), ({1: 0.9}, {})).play() == [[], []]
 
     def born(frame, tracks):
@@ -123,29 +123,29 @@ def test_a_plugin_lets_tracks_be_born():
     plugin.change = born
     assert Script(tracker, ({1: 0.9}, {}), ({}, {7: 0.8})).play("again") == [[7], [7]]
     plugin.change = lambda frame, tracks: type(tracks)(tracks.ids, tracks.valid)
-    with pytest.raises(ValueError, match="without boxes_cxcywh or scores"):
+    with pytest.raises(ValueError, match="expected tracks with boxes_cxcywh and scores"):
         Script(tracker, ({1: 0.9}, {})).play("wrong")
 
 
-def test_a_plugin_updates_queries():
-    plugin = Wants({"query_update": "plugin"})
-    tracker = online(plugin)
+def test_query_update_by_a_plugin():
+    plugin = OptionsPlugin({"query_update": "plugin"})
+    tracker = tracking_motr(plugin)
     Script(tracker, ({3: 0.9}, {})).play()
     own = tracker.detector.query_embed.weight[3]
-    assert torch.equal(plugin.seen[0].queries[0, 0], own), "those with which the frame was decoded"
-    plugin = Wants({})
-    Script(online(plugin), ({3: 0.9}, {})).play()
+    assert torch.equal(plugin.seen[0].queries[0, 0], own), "the queries from which the frame was decoded"
+    plugin = OptionsPlugin({})
+    Script(tracking_motr(plugin), ({3: 0.9}, {})).play()
     assert not torch.allclose(plugin.seen[0].queries[0, 0], own)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"drop": 1.5}, "drop must be a probability"),
-        ({"insert": -0.1}, "insert must be a probability"),
-        ({"miss_tolerance": 0}, "miss_tolerance must be at least 1"),
+        ({"drop": 1.5}, "drop: expected a probability"),
+        ({"insert": -0.1}, "insert: expected a probability"),
+        ({"miss_tolerance": 0}, "miss_tolerance: expected at least 1"),
     ],
 )
-def test_wrong_arguments(arguments, words):
+def test_invalid_arguments_are_rejected(arguments, words):
     with pytest.raises(ValueError, match=words):
         tiny_motr(**arguments)

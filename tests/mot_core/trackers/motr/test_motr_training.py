@@ -1,4 +1,4 @@
-"""Clips of MOTR: tracks, losses and gradients."""
+"""Training of MOTR on clips: tracks, losses and gradients."""
 
 from dataclasses import replace
 
@@ -11,24 +11,24 @@ from mot_core.trackers.motr.track_queries import next_ids
 
 
 def tracks_in(steps):
-    """Identities carried into each frame, in order; -1 for false positives."""
+    """Return the identities carried into each frame, in order; -1 for false positives."""
     return [frame.track_ids[frame.is_track].tolist() for frame, _, _ in steps]
 
 
-def test_an_object_leaves_and_comes_back_as_the_same_track():
+def test_returning_objects_keep_their_track():
     tracker = tiny_motr(drop=0, insert=0)
     steps = follow(tracker, seen_clip(tracker, [[0, 1], [0], [], [0, 1, 2], [2]]))
     assert [sorted(ids) for ids in tracks_in(steps)] == [[], [0, 1], [0, 1], [0, 1], [0, 1, 2]]
     assert [count.item() for *_, count in steps] == [2, 2, 2, 3, 3]
     for time, frame in enumerate(frame for frame, _, _ in steps[1:]):
         assert (frame.gt_index[frame.is_track] >= 0).sum() == [1, 0, 2, 1][time]
-    # One that is back is the object of its track; one that is new, of a free slot.
+    # A returning object is matched to its track, a new one to a free slot.
     back = steps[3][0]
     assert back.gt_index[0][(back.track_ids == 1)[0]] == 1
     assert (back.gt_index[0] == 2).nonzero().item() < 8
 
 
-def test_a_track_that_is_somewhere_else_is_dropped():
+def test_misplaced_tracks_are_dropped():
     tracker = tiny_motr(drop=0, insert=0)
     batch = seen_clip(tracker, [[0, 1], [0, 1], [0, 1]])
     moved = batch.targets[1].boxes_cxcywh.clone()
@@ -37,7 +37,7 @@ def test_a_track_that_is_somewhere_else_is_dropped():
     assert tracks_in(follow(tracker, replace(batch, targets=targets)))[1:] == [[0, 1], [1]]
 
 
-def test_lost_tracks_and_false_positives():
+def test_dropped_tracks_and_false_positives():
     tracker = tiny_motr(drop=1.0, insert=1.0)
     assert tracks_in(follow(tracker, seen_clip(tracker, [[0, 1], [0, 1]]))) == [[], []]
     tracker = tiny_motr(drop=0.0, insert=1.0)
@@ -47,9 +47,9 @@ def test_lost_tracks_and_false_positives():
     assert carried[:3] == [0, 1, 2]
     assert set(carried[3:]) == {-1}
     assert (first.gt_index >= 0).sum() == 3
-    # They are background, or find an object that nothing follows.
+    # They are background, or match an object without a track.
     assert (second.gt_index[0, -(len(carried) - 3) :] == -1).all()
-    assert tracks_in(follow(tracker.eval(), batch))[1] == [0, 1, 2], "nothing is drawn in evaluation"
+    assert tracks_in(follow(tracker.eval(), batch))[1] == [0, 1, 2], "no random draws in evaluation"
 
 
 @pytest.mark.parametrize("schedule", [[[0]], [[], [], []], [[], [3], [3]], [[2], [], []], [[-1, 4], [4], [-1]]])
@@ -61,12 +61,12 @@ def test_empty_frames_and_single_objects(schedule):
     assert all(value.isfinite() for value in losses.values())
     assert len(clip.frames) == len(schedule)
     assert not any((frame.track_ids[frame.is_track] < -1).any() for frame in clip.frames)
-    # Distributed training waits for the gradient of every parameter, whether there were tracks or not.
+    # Distributed training needs the gradient of every parameter, even without tracks.
     named = tracker.named_parameters()
     assert not [name for name, one in named if one.requires_grad and (one.grad is None or one.grad.isnan().any())]
 
 
-def test_losses_are_divided_by_objects_and_vanished_tracks():
+def test_divisor_of_the_losses():
     tracker = tiny_motr(drop=0, insert=0)
     batch = seen_clip(tracker, [[0, 1], [0], [0, 2]])
     steps = follow(tracker, batch)
@@ -86,11 +86,13 @@ def make_two(tracker):
     return one, seen_clip(tracker, [[4], [], [4, 6]], seed=2, name="two")
 
 
-def test_two_clips_in_a_batch_are_two_clips():
-    """Also what is drawn is the same: training in several processes equals one with the whole batch."""
+def test_batch_of_two_clips_matches_single_clips():
+    """Random draws are equal too, so that training in several processes equals training in one."""
     tracker = tiny_motr(drop=0.3, insert=0.6)
     alone = make_two(tracker)
-    assert len({tuple(map(len, tracks_in(follow(tracker, batch)))) for batch in alone}) == 2, "other numbers of tracks"
+    assert len({tuple(map(len, tracks_in(follow(tracker, batch)))) for batch in alone}) == 2, (
+        "different numbers of tracks"
+    )
     together, separate = follow(tracker, merge(*alone)), [follow(tracker, batch) for batch in alone]
     for time, (frame, layers, count) in enumerate(together):
         assert count == sum(steps[time][2] for steps in separate)
@@ -107,7 +109,7 @@ def test_two_clips_in_a_batch_are_two_clips():
             torch.testing.assert_close(frame.boxes_cxcywh[clip, :slots], own.boxes_cxcywh[0])
 
 
-def test_gradients_of_two_clips_are_the_weighted_mean_of_each():
+def test_gradient_of_a_batch_is_the_weighted_mean():
     tracker = tiny_motr(drop=0.3, insert=0.6)
     alone = make_two(tracker)
 
@@ -121,7 +123,7 @@ def test_gradients_of_two_clips_are_the_weighted_mean_of_each():
     torch.testing.assert_close(gradient(merge(*alone)), expected)
 
 
-def test_other_steps_and_seeds_draw_otherwise():
+def test_random_draws_depend_on_step_and_seed():
     tracker = tiny_motr(drop=0.5, insert=0.5)
     batch = seen_clip(tracker, [[0, 1, 2, 3, 4, 5, 6, 7]] * 2)
 
@@ -135,7 +137,7 @@ def test_other_steps_and_seeds_draw_otherwise():
     assert drawn(0) != others[0]
 
 
-def test_checkpointing_changes_nothing_but_memory():
+def test_checkpointing_changes_no_result():
     found = []
     for checkpointing in (False, True):
         tracker = tiny_motr(drop=0, insert=1.0, checkpointing=checkpointing)
@@ -147,7 +149,7 @@ def test_checkpointing_changes_nothing_but_memory():
         torch.testing.assert_close(plain, again)
 
 
-def test_gradient_flows_through_tracks_to_earlier_frames():
+def test_gradient_through_tracks_to_earlier_frames():
     tracker = tiny_motr(drop=0, insert=0)
     batch = seen_clip(tracker, [[0, 1], [0, 1]])
     images = batch.images.requires_grad_()
@@ -157,7 +159,7 @@ def test_gradient_flows_through_tracks_to_earlier_frames():
     assert tracker.query_interaction.position_update.layers[0].weight.grad.abs().sum() > 0
 
 
-def test_objects_without_identity_are_found_and_not_followed():
+def test_objects_without_identity_get_no_track():
     tracker = tiny_motr(drop=0, insert=0)
     batch = seen_clip(tracker, [[0, 1], [0, 1]])
     unknown = replace(batch.targets[0], ids=torch.tensor([[0, -1]]))
@@ -167,20 +169,20 @@ def test_objects_without_identity_are_found_and_not_followed():
     assert next_ids(steps[0][0], unknown).max() == 0
 
 
-def test_clips_without_ground_truth():
+def test_clips_without_ground_truth_are_rejected():
     with pytest.raises(ValueError, match="clip have no ground truth"):
         tiny_motr().losses(batch_of(images_of(1, 2)))
 
 
-def test_targets_that_are_not_finite():
+def test_non_finite_targets_are_rejected():
     tracker = tiny_motr()
     wrong = targets_of({0: torch.tensor([float("nan")] * 4, dtype=torch.float64)})
     with pytest.raises(ValueError, match="not finite"):
         tracker.losses(batch_of(images_of(1, 1), [wrong]))
 
 
-class Asks(Plugin):
-    """Wants options of the tracker, and keeps the tracks of every frame."""
+class RecordingPlugin(Plugin):
+    """Plug-in that requests options and records the tracks of every frame."""
 
     name = "asks"
 
@@ -196,8 +198,8 @@ class Asks(Plugin):
         return tracks
 
 
-def test_detections_of_all_objects_for_a_plugin():
-    tracker = tiny_motr(Asks(object_supervision="all"), drop=0, insert=1.0)
+def test_supervision_of_all_objects():
+    tracker = tiny_motr(RecordingPlugin(object_supervision="all"), drop=0, insert=1.0)
     batch = seen_clip(tracker, [[0, 1], [0, 1, 2], [0, 1, 2]])
     tracker.plugins["asks"].seen.clear()
     frames = [frame for frame, _, _ in follow(tracker, batch)]
@@ -206,7 +208,7 @@ def test_detections_of_all_objects_for_a_plugin():
         assert sorted(detections[detections >= 0].tolist()) == list(range(objects)), "one slot of each object"
     tracks = [sorted(frame.gt_index[0][(frame.track_ids >= 0)[0]].tolist()) for frame in frames]
     assert tracks == [[], [0, 1], [0, 1, 2]]
-    # Only objects without a track give births, and no detection of a followed object goes on as a false positive.
+    # Only objects without a track start tracks, and no detection of a tracked object becomes a false positive.
     for frame, state in zip(frames[1:], tracker.plugins["asks"].seen[1:], strict=False):
         ids = state.ids[0][state.ids[0] >= 0].tolist()
         assert sorted(ids) == [0, 1, 2]
@@ -215,13 +217,13 @@ def test_detections_of_all_objects_for_a_plugin():
         assert not (false[:, None] == matched).all(-1).any()
 
 
-def test_a_plugin_keeps_tracks_and_updates_queries():
+def test_keep_rule_and_query_update_of_a_plugin():
     batch = seen_clip(tiny_motr(drop=0, insert=0), [[0, 1], [0, 1], [0, 1]])
     moved = torch.tensor([[0.9, 0.9, 0.02, 0.02]]).double()
     targets = tuple(
         replace(one, boxes_cxcywh=torch.cat([moved[None], one.boxes_cxcywh[:, 1:]], 1)) for one in batch.targets
     )
-    tracker = tiny_motr(Asks(keep_rule="plugin", query_update="plugin"), drop=1.0, insert=1.0)
+    tracker = tiny_motr(RecordingPlugin(keep_rule="plugin", query_update="plugin"), drop=1.0, insert=1.0)
     frames = [frame for frame, _, _ in follow(tracker, replace(batch, targets=targets))]
     assert [frame.track_ids[frame.is_track].sort().values.tolist() for frame in frames] == [[], [0, 1], [0, 1]]
     slots = (frames[0].gt_index[0] >= 0).nonzero().squeeze(1)
@@ -229,7 +231,7 @@ def test_a_plugin_keeps_tracks_and_updates_queries():
 
 
 class Idle(Plugin):
-    """Looks at everything and has parameters, but no weight."""
+    """Plug-in with parameters and hooks, but a weight of zero."""
 
     name = "idle"
 
@@ -248,7 +250,7 @@ class Idle(Plugin):
         return {"size": self.scale * sum(frame.boxes_cxcywh.sum() for frame in clip.frames)}
 
 
-def test_a_plugin_without_weight_changes_no_bit():
+def test_plugin_of_weight_zero_is_bit_identical():
     found = []
     for plugins in ([], [Idle()]):
         tracker = tiny_motr(*plugins, drop=0.3, insert=0.6)

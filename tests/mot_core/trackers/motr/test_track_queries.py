@@ -1,4 +1,4 @@
-"""Which slots go on as tracks."""
+"""Selection of slots that become tracks."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from mot_core.trackers.motr.track_queries import choose_tracks, form_tracks, nex
 
 
 def matched_frame(seed=0, clips=2, slots=9, objects=4):
-    """Slots of which the last four are tracks; every second object has one, matched or not."""
+    """Return random matched slots, the last four of them tracks, and their targets."""
     random = torch.Generator().manual_seed(seed)
     valid = torch.rand(clips, slots, generator=random) > 0.1
     is_track = valid & (torch.arange(slots) >= slots - 4)
@@ -44,7 +44,7 @@ def iou(a, b):
 
 
 def plain(frame, targets, draws, drop, insert):
-    """One slot after the other; ``draws`` are the random numbers of each clip."""
+    """Reference with loops over slots; ``draws`` are the random numbers of each clip."""
     keep, added = torch.zeros_like(frame.valid), torch.zeros_like(frame.valid)
     for clip, (drops, inserts) in enumerate(draws):
         number, empty, bring = 0, [], []
@@ -69,7 +69,7 @@ def plain(frame, targets, draws, drop, insert):
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), drop=st.sampled_from([0.0, 0.1, 0.5, 1.0]), insert=st.sampled_from([0.0, 0.3, 1.0]))
-def test_equals_plain_loops(seed, drop, insert):
+def test_selection_matches_loops(seed, drop, insert):
     frame, targets = matched_frame(seed)
     ids = next_ids(frame, targets)
     for clip, slot in frame.valid.nonzero().tolist():
@@ -86,7 +86,7 @@ def test_equals_plain_loops(seed, drop, insert):
     assert torch.equal(added, expected_added)
 
 
-def test_what_is_drawn_for_a_clip_does_not_depend_on_the_others():
+def test_random_draws_of_a_clip_do_not_depend_on_others():
     frame, targets = matched_frame(5)
     ids = next_ids(frame, targets)
     together = choose_tracks(frame, ids, generators(1, 2), 0.5, 0.5)
@@ -95,7 +95,7 @@ def test_what_is_drawn_for_a_clip_does_not_depend_on_the_others():
     assert all(torch.equal(a[1:], b) for a, b in zip(together, alone, strict=True))
 
 
-def test_frequencies():
+def test_drop_and_insert_frequencies():
     count = 4000
     box = torch.tensor([0.5, 0.5, 0.2, 0.2]).expand(1, 2 * count, 4)
     gt_index = torch.cat([torch.arange(count), torch.full((count,), -1)])[None]
@@ -131,7 +131,7 @@ def test_form_tracks(seed):
     assert tracks.valid.shape[1] == (keep | added).sum(-1).max()
 
 
-def test_gradient_flows_through_what_tracks_are_made_of_but_not_where_they_look():
+def test_gradient_through_embeddings_but_not_reference_points():
     frame, targets = matched_frame(1)
     embeddings, boxes = frame.embeddings.requires_grad_(), frame.boxes_cxcywh.requires_grad_()
     ids = next_ids(frame, targets)

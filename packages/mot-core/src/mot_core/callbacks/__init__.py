@@ -8,7 +8,7 @@
 from mot_core.extras import needs
 
 with needs("lightning", "train", "a callback"):
-    import lightning as _lightning  # noqa: F401  # what all of them need
+    import lightning as _lightning  # noqa: F401  # required by all callbacks
 
 from mot_core.callbacks.memory import MemoryEstimate
 from mot_core.callbacks.plugin_callback import PluginCallback

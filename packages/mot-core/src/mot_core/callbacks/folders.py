@@ -1,4 +1,4 @@
-"""Where callbacks put their files."""
+"""Output folder of callbacks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lightning import Trainer
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """The folder of a run, as Lightning's checkpoints choose it, the same on all processes; to be called by all.
+    """Return the folder of a run, as chosen by Lightning's checkpoints; must be called by all processes.
 
     >>> run_folder(Trainer(accelerator="cpu", logger=False, default_root_dir="runs")).name
     'runs'
@@ -18,6 +18,6 @@ def run_folder(trainer: Trainer) -> Path:
         folder = Path(trainer.default_root_dir)
     elif logger.log_dir is not None:
         folder = Path(logger.log_dir)
-    else:  # as W&B
+    else:  # for example W&B
         folder = Path(logger.save_dir or trainer.default_root_dir, str(logger.name), str(logger.version))
     return Path(trainer.strategy.broadcast(str(folder)))

@@ -1,4 +1,4 @@
-"""How much memory training will need, told before the first step."""
+"""Memory estimate of training, printed before the first step."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from mot_core.trackers.memory import StepMemory, estimate_memory
 
 
 class MemoryEstimate(Callback):
-    """Prints before the first step how much memory a step will need, and warns where the device has less.
+    """Print the memory that a training step needs before the first step, and warn if the device has less.
 
-    The shapes are those of the first batch; no memory is needed to find out, and a second or two.
+    The estimate uses the shapes of the first batch. It needs no memory and takes one or two seconds.
 
     >>> MemoryEstimate().state_dict()
     {}
     """
 
     def __init__(self) -> None:
-        self._told = False
+        self._shown = False
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Print the estimate, once, in the first process."""
-        if self._told or not trainer.is_global_zero:
+        """Print the estimate once, in the main process."""
+        if self._shown or not trainer.is_global_zero:
             return
-        self._told = True
+        self._shown = True
         if not isinstance(pl_module, Tracker) or not isinstance(batch, ClipBatch):
             raise TypeError(
-                f"MemoryEstimate knows a mot_core.trackers.Tracker and its batches, got {type(pl_module).__name__} "
-                f"and {type(batch).__name__}"
+                f"MemoryEstimate: expected a mot_core tracker and a ClipBatch, got {type(pl_module).__name__} "
+                f"and {type(batch).__name__}; remove the callback"
             )
         height, width = batch.images.shape[-2:]
         mixed = str(trainer.precision).endswith("mixed")
@@ -45,11 +45,11 @@ class MemoryEstimate(Callback):
         title = f"memory of a training step: {len(batch)} x {batch.num_frames} frames of {height} x {width}"
         Console(markup=False, emoji=False, highlight=False).print(_table(title, estimate, available))
         if available is not None and estimate.total > available:
-            rank_zero_warn(complaint(estimate, available, pl_module))
+            rank_zero_warn(advice_message(estimate, available, pl_module))
 
 
 def available_memory(device: torch.device | str) -> int | None:
-    """Bytes that this process can have on a device, what it has already included; None where nobody tells.
+    """Return the memory in bytes available to this process, including what it already uses; None if unknown.
 
     >>> available_memory("meta") is None
     True
@@ -64,23 +64,23 @@ def available_memory(device: torch.device | str) -> int | None:
     return int(lines["MemAvailable"].split()[0]) * 1024
 
 
-def complaint(estimate: StepMemory, available: int, tracker: Tracker) -> str:
-    """What is wrong, and what can be done about it."""
+def advice_message(estimate: StepMemory, available: int, tracker: Tracker) -> str:
+    """Return the warning for insufficient memory, with advice on how to reduce it."""
     advice = [*tracker.memory_advice, *(["shorter clips"] if estimate.frames > 1 else []), "smaller images"]
     return (
-        f"a training step needs at least {_size(estimate.total)} of memory and {_size(available)} are there: "
+        f"a training step needs at least {_size(estimate.total)} of memory, but {_size(available)} are available; "
         f"use {', '.join(advice[:-1])}{' or ' if advice[:-1] else ''}{advice[-1]}"
     )
 
 
 def _table(title: str, estimate: StepMemory, available: int | None) -> Table:
     table = Table(title=title, title_justify="left", show_header=False)
-    table.add_column("what")
+    table.add_column("part")
     table.add_column("bytes", justify="right", no_wrap=True)
     rows = {
         "parameters": estimate.parameters,
         "gradients": estimate.gradients,
-        "states of the optimiser": estimate.optimizer,
+        "optimizer states": estimate.optimizer,
         "images": estimate.images,
     }
     if estimate.frame:

@@ -1,4 +1,4 @@
-"""Result files of test, prediction and validation."""
+"""Result files of testing, prediction and validation."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ from mot_core.trackers import Tracker
 
 
 class ResultsWriter(Callback):
-    """Writes the tracks of ``mot test`` and ``mot predict``, a MOTChallenge file per sequence, and prints the scores.
+    """Write the tracks of ``mot test`` and ``mot predict``, one MOTChallenge file per sequence, and print the scores.
 
-    A file appears, complete, when the last frame of its sequence is tracked: an interrupted run leaves those of the
-    sequences that it finished, and nothing of the others. Where ``limit_test_batches`` or the like cuts a sequence, it
-    gets no file either, because it would score badly; a line says so. Of several processes each writes the files of
-    its own sequences.
+    A file is written when the last frame of its sequence has been tracked, so that an interrupted run leaves complete
+    files only. A sequence truncated by ``limit_test_batches`` or similar options gets no file, because it would score
+    badly; a message reports it. Each process writes the files of its own sequences.
 
     Args:
-        folder: of the files; None: ``results`` in the folder of the run.
-        validation: write in validations too; while training, each takes the place of the one before.
+        folder: Folder of the result files. None: ``results`` in the folder of the run.
+        validation: Whether to write in validation too; in training, each validation overwrites the previous files.
 
     >>> ResultsWriter("runs/results").folder
     'runs/results'
@@ -39,64 +38,64 @@ class ResultsWriter(Callback):
         self.validation = validation
         self._path = Path()
         self._lengths: dict[str, int] = {}
-        self._frames: dict[str, list[tuple[int, Tracks]]] = {}  # of sequences that are not finished
+        self._frames: dict[str, list[tuple[int, Tracks]]] = {}  # of unfinished sequences
         self._written: list[Path] = []
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the sequences to come."""
+        """Read the lengths of the sequences."""
         self._start(trainer, pl_module, trainer.test_dataloaders)
 
     def on_predict_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the sequences to come."""
+        """Read the lengths of the sequences."""
         self._start(trainer, pl_module, trainer.predict_dataloaders)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at the sequences to come, if validations are asked for."""
+        """Read the lengths of the sequences if validation results are requested."""
         if self.validation and not trainer.sanity_checking:
             self._start(trainer, pl_module, trainer.val_dataloaders)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Keep the tracks of a frame; write those of the sequence with its last one."""
+        """Store the tracks of a frame, and write the file after the last frame of a sequence."""
         self._add(batch, outputs)
 
     def on_predict_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Keep the tracks of a frame; write those of the sequence with its last one."""
+        """Store the tracks of a frame, and write the file after the last frame of a sequence."""
         self._add(batch, outputs)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Keep the tracks of a frame; write those of the sequence with its last one."""
+        """Store the tracks of a frame, and write the file after the last frame of a sequence."""
         if self.validation and not trainer.sanity_checking:
             self._add(batch, outputs)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the scores of every sequence and where the files are."""
+        """Print the scores of every sequence and the folder of the files."""
         assert isinstance(pl_module, Tracker)
         metrics = pl_module.test_metrics
-        scores = metrics.per_sequence()  # gathers: on all processes
+        scores = metrics.per_sequence()  # a collective operation, called on all processes
         if scores and trainer.is_global_zero:
             both = ClassScores(scores, Scores.combine(scores.values()))
             print_scores(Evaluation(metrics.benchmark.name, {"": both}), Console())
         self._end(trainer)
 
     def on_predict_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print where the files are."""
+        """Print the folder of the files."""
         self._end(trainer)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print where the files are, if validations are asked for; in training nothing, they come often."""
+        """Print the folder of the files after ``mot validate``; not in training, which validates often."""
         if self.validation and trainer.state.fn == TrainerFn.VALIDATING:
             self._end(trainer)
 
     def _start(self, trainer: Trainer, module: LightningModule, loaders: Any) -> None:
         if not isinstance(module, Tracker):
             raise TypeError(
-                f"ResultsWriter writes the tracks of a mot_core.trackers.Tracker, got {type(module).__name__}"
+                f"ResultsWriter: expected a mot_core tracker, got {type(module).__name__}; remove the callback"
             )
         self._path = run_folder(trainer) / "results" if self.folder is None else Path(self.folder)
         self._frames = {}
@@ -104,9 +103,9 @@ class ResultsWriter(Callback):
         self._lengths = {}
         for loader in loaders if isinstance(loaders, list | tuple) else [loaders]:
             dataset = getattr(loader, "dataset", None)
-            if not isinstance(dataset, FrameDataset):  # only it knows which frame is the last of a sequence
+            if not isinstance(dataset, FrameDataset):  # needed to find the last frame of a sequence
                 raise TypeError(
-                    f"ResultsWriter needs loaders over a mot_core.data.FrameDataset, got one over "
+                    f"ResultsWriter: expected loaders over a mot_core.data.FrameDataset, got one over "
                     f"{type(dataset).__name__}"
                 )
             self._lengths.update(zip(dataset.source.names.tolist(), dataset.lengths.tolist(), strict=True))
@@ -123,17 +122,18 @@ class ResultsWriter(Callback):
         console = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
         for sequence, frames in self._frames.items():
             console.print(
-                f"{sequence}: {len(frames)} of {self._lengths[sequence]} frames were tracked, so it has no result file"
+                f"{sequence}: no result file, because only {len(frames)} of {self._lengths[sequence]} frames "
+                "were tracked"
             )
         self._frames = {}
-        trainer.strategy.barrier()  # then the files of all processes are there
+        trainer.strategy.barrier()  # waits for the files of all processes
         if not trainer.is_global_zero:
             return
         present = sorted(self._path.glob("**/*.txt"))
         if present:
             console.print(f"results: {self._path} (MOTChallenge text files; score them with `mot eval`)")
         if trainer.world_size == 1 and (others := [path.name for path in present if path not in self._written]):
-            console.print(f"note: {self._path} also holds results of other runs: {', '.join(others)}")
+            console.print(f"note: {self._path} also contains results of other runs: {', '.join(others)}")
 
 
 def _write(path: Path, frames: Iterable[tuple[int, Tracks]]) -> Path:

@@ -1,4 +1,4 @@
-"""Do the embeddings of different objects differ? The first thing to look at where identities are mixed up."""
+"""Similarity of the embeddings of different objects, a diagnostic for identity switches."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 class EmbeddingSimilarity(Callback):
-    """Cosine similarity between the embeddings of different objects of a frame, in validation (FDTA, figure 1).
+    """Cosine similarity between embeddings of different objects in a frame, measured in validation (FDTA, Figure 1).
 
-    In trackers built on DETR more than 80 % of the pairs are above 0.9: embeddings tell objects from background but not
-    from each other. Logged are ``val/similarity_above_0.9`` (a share), ``val/similarity_mean`` and
-    ``val/similarity_median``; ``similarity/epoch-003.json`` has the histogram, and the PNG beside it shows it (needs
-    the extra ``[plot]``). Objects are the slots of the detector with a score above ``min_score``.
+    In DETR-based trackers, more than 80 % of the pairs exceed 0.9: embeddings separate objects from background, but not
+    from each other. Logs ``val/similarity_above_0.9`` (a share), ``val/similarity_mean`` and
+    ``val/similarity_median``, and saves the histogram as ``similarity/epoch-003.json`` and as a PNG (needs the extra
+    ``[plot]``). Objects are the slots of the detector with a score above ``min_score``.
 
     Args:
-        every_n_epochs: of the training; a validation by itself always counts.
-        bins: of the histogram, from -1 to 1; quantiles are exact to the width of a bin.
-        min_score: of an object.
-        folder: of the files; None: ``similarity`` in the folder of the run.
+        every_n_epochs: Epochs between measurements in training; ``mot validate`` always measures.
+        bins: Number of histogram bins from -1 to 1; quantiles are exact up to the width of a bin.
+        min_score: Score above which a slot counts as an object.
+        folder: Folder of the files. None: ``similarity`` in the folder of the run.
 
     >>> EmbeddingSimilarity(bins=40).bins
     40
@@ -48,17 +48,17 @@ class EmbeddingSimilarity(Callback):
     ) -> None:
         for name, value in (("every_n_epochs", every_n_epochs), ("bins", bins)):
             if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+                raise ValueError(f"{name}: expected at least 1, got {value}")
         self.every_n_epochs = every_n_epochs
         self.bins = bins
         self.min_score = min_score
         self.folder = folder
-        self._plugins: Plugins | None = None  # only while it measures
+        self._plugins: Plugins | None = None  # set while measuring
         self._sums = torch.zeros(0)
         self._draws = True
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find out whether a picture can be drawn."""
+        """Check the tracker, and whether plots can be drawn."""
         if not isinstance(pl_module, Tracker) or "embeddings" not in pl_module.capabilities:
             raise TypeError(
                 "EmbeddingSimilarity: expected a mot_core tracker with the capability 'embeddings', got "
@@ -68,27 +68,27 @@ class EmbeddingSimilarity(Callback):
             require("plot", "drawing")
         except ModuleNotFoundError as error:
             self._draws = False
-            rank_zero_info(f"EmbeddingSimilarity writes numbers only: {error}")
+            rank_zero_info(f"EmbeddingSimilarity writes no plots: {error}")
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to look at what the detector gives."""
+        """Start observing the embeddings of the detector."""
         self._stop()
         due = trainer.state.fn == TrainerFn.VALIDATING or (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if due and not trainer.sanity_checking:
             assert isinstance(pl_module, Tracker)
-            # Counts of the bins, pairs, pairs above 0.9, sum: what several processes add up.
+            # Bin counts, number of pairs, pairs above 0.9 and sum of similarities, added up over processes.
             self._sums = torch.zeros(self.bins + 3, dtype=torch.float64)
             self._observe(pl_module.plugins)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log and save."""
+        """Log and save the statistics."""
         if self._plugins is None:
             return
         self._stop()
         dtype = torch.float32 if pl_module.device.type == "mps" else torch.float64
         sums = trainer.strategy.reduce(self._sums.to(pl_module.device, dtype), reduce_op="sum").cpu()
         if not sums[-3]:
-            return  # never two objects in a frame: there is nothing to say
+            return  # no frame had two objects
         report = self._report(trainer.current_epoch, sums)
         values = {"above_0.9": report["above_0.9"], "mean": report["mean"], "median": report["quantiles"]["0.5"]}
         pl_module.log_dict({f"val/similarity_{name}": value for name, value in values.items()})
@@ -101,19 +101,19 @@ class EmbeddingSimilarity(Callback):
                 _draw(report, path.with_suffix(".png"))
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the tracker as it was."""
+        """Stop observing the tracker."""
         self._stop()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the tracker as it was."""
+        """Stop observing the tracker."""
         self._stop()
 
     def _observe(self, plugins: Plugins) -> None:
         """Count the pairs of every frame that the tracker passes to its plug-ins."""
-        pass_on = plugins.on_embeddings
+        original = plugins.on_embeddings
 
         def on_embeddings(frame: FrameOutput, ctx: Context) -> FrameOutput:
-            frame = pass_on(frame, ctx)
+            frame = original(frame, ctx)
             self._sums += self._count(frame)
             return frame
 
@@ -122,7 +122,7 @@ class EmbeddingSimilarity(Callback):
 
     def _stop(self) -> None:
         if self._plugins is not None:
-            del self._plugins.on_embeddings  # the method of the class again
+            del self._plugins.on_embeddings  # restores the method of the class
             self._plugins = None
 
     def _count(self, frame: FrameOutput) -> Tensor:
@@ -151,13 +151,13 @@ class EmbeddingSimilarity(Callback):
 
 
 def pair_similarities(embeddings: Tensor) -> Tensor:
-    """Cosine similarity of every pair of rows.
+    """Compute the cosine similarity of every pair of rows.
 
     Args:
-        embeddings: ``(N, C)``.
+        embeddings: ``(N, C)`` embeddings.
 
     Returns:
-        ``(N * (N - 1) / 2,)`` from -1 to 1.
+        ``(N * (N - 1) / 2,)`` similarities from -1 to 1.
 
     >>> pair_similarities(torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0]]))
     tensor([1., 0., 0.])

@@ -1,4 +1,4 @@
-"""Pictures of what a tracker does while it learns."""
+"""Videos of the tracks in validation."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ from mot_core.visualization import save_sheet, save_video
 
 
 class TrackVideo(Callback):
-    """Draws the tracks of the first sequences of a validation into ``tracks/epoch-003-NAME.mp4``.
+    """Draw the tracks of the first sequences of a validation into ``tracks/epoch-003-NAME.mp4``.
 
-    Frames are drawn as the tracker gets them, so that synthetic video, which has no files, works too. Of several
-    processes only the first draws.
+    Frames are taken from the batches, so that synthetic video without files works too. Only the main process draws.
 
     Args:
-        every_n_epochs: of the training; a validation by itself is always drawn.
-        num_sequences: to draw.
-        max_frames: of each sequence, from its begin.
-        kind: ``"video"`` (needs the extra ``[video]``; without it sheets are saved, and a line says so) or ``"sheet"``,
-            a PNG of some frames (needs ``[plot]``).
-        folder: of the files; None: ``tracks`` in the folder of the run.
+        every_n_epochs: Epochs between videos in training; ``mot validate`` always draws.
+        num_sequences: Number of sequences to draw.
+        max_frames: Largest number of frames per sequence, from its start.
+        kind: ``"video"`` (needs the extra ``[video]``; falls back to sheets with a message) or ``"sheet"``, a PNG of
+            several frames (needs ``[plot]``).
+        folder: Folder of the files. None: ``tracks`` in the folder of the run.
 
     >>> TrackVideo(every_n_epochs=5).max_frames
     100
@@ -49,19 +48,19 @@ class TrackVideo(Callback):
         numbers = {"every_n_epochs": every_n_epochs, "num_sequences": num_sequences, "max_frames": max_frames}
         for name, value in numbers.items():
             if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+                raise ValueError(f"{name}: expected at least 1, got {value}")
         if kind not in ("video", "sheet"):
-            raise ValueError(f"kind must be 'video' or 'sheet', got {kind!r}")
+            raise ValueError(f"kind: expected 'video' or 'sheet', got {kind!r}")
         self.every_n_epochs = every_n_epochs
         self.num_sequences = num_sequences
         self.max_frames = max_frames
         self.kind = kind
         self.folder = folder
         self._path = Path()
-        self._recordings: dict[str, _Recording] | None = None  # None: not in this epoch
+        self._recordings: dict[str, _Recording] | None = None  # None: no recording in this epoch
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find out what can be drawn, before the training starts."""
+        """Check the packages for drawing before training starts."""
         if self.kind == "video":
             try:
                 require("video", "drawing a video")
@@ -72,8 +71,8 @@ class TrackVideo(Callback):
             require("plot", "drawing")
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Decide whether to draw."""
-        self._forget()
+        """Start recording if this epoch is drawn."""
+        self._discard()
         due = trainer.state.fn == TrainerFn.VALIDATING or (trainer.current_epoch + 1) % self.every_n_epochs == 0
         if due and not trainer.sanity_checking:
             self._path = run_folder(trainer) / "tracks" if self.folder is None else Path(self.folder)
@@ -82,7 +81,7 @@ class TrackVideo(Callback):
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
     ) -> None:
-        """Keep a frame and its tracks."""
+        """Record a frame and its tracks."""
         if self._recordings is None:
             return
         sequence = batch.sequences[0]
@@ -93,31 +92,31 @@ class TrackVideo(Callback):
             recording.add(batch, outputs)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw and save."""
+        """Draw and save the recordings."""
         for name, recording in (self._recordings or {}).items():
             path = self._path / f"epoch-{trainer.current_epoch:03d}-{name.replace('/', '-')}"
             if self.kind == "video":
                 save_video(recording.sequence(), recording.table(), path.with_name(f"{path.name}.mp4"))
             else:
                 save_sheet(recording.sequence(), recording.table(), path.with_name(f"{path.name}.png"))
-        self._forget()
+        self._discard()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remove what an interrupted validation has left."""
-        self._forget()
+        """Remove the recordings of an interrupted validation."""
+        self._discard()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Remove what an interrupted validation has left."""
-        self._forget()
+        """Remove the recordings of an interrupted validation."""
+        self._discard()
 
-    def _forget(self) -> None:
+    def _discard(self) -> None:
         for recording in (self._recordings or {}).values():
             recording.images.cleanup()
         self._recordings = None
 
 
 class _Recording:
-    """Frames of a sequence as files, for these take less memory, and their tracks."""
+    """Frames of a sequence, stored as files to save memory, and their tracks."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -132,7 +131,7 @@ class _Recording:
     def add(self, batch: ClipBatch, tracks: Tracks) -> None:
         if not self.tracks:
             self.first_frame = int(batch.times[0, 0])
-        # Numbered without gaps, as a sequence of files is.
+        # Numbered without gaps, as the files of a sequence must be.
         image = image_of(batch)
         image.save(Path(self.images.name, f"{self.first_frame + self.length:06d}.png"), compress_level=1)
         scale = (batch.image_size[0] / batch.original_size[0]).tolist()[::-1]
@@ -155,7 +154,7 @@ class _Recording:
 
 
 def image_of(batch: ClipBatch) -> Any:
-    """The first frame of the first clip as a picture, not normalised and without padding.
+    """Return the first frame of the first clip as an image, without normalization and padding.
 
     >>> size = torch.tensor([[2, 3]])
     >>> grey = (torch.full((3,), 0.5) - torch.tensor(IMAGE_MEAN)) / torch.tensor(IMAGE_STD)

@@ -1,4 +1,4 @@
-"""``mot bench``: measure on this machine."""
+"""``mot bench``: benchmarks on this machine."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ examples:
   mot bench kernels
   mot bench kernels --only sinkhorn --json kernels.json
 
-The exit code is 2 where there is no GPU. `python -m mot_core.bench kernels` does the same with fewer packages.
+The exit code is 2 if no GPU is available. `python -m mot_core.bench kernels` does the same and needs fewer packages.
 """
 
 
 def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
-    """Declare ``mot bench kernels``; PyTorch is imported only when it is called."""
+    """Declare ``mot bench kernels``; PyTorch is imported only when the command runs."""
     parser.epilog = EPILOG
     commands = parser.add_subparsers(title="benchmarks", metavar="BENCHMARK", required=True)
-    summary = "speed, memory and share of the roofline of the GPU kernels, beside PyTorch"
+    summary = "measure speed, memory and roofline share of the GPU kernels, compared with PyTorch"
     kernels = commands.add_parser(
         "kernels", help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=EPILOG
     )

@@ -1,4 +1,4 @@
-"""``mot data``: look at data before using it."""
+"""``mot data``: inspection of a dataset before it is used."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     """Declare ``mot data check``."""
     parser.epilog = EPILOG
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    summary = "report what is there, and every problem with file, line and how to mend it"
+    summary = "list the sequences, and every problem with its file, line and fix"
     check = commands.add_parser(
         "check", help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=EPILOG
     )
-    check.add_argument("path", metavar="PATH", type=Path, help="a sequence, or a folder of sequences")
+    check.add_argument("path", metavar="PATH", type=Path, help="a sequence or a folder of sequences")
     add_benchmark(check)
-    check.add_argument("--json", metavar="FILE", help="write the report as JSON; - is stdout")
+    check.add_argument("--json", metavar="FILE", help="write the report as JSON; - for stdout")
     check.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check, report, and say by the exit code whether there are errors."""
+    """Check the data, print the report, and return exit code 1 if there are errors."""
     from mot_core.io import check
 
     report = check(arguments.path, arguments.benchmark)
@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def print_report(report: CheckReport, *, to_stderr: bool = False) -> None:
-    """Print what there is as a table, and below it the problems, one per line."""
+    """Print the sequences as a table, followed by the problems, one per line."""
     console = open_console(stderr=to_stderr)
     rows = []
     for one in report.sequences:
@@ -67,5 +67,5 @@ def print_report(report: CheckReport, *, to_stderr: bool = False) -> None:
     console.print(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}" if report.problems else "no problems")
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

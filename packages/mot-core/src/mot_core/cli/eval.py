@@ -1,4 +1,4 @@
-"""``mot eval``: result files and ground truth in, scores out."""
+"""``mot eval``: scores of result files against ground truth."""
 
 from __future__ import annotations
 
@@ -17,30 +17,35 @@ examples:
   mot eval out --gt data/MOT17/train --split half-val --json scores.json
   mot eval out --gt data/mine --benchmark generic --csv - > scores.csv
 
-Ratios are in percent. A result of MOT17-nn-DPM, -SDP or -FRCNN is scored against any ground truth of MOT17-nn.
+Ratios are in percent. Results of MOT17-nn-DPM, -SDP and -FRCNN are scored against any ground truth of MOT17-nn.
 """
 
 
 def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
-    """Declare the arguments."""
+    """Declare the arguments of ``mot eval``."""
     parser.epilog = EPILOG
     parser.add_argument(
-        "results", metavar="RESULTS", type=Path, help="folder with <sequence>.txt, or whose folder data has them"
+        "results",
+        metavar="RESULTS",
+        type=Path,
+        help="folder with <sequence>.txt files, or with a subfolder data that has them",
     )
     parser.add_argument(
-        "--gt", metavar="ROOT", type=Path, required=True, help="ground truth: a sequence, or a folder of sequences"
+        "--gt", metavar="ROOT", type=Path, required=True, help="ground truth: a sequence or a folder of sequences"
     )
     add_benchmark(parser)
     add_window(parser)
-    parser.add_argument("--json", metavar="FILE", help="write all scores as JSON; - is stdout")
-    parser.add_argument("--csv", metavar="FILE", help="write all scores as a table; - is stdout")
+    parser.add_argument("--json", metavar="FILE", help="write all scores as JSON; - for stdout")
+    parser.add_argument("--csv", metavar="FILE", help="write all scores as CSV; - for stdout")
     parser.set_defaults(run=run, usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Score, print the tables, write the files."""
+    """Compute the scores, print the tables and write the files."""
     if arguments.json == arguments.csv == "-":
-        arguments.usage_error("--json - and --csv - would both go to stdout; give one of them a file")
+        arguments.usage_error(
+            "--json and --csv: expected at most one - (stdout), got two; give one of them a file name"
+        )
     from mot_core.evaluation import evaluate, print_scores
 
     evaluation = evaluate(
@@ -51,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         split=arguments.split,
         progress=True,
     )
-    # What another program reads from stdout stays free of tables.
+    # Keep tables out of stdout if another program reads the scores from there.
     print_scores(evaluation, open_console(stderr="-" in (arguments.json, arguments.csv)))
     for note in evaluation.notes:
         print(f"mot: note: {note}", file=sys.stderr)
@@ -63,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def write_text(path: str, text: str) -> None:
-    """Write ``text`` to a file, complete or not at all; ``-`` is stdout."""
+    """Write ``text`` to a file atomically, or to stdout if ``path`` is ``-``."""
     if path == "-":
         sys.stdout.write(text)
         return

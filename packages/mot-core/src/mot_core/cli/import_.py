@@ -1,4 +1,4 @@
-"""``mot import``: released weights of other projects become a checkpoint of ours."""
+"""``mot import``: conversion of weights released by other projects into a checkpoint."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ examples:
   mot import motr_final.pth motr.ckpt --tracker motr --report keys.txt
 
 --tracker NAME uses the first config of that tracker. The checkpoint also holds the settings, so mot track, mot test and
-mot fit --init can read it directly. Code in SOURCE is never run.
+mot fit --init can read it directly. No code in SOURCE is executed.
 """
 
 
 def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
-    """Declare ``mot import``."""
+    """Declare the arguments of ``mot import``."""
     parser.epilog = EPILOG
-    parser.add_argument("source", metavar="SOURCE", type=Path, help="released weights, a file of torch.save")
+    parser.add_argument("source", metavar="SOURCE", type=Path, help="released weights, a file written by torch.save")
     parser.add_argument("output", metavar="OUT", type=Path, help="checkpoint to write")
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--tracker", metavar="NAME", help="trainable tracker, with the settings of its paper")
+    which.add_argument("--tracker", metavar="NAME", help="trainable tracker, built with the settings of its paper")
     which.add_argument(
         "--config",
         metavar="NAME",
-        help="config, a file or one that comes with mot-core, for its model and how its data resize frames",
+        help="config file, or name of a shipped config; its model and its frame size are used",
     )
-    parser.add_argument("--report", metavar="FILE", type=Path, help="write what became of every key")
+    parser.add_argument("--report", metavar="FILE", type=Path, help="write a text file with the outcome for every key")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Convert, and tell what became of the keys."""
+    """Convert the weights and print a summary of the keys."""
     from mot_core.checkpoints import read_state_dict
     from mot_core.cli.fit.weights import short_report
     from mot_core.io import open_atomic
@@ -48,12 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
         with open_atomic(arguments.report) as file:
             file.write(f"{arguments.source}\n{report}\n")
     print(short_report(report))
-    print(f"mot: {arguments.output} is written", file=sys.stderr)
+    print(f"mot: wrote {arguments.output}", file=sys.stderr)
     return 0
 
 
 def _config_of(name: str) -> str:
-    """The config that fits the released weights of a tracker."""
+    """Return the config that matches the released weights of a tracker."""
     from mot_core.cli.track.registry import load_tracker, trainable_trackers
 
     configs: tuple[str, ...] = getattr(load_tracker(name), "configs", ())
@@ -64,7 +64,7 @@ def _config_of(name: str) -> str:
 
 
 def save(tracker: Any, path: Path) -> None:
-    """Write a checkpoint as a training does, without the state of one."""
+    """Write a checkpoint in the format of `mot fit`, without optimizer state."""
     import torch
     from lightning import __version__
 
@@ -82,7 +82,7 @@ def save(tracker: Any, path: Path) -> None:
 
 
 def _from_config(name: str) -> Any:
-    """The model of a config, which remembers how its data resize frames for tracking."""
+    """Build the model of a config, and record in it how the data of the config are resized."""
     from jsonargparse import ArgumentError, ArgumentParser
     from yaml import safe_load
 

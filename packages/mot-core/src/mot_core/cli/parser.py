@@ -1,4 +1,4 @@
-"""The argument parser of all subcommands, and the arguments that several of them share."""
+"""Argument parser of all subcommands, and arguments shared by several of them."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that takes no abbreviations, keeps line breaks, and complains in one line."""
+    """An ArgumentParser without abbreviations that keeps line breaks and reports errors in one line."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong; the usage of a tracker with many flags would push it off the screen."""
+        """Print the error without the usage, which would push it off the screen for a tracker with many flags."""
         print(f"{self.prog}: error: {message} (see {self.prog} --help)", file=sys.stderr)
         sys.exit(2)
 
 
 class Version(argparse.Action):
-    """Print the version; looked up only when asked for, because that reads the file system."""
+    """Print the version, looked up only on request because that reads the file system."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        """Called by argparse where the flag stands."""
+        """Print the version and exit."""
         print(f"mot {version()}")
         parser.exit()
 
 
 def version() -> str:
-    """The version of mot-core that is installed."""
+    """Return the version of the installed mot-core."""
     from importlib.metadata import version
 
     return version("mot-core")
 
 
 def add_benchmark(parser: argparse.ArgumentParser) -> None:
-    """The flag that chooses the rules."""
+    """Add ``--benchmark``, which selects the layout and the rules."""
     from mot_core.io import BENCHMARKS
 
     names = ", ".join(BENCHMARKS)
@@ -46,8 +46,8 @@ def add_benchmark(parser: argparse.ArgumentParser) -> None:
         type=_benchmark,
         default="auto",
         metavar="B",
-        help=f"whose layout and rules hold: auto (by the names of folders; the default), {names}; "
-        "generic is for your own data",
+        help=f"layout and rules of the data: auto (inferred from folder names; the default), {names}; "
+        "use generic for your own data",
     )
 
 
@@ -63,20 +63,20 @@ def _benchmark(text: str) -> str:
 
 
 def add_window(parser: argparse.ArgumentParser) -> None:
-    """The flags that limit the frames."""
+    """Add ``--frames`` and ``--split``, which limit the frames."""
     window = parser.add_mutually_exclusive_group()
     window.add_argument(
-        "--frames", type=frame_range, metavar="A-B", help="only frames A to B of every sequence, both included"
+        "--frames", type=frame_range, metavar="A-B", help="use only frames A to B of every sequence, inclusive"
     )
     window.add_argument(
         "--split",
         choices=["half-val"],
-        help="only a part of every sequence: half-val is the second half, as customary for MOT17",
+        help="use only a part of every sequence: half-val is the second half, as is customary for MOT17",
     )
 
 
 def frame_range(text: str) -> tuple[int, int]:
-    """``A-B`` as two frame numbers.
+    """Parse ``A-B`` into two frame numbers.
 
     >>> frame_range("301-600")
     (301, 600)

@@ -1,4 +1,4 @@
-"""``mot plugins``: what can be attached to a tracker, from where, and what is broken."""
+"""``mot plugins``: the installed plug-ins, the packages that provide them, and loading errors."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ examples:
   mot plugins
   MOT_CORE_PLUGINS=my_loss.py:MyLoss mot plugins
 
-Packages bring plug-ins by an entry point of the group mot_core.plugins; the variable MOT_CORE_PLUGINS adds those under
-development, module:Class or path/file.py:Class. The exit code is 1 if one cannot be loaded; the others work still.
+Packages provide plug-ins through the entry-point group mot_core.plugins. The variable MOT_CORE_PLUGINS adds plug-ins
+under development, as module:Class or path/file.py:Class. The exit code is 1 if a plug-in cannot be loaded; the others
+remain usable.
 """
 
 
 def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
-    """Declare ``mot plugins``."""
+    """Declare the arguments of ``mot plugins``."""
     parser.epilog = EPILOG
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """List the plug-ins, and below them those that cannot be loaded with the reason."""
+    """List the plug-ins, followed by the reasons why some of them cannot be loaded."""
     from mot_core.plugins import installed_plugins
     from mot_core.plugins.negotiation import groups
 

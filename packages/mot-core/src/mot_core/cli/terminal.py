@@ -1,4 +1,4 @@
-"""What a terminal shows: tables, lines and a progress bar that keeps quiet where nobody watches."""
+"""Terminal output: console, tables and a progress bar that is silent outside a terminal."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 REDRAW = 0.1
-"""Seconds between two updates: telling rich about every frame would cost as much as tracking it."""
+"""Seconds between two updates; an update per frame would cost as much as tracking the frame."""
 
 
 def open_console(*, stderr: bool = False) -> Console:
-    """A console that prints names and messages as they are; rich would read [brackets] and :colons: as orders."""
+    """Open a console that prints text literally, without interpreting [brackets] and :colons: as markup."""
     from rich.console import Console
 
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
@@ -23,9 +23,9 @@ def open_console(*, stderr: bool = False) -> Console:
 def print_table(
     title: str, columns: list[str], rows: list[list[str]], console: Console, breaks: str | None = None
 ) -> None:
-    """Print ``rows`` of cells, the first column to the left and the others, mostly numbers, to the right.
+    """Print a table with its first column left-aligned and the others right-aligned.
 
-    In a file or a pipe the table is as wide as it needs to be; in a narrow terminal the column ``breaks`` gives way.
+    In a file or a pipe the table takes its full width; in a narrow terminal the column ``breaks`` is wrapped.
     """
     from rich.measure import Measurement
     from rich.table import Table
@@ -42,10 +42,10 @@ def print_table(
 
 
 class Progress:
-    """Counts frames; on a terminal as a bar with the time that is left, otherwise in silence.
+    """Progress bar over frames with the remaining time; silent if stderr is not a terminal.
 
     Args:
-        total: number of frames to come.
+        total: Total number of frames.
     """
 
     def __init__(self, total: int) -> None:
@@ -73,11 +73,11 @@ class Progress:
         self._bar.stop()
 
     def describe(self, text: str) -> None:
-        """Say what is being done."""
+        """Set the description of the current work."""
         self._bar.update(self._task, description=text)
 
     def advance(self) -> None:
-        """One frame is done."""
+        """Count one finished frame."""
         self._waiting += 1
         now = time.monotonic()
         if now - self._drawn >= REDRAW:

@@ -1,4 +1,4 @@
-"""Random views and colours of clips, with the settings of the papers."""
+"""Random geometric and color augmentation of clips."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is drawn once for each clip and done to all of its frames. The default changes nothing.
+    """Random transform, drawn once per clip and applied to all of its frames. The default changes nothing.
 
     Args:
-        short_sides: lengths to which the shorter side is resized, one is drawn; none: images keep their size.
-        max_long_side: limit of the longer side.
-        flip: probability of mirroring left to right.
-        crop: probability of keeping only a part: the image is first resized to one of ``crop_short_sides``, then width
-            and height of the part are drawn from ``crop_sides`` (first to last, in pixels), and its place.
-        crop_short_sides: see ``crop``.
-        crop_sides: see ``crop``.
-        hue: most that colours turn, up to 0.5 of the circle of colours.
-        saturation: most that it is changed, as a share: 0.4 draws a factor from 0.6 to 1.4.
-        brightness: as ``saturation``.
-        contrast: as ``saturation``.
-        shift: of stills: share of width and height by which the view moves during the clip, at most.
+        short_sides: Lengths in pixels to which the shorter side is resized; one is drawn per clip. Empty: no resizing.
+        max_long_side: Upper limit of the longer side after resizing, in pixels.
+        flip: Probability of a horizontal flip.
+        crop: Probability of a random crop. The image is resized to one of ``crop_short_sides``, then height and width
+            of the crop are drawn from ``crop_sides``, and its position within the image.
+        crop_short_sides: Lengths in pixels of the shorter side before cropping.
+        crop_sides: Smallest and largest side of a crop in pixels.
+        hue: Largest hue rotation as a fraction of the color circle, at most 0.5.
+        saturation: Largest relative change of saturation; 0.4 draws a factor from 0.6 to 1.4.
+        brightness: Largest relative change of brightness, like ``saturation``.
+        contrast: Largest relative change of contrast, like ``saturation``.
+        shift: For clips made of a still image, largest movement of the view as a fraction of width and height.
 
-    MOTIP: ``Augmentation((480, 512, ..., 800), 1440, flip=0.5, crop=0.5, hue=0.2, saturation=0.4, brightness=0.4,
-    contrast=0.4)``.
+    Settings of MOTIP: ``Augmentation((480, 512, ..., 800), 1440, flip=0.5, crop=0.5, hue=0.2, saturation=0.4,
+    brightness=0.4, contrast=0.4)``.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: If a value is out of range.
 
     >>> augmentation = Augmentation(short_sides=(400, 600), max_long_side=900, flip=0.5)
     >>> augmentation.views((1080, 1920), 2, np.random.default_rng(1))[1]
@@ -58,33 +58,34 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name, most in (("flip", 1), ("crop", 1), ("hue", 0.5), ("shift", 0.5)):
             if not 0 <= getattr(self, name) <= most:
-                raise ValueError(f"Augmentation: {name} must be from 0 to {most}, got {getattr(self, name)}")
+                raise ValueError(f"Augmentation: expected {name} in [0, {most}], got {getattr(self, name)}")
         for name in ("saturation", "brightness", "contrast"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"Augmentation: {name} must be from 0 to below 1, got {getattr(self, name)}")
+                raise ValueError(f"Augmentation: expected {name} in [0, 1), got {getattr(self, name)}")
         sides = (*self.short_sides, *self.crop_short_sides, *self.crop_sides, self.max_long_side)
         if min(sides) < 1 or (self.crop and not self.crop_short_sides) or self.crop_sides[0] > self.crop_sides[1]:
-            raise ValueError(f"Augmentation: sides must be at least 1 pixel and ranges go up, got {self}")
+            raise ValueError(f"Augmentation: expected sides of at least 1 pixel in ascending ranges, got {self}")
 
     def __call__(
         self, frames: Sequence[ImageFrame], rng: np.random.Generator, *, still: bool = False, cut: bool = True
     ) -> list[ImageFrame]:
-        """The frames of a clip, changed.
+        """Transform the frames of a clip.
 
         Args:
-            frames: of one size.
-            rng: of this clip.
-            still: the frames are one image: let the view move over it.
-            cut: cut boxes at the border.
+            frames: Frames of equal size.
+            rng: Random generator of this clip.
+            still: Whether all frames are the same image, over which the view moves.
+            cut: Whether boxes are clipped to the image.
 
         Raises:
-            ValueError: the frames have different sizes.
+            ValueError: If the frames have different sizes.
         """
         for frame in frames:
             if frame.image_size != frames[0].image_size:
                 raise ValueError(
-                    f"frame {frame.number} of {frame.sequence} is {frame.image_size[1]}x{frame.image_size[0]}, frame "
-                    f"{frames[0].number} {frames[0].image_size[1]}x{frames[0].image_size[0]}; a sequence has one size"
+                    f"frame {frame.number} of {frame.sequence}: expected "
+                    f"{frames[0].image_size[1]}x{frames[0].image_size[0]} as in frame {frames[0].number}, got "
+                    f"{frame.image_size[1]}x{frame.image_size[0]}; use one size per sequence"
                 )
         views = self.views(frames[0].image_size, len(frames), rng, still)
         colors = self.colors(rng)
@@ -95,7 +96,7 @@ class Augmentation:
         return [replace(frame, image=colors.apply(frame.image)) for frame in seen]
 
     def views(self, size: Size, num_frames: int, rng: np.random.Generator, still: bool = False) -> list[View]:
-        """Draw one view, for stills a moving one, of images of a size (height, width)."""
+        """Draw a view of images of ``size`` (height, width) for all frames; a moving one for stills."""
         height, width = size
         window = np.array([0.0, 0.0, width, height])
         if rng.random() < self.crop:
@@ -111,7 +112,7 @@ class Augmentation:
         return [View((float(x0), float(y0), float(x1), float(y1)), target, flip) for x0, y0, x1, y1 in windows]
 
     def colors(self, rng: np.random.Generator) -> ColorChange | None:
-        """Draw a change of colours; None where there is none to draw."""
+        """Draw a color change, or return None if all limits are 0."""
         limits = np.array([self.hue, self.saturation, self.brightness, self.contrast])
         if not limits.any():
             return None
@@ -126,11 +127,11 @@ class Augmentation:
         ]
         top, left = (int(rng.integers(most - side + 1)) for most, side in zip(resized, sides, strict=True))
         window = np.array([left, top, left + sides[1], top + sides[0]]) * np.tile(scale[::-1], 2)
-        return window.clip(0, np.tile(size[::-1], 2))  # rounding
+        return window.clip(0, np.tile(size[::-1], 2))  # removes rounding errors
 
 
 def _moving(window: np.ndarray, shift: float, num_frames: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Windows that move evenly from one drawn place to another within ``window``."""
+    """Return windows that move at constant speed between two random positions within ``window``."""
     space = shift * (window[2:] - window[:2])
     begin, end = rng.random((2, 2)) * space
     times = np.linspace(0, 1, num_frames)[:, None]

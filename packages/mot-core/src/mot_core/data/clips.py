@@ -1,4 +1,4 @@
-"""Datasets of clips: for training, drawn anew every epoch; for tracking, frame after frame."""
+"""Datasets: random clips for training, and frames in order for evaluation."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mot_core.data.sampling import ClipKey, ClipSampling
 
 
 class ClipDataset(Dataset[list[ImageFrame]]):
-    """Clips of a source of frames, to train on.
+    """Training clips of a source of frames.
 
-    What a clip looks like depends on seed, epoch and index alone, not on the process that makes it.
+    A clip depends on seed, epoch and index only, not on the worker process that prepares it.
 
     Args:
-        source: videos and stills.
-        sampling: which frames make a clip.
-        augmentation: what is done to them.
-        seed: of all that is drawn.
+        source: Videos and still images.
+        sampling: Selection of the frames of a clip.
+        augmentation: Augmentation of the clips. None: no augmentation.
+        seed: Seed for all random draws.
 
     Raises:
-        ValueError: a video is shorter than a clip.
+        ValueError: If a video is shorter than a clip.
 
     >>> from mot_core.data import SyntheticVideo
     >>> dataset = ClipDataset(SyntheticVideo(num_videos=2, num_frames=10), ClipSampling(4, max_interval=3))
@@ -48,8 +48,8 @@ class ClipDataset(Dataset[list[ImageFrame]]):
         short = np.flatnonzero(windows == 0)
         if len(short):
             raise ValueError(
-                f"{source.names[short[0]]} has {self.lengths[short[0]]} frames, fewer than a clip of "
-                f"{sampling.longest} ({len(short)} of {len(windows)} sequences); shorten the clips or leave it out"
+                f"{source.names[short[0]]}: expected at least {sampling.longest} frames for a clip, got "
+                f"{self.lengths[short[0]]} ({len(short)} of {len(windows)} sequences); use shorter clips, or remove it"
             )
         self.ends = np.cumsum(windows)
 
@@ -59,7 +59,7 @@ class ClipDataset(Dataset[list[ImageFrame]]):
     def __getitem__(self, key: ClipKey | int) -> list[ImageFrame]:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if not 0 <= index < len(self):
-            raise IndexError(f"clip {index} of {len(self)}")
+            raise IndexError(f"index: expected a clip below {len(self)}, got {index}")
         rng = np.random.default_rng((self.seed, epoch, index))
         video = int(np.searchsorted(self.ends, index, side="right"))
         window = index - (int(self.ends[video - 1]) if video else 0)
@@ -73,13 +73,13 @@ class ClipDataset(Dataset[list[ImageFrame]]):
 
 
 class FrameDataset(Dataset[list[ImageFrame]]):
-    """Every frame of a source, video after video, as a clip of one frame: for validation, test and tracking.
+    """Every frame of a source in order, as clips of one frame, for validation, test and prediction.
 
-    Boxes are not cut at the border, so that scores are those of the files.
+    Boxes are not clipped to the image, so that the ground truth equals that of the files.
 
     Args:
-        source: videos; a still is a video of one frame.
-        resize: what is done to every frame; should draw nothing.
+        source: Videos; a still image is a video of one frame.
+        resize: Deterministic transform of every frame. None: no resizing.
 
     >>> from mot_core.data import SyntheticVideo
     >>> dataset = FrameDataset(SyntheticVideo(num_videos=2, num_frames=10))
@@ -99,7 +99,7 @@ class FrameDataset(Dataset[list[ImageFrame]]):
     def __getitem__(self, key: ClipKey | int) -> list[ImageFrame]:
         index = key[1] if isinstance(key, tuple) else key
         if not 0 <= index < len(self):
-            raise IndexError(f"frame {index} of {len(self)}")
+            raise IndexError(f"index: expected a frame below {len(self)}, got {index}")
         video = int(np.searchsorted(self.ends, index, side="right"))
         position = index - (int(self.ends[video - 1]) if video else 0)
         return self.resize(self.source.read(video, [position]), np.random.default_rng(0), cut=False)

@@ -1,4 +1,4 @@
-"""Boxes in COCO-style lists: stills (as converted from CrowdHuman) and videos (COCO-video)."""
+"""COCO-style annotation files of still images (converted from CrowdHuman) and videos (COCO-video)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ Record = dict[str, Any]
 
 
 def read_coco(path: str | PathLike[str], image_dir: str | PathLike[str]) -> FrameIndex:
-    """The images and boxes of a COCO-style file.
+    """Read the images and boxes of a COCO-style file.
 
-    ``images`` have ``id``, ``file_name`` and, where known, ``height`` and ``width``; those with a ``video_id`` (and
-    ``frame_id``) are frames of videos, whose names are in ``videos``; the others are stills. ``annotations`` have
-    ``image_id``, ``bbox`` (left, top, width, height), and in videos ``track_id`` (or ``instance_id``). In a still,
-    every object is an identity of its own. ``iscrowd`` or ``ignore`` of 1 marks regions that are neither object nor
+    ``images`` have ``id``, ``file_name`` and optionally ``height`` and ``width``. Images with a ``video_id`` (and
+    ``frame_id``) are frames of the videos named in ``videos``; the others are still images. ``annotations`` have
+    ``image_id``, ``bbox`` (left, top, width, height) and, in videos, ``track_id`` (or ``instance_id``). In a still
+    image, every object has its own identity. ``iscrowd`` or ``ignore`` of 1 marks regions that are neither object nor
     background. Categories become labels in the order of their ids.
 
     Args:
-        path: the JSON file.
-        image_dir: folder that the file names are in.
+        path: JSON file.
+        image_dir: Folder that contains the image files.
+
+    Returns:
+        Index of all frames and boxes.
 
     Raises:
-        FileNotFoundError: the file, or an image, is missing.
-        ValueError: the file is no such list, or a record of it is wrong.
+        FileNotFoundError: If the file or an image is missing.
+        ValueError: If the file is not a COCO-style file, or a record is invalid.
 
     >>> import tempfile
     >>> from mot_core.data.decode import pillow
@@ -45,14 +48,16 @@ def read_coco(path: str | PathLike[str], image_dir: str | PathLike[str]) -> Fram
     content = _load(file)
     images: list[Record] = content["images"]
     if not images:
-        raise ValueError(f"{file}: 'images' is empty; there must be at least one image")
+        raise ValueError(f"{file}: expected at least one record in 'images', got none; add the images")
     rows: dict[Any, list[Record]] = {_get(file, "images", image, "id"): [] for image in images}
     if len(rows) != len(images):
-        raise ValueError(f"{file}: two images have the same 'id'; number them")
+        raise ValueError(f"{file}: expected a unique 'id' per image, got duplicates; renumber the images")
     for annotation in content["annotations"]:
         image_id = _get(file, "annotations", annotation, "image_id")
         if image_id not in rows:
-            raise ValueError(f"{file}: an annotation is of image {image_id!r}, which is not in 'images'; remove it")
+            raise ValueError(
+                f"{file}: expected 'image_id' of a record in 'images', got {image_id!r}; remove the annotation"
+            )
         rows[image_id].append(annotation)
     categories = sorted(
         {_get(file, "categories", one, "id") for one in content.get("categories", [])}
@@ -84,7 +89,7 @@ def _video(
     paths = [image_dir / str(_get(file, "images", image, "file_name")) for image in images]
     for image_path in paths:
         if not image_path.is_file():
-            raise FileNotFoundError(f"image {image_path} of {file} is missing; put it there, or remove its record")
+            raise FileNotFoundError(f"{file}: image {image_path} is missing; add the file, or remove its record")
     size = (int(images[0].get("height", 0)), int(images[0].get("width", 0)))
     found = [(position, one) for position, image in enumerate(images) for one in rows[image["id"]]]
     ignore = np.array([bool(one.get("iscrowd", 0) or one.get("ignore", 0)) for _, one in found], bool)
@@ -92,7 +97,7 @@ def _video(
     frame = np.array([position for position, _ in found], np.int64)
     kept = np.stack([frame, ids])[:, ~ignore]
     if kept.shape[1] != np.unique(kept, axis=1).shape[1]:
-        raise ValueError(f"{file}: an identity has two boxes in one frame of {name}; remove one of them")
+        raise ValueError(f"{file}: expected one box per identity and frame, got two in {name}; remove one of them")
     return Video(
         name=name,
         numbers=[int(image.get("frame_id", 1)) for image in images],
@@ -112,18 +117,22 @@ def _load(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {file}; check the path") from None
+        raise FileNotFoundError(f"{file}: no such file; check the path") from None
     except ValueError as error:
-        raise ValueError(f"{file} is not JSON ({error}); write a COCO-style list") from None
+        raise ValueError(f"{file}: expected JSON, got a syntax error ({error}); use a COCO-style file") from None
     for key in ("images", "annotations"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise ValueError(f"{file} has no list {key!r}; a COCO-style file has 'images' and 'annotations'")
+            raise ValueError(
+                f"{file}: expected lists 'images' and 'annotations', got no list {key!r}; use a COCO-style file"
+            )
     return content
 
 
 def _get(file: Path, part: str, record: Record, key: str) -> Any:
     if key not in record:
-        raise ValueError(f"{file}: a record of {part!r} has no {key!r}: {str(record)[:80]}; add it")
+        raise ValueError(
+            f"{file}: expected the key {key!r} in every record of {part!r}, got {str(record)[:80]}; add it"
+        )
     return record[key]
 
 
@@ -131,12 +140,14 @@ def _identity(file: Path, annotation: Record) -> int:
     for key in ("track_id", "instance_id"):
         if key in annotation:
             return int(annotation[key])
-    raise ValueError(f"{file}: an annotation in a video has no 'track_id': {str(annotation)[:80]}; add it")
+    raise ValueError(f"{file}: expected 'track_id' in annotations of videos, got {str(annotation)[:80]}; add it")
 
 
 def _box(file: Path, annotation: Record) -> list[float]:
     box = _get(file, "annotations", annotation, "bbox")
     if len(box) != 4 or not np.isfinite(box).all() or min(box[2:]) < 0:
-        raise ValueError(f"{file}: 'bbox' must be left, top, width and height of 0 or more, got {box}; correct it")
+        raise ValueError(
+            f"{file}: expected 'bbox' as left, top and a width and height of at least 0, got {box}; correct it"
+        )
     left, top, width, height = map(float, box)
     return [left, top, left + width, top + height]

@@ -1,4 +1,4 @@
-"""Clips of different sizes as one batch."""
+"""Collation of clips of different sizes into a batch."""
 
 from __future__ import annotations
 
@@ -12,19 +12,25 @@ from mot_core.boxes import xyxy_to_cxcywh
 from mot_core.data.image_frame import ImageFrame
 from mot_core.structures import ClipBatch, FrameTargets
 
-IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, red green blue, from 0 to 1
+IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, for RGB values in [0, 1]
 IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 def collate(clips: Sequence[Sequence[ImageFrame]]) -> ClipBatch:
-    """Put clips of one length into a batch.
+    """Collate clips of equal length into a batch.
 
-    Images are normalised with mean and deviation of ImageNet and padded at the right and at the bottom. In the extras
-    of the targets are ``visibility (B, G)``, ``ignore (B, G)`` (regions that are neither object nor background; they
-    have a box and are not ``valid``) and, where there are depth maps, ``depth (B, 1, H, W)`` from 0 to 255.
+    Images are normalized with the mean and standard deviation of ImageNet, and padded on the right and bottom. The
+    extras of the targets are ``visibility (B, G)``, ``ignore (B, G)`` (regions that are neither object nor background;
+    they have a box and are not ``valid``) and, if all frames have depth maps, ``depth (B, 1, H, W)`` from 0 to 255.
+
+    Args:
+        clips: Clips of equal length, each a sequence of frames of equal size.
+
+    Returns:
+        Batch padded to the largest height and width.
 
     Raises:
-        ValueError: there is no clip, or they have different lengths.
+        ValueError: If there are no clips, or they have different lengths.
 
     >>> from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo
     >>> dataset = ClipDataset(SyntheticVideo(num_videos=2, num_frames=10), ClipSampling(4))
@@ -35,7 +41,7 @@ def collate(clips: Sequence[Sequence[ImageFrame]]) -> ClipBatch:
     lengths = {len(clip) for clip in clips}
     if len(lengths) != 1 or 0 in lengths:
         raise ValueError(
-            f"a batch needs clips of one length of at least 1 frame, got lengths {[len(clip) for clip in clips]}"
+            f"clips: expected clips of equal length of at least 1 frame, got lengths {[len(clip) for clip in clips]}"
         )
     sizes = [clip[0].image_size for clip in clips]
     height, width = (max(side) for side in zip(*sizes, strict=True))
@@ -56,7 +62,7 @@ def collate(clips: Sequence[Sequence[ImageFrame]]) -> ClipBatch:
 
 
 def _normalize(clip: Sequence[ImageFrame], out: Tensor) -> None:
-    """Write the images of a clip into ``out (T, 3, h, w)``: (value / 255 - mean) / deviation."""
+    """Write the images of a clip into ``out (T, 3, h, w)``: (value / 255 - mean) / std."""
     mean, std = (255 * torch.tensor(values).view(3, 1, 1) for values in (IMAGE_MEAN, IMAGE_STD))
     for frame, image in zip(clip, out, strict=True):
         image.copy_(torch.from_numpy(np.array(frame.image)).permute(2, 0, 1))

@@ -1,4 +1,4 @@
-"""Changes of colour, the same for all frames of a clip."""
+"""Color change of all frames of a clip."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mot_core.data.decode import pillow
 
 @dataclass(frozen=True)
 class ColorChange:
-    """A change of colours: hue, saturation and brightness in HSV, then contrast.
+    """Color change: hue, saturation and brightness in HSV, then contrast.
 
     Attributes:
-        hue: turn of the circle of colours, from -0.5 to 0.5 of it.
-        saturation: factor.
-        brightness: factor.
-        contrast: factor of the distance to ``grey``.
-        grey: mean value of the clip, from 0 to 255.
+        hue: Rotation of the color circle, from -0.5 to 0.5 of a full turn.
+        saturation: Factor of the saturation.
+        brightness: Factor of the brightness.
+        contrast: Factor of the difference to ``grey``.
+        grey: Mean value of the clip, from 0 to 255.
 
     >>> red = np.full((1, 1, 3), (200, 0, 0), np.uint8)
     >>> ColorChange(hue=1 / 3, brightness=0.5).apply(red)
@@ -33,7 +33,7 @@ class ColorChange:
     grey: float = 127.5
 
     def apply(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """An image ``(H, W, 3)`` with its colours changed."""
+        """Apply the color change to an image ``(H, W, 3)``."""
         values = np.arange(256)
         if (self.hue, self.saturation, self.brightness) != (0, 1, 1):
             hue = (values + round(256 * self.hue)) % 256

@@ -1,4 +1,4 @@
-"""Reading image files, and keeping the last ones read."""
+"""Decoding of image files, with a cache."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mot_core.extras import needs
 
 
 def read_image(path: str | PathLike[str]) -> npt.NDArray[np.uint8]:
-    """The pixels of an image file, ``(H, W, 3)`` uint8.
+    """Read an image file as ``(H, W, 3)`` uint8.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ValueError: it is no image or a part of one.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not an image, or is truncated.
 
     >>> import tempfile
     >>> from PIL import Image
@@ -31,11 +31,11 @@ def read_image(path: str | PathLike[str]) -> npt.NDArray[np.uint8]:
 
 
 def read_depth(path: str | PathLike[str]) -> npt.NDArray[np.uint8]:
-    """The depth map in a grey image of 8 bits, ``(H, W)`` uint8.
+    """Read a depth map from an 8-bit grayscale image as ``(H, W)`` uint8.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ValueError: it is no image, or a coloured one, whose values are not depths.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is not an 8-bit grayscale image.
     """
     return _decode(path, "L")
 
@@ -46,30 +46,30 @@ def _decode(path: str | PathLike[str], mode: str) -> npt.NDArray[np.uint8]:
         with image_module.open(path) as image:
             if mode == "L" and image.mode != "L":
                 raise ValueError(
-                    f"depth map {path} must be a grey image of 8 bits, got mode {image.mode}; "
-                    "save the depth itself, not a coloured picture of it"
+                    f"depth map {path}: expected an 8-bit grayscale image, got mode {image.mode}; "
+                    "save the depth values, not a colored rendering of them"
                 )
             return np.asarray(image.convert(mode))
     except FileNotFoundError:
-        raise FileNotFoundError(f"image {path} is missing; put it there, or leave out the sequence") from None
+        raise FileNotFoundError(f"image {path} is missing; add the file, or remove the sequence") from None
     except (OSError, SyntaxError) as error:  # pillow raises SyntaxError for broken PNG files
         raise ValueError(f"image {path} cannot be decoded ({error}); replace the file") from error
 
 
 def pillow() -> Any:
-    """The module ``PIL.Image``, or a sentence how to install it."""
+    """Import ``PIL.Image``, or raise an error that states how to install it."""
     with needs("PIL", "train", "reading images"):
         from PIL import Image
     return Image
 
 
 class DecodeCache:
-    """Keeps the arrays read last, up to a number of bytes.
+    """Least-recently-used cache of decoded arrays.
 
     Args:
-        max_bytes: that the kept arrays may have together; 0 keeps nothing.
+        max_bytes: Upper limit of the total size of cached arrays in bytes. 0 disables the cache.
 
-    A copy for another process starts empty.
+    A copy in another process starts empty.
 
     >>> cache = DecodeCache(max_bytes=100)
     >>> for name in ("a", "b", "a", "c"):
@@ -80,13 +80,13 @@ class DecodeCache:
 
     def __init__(self, max_bytes: int) -> None:
         if max_bytes < 0:
-            raise ValueError(f"max_bytes of the decode cache must be 0 or more, got {max_bytes}")
+            raise ValueError(f"max_bytes: expected at least 0, got {max_bytes}")
         self.max_bytes = max_bytes
         self.num_bytes = 0
         self.kept: OrderedDict[str, npt.NDArray[np.uint8]] = OrderedDict()
 
     def get(self, path: str, read: Callable[[str], npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
-        """The array of a path, read if it is not kept. It must not be changed."""
+        """Return the array of a path, reading it if it is not cached. The array is read-only."""
         if path in self.kept:
             self.kept.move_to_end(path)
             return self.kept[path]

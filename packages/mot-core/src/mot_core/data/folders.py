@@ -1,4 +1,4 @@
-"""Sequences in folders (MOTChallenge layout, KITTI) as an index: which ground truth is an object, which is ignored."""
+"""Index of sequences in folders (MOTChallenge or KITTI layout), with objects and ignored regions for training."""
 
 from __future__ import annotations
 
@@ -21,20 +21,23 @@ def index_sequences(
     needs_ground_truth: bool = True,
     with_depth: bool = False,
 ) -> FrameIndex:
-    """The frames of sequences and the boxes to train on, by the rules of their benchmarks.
+    """Index the frames and training boxes of sequences, by the rules of their benchmarks.
 
-    Objects are the rows that trackers are expected to find. Distractors, objects that do not count (conf 0, hidden,
-    cut) and ignore regions are kept with ``ignore`` set, so that a loss can leave them out. All else is background.
+    Objects are the rows that a tracker should find. Distractors, objects that are not scored (conf 0, hidden,
+    truncated) and ignore regions are kept with ``ignore`` set, so that a loss can exclude them. All else is background.
 
     Args:
-        sequences: with images, and with ground truth if it is needed.
-        min_visibility: objects of which less is visible are ignored.
-        needs_ground_truth: False for sequences that are only tracked; then none of it is read.
-        with_depth: there is a depth map for every image.
+        sequences: Sequences with images, and with ground truth if it is needed.
+        min_visibility: Smallest visible share of an object; objects below it are ignored.
+        needs_ground_truth: Whether ground truth is read. False for sequences that are only tracked.
+        with_depth: Whether depth maps are read, one per image.
+
+    Returns:
+        Index of all frames and boxes.
 
     Raises:
-        FileNotFoundError: a sequence has no images, misses some, or has no ground truth or depth maps.
-        ValueError: a file is faulty, or no ground truth counts.
+        FileNotFoundError: If images, ground truth or depth maps of a sequence are missing.
+        ValueError: If a file is invalid, or no ground truth is scored under the rules.
 
     >>> import tempfile
     >>> from mot_core.data import SyntheticVideo
@@ -46,13 +49,13 @@ def index_sequences(
     """
     parts = list(sequences)
     if not parts:
-        raise ValueError("sequences must name at least one sequence, got none")
+        raise ValueError("sequences: expected at least one sequence, got none")
     videos = [_video(sequence, min_visibility, needs_ground_truth, with_depth) for sequence in parts]
     if needs_ground_truth and all(video.ignore.all() for video in videos):
         rules = ", ".join(sorted({sequence.benchmark for sequence in parts}))
         raise ValueError(
-            f"no ground truth of {parts[0].path}{' and others' * (len(parts) > 1)} counts under the rules of {rules}; "
-            "choose another benchmark ('generic' counts every row)"
+            f"{parts[0].path}{' and others' * (len(parts) > 1)}: expected ground truth that is scored under the rules "
+            f"of {rules}, got none; choose another benchmark ('generic' uses every row)"
         )
     return replace(build_index(videos), with_depth=with_depth)
 
@@ -64,12 +67,14 @@ def _video(sequence: Sequence, min_visibility: float, needs_ground_truth: bool, 
         for path in map(depth_path, paths):
             if not path.is_file():
                 raise FileNotFoundError(
-                    f"depth map {path} is missing; make one for every image, or switch the depth maps off"
+                    f"depth map {path} is missing; add one for every image, or set with_depth to false"
                 )
     table, regions = BoxTable.empty(), BoxTable.empty()
     if needs_ground_truth:
         if not sequence.has_ground_truth:
-            raise FileNotFoundError(f"{sequence.name} has no ground truth ({sequence.ground_truth_path}); add it")
+            raise FileNotFoundError(
+                f"{sequence.name}: expected ground truth in {sequence.ground_truth_path}, found none; add it"
+            )
         table, regions = sequence.ground_truth(), sequence.ignore_regions()
     labels, ignore = label_rows(table, sequence.rules)
     ignore |= (labels >= 0) & (table.visibility < min_visibility)
@@ -94,11 +99,11 @@ def _video(sequence: Sequence, min_visibility: float, needs_ground_truth: bool, 
 
 
 def label_rows(table: BoxTable, rules: Benchmark) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Class label of every row, -1 where it is no object; and which rows are to be ignored.
+    """Return the class label of every row (-1 if it is not an object), and a mask of ignored rows.
 
     >>> from mot_core.io import BENCHMARKS
     >>> table = BoxTable([1] * 4, [1, 2, 3, 4], np.zeros((4, 4)), scores=[1, 0, 0, 0], classes=[1, 1, 7, 3])
-    >>> label_rows(table, BENCHMARKS["MOT17"])  # a pedestrian, one that does not count, a static person, a car
+    >>> label_rows(table, BENCHMARKS["MOT17"])  # a pedestrian, an unscored one, a static person, a car
     (array([ 0, -1, -1, -1]), array([False,  True,  True, False]))
     """
     labels = np.full(len(table), -1, np.int64)
@@ -112,14 +117,17 @@ def label_rows(table: BoxTable, rules: Benchmark) -> tuple[npt.NDArray[np.int64]
 
 
 def image_paths(sequence: Sequence) -> list[Path]:
-    """The image of every frame.
+    """Return the image file of every frame.
 
     Raises:
-        FileNotFoundError: there is none, or one is missing.
+        FileNotFoundError: If images are missing.
     """
     images = None if sequence.image_dir is None else list_images(sequence.image_dir)
     if sequence.image_dir is None or images is None:
-        raise FileNotFoundError(f"{sequence.name} has no images ({sequence.path / 'img1'}); add them or leave it out")
+        raise FileNotFoundError(
+            f"{sequence.name}: expected images in {sequence.path / 'img1'}, found none; add them, or remove "
+            "the sequence"
+        )
     present = set(images.numbers)
     missing = [number for number in sequence.frame_numbers() if number not in present]
     if missing:

@@ -1,4 +1,4 @@
-"""One change of view for all frames of a clip: crop, resize and flip in a single resampling."""
+"""Geometric transform of a frame: crop, resize and flip in one resampling step."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from mot_core.boxes import box_area
 from mot_core.data.decode import pillow
 from mot_core.data.image_frame import ImageFrame
 
-SMALLEST_SIDE = 1.0  # pixels that must be left of both sides of an object that is cut
+SMALLEST_SIDE = 1.0  # pixels per side; smaller remains of clipped objects are dropped
 
 
 @dataclass(frozen=True)
 class View:
-    """What is seen of a frame.
+    """Crop, resize and flip of a frame.
 
     Attributes:
-        window_xyxy: the part that is kept, in pixels of the frame; within it.
-        size: (height, width) that it is resized to.
-        flip: mirror it left to right.
+        window_xyxy: Cropped window within the frame, in pixels.
+        size: Height and width of the result in pixels.
+        flip: Whether the result is flipped horizontally.
     """
 
     window_xyxy: tuple[float, float, float, float]
@@ -30,12 +30,12 @@ class View:
     flip: bool = False
 
     def apply(self, frame: ImageFrame, *, cut: bool = True) -> ImageFrame:
-        """The frame through the view; image, depth, boxes and ignored regions move together.
+        """Transform image, depth map and boxes of a frame.
 
         Args:
-            frame: to look at.
-            cut: boxes are cut at the border, objects of which less than a pixel is left are dropped, and the
-                visibility falls by the share that is cut. False: all stay as they are.
+            frame: Frame to transform.
+            cut: Whether boxes are clipped to the view. Objects with less than a pixel left are dropped, and the
+                visibility is reduced by the share that is cut off. False keeps all boxes unclipped.
 
         >>> ids = np.array([7, 9])
         >>> image = np.zeros((20, 40, 3), np.uint8)
@@ -60,7 +60,7 @@ class View:
         return seen if keep.all() else seen.select(keep)
 
     def boxes(self, boxes_xyxy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Boxes ``(G, 4)`` of the frame in pixels of the view, not cut."""
+        """Transform boxes ``(G, 4)`` to pixels of the view, without clipping."""
         left, top, right, bottom = self.window_xyxy
         height, width = self.size
         scale = np.array([width / (right - left), height / (bottom - top)] * 2)
@@ -70,11 +70,11 @@ class View:
         return np.asarray(moved)
 
     def image(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """An image ``(H, W, 3)`` through the view."""
+        """Transform an image ``(H, W, 3)``."""
         return self._resample(image)
 
     def depth(self, depth: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """A depth map ``(H, W)`` through the view."""
+        """Transform a depth map ``(H, W)``."""
         return self._resample(depth)
 
     def _resample(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -86,9 +86,9 @@ class View:
 
 
 def fit_size(size: tuple[int, int], short_side: int, max_long_side: int) -> tuple[int, int]:
-    """(height, width) after resizing to a shorter side, or to a longer one if that would exceed its limit.
+    """Return (height, width) after resizing the shorter side to ``short_side``, within ``max_long_side``.
 
-    The rounding is that of DETR and what derives from it.
+    Rounding follows the transforms of DETR.
 
     >>> fit_size((1080, 1920), 800, 1333)
     (750, 1333)

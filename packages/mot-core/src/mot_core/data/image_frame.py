@@ -1,4 +1,4 @@
-"""One annotated image, and where images come from."""
+"""An annotated image, and the protocol of sources of images."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, eq=False)
 class ImageFrame:
-    """An image with its ``G`` objects, before it is put into a batch.
+    """An image with its ``G`` objects, before collation into a batch.
 
     Attributes:
         image: ``(H, W, 3)`` uint8.
-        boxes_xyxy: ``(G, 4)`` float64 corners in pixels of the image.
-        ids: ``(G,)`` int64 identities, the same through the sequence; -1 where unknown.
+        boxes_xyxy: ``(G, 4)`` float64 corners in pixels.
+        ids: ``(G,)`` int64 identities, constant within the sequence; -1 if unknown.
         labels: ``(G,)`` int64 class labels from 0.
-        visibility: ``(G,)`` float64 visible share.
+        visibility: ``(G,)`` float64 visible share of each object, from 0 to 1.
         ignore: ``(G,)`` bool, True for a region that is neither object nor background (distractors, crowds).
-        sequence: name of the sequence.
-        number: real number of the frame.
-        original_size: (height, width) of the file.
+        sequence: Name of the sequence.
+        number: Frame number in the sequence.
+        original_size: Height and width of the image file in pixels.
         depth: ``(H, W)`` float32 from 0 (far) to 255 (near), or None.
     """
 
@@ -40,11 +40,11 @@ class ImageFrame:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width)."""
+        """Height and width in pixels."""
         return self.image.shape[0], self.image.shape[1]
 
     def select(self, rows: Any) -> ImageFrame:
-        """The frame with some of its objects.
+        """Return the frame with the selected objects.
 
         >>> none = np.zeros(0, np.int64)
         >>> ids = np.array([7, 9])
@@ -59,15 +59,15 @@ class ImageFrame:
 
 
 class FrameSource(Protocol):
-    """Videos and stills whose frames can be read in any order, from any process."""
+    """Source of videos and still images that can be read in any order, from any process."""
 
     @property
     def names(self) -> npt.NDArray[np.str_]:
-        """``(V,)`` name of each video."""
+        """Name of each video, ``(V,)``."""
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """``(V,)`` int64 frames of each video; 0: a still, of which a clip of any length can be made."""
+        """Number of frames of each video, ``(V,)`` int64; 0 marks a still image, which fills clips of any length."""
 
     def read(self, video: int, positions: Sequence[int]) -> list[ImageFrame]:
-        """The frames of a video at some positions, from 0 and below its length."""
+        """Read the frames of a video at zero-based positions."""

@@ -1,7 +1,7 @@
-"""All frames and boxes of a data set as a few arrays.
+"""Frames and boxes of a dataset as a few arrays.
 
-Lists of Python objects would be copied into every worker bit by bit: reading an object writes its reference count,
-and so un-shares its memory page. Arrays stay shared.
+Arrays stay shared between worker processes. Lists of Python objects do not: reading an object updates its reference
+count, which copies its memory page into the worker.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class FrameIndex:
-    """Where the ``F`` frames of ``V`` videos are, and their ``R`` boxes. A :class:`~mot_core.data.FrameSource`.
+    """Index of the ``F`` frames and ``R`` boxes of ``V`` videos; a :class:`~mot_core.data.FrameSource`.
 
     Attributes:
         names: ``(V,)`` names of the videos.
-        first: ``(V + 1,)`` int64; video ``v`` has the frames ``first[v]`` to ``first[v + 1] - 1``.
-        still: ``(V,)`` bool, a single image that is not of a video.
-        sizes: ``(V, 2)`` int64 (height, width) in which the boxes are given; 0 where not known.
-        numbers: ``(F,)`` int64 real numbers of the frames.
-        paths: ``(F,)`` bytes, the image files.
-        first_row: ``(F + 1,)`` int64; frame ``f`` has the rows ``first_row[f]`` to ``first_row[f + 1] - 1``.
+        first: ``(V + 1,)`` int64 offsets; video ``v`` has the frames ``first[v]`` to ``first[v + 1] - 1``.
+        still: ``(V,)`` bool, True for a still image.
+        sizes: ``(V, 2)`` int64 height and width in pixels that the boxes refer to; 0 if unknown.
+        numbers: ``(F,)`` int64 frame numbers.
+        paths: ``(F,)`` bytes, image files.
+        first_row: ``(F + 1,)`` int64 offsets; frame ``f`` has the rows ``first_row[f]`` to ``first_row[f + 1] - 1``.
         boxes_xyxy, ids, labels, visibility, ignore: ``(R, ...)`` as in :class:`~mot_core.data.ImageFrame`.
-        with_depth: read ``depth/NAME.png`` beside the folder of the images.
-        cache: keeps decoded images.
+        with_depth: Whether depth maps are read from ``depth/NAME.png`` next to the folder of the images.
+        cache: Cache of decoded images.
     """
 
     names: npt.NDArray[np.str_]
@@ -55,15 +55,15 @@ class FrameIndex:
 
     @property
     def lengths(self) -> Ints:
-        """``(V,)`` int64 frames of each video; 0 for a still."""
+        """Number of frames of each video, ``(V,)`` int64; 0 for a still image."""
         return np.where(self.still, 0, np.diff(self.first))
 
     def read(self, video: int, positions: Sequence[int]) -> list[ImageFrame]:
-        """The frames of a video at some positions, from 0; a still is always at position 0.
+        """Read the frames of a video at zero-based positions; a still image has position 0 only.
 
         Raises:
-            FileNotFoundError: an image or depth map is missing.
-            ValueError: an image cannot be decoded, or has not the size in which its boxes are given.
+            FileNotFoundError: If an image or depth map is missing.
+            ValueError: If an image cannot be decoded, or does not have the size that its boxes refer to.
         """
         return [self._frame(video, int(self.first[video]) + position) for position in positions]
 
@@ -74,8 +74,8 @@ class FrameIndex:
         expected = (int(self.sizes[video, 0]), int(self.sizes[video, 1]))
         if expected != (0, 0) and size != expected:
             raise ValueError(
-                f"image {path} is {size[1]}x{size[0]}, but the boxes of {self.names[video]} are given in pixels of "
-                f"{expected[1]}x{expected[0]}; scale the boxes, or correct the size that is told with them"
+                f"image {path}: expected {expected[1]}x{expected[0]}, the size declared with the boxes of "
+                f"{self.names[video]}, got {size[1]}x{size[0]}; scale the boxes, or correct the declared size"
             )
         rows = slice(int(self.first_row[frame]), int(self.first_row[frame + 1]))
         return ImageFrame(
@@ -96,14 +96,14 @@ class FrameIndex:
         depth = self.cache.get(str(path), read_depth)
         if depth.shape != size:
             raise ValueError(
-                f"depth map {path} is {depth.shape[1]}x{depth.shape[0]}, its image {size[1]}x{size[0]}; "
-                "make the depth maps in the size of the images"
+                f"depth map {path}: expected {size[1]}x{size[0]}, the size of its image, got "
+                f"{depth.shape[1]}x{depth.shape[0]}; resize the depth maps"
             )
         return depth.astype(np.float32)
 
     @classmethod
     def concatenate(cls, parts: Iterable[FrameIndex], cache: DecodeCache | None = None) -> FrameIndex:
-        """Several data sets as one, with one cache. There are depth maps where the first has them."""
+        """Concatenate datasets, with one cache. Depth maps are read if the first dataset has them."""
         indices = list(parts)
         joined: dict[str, Any] = {}
         for name in (f.name for f in fields(cls) if f.name not in ("with_depth", "cache")):
@@ -114,16 +114,16 @@ class FrameIndex:
 
 @dataclass(frozen=True, eq=False)
 class Video:
-    """The frames and the ``R`` boxes of one video or still, to be put into an index.
+    """Frames and ``R`` boxes of one video or still image, as input of :func:`build_index`.
 
     Attributes:
-        name: of the sequence.
-        numbers: real numbers of its frames.
-        paths: image file of each frame.
-        frame: ``(R,)`` position of the frame of each box, ascending.
+        name: Name of the sequence.
+        numbers: Frame numbers.
+        paths: Image file of each frame.
+        frame: ``(R,)`` zero-based position of the frame of each box, ascending.
         boxes_xyxy, ids, labels, visibility, ignore: ``(R, ...)`` as in :class:`~mot_core.data.ImageFrame`.
-        size: (height, width) in which the boxes are given.
-        still: a single image that is not of a video.
+        size: Height and width in pixels that the boxes refer to. None if unknown.
+        still: Whether it is a still image.
     """
 
     name: str
@@ -140,7 +140,7 @@ class Video:
 
 
 def build_index(videos: Iterable[Video]) -> FrameIndex:
-    """The index of videos that are told one by one."""
+    """Build the index of videos."""
     parts = list(videos)
     numbers = np.concatenate([np.asarray(video.numbers, np.int64) for video in parts])
     counts = np.concatenate([np.bincount(video.frame, minlength=len(video.numbers)) for video in parts])
@@ -161,7 +161,7 @@ def build_index(videos: Iterable[Video]) -> FrameIndex:
 
 
 def depth_path(image_path: str | os.PathLike[str]) -> Path:
-    """Where the depth map of an image is.
+    """Return the depth map file of an image.
 
     >>> depth_path("MOT17/train/MOT17-02/img1/000001.jpg").as_posix()
     'MOT17/train/MOT17-02/depth/000001.png'

@@ -1,4 +1,4 @@
-"""Which frames a clip is made of, and in which order clips come."""
+"""Selection of the frames of a clip, and order of the clips."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ import numpy.typing as npt
 from torch.utils.data import Dataset, DistributedSampler
 
 ClipKey: TypeAlias = tuple[int, int]
-"""Epoch and index: what a dataset of clips is asked for. Workers need no other news of the epoch."""
+"""Epoch and index, the key of a clip in a dataset; the epoch reaches worker processes in the key."""
 
 
 class ClipSampling:
     """Clip lengths by epoch and intervals between the frames of a clip.
 
-    An epoch has one clip for each window of the longest length (every ``stride`` frames); a shorter clip lies anywhere
-    in its window. So the number of clips is the same in every epoch.
+    An epoch has one clip per window of the longest length (every ``stride`` frames); a shorter clip has a random
+    position in its window. The number of clips is therefore the same in every epoch.
 
     Args:
-        length: frames of a clip; or a schedule ``{first epoch: length}`` that begins with epoch 0.
-        max_interval: the interval is drawn from 1 to this for every clip, less where the sequence would end.
-        stride: frames between windows; with more than 1, the begin of a clip is drawn within its stride.
+        length: Frames per clip, or a schedule ``{first epoch: length}`` that starts with epoch 0.
+        max_interval: Largest interval between the frames of a clip, in frames. The interval is drawn from 1 to this
+            value per clip, or to less near the end of a sequence.
+        stride: Frames between the starts of consecutive windows. If above 1, clip starts are drawn within the stride.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: If a value is out of range.
 
     >>> sampling = ClipSampling({0: 2, 50: 3, 90: 4})
     >>> [sampling.length(epoch) for epoch in (0, 49, 50, 200)]
@@ -37,25 +38,25 @@ class ClipSampling:
     def __init__(self, length: int | Mapping[int, int] = 1, max_interval: int = 1, stride: int = 1) -> None:
         self.schedule = dict(sorted(length.items())) if isinstance(length, Mapping) else {0: length}
         if not self.schedule or next(iter(self.schedule)) != 0:
-            raise ValueError(f"clip length: a schedule must begin with epoch 0, got {self.schedule}")
+            raise ValueError(f"clip length: expected a schedule that starts with epoch 0, got {self.schedule}")
         shortest = min(self.schedule.values())
         for name, value in (("clip length", shortest), ("max_interval", max_interval), ("stride", stride)):
             if value < 1:
-                raise ValueError(f"{name} must be at least 1 frame, got {value}")
+                raise ValueError(f"{name}: expected at least 1 frame, got {value}")
         self.max_interval = max_interval
         self.stride = stride
 
     @property
     def longest(self) -> int:
-        """The longest length of the schedule."""
+        """Largest clip length of the schedule."""
         return max(self.schedule.values())
 
     def length(self, epoch: int) -> int:
-        """Frames of the clips of an epoch."""
+        """Return the clip length of an epoch."""
         return self.schedule[max(first for first in self.schedule if first <= epoch)]
 
     def num_windows(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Clips per epoch of videos of some lengths ``(V,)``; one of a still (0).
+        """Return the number of clips per epoch for video lengths ``(V,)``; a still image (0) has one.
 
         >>> ClipSampling(4, stride=2).num_windows(np.array([3, 4, 5, 6, 0]))
         array([0, 1, 1, 2, 1])
@@ -64,13 +65,13 @@ class ClipSampling:
         return np.where(lengths == 0, 1, -(-starts.clip(0) // self.stride))
 
     def positions(self, video_length: int, window: int, epoch: int, rng: np.random.Generator) -> list[int]:
-        """The frames of a clip, as positions in its video.
+        """Draw the frames of a clip, as positions in its video.
 
         Args:
-            video_length: frames of the video, at least the longest clip; 0: a still.
-            window: from 0 to ``num_windows`` - 1.
-            epoch: for the schedule.
-            rng: draws begin and interval.
+            video_length: Number of frames of the video, at least the longest clip. 0 marks a still image.
+            window: Index of the window, from 0 to ``num_windows - 1``.
+            epoch: Epoch, which selects the clip length.
+            rng: Random generator for start and interval.
         """
         length = self.length(epoch)
         if video_length == 0:
@@ -85,19 +86,19 @@ class ClipSampling:
 
 
 class ClipSampler(DistributedSampler[ClipKey]):
-    """Gives the clips of an epoch in an order that depends on seed and epoch only, each process its share.
+    """Distributed sampler of clips with an order that depends on seed and epoch only.
 
-    ``n`` processes with batches of ``b`` get together the batches that one process gets with ``n * b``.
+    ``n`` processes with batches of ``b`` together receive the batches that one process receives with ``n * b``.
 
     Attributes:
-        begin: clips of this process that the next pass leaves out, once: where an interrupted epoch goes on.
+        begin: Number of clips of this process that the next pass skips, once, to resume an interrupted epoch.
 
     Args:
-        dataset: for its length.
-        shuffle: False: in the order of the dataset.
-        seed: of the order.
-        num_replicas: number of processes.
-        rank: of this process.
+        dataset: Dataset, used for its length.
+        shuffle: Whether the order is random. False keeps the order of the dataset.
+        seed: Seed of the order.
+        num_replicas: Number of processes.
+        rank: Rank of this process.
 
     >>> [list(ClipSampler(range(4), num_replicas=2, rank=rank)) for rank in (0, 1)]
     [[(0, 2), (0, 1)], [(0, 0), (0, 3)]]
@@ -112,26 +113,28 @@ class ClipSampler(DistributedSampler[ClipKey]):
     def __iter__(self) -> Iterator[ClipKey]:
         begin, self.begin = self.begin, 0
         size = len(cast(Sized, self.dataset))
-        # torch's own order of seed 1 in epoch 0 is that of seed 0 in epoch 1.
+        # torch adds seed and epoch, so that seed 1 in epoch 0 would repeat seed 0 in epoch 1.
         order = np.random.default_rng((self.seed, self.epoch)).permutation(size) if self.shuffle else np.arange(size)
-        shared = np.resize(order, self.total_size)  # begins anew where the processes do not divide the size
+        shared = np.resize(order, self.total_size)  # repeats the first clips to fill the last processes
         for index in shared[self.rank :: self.num_replicas][begin:]:
             yield self.epoch, int(index)
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to another epoch."""
+        """Set the epoch."""
         if epoch != self.epoch:
             self.begin = 0
         super().set_epoch(epoch)
 
 
 class SequenceSampler(DistributedSampler[ClipKey]):
-    """Gives the frames of whole videos in their order, each process its share of the videos.
+    """Distributed sampler of whole videos, frame by frame.
+
+    Videos are assigned in order of decreasing length, each to the process with the fewest frames.
 
     Args:
-        lengths: ``(V,)`` items of each video.
-        num_replicas: number of processes.
-        rank: of this process. The longest videos are dealt out first, to the process that has least.
+        lengths: ``(V,)`` number of frames of each video.
+        num_replicas: Number of processes.
+        rank: Rank of this process.
 
     >>> [list(SequenceSampler(np.array([2, 3, 1]), num_replicas=2, rank=rank)) for rank in (0, 1)]
     [[(0, 2), (0, 3), (0, 4)], [(0, 0), (0, 1), (0, 5)]]

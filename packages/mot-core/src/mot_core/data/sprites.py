@@ -1,4 +1,4 @@
-"""Textured figures that move, cross and hide each other: the scene of a synthetic video."""
+"""Scene of a synthetic video: textured figures that move, cross and occlude each other."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ Floats = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.uint8]
 
 SHAPES = 3  # box, ellipse, diamond: each touches all four sides of its bounding box
-SIDES = (0.22, 0.40)  # of a figure, as a share of the shorter side of the image
-SPEEDS = (0.003, 0.015)  # as a share of the longer side per frame
-NOISE = 9  # levels of the noise of the camera
-FAR, NEAR = 80.0, 250.0  # depth of figures; the ground lies behind
+SIDES = (0.22, 0.40)  # sides of a figure as a fraction of the shorter side of the image
+SPEEDS = (0.003, 0.015)  # speeds as a fraction of the longer side per frame
+NOISE = 9  # gray levels of camera noise
+FAR, NEAR = 80.0, 250.0  # depth range of figures; the background is farther away
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One object.
+    """One moving object.
 
     Attributes:
-        shape: from 0 to ``SHAPES`` - 1.
-        colors: ``(2, 3)`` of its pattern.
-        waves: ``(2, 2)`` frequency of the pattern along x and y, of its two waves.
+        shape: Index of the shape, from 0 to ``SHAPES - 1``.
+        colors: ``(2, 3)`` RGB colors of the pattern.
+        waves: ``(2, 2)`` frequencies along x and y of the two waves of the pattern.
         centers: ``(T, 2)`` x and y in pixels.
         sides: ``(T, 2)`` width and height in pixels.
-        depths: ``(T,)`` from far to near.
-        present: ``(T,)`` bool.
+        depths: ``(T,)`` depths, from ``FAR`` to ``NEAR``.
+        present: ``(T,)`` bool, whether the object is in the scene.
     """
 
     shape: int
@@ -45,13 +45,13 @@ class Figure:
 
 @dataclass(frozen=True)
 class Rendered:
-    """A frame of a scene with ``S`` figures.
+    """A rendered frame of a scene with ``S`` figures.
 
     Attributes:
         image: ``(H, W, 3)`` uint8.
         depth: ``(H, W)`` float32.
-        boxes_xyxy: ``(S, 4)`` in pixels, may reach outside.
-        visibility: ``(S,)`` share of the pixels of a figure that is neither hidden nor outside.
+        boxes_xyxy: ``(S, 4)`` boxes in pixels, not clipped to the image.
+        visibility: ``(S,)`` share of the pixels of a figure that is neither occluded nor outside the image.
     """
 
     image: Bytes
@@ -61,13 +61,13 @@ class Rendered:
 
 
 class Scene:
-    """Figures before a background.
+    """Random figures in front of a background.
 
     Args:
-        num_figures: how many.
-        num_frames: ``T``.
-        image_size: (height, width).
-        rng: draws all of it.
+        num_figures: Number of figures.
+        num_frames: Number of frames ``T``.
+        image_size: Height and width in pixels.
+        rng: Random generator for the whole scene.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Scene:
         self.noise_seed = int(rng.integers(2**32))
 
     def render(self, position: int) -> Rendered:
-        """Draw the frame at a position, from 0."""
+        """Render the frame at a zero-based position."""
         height, width = self.image_size
         image = self.background.copy()
         depth = np.repeat(np.linspace(0, FAR - 20, height, dtype=np.float32)[:, None], width, 1)
@@ -112,12 +112,14 @@ class Scene:
             depth[here][mask] = figure.depths[position]
         seen = np.bincount(owner.ravel() + 1, minlength=len(self.figures) + 1)[1:]
         rng = np.random.default_rng((self.noise_seed, position))
-        image += rng.integers(0, NOISE, image.shape, np.uint8)  # colours stay below 256 - NOISE
+        image += rng.integers(
+            0, NOISE, image.shape, np.uint8
+        )  # colors are below 256 - NOISE, so that the sum does not overflow
         return Rendered(image, depth, boxes, seen / np.maximum(pixels, 1))
 
 
 def _paint(figure: Figure, box: Floats, pixels: tuple[int, int, int, int]) -> tuple[npt.NDArray[np.bool_], Bytes]:
-    """Which pixels (left, top, right, bottom) of a grid the figure covers, and their colours."""
+    """Return the mask of covered pixels in a window (left, top, right, bottom), and their colors."""
     x0, y0, x1, y1 = pixels
     center, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
     u = ((np.arange(x0, x1) + 0.5 - center[0]) / half[0])[None, :]  # -1 to 1 within the figure
@@ -143,7 +145,7 @@ def _figure(num_frames: int, image_size: tuple[int, int], hue: float, rng: np.ra
     steps = speed * np.stack([np.cos(angle), np.sin(angle)], 1)
     centers = np.array([width, height]) * rng.random(2) + np.cumsum(steps, 0)
     present = np.ones(num_frames, bool)
-    if rng.random() < 0.3:  # comes later or goes earlier
+    if rng.random() < 0.3:  # enters late or leaves early
         cut = int(rng.integers(num_frames))
         present = times >= cut if rng.random() < 0.5 else times <= cut
     colors = [
@@ -161,13 +163,13 @@ def _figure(num_frames: int, image_size: tuple[int, int], hue: float, rng: np.ra
     )
 
 
-def _fold(places: Floats, size: Floats) -> Floats:
-    """Reflect places at the borders, so that centres stay in the image."""
-    return size - abs(places % (2 * size) - size)
+def _fold(centers: Floats, size: Floats) -> Floats:
+    """Reflect centers at the borders, so that they stay in the image."""
+    return size - abs(centers % (2 * size) - size)
 
 
 def _background(image_size: tuple[int, int], rng: np.random.Generator) -> Bytes:
-    """Soft dull spots."""
+    """Draw a background of smooth, unsaturated blobs."""
     low = rng.integers(60, 150, (6, 8, 1), np.uint8) + rng.integers(0, 40, (6, 8, 3), np.uint8)
     smooth = pillow().fromarray(low).resize(image_size[::-1], pillow().Resampling.BICUBIC)
     return np.asarray(smooth).clip(0, 255 - NOISE)

@@ -1,4 +1,4 @@
-"""Frames to be tracked one after the other: of sequences, of plain folders of images and of video files."""
+"""Frames to track in order, from sequences, plain folders of images and video files."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from mot_core.structures import ClipBatch
 
 @dataclass(frozen=True, eq=False)
 class FrameStream:
-    """A video to be tracked.
+    """A stream of frames to track.
 
     Attributes:
-        sequence: its name, frames and rate.
-        image: reads the frame of a number, ``(H, W, 3)`` uint8.
+        sequence: Name, frame numbers and frame rate.
+        image: Function that reads the frame with a given number as ``(H, W, 3)`` uint8.
     """
 
     sequence: Sequence
     image: Callable[[int], npt.NDArray[np.uint8]]
 
     def batch(self, number: int, resize: Augmentation | None = None) -> ClipBatch:
-        """A frame as a clip of one frame, prepared as for validation.
+        """Read a frame as a batch of one clip of one frame, prepared as in validation.
 
         Args:
-            number: of the frame, as in ``sequence``.
-            resize: what is done to it; should draw nothing.
+            number: Frame number in ``sequence``.
+            resize: Deterministic transform of the frame. None: no resizing.
 
         Raises:
-            FileNotFoundError: the image is missing.
-            EOFError: a video ends before it.
-            ValueError: it cannot be decoded.
+            FileNotFoundError: If the image is missing.
+            EOFError: If the video ends before the frame.
+            ValueError: If the frame cannot be decoded.
         """
         image = self.image(number)
         none = np.zeros(0, np.int64)
@@ -59,22 +59,22 @@ class FrameStream:
 def open_streams(
     source: str | PathLike[str], benchmark: str = "auto", part: Callable[[Sequence], Sequence] = lambda whole: whole
 ) -> list[FrameStream]:
-    """What can be tracked in a folder or file.
+    """Open the sequences, images or video at a path for tracking.
 
     Args:
-        source: sequences as :func:`mot_core.io.find_sequences` knows them, with images; a plain folder of images, in
-            the order of the numbers in their names; or a video file. Frames of the last two count from 1.
-        benchmark: of the sequences; ``"auto"``: by their names, ``"generic"`` where these tell nothing.
-        part: takes a window of each; other frames need not be there.
+        source: Sequences with images, as found by :func:`mot_core.io.find_sequences`; a plain folder of images,
+            in the order of the numbers in their names; or a video file. Frames of the last two are numbered from 1.
+        benchmark: Benchmark of the sequences. ``"auto"`` infers it from folder names, with ``"generic"`` as fallback.
+        part: Function that selects a window of each sequence; images outside of it may be missing.
 
     Raises:
-        FileNotFoundError: there is nothing to track, or an image is missing.
-        ValueError: a video or image cannot be read.
+        FileNotFoundError: If there is nothing to track, or an image is missing.
+        ValueError: If a video or image cannot be read.
 
     >>> import tempfile
     >>> from mot_core.data import SyntheticVideo
     >>> folder = SyntheticVideo(num_videos=1, num_frames=3).save(tempfile.mkdtemp(), 0)
-    >>> (stream,) = open_streams(folder / "img1")  # the same as a plain folder
+    >>> (stream,) = open_streams(folder / "img1")  # as a plain folder
     >>> stream.sequence.name, stream.sequence.length, stream.batch(2).images.shape
     ('img1', 3, torch.Size([1, 1, 3, 96, 160]))
     """
@@ -95,7 +95,7 @@ def _find(path: Path, benchmark: str) -> list[Sequence]:
         found = find_sequences(path, benchmark="generic")
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{error}; a folder of images holds {', '.join(EXTENSIONS)} files, a video is a file "
+            f"{error}; or pass a folder of images ({', '.join(EXTENSIONS)}) or a video file "
             f"({', '.join(VIDEO_EXTENSIONS)})"
         ) from None
     try:
@@ -124,5 +124,5 @@ def _video(path: Path, part: Callable[[Sequence], Sequence]) -> FrameStream:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts frame2 before frame10."""
+    """Return a sort key that puts frame2 before frame10."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]

@@ -1,4 +1,4 @@
-"""Videos that are made while they are read: with identities, hidden objects and depth, and no end."""
+"""Synthetic videos rendered on the fly, with identities, occlusions and depth."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ FRAME_RATE = 25.0
 
 
 class SyntheticVideo:
-    """Textured figures of three shapes that move, cross, hide each other, come and go. A source of frames.
+    """Rendered videos of textured figures that move, cross, occlude each other, enter and leave.
 
-    A video depends on seed, split and its number only. The ``n`` figures of a video differ in hue by
-    ``1 / n`` of the circle of colours. Boxes are cut at the border; objects of which less than 15 % can
-    be seen are ignored.
+    A :class:`~mot_core.data.FrameSource`. A video depends on seed, split and its index only. The ``n`` figures of a
+    video are spaced by ``1 / n`` of the color circle in hue. Boxes are clipped to the image; objects with a visible
+    share below 15 % are ignored.
 
     Args:
-        num_videos: as many as wanted, they cost nothing.
-        num_frames: of each video.
-        image_size: (height, width), at least 32.
-        num_objects: fewest and most figures in a video.
-        split: no video is in two of them.
-        seed: of everything.
-        with_depth: depth maps too.
-        frame_step: every so many frames of the scene are shown: figures move further from frame to frame. With 1
-            (25 frames per second) association by motion alone makes few mistakes; with 8, many.
+        num_videos: Number of videos; they need no memory.
+        num_frames: Frames per video.
+        image_size: Height and width in pixels, at least 32.
+        num_objects: Smallest and largest number of figures per video.
+        split: ``"train"``, ``"val"`` or ``"test"``; splits share no video.
+        seed: Seed for all random draws.
+        with_depth: Whether depth maps are rendered too.
+        frame_step: Scene frames from one video frame to the next; higher values make figures move farther between
+            frames. With 1 (25 frames per second), association by motion alone makes few errors; with 8, many.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: If a value is out of range.
 
     >>> video = SyntheticVideo(num_videos=2, num_frames=10, num_objects=(3, 3), split="val")
     >>> (frame,) = video.read(1, [9])
@@ -61,13 +61,13 @@ class SyntheticVideo:
     ) -> None:
         for name, value in (("num_videos", num_videos), ("num_frames", num_frames), ("frame_step", frame_step)):
             if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+                raise ValueError(f"{name}: expected at least 1, got {value}")
         if min(image_size) < 32:
-            raise ValueError(f"image_size must be (height, width) of at least 32 pixels, got {image_size}")
+            raise ValueError(f"image_size: expected (height, width) of at least 32 pixels, got {image_size}")
         if not 0 <= num_objects[0] <= num_objects[1]:
-            raise ValueError(f"num_objects must be fewest and most figures, got {num_objects}")
+            raise ValueError(f"num_objects: expected the smallest and largest number of figures, got {num_objects}")
         if split not in SPLITS:
-            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+            raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
         self.num_videos = num_videos
         self.num_frames = num_frames
         self.image_size = image_size
@@ -79,18 +79,21 @@ class SyntheticVideo:
 
     @property
     def names(self) -> npt.NDArray[np.str_]:
-        """``(V,)`` name of each video."""
+        """Name of each video, ``(V,)``."""
         return np.array([f"synthetic-{self.split}-{self.seed}-{video}" for video in range(self.num_videos)])
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        """``(V,)`` frames of each video."""
+        """Number of frames of each video, ``(V,)``."""
         return np.full(self.num_videos, self.num_frames, np.int64)
 
     def read(self, video: int, positions: Sequence[int]) -> list[ImageFrame]:
-        """Make the frames of a video at some positions, from 0."""
+        """Render the frames of a video at zero-based positions."""
         if not (0 <= video < self.num_videos and all(0 <= position < self.num_frames for position in positions)):
-            raise IndexError(f"video {video}, frames {positions}: there are {self.num_videos} of {self.num_frames}")
+            raise IndexError(
+                f"video {video}, frames {positions}: expected one of {self.num_videos} videos of "
+                f"{self.num_frames} frames"
+            )
         rng = np.random.default_rng((self.seed, SPLITS.index(self.split), video))
         count = int(rng.integers(self.num_objects[0], self.num_objects[1] + 1))
         scene = Scene(count, self.num_frames * self.frame_step, self.image_size, rng)
@@ -121,7 +124,7 @@ class SyntheticVideo:
     def save(self, root: str | PathLike[str], video: int) -> Path:
         """Write a video as a sequence in the MOTChallenge layout: ``img1``, ``gt/gt.txt``, ``seqinfo.ini``, ``depth``.
 
-        Ignored objects are left out of the ground truth.
+        Ignored objects are excluded from the ground truth.
 
         Returns:
             The folder ``root/NAME``.

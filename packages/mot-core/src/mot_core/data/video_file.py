@@ -1,4 +1,4 @@
-"""Video files as frames, decoded one after the other by PyAV (FFmpeg)."""
+"""Video files, decoded frame by frame with PyAV (FFmpeg)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ VIDEO_EXTENSIONS = (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm")
 
 
 class VideoFile:
-    """The frames of a video file, from 0. Reading them in their order is fast, going back starts anew.
+    """Frames of a video file. Reading in order is fast; going back decodes from the start again.
 
     Args:
-        path: of the file.
+        path: Video file.
 
     Attributes:
-        path: of the file.
-        length: number of frames.
-        frame_rate: frames per second, None where the file does not tell.
-        image_size: (height, width).
+        path: Video file.
+        length: Number of frames.
+        frame_rate: Frames per second, or None if unknown.
+        image_size: Height and width in pixels.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ModuleNotFoundError: PyAV is not installed.
-        ValueError: it is no video.
+        FileNotFoundError: If the file does not exist.
+        ModuleNotFoundError: If PyAV is not installed.
+        ValueError: If the file is not a video.
 
     >>> import tempfile
     >>> from PIL import Image
@@ -44,29 +44,29 @@ class VideoFile:
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise FileNotFoundError(f"there is no video {path}; check the path")
+            raise FileNotFoundError(f"video {path} does not exist; check the path")
         with self._open() as container:
             stream = container.streams.video[0]
             rate = stream.average_rate
             self.frame_rate = None if not rate else float(rate)
             self.image_size = int(stream.height), int(stream.width)
-            # What the header tells may be an estimate, or nothing; reading packets is fast.
+            # The frame count in the header may be an estimate or missing; counting packets is fast.
             self.length = sum(1 for packet in self._packets(container, stream) if packet.size and not packet.is_discard)
         if not self.length or not min(self.image_size):
-            raise ValueError(f"video {path} has no frames; replace the file")
+            raise ValueError(f"video {path}: expected at least one frame, got none; replace the file")
         self._frames: Iterator[npt.NDArray[np.uint8]] = iter(())
-        self._next = self.length  # nothing is open
+        self._next = self.length  # no decoder is open
         self._last: tuple[int, npt.NDArray[np.uint8]] | None = None
 
     def read(self, position: int) -> npt.NDArray[np.uint8]:
-        """The frame at a position, ``(H, W, 3)`` uint8.
+        """Read the frame at a zero-based position as ``(H, W, 3)`` uint8.
 
         Raises:
-            EOFError: the video ends before it, although the file tells otherwise (some cut videos).
-            ValueError: it cannot be decoded.
+            EOFError: If the video ends before the frame although its header declares it (truncated files).
+            ValueError: If the frame cannot be decoded.
         """
         if not 0 <= position < self.length:
-            raise IndexError(f"frame {position} of {self.length}")
+            raise IndexError(f"position: expected a frame below {self.length}, got {position}")
         if self._last is not None and self._last[0] == position:
             return self._last[1]
         if position < self._next:
@@ -76,7 +76,7 @@ class VideoFile:
             if self._next > position:
                 self._last = position, image
                 return image
-        raise EOFError(f"video {self.path} ends after {self._next} frames, although it tells of {self.length}")
+        raise EOFError(f"video {self.path} ends after {self._next} frames, but its header declares {self.length}")
 
     def _decode(self) -> Iterator[npt.NDArray[np.uint8]]:
         with self._open() as container:
@@ -105,17 +105,17 @@ class VideoFile:
             container = av.open(str(self.path))
         except _errors() as error:
             raise ValueError(
-                f"{self.path} is not a video that can be read ({error.strerror}); expected one of "
-                f"{', '.join(VIDEO_EXTENSIONS)}"
+                f"{self.path}: expected a readable video ({', '.join(VIDEO_EXTENSIONS)}), got {error.strerror}; "
+                "replace the file"
             ) from error
         if not container.streams.video:
             container.close()
-            raise ValueError(f"{self.path} has no video in it, only sound or text")
+            raise ValueError(f"{self.path}: expected a video stream, got only audio or subtitles; replace the file")
         return container
 
 
 def _errors() -> Any:
-    """What PyAV raises for broken files."""
+    """Return the exception type that PyAV raises for broken files."""
     import av
 
     return av.error.FFmpegError

@@ -1,4 +1,4 @@
-"""Trackers that are trained: LightningModules with plug-ins.
+"""Trainable trackers: LightningModules with plug-ins.
 
 >>> from mot_core.trackers import DetectorSettings
 >>> DetectorSettings().num_queries

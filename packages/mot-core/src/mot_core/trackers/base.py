@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from mot_core.boxes import cxcywh_to_xyxy
+from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes
 from mot_core.checkpoints import ImportReport
 from mot_core.evaluation import TrackingMetrics
 from mot_core.extras import needs
@@ -240,7 +240,7 @@ class Tracker(LightningModule, ABC):
             self._first = frame
         self._stream = sequence, frame
         found = self.track_frame(batch, self._tracking.at(frame - self._first))
-        return Tracks(found.ids, _in_pixels(found.boxes_cxcywh, batch), found.scores, found.classes)
+        return Tracks(found.ids, _to_pixels(found.boxes_cxcywh, batch), found.scores, found.classes)
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> Tracks:  # type: ignore[override]  # for callbacks
         """Track a frame and score it against the ground truth."""
@@ -273,7 +273,7 @@ class Tracker(LightningModule, ABC):
         if batch.targets is None:
             raise ValueError(f"{batch.sequences[0]} has no ground truth to score against; use predict instead")
         truth = batch.targets[0]
-        boxes = _in_pixels(truth.boxes_cxcywh[0], batch)
+        boxes = _to_pixels(truth.boxes_cxcywh[0], batch)
         valid, ignore = truth.valid[0], truth.extras.get("ignore")
         metrics.update(
             batch.sequences[0],
@@ -385,7 +385,6 @@ class Tracker(LightningModule, ABC):
         return read_tracker(cls, path, plugins, changes, recorded_plugins=recorded_plugins)
 
 
-def _in_pixels(boxes_cxcywh: Tensor, batch: ClipBatch) -> Tensor:
-    """Boxes of the first clip as corners in pixels of the original image."""
-    height, width = batch.original_size[0].tolist()
-    return cxcywh_to_xyxy(boxes_cxcywh) * boxes_cxcywh.new_tensor([width, height, width, height])
+def _to_pixels(boxes_cxcywh: Tensor, batch: ClipBatch) -> Tensor:
+    """Convert boxes of the first clip to corners in pixels of the original image."""
+    return denormalize_boxes(cxcywh_to_xyxy(boxes_cxcywh), batch.original_size[0])

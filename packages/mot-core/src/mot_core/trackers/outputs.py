@@ -1,4 +1,4 @@
-"""What a detector predicts, as plug-ins get it."""
+"""Conversion of detector predictions to the frame outputs of plug-ins."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mot_core.structures import ClipBatch, FrameOutput
 
 
 def frame_output(output: DetectorOutput, batch: ClipBatch, frame: int, **more: Any) -> FrameOutput:
-    """The predictions of the last layer for a frame of each clip, as plug-ins get them.
+    """Convert the predictions of the last layer for one frame of each clip.
 
     Args:
-        output: of the detector on this frame of each clip.
-        batch: the clips.
-        frame: index of the frame.
-        more: other fields of :class:`FrameOutput`.
+        output: Output of the detector for this frame of each clip.
+        batch: Batch of clips.
+        frame: Zero-based index of the frame in the clips.
+        more: Other fields of :class:`FrameOutput`.
 
     >>> size = torch.tensor([[96, 160]])
     >>> batch = ClipBatch(torch.zeros(1, 2, 3, 96, 160), torch.zeros(1, 96, 160).bool(), size, size,

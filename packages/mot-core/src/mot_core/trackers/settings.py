@@ -1,4 +1,4 @@
-"""Settings that all trackers share, as plain data: they stand in configs and in checkpoints."""
+"""Settings shared by all trackers, as plain data for configs and checkpoints."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from mot_core.nn import Backbone, DeformableDETR, ResNet50, SmallBackbone, TimmB
 
 @dataclass(frozen=True)
 class DetectorSettings:
-    """The deformable DETR of a tracker; the defaults are those of the papers (MOTIP, MOTR).
+    """Settings of the Deformable DETR of a tracker. The defaults are those of the papers (MOTIP, MOTR).
 
     Args:
         backbone: ``"resnet50"``, ``"small"`` (0.4 M parameters, for small images on a CPU) or ``"timm:NAME"``.
-        backbone_norm: batch normalisation of ResNet-50, ``"frozen"`` (needs pretrained weights) or ``"live"``.
-        frozen_stages: stem and first stages of ResNet-50 that are not trained; 0 where there are no pretrained weights.
-        num_classes: columns of the class logits.
-        num_queries: learned queries, more than objects in any image.
-        embed_dim: width of the transformer, a multiple of 32.
-        num_heads: heads of every attention.
-        num_encoder_layers: layers of the encoder.
-        num_decoder_layers: layers of the decoder.
-        ffn_dim: hidden channels of the feed-forward parts.
-        num_levels: levels of the feature pyramid.
-        num_points: sampling points per head and level.
-        dropout: probability in encoder and decoder.
+        backbone_norm: Batch normalization of ResNet-50, ``"frozen"`` (needs pretrained weights) or ``"live"``.
+        frozen_stages: Number of parts of ResNet-50 that are not trained, counted from the stem. Use 0 without
+            pretrained weights.
+        num_classes: Number of object classes.
+        num_queries: Number of learned queries, which limits the number of new objects per image.
+        embed_dim: Channels of the transformer, a multiple of 32.
+        num_heads: Heads of every attention layer.
+        num_encoder_layers: Layers of the encoder.
+        num_decoder_layers: Layers of the decoder.
+        ffn_dim: Hidden channels of the feed-forward layers.
+        num_levels: Levels of the feature pyramid.
+        num_points: Sampling points per head and level.
+        dropout: Dropout probability in encoder and decoder.
 
     >>> small = DetectorSettings("small", num_queries=10, embed_dim=64, ffn_dim=128, num_levels=3,
     ...     num_encoder_layers=1, num_decoder_layers=2)
@@ -48,10 +49,10 @@ class DetectorSettings:
     dropout: float = 0.0
 
     def build(self, *, track_attention: bool = False) -> DeformableDETR:
-        """The detector, with fresh weights.
+        """Build the detector with new weights.
 
         Args:
-            track_attention: track queries attend to each other in every layer (MOTR).
+            track_attention: Whether track queries attend to each other in every layer (MOTR).
         """
         return DeformableDETR(
             self._backbone(),
@@ -75,21 +76,21 @@ class DetectorSettings:
             return SmallBackbone()
         if self.backbone.startswith("timm:"):
             return TimmBackbone(self.backbone.removeprefix("timm:"))
-        raise ValueError(f"backbone must be 'resnet50', 'small' or 'timm:NAME', got {self.backbone!r}")
+        raise ValueError(f"backbone: expected 'resnet50', 'small' or 'timm:NAME', got {self.backbone!r}")
 
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """AdamW with parameter groups and a stepwise schedule, as the papers have it.
+    """Settings of AdamW with parameter groups and a step schedule, as in the papers.
 
     Args:
-        lr: learning rate.
-        weight_decay: of all parameters.
-        backbone_scale: of the learning rate, for the backbone.
-        points_scale: of the learning rate, for sampling offsets and reference points.
-        milestones: epochs (from 0) at which the learning rate falls.
-        gamma: factor by which it falls.
-        warmup_epochs: over which it rises linearly from 0; may be a fraction.
+        lr: Learning rate.
+        weight_decay: Weight decay of all parameters.
+        backbone_scale: Factor of the learning rate for the backbone.
+        points_scale: Factor of the learning rate for sampling offsets and reference points.
+        milestones: Zero-based epochs at which the learning rate is reduced.
+        gamma: Factor of the learning rate at every milestone.
+        warmup_epochs: Epochs of linear warmup of the learning rate from 0, possibly a fraction. 0 disables it.
     """
 
     lr: float = 2e-4
@@ -101,7 +102,7 @@ class OptimizerSettings:
     warmup_epochs: float = 0.0
 
     def factor(self, step: int, steps_per_epoch: int) -> float:
-        """What the learning rate is multiplied with in a step.
+        """Return the factor of the learning rate in a step.
 
         >>> settings = OptimizerSettings(milestones=(2,), warmup_epochs=1)
         >>> [round(settings.factor(step, 10), 2) for step in (0, 4, 10, 20)]

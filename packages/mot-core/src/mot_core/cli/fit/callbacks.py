@@ -1,4 +1,4 @@
-"""Lightning callbacks of `mot fit`: files at the start, the last checkpoint, interruption and a line per epoch."""
+"""Lightning callbacks of `mot fit`: initial files, last checkpoint, interruption and a line per epoch."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ SHOWN = ("train/loss", "val/HOTA", "val/IDF1", "val/MOTA")
 
 
 class WriteFirst(Callback):
-    """Writes files when all is checked and the run begins.
+    """Write text files at the start of a run, after all checks have passed.
 
     Args:
-        texts: what to write, by path.
+        texts: File contents by path.
     """
 
     def __init__(self, texts: Mapping[Path, str]) -> None:
         self.texts = texts
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write them, in one process."""
+        """Write the files in the main process."""
         if trainer.is_global_zero:
             for path, text in self.texts.items():
                 with open_atomic(path) as file:
@@ -41,10 +41,12 @@ class WriteFirst(Callback):
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes one file after every epoch; Lightning's ModelCheckpoint writes its ``last.ckpt`` only beside another file.
+    """Write one checkpoint after every epoch.
+
+    Lightning's ModelCheckpoint writes ``last.ckpt`` only in addition to another file.
 
     Args:
-        path: file to write.
+        path: Checkpoint file, overwritten after every epoch.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,66 +54,66 @@ class LastCheckpoint(Checkpoint):
         self._written = False
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write it, after all that others do at the end of an epoch."""
+        """Write the checkpoint, after the other callbacks have handled the end of the epoch."""
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
             trainer.save_checkpoint(self.path, weights_only=False)
             self._written = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write it, where a training was resumed after its last step: there is no epoch to end then."""
+        """Write the checkpoint if training was resumed after its last step, when no epoch ends."""
         if not self._written:
             self.on_train_epoch_end(trainer, pl_module)
 
 
 class Interruption(Callback):
-    """Ends a training at the end of a step when a signal came; a second signal ends it at once.
+    """Stop training at the end of a step after SIGINT or SIGTERM; a second signal stops immediately.
 
     Args:
-        checkpoint: file to write then.
+        checkpoint: Checkpoint file written before stopping.
     """
 
     def __init__(self, checkpoint: Path) -> None:
         self.checkpoint = checkpoint
-        self._asked = False
+        self._requested = False
         self._handlers: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen to the signals, instead of Lightning, which does not finish the step."""
+        """Install the signal handlers, replacing those of Lightning, which do not finish the step."""
         if threading.current_thread() is threading.main_thread():
-            self._handlers = {number: signal.signal(number, self._ask) for number in SIGNALS}
+            self._handlers = {number: signal.signal(number, self._request) for number in SIGNALS}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen no more."""
+        """Restore the previous signal handlers."""
         self._restore()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Listen no more."""
+        """Restore the previous signal handlers."""
         self._restore()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Stop, if asked to."""
-        self._stop_if_asked(trainer)
+        """Stop if a signal was received."""
+        self._stop_if_requested(trainer)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Stop, if asked to: a validation may take long."""
+        """Stop if a signal was received, because a validation can take long."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
-            self._stop_if_asked(trainer)
+            self._stop_if_requested(trainer)
 
-    def _stop_if_asked(self, trainer: Trainer) -> None:
-        asked = self._asked
-        if trainer.world_size > 1:  # the signal may have reached one process only, but all must stop at the same step
-            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
-        if asked:
+    def _stop_if_requested(self, trainer: Trainer) -> None:
+        requested = self._requested
+        if trainer.world_size > 1:  # the signal may have reached a single process, but all must stop at the same step
+            requested = trainer.strategy.reduce_boolean_decision(requested, all=False)
+        if requested:
             if trainer.checkpoint_callback is not None:
                 trainer.save_checkpoint(self.checkpoint, weights_only=False)
-                raise KeyboardInterrupt(f"{self.checkpoint} is saved: the same command with --ckpt_path last goes on")
+                raise KeyboardInterrupt(f"{self.checkpoint} is saved; rerun with --ckpt_path last to resume")
             raise KeyboardInterrupt
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self._requested:
             raise KeyboardInterrupt
-        self._asked = True
-        print("mot: finishing the step, then stopping; once more stops at once", file=sys.stderr, flush=True)
+        self._requested = True
+        print("mot: stopping after this step; interrupt again to stop immediately", file=sys.stderr, flush=True)
 
     def _restore(self) -> None:
         for number, handler in self._handlers.items():
@@ -120,10 +122,10 @@ class Interruption(Callback):
 
 
 class EpochLines(Callback):
-    """Prints folder, epoch, loss and scores to stderr.
+    """Print folder, epoch, loss and scores to stderr.
 
     Args:
-        folder: of the run.
+        folder: Folder of the run.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -131,12 +133,12 @@ class EpochLines(Callback):
         self._start = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say where it is written."""
+        """Print the folder of the run."""
         self._start = time.monotonic()
         self._print(trainer, f"training in {self.folder}")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say how far it is."""
+        """Print epoch, step, elapsed seconds, loss and scores."""
         names = dict.fromkeys([*SHOWN, *trainer.progress_bar_metrics])
         numbers = [
             f"{name} {float(trainer.callback_metrics[name]):.4g}" for name in names if name in trainer.callback_metrics

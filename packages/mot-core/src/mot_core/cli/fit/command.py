@@ -1,4 +1,4 @@
-"""``mot fit|validate|test|predict``: LightningCLI with our classes, our configs and our folders."""
+"""``mot fit|validate|test|predict``: LightningCLI with the classes, configs and folders of mot-core."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def run(command: str, arguments: Sequence[str]) -> int:
     """Run ``mot fit``, ``validate``, ``test`` or ``predict``.
 
     Args:
-        command: which of them.
-        arguments: what follows it.
+        command: Name of the subcommand.
+        arguments: Command-line arguments after the subcommand.
 
     Raises:
-        ValueError: something in configs, flags, data or weights is wrong; a sentence tells what.
-        KeyboardInterrupt: it was interrupted; the message tells how to go on.
+        ValueError: If configs, flags, data or weights are invalid.
+        KeyboardInterrupt: If the run was interrupted; the message states how to resume.
     """
-    if os.getcwd() not in sys.path:  # classes of the user's own, as `python -m` finds them
+    if os.getcwd() not in sys.path:  # makes the user's own classes importable, as `python -m` does
         sys.path.append(os.getcwd())
     import_registered()
     with quiet_lightning():
@@ -77,19 +77,19 @@ def run(command: str, arguments: Sequence[str]) -> int:
 
 
 class Help(DefaultHelpFormatter):
-    """Keeps the lines of the examples."""
+    """Help formatter that keeps the line breaks of the examples."""
 
     _fill_text = RawDescriptionHelpFormatter._fill_text
 
 
 class TrainingCLI(LightningCLI):
-    """One subcommand: parses, builds everything and runs it.
+    """Parser and runner of one subcommand.
 
-    A training writes into a new folder ``OUTPUT/version_N``; the others write their result files into ``OUTPUT``.
+    ``fit`` writes into a new folder ``OUTPUT/version_N``; the other commands write result files into ``OUTPUT``.
 
     Args:
-        command: name of the subcommand.
-        arguments: what follows it.
+        command: Name of the subcommand.
+        arguments: Command-line arguments after the subcommand.
     """
 
     def __init__(self, command: str, arguments: Sequence[str]) -> None:
@@ -118,16 +118,16 @@ class TrainingCLI(LightningCLI):
             args=[command, *arguments],
         )
 
-    # What can be given.
+    # Arguments.
 
-    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # static there
-        """The one that is run: a parser for each would take its time."""
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # a static method in Lightning
+        """Return only the subcommand to run, because building a parser for each is slow."""
         return {self._command: LightningCLI.subcommands()[self._command]}
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Trainer, model and data; the model may come from the checkpoint."""
+        """Add Trainer, model and data; the model is optional because a checkpoint may hold it."""
         parser.add_lightning_class_args(Trainer, "trainer")
-        # typing keeps one of all equal unions, maybe one with float first: limit_train_batches 1 would be 1.0, all.
+        # typing caches equal unions, possibly with float first: limit_train_batches 1 would become 1.0 (all).
         for action in parser._actions:
             if getattr(action, "_typehint", None) == NUMBER:
                 action._typehint = NUMBER  # type: ignore[attr-defined]
@@ -135,26 +135,29 @@ class TrainingCLI(LightningCLI):
         parser.add_lightning_class_args(LightningDataModule, "data", subclass_mode=True, required=False)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """What Lightning does not have."""
-        what = "result files"
+        """Add ``--init`` and ``--output``."""
+        content = "result files"
         if self._command == "fit":
-            what = "checkpoints, metrics and config, each run in a folder version_N of its own"
+            content = "checkpoints, metrics and config; each run gets its own subfolder version_N"
             parser.add_argument(
-                "--init", metavar="FILE", type=str, help="start from these weights: released ones, or a checkpoint"
+                "--init",
+                metavar="FILE",
+                type=str,
+                help="initial weights: a checkpoint, or weights released by other projects",
             )
-        parser.add_argument("--output", metavar="DIR", default=f"runs/{self._command}", help=f"folder for {what}")
+        parser.add_argument("--output", metavar="DIR", default=f"runs/{self._command}", help=f"folder for {content}")
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        parser.set_defaults({"weights_only": True})  # a checkpoint is data: nothing in it is run
+        parser.set_defaults({"weights_only": True})  # no code in a checkpoint is executed
         if subcommand == "test":
-            parser.set_defaults({"verbose": False})  # ResultsWriter prints the scores, of every sequence
+            parser.set_defaults({"verbose": False})  # ResultsWriter prints the scores of every sequence
         if subcommand == "predict":
-            parser.set_defaults({"return_predictions": False})  # they are in files
+            parser.set_defaults({"return_predictions": False})  # ResultsWriter writes them to files
         return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Lightning's warns about arguments beside those of the process."""
+        """Parse ``args``, without Lightning's warning about arguments that differ from ``sys.argv``."""
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
@@ -166,17 +169,17 @@ class TrainingCLI(LightningCLI):
             sys.exit(2)
 
     def _parse_ckpt_path(self) -> None:
-        """Our checkpoints have a record of their own; the word "last" is the newest one."""
+        """Resolve ``--ckpt_path last`` to the newest checkpoint, and check that a given file exists."""
         given = self.config[self._command]
         if given.ckpt_path == "last":
             given.ckpt_path = str(newest_checkpoint(Path(given.output)))
         elif given.ckpt_path and not Path(given.ckpt_path).is_file():
-            raise FileNotFoundError(f"checkpoint {given.ckpt_path} does not exist or is not a file")
+            raise FileNotFoundError(f"--ckpt_path: expected an existing checkpoint file, got {given.ckpt_path}")
 
-    # What is built.
+    # Instances.
 
     def instantiate_classes(self) -> None:
-        """Model, data and Trainer."""
+        """Build the data, the model and the Trainer."""
         given = self.config[self._command]
         self.folder = next_version(Path(given.output)) if self._command == "fit" else Path(given.output)
         self._texts = {self.folder / "config.yaml": self._recipe()}
@@ -186,7 +189,7 @@ class TrainingCLI(LightningCLI):
             raise ValueError(first_reason(str(error))) from error
         self.datamodule = self._get(self.config_init, "data")
         if self.datamodule is None:
-            raise ValueError("there is no data: give --data, or a --config that has it")
+            raise ValueError("--data: expected a data module, got none; add --data, or a --config that defines data")
         self.model = self._get(self.config_init, "model") or self._recorded(given.ckpt_path)
         if self._command == "fit":
             if given.init:
@@ -194,22 +197,24 @@ class TrainingCLI(LightningCLI):
                 self._texts[self.folder / "init.txt"] = f"{given.init}\n{report}\n"
                 print(f"mot: weights of {given.init}: {short_report(report)}", file=sys.stderr)
         elif not given.ckpt_path and isinstance(self.model, Tracker):
-            raise ValueError("the tracker is not trained: give --ckpt_path FILE")
+            raise ValueError("--ckpt_path: expected the checkpoint of a trained tracker, got none; add the file")
         self.trainer = self.instantiate_trainer()
 
     def _recorded(self, path: str | None) -> Tracker:
-        """The tracker in a checkpoint, which is all that is given."""
+        """Build the tracker that the checkpoint describes, for commands without a model."""
         if path is None:
-            raise ValueError("there is no model: give --model, a --config that has one, or a --ckpt_path")
+            raise ValueError(
+                "--model: expected a model, got none; add --model, a --config with a model, or --ckpt_path"
+            )
         tracker = Tracker.from_checkpoint(path)
         if self._command == "fit":
-            tracker.train()  # Lightning loads its weights again, and the state of the optimiser
+            tracker.train()  # Lightning loads the weights again, with the optimizer state
         else:
             self.config_init[self._command]["ckpt_path"] = None
         return tracker
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """The Trainer, with folder, checkpoints and bars unless the config says otherwise."""
+        """Build the Trainer, with default folder, checkpoints and progress bar unless the config overrides them."""
         config = dict(self._get(self.config_init, "trainer"))
         config["default_root_dir"] = config["default_root_dir"] or str(self.folder)
         if config["enable_progress_bar"] is None:
@@ -219,7 +224,7 @@ class TrainingCLI(LightningCLI):
             if config["logger"] is None:
                 config["logger"] = CSVLogger(self.folder.parent, name="", version=self.folder.name)
             if config["enable_checkpointing"] is not False:
-                # One file; whoever wants the best ones too adds a ModelCheckpoint that monitors something.
+                # One file; add a ModelCheckpoint that monitors a metric to keep the best checkpoints too.
                 callbacks.append(LastCheckpoint(self.folder / "checkpoints" / "last.ckpt"))
             callbacks.append(Interruption(self.folder / "checkpoints" / "last.ckpt"))
             if isinstance(self.model, Tracker):
@@ -235,7 +240,7 @@ class TrainingCLI(LightningCLI):
         return self._instantiate_trainer({**config, **kwargs}, callbacks)
 
     def _recipe(self) -> str:
-        """The config, for all four commands: without what belongs to this run only."""
+        """Return the config as YAML, valid for all four commands, without the paths of this run."""
         recipe = self.config[self._command].clone()
         for name in ("output", "ckpt_path", "init"):
             recipe.pop(name, None)

@@ -1,4 +1,4 @@
-"""Configs that come with mot-core and installed plug-ins: ``--config motip_dancetrack`` finds them by name."""
+"""Lookup by name of the configs shipped with mot-core and installed plug-ins."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def find_config(name: str, kind: str = "configs") -> Path:
         kind: ``"configs"`` or ``"sweeps"``.
 
     Raises:
-        FileNotFoundError: No such file exists.
-        ValueError: The file is not YAML, or does not hold a mapping.
+        FileNotFoundError: If no such file exists.
+        ValueError: If the file is not YAML, or does not hold a mapping.
 
     >>> find_config("motip_dancetrack").name
     'motip_dancetrack.yaml'
@@ -54,11 +54,11 @@ def find_config(name: str, kind: str = "configs") -> Path:
         return shipped[stem]
     close = get_close_matches(stem, shipped)
     hint = f"did you mean {close[0]}?" if close else f"installed are {', '.join(shipped)}"
-    raise FileNotFoundError(f"there is no {kind[:-1]} {name}, neither as a file nor installed; {hint}")
+    raise FileNotFoundError(f"{kind[:-1]} {name}: expected a YAML file or the name of a shipped one; {hint}")
 
 
 def find_configs(arguments: Sequence[str]) -> list[str]:
-    """``arguments`` with the path of every config instead of its name.
+    """Replace the name of every config in ``arguments`` by its path.
 
     >>> found = find_configs(["--config", "motip_dancetrack", "--trainer.max_epochs", "1"])
     >>> Path(found[1]).is_file()
@@ -77,19 +77,19 @@ def find_configs(arguments: Sequence[str]) -> list[str]:
 
 
 def _method_packages() -> list[Path]:
-    """Nothing of the packages is imported."""
+    """Return the folders of all packages with plug-ins or trackers, without importing them."""
     # A plug-in under development may be a file instead of a module.
     modules = {plugin.target.partition(":")[0] for plugin in installed_plugins() if ".py:" not in plugin.target}
     modules |= {point.module for point in installed_trackers().values()}
     specs = [find_spec(package) for package in sorted({module.partition(".")[0] for module in modules})]
-    return [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or ()]
+    return [Path(folder) for spec in specs if spec for folder in spec.submodule_search_locations or ()]
 
 
 def _check_yaml(path: Path) -> None:
-    """Named here with file and line; jsonargparse names neither."""
+    """Check syntax and type of a YAML file, because errors of jsonargparse lack file and line."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{path}: expected YAML, got {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold settings, as 'trainer: ...', got {type(content).__name__}")
+        raise ValueError(f"{path}: expected a mapping such as 'trainer: ...', got {type(content).__name__}")

@@ -1,4 +1,4 @@
-"""What jsonargparse says about a wrong config or flag, in one sentence with what was probably meant."""
+"""One-sentence versions of jsonargparse errors, with a suggestion for misspelled names."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ UNKNOWN = re.compile(r"(?:Subcommand '\w+' does not accept option '([^']+)'|unre
 
 
 def in_one_sentence(message: str, known_keys: Sequence[str], bases: Mapping[str, type]) -> str:
-    """A message of jsonargparse in short, with the key, what is wrong and what is close to it.
+    """Shorten a message of jsonargparse to the key, the reason and a suggestion.
 
     Args:
-        message: of an ArgumentError.
-        known_keys: all keys of the parser.
-        bases: base class of what stands under a key.
+        message: Message of an ArgumentError.
+        known_keys: All keys of the parser.
+        bases: Base class of the objects configured under a key.
 
     >>> in_one_sentence("unrecognized arguments: --trainer.max_epoch 3", ["trainer.max_epochs"], {})
     'there is no trainer.max_epoch; did you mean trainer.max_epochs?'
@@ -50,7 +50,7 @@ def in_one_sentence(message: str, known_keys: Sequence[str], bases: Mapping[str,
 
 
 def first_reason(message: str) -> str:
-    r"""What a constructor complained about, out of all that jsonargparse says when it calls it.
+    r"""Extract the message of a failed constructor from the message of jsonargparse.
 
     >>> first_reason("Does not validate\nErrors:\n  - x must be 1\n  - Expected a <class 'NoneType'>\nGiven value: 2")
     'x must be 1'
@@ -63,7 +63,7 @@ def _unknown_key(given: str, known: Sequence[str]) -> str:
     key = given.split()[0].lstrip("-").partition("=")[0]
     head = key.partition(".")[0]
     if not any(name.partition(".")[0] == head for name in known):
-        key = head  # of a key that is wrong from its beginning on, the rest does not matter
+        key = head  # the first part is unknown already, so the rest does not matter
     return f"there is no {key}{_close(key, known)}"
 
 
@@ -76,10 +76,10 @@ def _reason(leaf: re.Match[str], line: str, message: str, owner: str, base: type
     if leaf["lost"]:
         return f"{owner} cannot be imported: {leaf['lost']}"
     given = re.search(r"Given value: (.*)", message)
-    got = leaf["got"] or (given[1][:80] if given else "something else")
+    got = leaf["got"] or (given[1][:80] if given else "another value")
     if leaf["base"]:
         return f"expected a {leaf['base']}, got {got}"
-    # The other types of a union stand below, in lines of the same depth.
+    # The other types of a union follow in lines of the same indentation.
     depth = len(line) - len(line.lstrip())
     lines = [line] if leaf["got"] else [one for one in message.splitlines() if len(one) - len(one.lstrip()) == depth]
     kinds = dict.fromkeys(kind for one in lines for kind in re.findall(r"Expected an? <class '(?:\w+\.)*(\w+)'>", one))
@@ -88,14 +88,14 @@ def _reason(leaf: re.Match[str], line: str, message: str, owner: str, base: type
 
 
 def _close(name: str, known: Sequence[str]) -> str:
-    """What was probably meant; all that is known if that is not much."""
+    """Return a suggestion: the closest name, or all names if there are few."""
     if close := get_close_matches(name, known, n=1):
         return f"; did you mean {close[0]}?"
-    return f"; there are {', '.join(known)}" if 0 < len(known) <= 20 else ""
+    return f"; available: {', '.join(known)}" if 0 < len(known) <= 20 else ""
 
 
 def _arguments(path: str) -> list[str]:
-    """The arguments of a class."""
+    """Return the argument names of a class."""
     module, _, name = path.rpartition(".")
     try:
         owner = getattr(import_module(module), name)
@@ -109,6 +109,6 @@ def _arguments(path: str) -> list[str]:
 
 
 def _class_names(base: type | None) -> set[str]:
-    """The names of all subclasses that a user may name."""
+    """Return the names of all public subclasses."""
     found = subclasses(base) if base else ()
     return {one.__name__ for one in found if one is not base and not one.__name__.startswith("_")}

@@ -1,4 +1,4 @@
-"""The folder of a training: ``OUTPUT/version_N`` with config, metrics and checkpoints."""
+"""Folder of a training run: ``OUTPUT/version_N`` with config, metrics and checkpoints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def next_version(output: Path) -> Path:
-    """The folder ``version_N`` of the next run; earlier runs in ``output`` are never touched.
+    """Return the folder ``version_N`` of the next run, after all earlier runs in ``output``.
 
     >>> next_version(Path("no/such/folder")).as_posix()
     'no/such/folder/version_0'
@@ -17,19 +17,19 @@ def next_version(output: Path) -> Path:
 
 
 def newest_checkpoint(output: Path) -> Path:
-    """The newest ``last.ckpt`` of all runs in ``output``.
+    """Return the newest ``last.ckpt`` of all runs in ``output``.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: If no run has one.
 
     >>> newest_checkpoint(Path("no/such/folder"))
     Traceback (most recent call last):
-    FileNotFoundError: there is no last checkpoint in no/such/folder/version_*/checkpoints; give its file, or the ...
+    FileNotFoundError: --ckpt_path last: expected a checkpoint in no/such/folder/version_*/checkpoints, found none; ...
     """
     found = list(output.glob("version_*/checkpoints/last.ckpt"))
     if not found:
         raise FileNotFoundError(
-            f"there is no last checkpoint in {output.as_posix()}/version_*/checkpoints; give its file, or the --output "
-            "of the training to go on with"
+            f"--ckpt_path last: expected a checkpoint in {output.as_posix()}/version_*/checkpoints, found none; "
+            "pass a file, or the --output of the run to resume"
         )
     return max(found, key=lambda path: path.stat().st_mtime)

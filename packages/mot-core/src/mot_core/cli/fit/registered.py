@@ -1,4 +1,4 @@
-"""Importing what can be named by its class alone in ``mot fit``: jsonargparse knows imported classes only."""
+"""Import of the classes that ``mot fit`` accepts by bare name, because jsonargparse finds imported classes only."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def import_registered() -> None:
     for plugin in installed_plugins():
         try:
             packages.add(plugin.load().__module__.partition(".")[0])
-        except ValueError as error:  # noqa: PERF203 - each may be broken
-            print(f"mot: left out: {error}", file=sys.stderr)
+        except ValueError as error:  # noqa: PERF203 - each can fail separately
+            print(f"mot: skipped: {error}", file=sys.stderr)
     for name in installed_trackers():
         try:
             load_tracker(name)
-        except ValueError as error:  # noqa: PERF203 - each may be broken
-            print(f"mot: left out: {error}", file=sys.stderr)
+        except ValueError as error:  # noqa: PERF203 - each can fail separately
+            print(f"mot: skipped: {error}", file=sys.stderr)
     for package in sorted(packages - {"mot_core"}):
         try:
             if find_spec(f"{package}.lightning"):
                 import_module(f"{package}.lightning")
-        except Exception as error:  # noqa: PERF203 - it may fail in any way; say which one it was
-            print(f"mot: left out: {package}.lightning: {type(error).__name__}: {error}", file=sys.stderr)
+        except Exception as error:  # noqa: PERF203 - it may raise anything; report which one failed
+            print(f"mot: skipped: {package}.lightning: {type(error).__name__}: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""``--init FILE``: the weights that a training starts from."""
+"""``--init FILE``: initial weights of a training run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ with needs("lightning", "train", "training"):
 
 
 def load_weights(model: LightningModule, path: str | PathLike[str]) -> ImportReport:
-    """Loads released weights, or a checkpoint of ours with the same or other classes, into a fresh tracker.
+    """Load released weights, or a mot-core checkpoint with the same or other classes, into a new tracker.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the weights do not fit.
-        TypeError: the model is not a tracker of ours.
+        FileNotFoundError: If ``path`` does not exist.
+        ValueError: If the weights do not match the model.
+        TypeError: If the model is not a mot_core tracker.
     """
     if not isinstance(model, Tracker):
         raise TypeError(
@@ -32,7 +32,7 @@ def load_weights(model: LightningModule, path: str | PathLike[str]) -> ImportRep
     if record is None:
         return model.import_weights(state)
     if record["class"] != type(model).__name__:
-        raise ValueError(f"{path} holds a {record['class']}, the model is a {type(model).__name__}")
+        raise ValueError(f"--init {path}: expected weights of a {type(model).__name__}, got a {record['class']}")
     return load_renamed(
         model,
         state,
@@ -43,20 +43,20 @@ def load_weights(model: LightningModule, path: str | PathLike[str]) -> ImportRep
 
 
 def short_report(report: ImportReport) -> str:
-    """How many keys were used, and what was not loaded.
+    """Summarize how many keys were used, and which were not loaded.
 
     >>> print(short_report(ImportReport({"a": "b"}, {"c.w": "no such key in the model"}, ("d.e.x", "d.e.y"), {})))
     1 key used, 1 unused, 2 missing, 0 re-made
     unused: c (1)
-    missing, with fresh values: d.e (2)
+    missing, newly initialized: d.e (2)
     """
     lines = [str(report).partition("\n")[0]]
     lines += _line("unused", (key for key, why in report.unused.items() if why != "re-made"))
-    lines += _line("missing, with fresh values", report.missing)
+    lines += _line("missing, newly initialized", report.missing)
     lines += [f"re-made: {key} ({shapes})" for key, shapes in report.remade.items()]
     return "\n".join(lines)
 
 
-def _line(what: str, keys: Iterable[str]) -> list[str]:
+def _line(title: str, keys: Iterable[str]) -> list[str]:
     counts = Counter(".".join(key.split(".")[:-1][:2]) or key for key in keys)
-    return [f"{what}: {', '.join(f'{name} ({count})' for name, count in counts.items())}"] if counts else []
+    return [f"{title}: {', '.join(f'{name} ({count})' for name, count in counts.items())}"] if counts else []

@@ -1,4 +1,4 @@
-"""``mot sweep``: the search of a W&B sweep file, by Optuna on this machine and without an account."""
+"""``mot sweep``: local hyperparameter search with Optuna, from a W&B sweep file and without a W&B account."""
 
 from __future__ import annotations
 
@@ -24,34 +24,41 @@ examples:
   mot sweep motip_synthetic --trials 20 --output runs/sweep
   mot sweep sweep.yaml --trials 20 --output runs/sweep -- --trainer.max_epochs 2
 
-Each trial is a `mot fit` with a folder of its own. The same command again goes on where it stopped: --trials counts
-those that are there. What stands after -- is given to every `mot fit`.
+Each trial is a `mot fit` in its own folder. Rerun the same command to resume; --trials includes the finished trials.
+Arguments after -- are passed to every `mot fit`.
 """
 INTERRUPTED = "interrupted"
 
 
 def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
-    """Declare the arguments, and take those behind ``--`` for ``mot fit`` out of ``arguments``."""
+    """Declare the arguments, and remove those after ``--``, which are for ``mot fit``, from ``arguments``."""
     parser.epilog = EPILOG
-    parser.add_argument("sweep", metavar="SWEEP", type=Path, help="YAML of a W&B sweep whose command is mot fit")
-    parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder for trials and results")
-    parser.add_argument("--trials", metavar="N", type=int, help="how many in all (default: run_cap; a grid: all of it)")
     parser.add_argument(
-        "--storage", metavar="URL", help="data base of the study (default: sqlite:///DIR/study.db, made if need be)"
+        "sweep", metavar="SWEEP", type=Path, help="YAML file of a W&B sweep of mot fit, or name of a shipped one"
     )
-    parser.add_argument("--metric", metavar="NAME", help="compare this instead of the metric of the file")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of what is drawn (default: 0)")
+    parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder for trials and results")
+    parser.add_argument(
+        "--trials",
+        metavar="N",
+        type=int,
+        help="total number of trials (default: run_cap of the file; for a grid, all points)",
+    )
+    parser.add_argument(
+        "--storage", metavar="URL", help="database of the study, created if missing (default: sqlite:///DIR/study.db)"
+    )
+    parser.add_argument("--metric", metavar="NAME", help="metric to optimize instead of that of the file")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the sampler (default: 0)")
     parser.usage = "mot sweep SWEEP --output DIR [options] [-- arguments of mot fit]"
     more: list[str] = []
-    if "--" in arguments:  # argparse would want to know what these are
-        place = arguments.index("--")
-        more = arguments[place + 1 :]
-        del arguments[place:]
+    if "--" in arguments:  # argparse would reject these arguments
+        index = arguments.index("--")
+        more = arguments[index + 1 :]
+        del arguments[index:]
     parser.set_defaults(run=run, fit=more, usage_error=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run what is missing of the trials, and report all."""
+    """Run the missing trials and print a table of all trials."""
     sweep = read_sweep(arguments.sweep)
     if arguments.metric:
         sweep = Sweep(**{**vars(sweep), "metric": arguments.metric})
@@ -59,7 +66,9 @@ def run(arguments: argparse.Namespace) -> int:
     if total is None and sweep.method == "grid":
         total = len(sweep.grid())
     if total is None or total < 1:
-        arguments.usage_error(f"--trials must be at least 1, got {arguments.trials}; {arguments.sweep} has no run_cap")
+        arguments.usage_error(
+            f"--trials: expected at least 1, got {arguments.trials}; {arguments.sweep} has no run_cap"
+        )
     assert total is not None
     optuna = _optuna()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -68,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     first = True
     points = sweep.grid() if sweep.method == "grid" else []
     while (done := len(finished(study))) < total and not (points and done >= len(points)):
-        # Fresh for every trial: a search that goes on later draws what it would have drawn.
+        # A new sampler for every trial: a resumed search draws the same values as an uninterrupted one.
         samplers, seed = optuna.samplers, arguments.seed + done
         study.sampler = samplers.TPESampler(seed=seed) if sweep.method == "bayes" else samplers.RandomSampler(seed=seed)
         if points and not any(trial.state.name == "WAITING" for trial in study.trials):
@@ -77,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         study.optimize(
             lambda trial: _run_trial(trial, sweep, arguments.output, arguments.fit),
             n_trials=1,
-            catch=() if first else (TrialFailed,),  # if already the first one fails, so will the others
+            catch=() if first else (TrialFailed,),  # if the first trial fails, so will the others
         )
         write_results(study, sweep, arguments.output)
         first = False
@@ -86,14 +95,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 class TrialFailed(ValueError):
-    """The training of a trial ended with an error, which it has told."""
+    """Raised if the training of a trial failed; `mot fit` has already printed the error."""
 
 
 def open_study(sweep: Sweep, storage: str, more: list[str]) -> optuna.Study:
-    """The study of a sweep in a data base, made if it is not there.
+    """Open the study of a sweep in a database, or create it.
 
     Raises:
-        ValueError: it is there, but of another search; or the data base cannot be opened.
+        ValueError: If the study belongs to a different search, or the database cannot be opened.
     """
     optuna = _optuna()
     pruner = (
@@ -105,22 +114,25 @@ def open_study(sweep: Sweep, storage: str, more: list[str]) -> optuna.Study:
         study = optuna.create_study(
             study_name=sweep.name, storage=storage, load_if_exists=True, direction=sweep.goal, pruner=pruner
         )
-    except Exception as error:  # of whatever driver the URL names
-        raise ValueError(f"--storage {storage} cannot be opened: {' '.join(str(error).split())[:200]}") from error
+    except Exception as error:  # drivers raise different exceptions
+        raise ValueError(
+            f"--storage: expected the URL of a database, got {storage}, which cannot be opened: "
+            f"{' '.join(str(error).split())[:200]}"
+        ) from error
     search = json.loads(json.dumps({**asdict(sweep), "run_cap": None, "more": more}))
     before = study.user_attrs.get("search", search)
     changed = [key for key in search if before.get(key) != search[key]]
     if changed:
         raise ValueError(
-            f"the study {sweep.name} in {storage} is of another search ({', '.join(changed)} differ); choose another "
-            "--output, or change the name in the file"
+            f"study {sweep.name} in {storage}: expected the same search, got different {', '.join(changed)}; "
+            "choose another --output, or change the name in the file"
         )
     study.set_user_attr("search", search)
     return study
 
 
 def finished(study: optuna.Study) -> list[Any]:
-    """The trials that ran to their end, were ended by the sweep, or failed; not those that somebody interrupted."""
+    """Return the trials that are complete, pruned or failed, without interrupted ones."""
     return [trial for trial in study.trials if trial.state.is_finished() and INTERRUPTED not in trial.user_attrs]
 
 
@@ -130,7 +142,7 @@ def _run_trial(trial: Any, sweep: Sweep, output: Path, more: list[str]) -> float
 
     point = {dimension.name: dimension.suggest(trial) for dimension in sweep.dimensions}
     folder = output / f"trial-{trial.number:03d}"
-    # W&B's agent needs a logger of W&B, which wants an account; here each run has its table of metrics.
+    # W&B's agent needs the W&B logger and an account; here each run writes a CSV file of metrics.
     local = ["--trainer.logger=null", "--trainer.devices=1", f"--output={folder}"]
     command = [*sweep.argv(point), *local, *more]
     trial.set_user_attr("command", shlex.join(["mot", *sweep.argv(point), *more]))
@@ -140,18 +152,20 @@ def _run_trial(trial: Any, sweep: Sweep, output: Path, more: list[str]) -> float
     if code == 130:
         trial.set_user_attr(INTERRUPTED, True)
         trial.study.enqueue_trial(trial.params)
-        raise KeyboardInterrupt(f"the results so far are in {output}: the same command goes on")
+        raise KeyboardInterrupt(f"the results so far are in {output}; rerun the same command to resume")
     if code:
         raise TrialFailed(f"trial {trial.number} failed: {shlex.join(['mot', *command])}")
     if report.pruned:
         raise _optuna().TrialPruned
     if report.best is None:
-        raise TrialFailed(f"trial {trial.number} had no validation with a value of {sweep.metric}")
+        raise TrialFailed(
+            f"trial {trial.number}: expected a value of {sweep.metric}, got none; validate at least once per trial"
+        )
     return report.best
 
 
 def write_results(study: optuna.Study, sweep: Sweep, output: Path) -> None:
-    """Write ``trials.json`` and ``trials.csv``."""
+    """Write the trials to ``trials.json`` and ``trials.csv``."""
     rows = _rows(study, sweep)
     with open_atomic(output / "trials.json") as file:
         file.write(json.dumps(rows, indent=1, allow_nan=False) + "\n")
@@ -164,7 +178,7 @@ def write_results(study: optuna.Study, sweep: Sweep, output: Path) -> None:
 
 
 def _rows(study: optuna.Study, sweep: Sweep) -> list[dict[str, Any]]:
-    """A row per trial; the value of one that was ended early is its last one."""
+    """Return one row per trial; the value of a pruned trial is its last one."""
     constant = {one.name: one.values[0] for one in sweep.dimensions if one.kind == "constant"}
     rows = []
     for trial in finished(study):
@@ -195,5 +209,5 @@ def _report(study: optuna.Study, sweep: Sweep, arguments: argparse.Namespace) ->
 def _optuna() -> Any:
     with needs("optuna", "train,tune", "mot sweep"):
         import optuna
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # `mot fit` has told why a trial failed
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # `mot fit` prints why a trial failed
     return optuna

@@ -1,4 +1,4 @@
-"""What a sweep searches, out of the YAML file of a W&B sweep."""
+"""Search space of a sweep, read from the YAML file of a W&B sweep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mot_core.cli.fit.configs import find_config
 Scalar = bool | int | float | str
 METHODS = ("grid", "random", "bayes")
 DISTRIBUTIONS = ("constant", "categorical", "uniform", "int_uniform", "q_uniform", "log_uniform_values")
-# Read, or only of interest to W&B's server.
+# Keys that are read, or that concern W&B's server only.
 KEYS = {"method", "metric", "parameters", "command", "early_terminate", "run_cap", "name", "description", "program"}
 KEYS |= {"project", "entity"}
 
@@ -25,12 +25,12 @@ class Dimension:
     """One parameter of a search.
 
     Attributes:
-        name: the flag of ``mot fit``, without dashes.
-        kind: name of the distribution, as W&B calls it.
-        values: all values of a ``constant`` or ``categorical``.
-        low: smallest value of the others.
-        high: largest value of the others.
-        step: of ``q_uniform``.
+        name: Flag of ``mot fit``, without dashes.
+        kind: W&B name of the distribution.
+        values: All values of a ``constant`` or ``categorical`` distribution.
+        low: Smallest value of the other distributions.
+        high: Largest value of the other distributions.
+        step: Step between values of ``q_uniform``.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Dimension:
     step: float = 1.0
 
     def suggest(self, trial: Any) -> Scalar:
-        """A value, chosen by the sampler of an Optuna trial."""
+        """Return a value chosen by the sampler of an Optuna trial."""
         if self.kind == "constant":
             return self.values[0]
         if self.kind == "categorical":
@@ -54,10 +54,10 @@ class Dimension:
         return float(trial.suggest_float(self.name, self.low, self.high, log=self.kind == "log_uniform_values"))
 
     def grid(self) -> list[Any]:
-        """All its values, where these are countable.
+        """Return all values of a discrete distribution.
 
         Raises:
-            ValueError: they are not.
+            ValueError: If the distribution is continuous.
 
         >>> Dimension("width", "q_uniform", low=8, high=30, step=8).grid()
         [8.0, 16.0, 24.0]
@@ -69,23 +69,23 @@ class Dimension:
         if self.kind == "q_uniform":
             count = floor((self.high - self.low) / self.step + 1e-9)
             return [float(self.low + self.step * number) for number in range(count + 1)]
-        raise ValueError(f"parameters.{self.name}: method grid needs 'values', got distribution {self.kind}")
+        raise ValueError(f"parameters.{self.name}: expected 'values' for method grid, got distribution {self.kind}")
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A search as W&B describes it.
+    """Description of a search, as in a W&B sweep.
 
     Attributes:
-        name: of the sweep.
+        name: Name of the sweep.
         method: ``grid``, ``random`` or ``bayes``.
-        metric: what is logged and compared.
-        goal: whether more of it is better.
-        dimensions: what is varied.
-        arguments: of ``mot``, in front of those that are varied.
-        rest: of ``mot``, behind them.
-        prune_after: validations before a bad trial may be ended early; None: all trials run to their end.
-        run_cap: number of trials; None: not limited.
+        metric: Name of the logged metric to optimize.
+        goal: Whether lower or higher values of the metric are better.
+        dimensions: Varied parameters.
+        arguments: Arguments of ``mot`` before the varied ones.
+        rest: Arguments of ``mot`` after the varied ones.
+        prune_after: Number of validations before a bad trial may be stopped early. None: never stopped early.
+        run_cap: Maximum number of trials. None: unlimited.
     """
 
     name: str
@@ -99,11 +99,11 @@ class Sweep:
     run_cap: int | None = None
 
     def argv(self, point: Mapping[str, Scalar]) -> list[str]:
-        """Arguments of ``mot`` at a point, in the words in which W&B's agent gives them."""
+        """Return the arguments of ``mot`` at a point, in the format of W&B's agent."""
         return [*self.arguments, *(f"--{name}={value}" for name, value in point.items()), *self.rest]
 
     def grid(self) -> list[dict[str, Scalar]]:
-        """All points."""
+        """Return all points of a grid search."""
         columns = [dimension.grid() for dimension in self.dimensions]
         names = [dimension.name for dimension in self.dimensions]
         return [dict(zip(names, values, strict=True)) for values in product(*columns)]
@@ -113,8 +113,8 @@ def read_sweep(path: str | Path) -> Sweep:
     """Read a sweep from a YAML file, or a shipped one by name.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: something in it is wrong, or is done by W&B's server only; the key is named.
+        FileNotFoundError: If no such file exists.
+        ValueError: If a key is invalid or supported by W&B's server only; the message names the key.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "lr.yaml"
@@ -142,14 +142,14 @@ def _sweep(content: Any, stem: str) -> Sweep:
     keys = _mapping(content, "a sweep", KEYS)
     method = keys.get("method")
     if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
     metric = _mapping(keys.get("metric"), "metric", {"name", "goal"})
-    goal = metric.get("goal", "minimize")  # as W&B has it
+    goal = metric.get("goal", "minimize")  # the default of W&B
     if goal not in ("minimize", "maximize") or not isinstance(metric.get("name"), str):
-        raise ValueError(f"metric must have a name and the goal minimize or maximize, got {metric}")
+        raise ValueError(f"metric: expected a name and the goal minimize or maximize, got {metric}")
     parameters = keys.get("parameters")
     if not isinstance(parameters, Mapping) or not parameters:
-        raise ValueError(f"parameters must name what is varied, got {parameters!r}")
+        raise ValueError(f"parameters: expected a mapping of parameter names to values, got {parameters!r}")
     dimensions = tuple(_dimension(str(name), value) for name, value in parameters.items())
     if method == "grid":
         for dimension in dimensions:
@@ -159,7 +159,7 @@ def _sweep(content: Any, stem: str) -> Sweep:
     if keys.get("early_terminate") is not None:
         early = _mapping(keys["early_terminate"], "early_terminate", {"type", "min_iter"})
         if early.get("type") != "hyperband":
-            raise ValueError(f"early_terminate.type must be hyperband, got {early.get('type')!r}")
+            raise ValueError(f"early_terminate.type: expected hyperband, got {early.get('type')!r}")
         prune_after = _whole(early.get("min_iter"), "early_terminate.min_iter")
     cap = None if keys.get("run_cap") is None else _whole(keys["run_cap"], "run_cap")
     name = str(keys.get("name", stem))
@@ -167,36 +167,38 @@ def _sweep(content: Any, stem: str) -> Sweep:
 
 
 def _dimension(name: str, content: Any) -> Dimension:
-    what = f"parameters.{name}"
+    key = f"parameters.{name}"
     if isinstance(content, Mapping) and "parameters" in content:
-        raise ValueError(f"{what}.parameters: nested parameters are no flags of mot fit; write dots in the name")
-    keys = _mapping(content, what, {"value", "values", "distribution", "min", "max", "q"})
+        raise ValueError(
+            f"{key}.parameters: expected a flat parameter, got nested ones; write dots in the name, as for mot fit"
+        )
+    keys = _mapping(content, key, {"value", "values", "distribution", "min", "max", "q"})
     kind = keys.get("distribution", _kind(keys))
     if kind not in DISTRIBUTIONS:
-        raise ValueError(f"{what}.distribution must be one of {', '.join(DISTRIBUTIONS)}, got {kind!r}")
+        raise ValueError(f"{key}.distribution: expected one of {', '.join(DISTRIBUTIONS)}, got {kind!r}")
     if kind in ("constant", "categorical"):
         values = [keys.get("value")] if kind == "constant" else keys.get("values")
         if not isinstance(values, list) or not values or not all(isinstance(one, Scalar) for one in values):
-            key = "value" if kind == "constant" else "values"
-            raise ValueError(f"{what}.{key} must be numbers, words or booleans, got {keys.get(key)!r}")
+            field = "value" if kind == "constant" else "values"
+            raise ValueError(f"{key}.{field}: expected numbers, strings or booleans, got {keys.get(field)!r}")
         return Dimension(name, kind, tuple(values))
     low: Any = keys.get("min")
     high: Any = keys.get("max")
     step: Any = keys.get("q", 1)
     numbers = (int,) if kind == "int_uniform" else (int, float)
-    for key, value in (("min", low), ("max", high), ("q", step)):
+    for field, value in (("min", low), ("max", high), ("q", step)):
         if not isinstance(value, numbers) or isinstance(value, bool):
-            wanted = "a whole number" if kind == "int_uniform" else "a number (1e-4 is a text in YAML, 1.0e-4 a number)"
-            raise ValueError(f"{what}.{key} must be {wanted}, got {value!r}")
+            hint = "an integer" if kind == "int_uniform" else "a number (in YAML, 1e-4 is a string and 1.0e-4 a number)"
+            raise ValueError(f"{key}.{field}: expected {hint}, got {value!r}")
     if not low < high or not step > 0 or (kind == "log_uniform_values" and not low > 0):
         raise ValueError(
-            f"{what}: min must be below max{' and above 0' * (kind == 'log_uniform_values')}, got {low} and {high}"
+            f"{key}: expected min below max{' and above 0' * (kind == 'log_uniform_values')}, got {low} and {high}"
         )
     return Dimension(name, kind, low=float(low), high=float(high), step=float(step))
 
 
 def _kind(keys: Mapping[str, Any]) -> str:
-    """The distribution that W&B takes where none is named."""
+    """Return the default distribution of W&B."""
     if "value" in keys or "values" in keys:
         return "constant" if "value" in keys else "categorical"
     whole = isinstance(keys.get("min"), int) and isinstance(keys.get("max"), int)
@@ -204,31 +206,29 @@ def _kind(keys: Mapping[str, Any]) -> str:
 
 
 def _command(command: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What stands before and behind the varied arguments, from the name of the subcommand on."""
+    """Return the arguments before and after the varied ones, starting with the subcommand."""
     words = [str(word) for word in command] if isinstance(command, list) else []
     start = [word for word in words if word not in ("${env}", "${interpreter}")]
     start = start[1:] if start[:1] == ["mot"] else []
     if start[:1] != ["fit"] or start.count("${args}") != 1 or any("${" in word for word in start if word != "${args}"):
         raise ValueError(
-            f'command must be like ["${{env}}", mot, fit, --config, NAME, "${{args}}"], got '
+            f'command: expected ["${{env}}", mot, fit, --config, NAME, "${{args}}"], got '
             f"{shlex.join(words) if words else repr(command)}"
         )
-    place = start.index("${args}")
-    return tuple(start[:place]), tuple(start[place + 1 :])
+    index = start.index("${args}")
+    return tuple(start[:index]), tuple(start[index + 1 :])
 
 
-def _mapping(content: Any, what: str, known: set[str]) -> Mapping[str, Any]:
+def _mapping(content: Any, key: str, known: set[str]) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
-        raise ValueError(f"{what} must be a mapping with some of {', '.join(sorted(known))}, got {content!r}")
-    unknown = [str(key) for key in content if key not in known]
+        raise ValueError(f"{key}: expected a mapping with keys out of {', '.join(sorted(known))}, got {content!r}")
+    unknown = [str(name) for name in content if name not in known]
     if unknown:
-        raise ValueError(
-            f"{what}: the key {', '.join(unknown)} is not known here; it may have {', '.join(sorted(known))}"
-        )
+        raise ValueError(f"{key}: unknown key {', '.join(unknown)}; supported keys: {', '.join(sorted(known))}")
     return content
 
 
-def _whole(value: Any, what: str) -> int:
+def _whole(value: Any, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{what} must be a whole number from 1 on, got {value!r}")
+        raise ValueError(f"{key}: expected a positive integer, got {value!r}")
     return value

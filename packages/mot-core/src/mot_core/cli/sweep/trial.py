@@ -1,4 +1,4 @@
-"""What a training tells the sweep that started it in this process."""
+"""Reporting of the metric of a training run to the sweep that started it in this process."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ with needs("lightning", "train", "mot sweep trains, which"):
 
 
 class ReportTrial(Callback):
-    """Tells the metric after every validation, and ends the training where the sweep sees no hope in it."""
+    """Report the metric after every validation, and stop training if the sweep prunes the trial."""
 
     running: Report | None = None
-    """Of the trial that is running; ``mot fit`` is given nothing but words."""
+    """Report of the running trial; a class attribute because ``mot fit`` accepts only strings."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Tell the metric."""
+        """Report the metric."""
         report = ReportTrial.running
         if report is None or trainer.sanity_checking:
             return
         metrics = trainer.callback_metrics
         if report.metric not in metrics:
             known = ", ".join(sorted(name for name in metrics if name.startswith("val/"))) or "none"
-            raise ValueError(f"the sweep compares {report.metric}, which the training does not log; it logs {known}")
+            raise ValueError(f"metric.name: expected a logged metric, got {report.metric}; logged are: {known}")
         if report.add(float(metrics[report.metric])):
             trainer.should_stop = True
 
@@ -35,9 +35,9 @@ class Report:
     """The values of the metric in one trial.
 
     Args:
-        trial: of Optuna.
-        metric: what is logged and compared.
-        maximize: whether more of it is better.
+        trial: Optuna trial.
+        metric: Name of the logged metric to optimize.
+        maximize: Whether higher values of the metric are better.
     """
 
     def __init__(self, trial: Any, metric: str, *, maximize: bool) -> None:
@@ -48,7 +48,7 @@ class Report:
         self.pruned = False
 
     def add(self, value: float) -> bool:
-        """Take a value; whether the training should end."""
+        """Add a value, and return whether training should stop."""
         self.trial.report(value, step=len(self.values))
         self.values.append(value)
         self.pruned = self.trial.should_prune()
@@ -56,13 +56,13 @@ class Report:
 
     @property
     def best(self) -> float | None:
-        """The best value of all validations; NaN counts as none."""
+        """Best value of all validations, ignoring NaN."""
         numbers = [value for value in self.values if value == value]
         return (max if self.maximize else min)(numbers, default=None)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """The training in the block belongs to this trial."""
+        """Collect the reports of the training run in the block."""
         ReportTrial.running = self
         try:
             yield

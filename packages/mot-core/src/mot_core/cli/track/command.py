@@ -1,4 +1,4 @@
-"""``mot track``: detections or images in, one result file per sequence out."""
+"""``mot track``: tracking of detections or images, with one result file per sequence."""
 
 from __future__ import annotations
 
@@ -17,33 +17,37 @@ examples:
   mot track data/mine/street --tracker sort --max-age 50 --plot --output out
   mot track street.mp4 --tracker motip --checkpoint runs/first/last.ckpt --video --output out
 
-The parameters of a tracker are flags too: mot track --tracker NAME --help
+Parameters of a tracker are flags too; to list them: mot track --tracker NAME --help
 """
 
 
 def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
-    """Declare the arguments; those of the tracker that ``arguments`` name among them."""
+    """Declare the arguments of ``mot track``, including those of the tracker named in ``arguments``."""
     parser.epilog = EPILOG
     probe = Parser(prog=parser.prog, add_help=False)
     probe.add_argument("--tracker")
     name = probe.parse_known_args(arguments)[0].tracker
     tracker = None if name is None else load_tracker(name)
     images = tracker is not None and takes_images(tracker)
-    what = "a sequence, or a folder of sequences"
+    expected = "a sequence or a folder of sequences"
     parser.add_argument(
         "source",
         metavar="SOURCE",
         type=Path,
-        help=f"{what}; with images, or a folder of images, or a video" if images else what,
+        help=f"{expected} with images, a folder of images, or a video" if images else expected,
     )
     names = ", ".join(installed_trackers())
-    parser.add_argument("--tracker", metavar="NAME", required=True, help=f"installed: {names}")
-    parser.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder for DIR/<sequence>.txt")
+    parser.add_argument("--tracker", metavar="NAME", required=True, help=f"tracker to use; installed: {names}")
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, required=True, help="folder for the results DIR/<sequence>.txt"
+    )
     add_benchmark(parser)
     add_window(parser)
-    parser.add_argument("--config", metavar="FILE", type=Path, help="YAML with parameters of the tracker; flags win")
-    parser.add_argument("--plot", action="store_true", help="also save DIR/<sequence>.png")
-    parser.add_argument("--video", action="store_true", help="also save DIR/<sequence>.mp4")
+    parser.add_argument(
+        "--config", metavar="FILE", type=Path, help="YAML file with parameters of the tracker; flags override it"
+    )
+    parser.add_argument("--plot", action="store_true", help="also save a picture DIR/<sequence>.png")
+    parser.add_argument("--video", action="store_true", help="also save a video DIR/<sequence>.mp4")
     if images:
         from mot_core.cli.track.images import configure_images  # needs Lightning
 
@@ -54,9 +58,9 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         "--detections",
         metavar="NAME[,NAME]",
         default="det",
-        help="read det/NAME.txt; of several the first that a sequence has (default: det)",
+        help="detections to read, det/NAME.txt; of several names, the first file found is used (default: det)",
     )
-    parser.add_argument("--preset", metavar="NAME", help="named parameters of the tracker, such as official")
+    parser.add_argument("--preset", metavar="NAME", help="named set of tracker parameters, such as official")
     parameters: dict[str, Parameter] = {}
     if tracker is not None:
         parameters = parameters_of(tracker)

@@ -1,4 +1,4 @@
-"""``mot track`` on detection files."""
+"""``mot track`` with a tracker that takes detections."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mot_core.structures import Tracks
 
 @dataclass
 class DetectionJob(Job):
-    """One sequence whose detections are tracked."""
+    """One sequence of detections to track."""
 
     detections: BoxTable
     tracker: Any
@@ -30,7 +30,7 @@ class DetectionJob(Job):
         self.with_classes = bool(len(self.detections)) and bool((self.detections.classes >= 0).all())
 
     def steps(self) -> Iterator[tuple[int, Callable[[], Tracks]]]:
-        """Every frame, also those without detections."""
+        """Yield every frame, including frames without detections."""
         table, update = self.detections, self.tracker.update
         for number in self.sequence.frame_numbers():
             rows = table.frame(number)
@@ -39,25 +39,25 @@ class DetectionJob(Job):
             yield number, partial(update, boxes, scores, classes)
 
     def parameters(self) -> dict[str, Any]:
-        """Those of the tracker; of one that does not tell, those that were given."""
-        tell = getattr(self.tracker, "parameters", None)
-        return dict(tell()) if tell else self.settings
+        """Return the parameters of the tracker, or the given ones if it has no method ``parameters``."""
+        parameters = getattr(self.tracker, "parameters", None)
+        return dict(parameters()) if parameters else self.settings
 
     def inputs(self) -> list[Path]:
-        """Detections and ground truth."""
+        """Return the files of detections and ground truth."""
         return [path for path in (self.sequence.ground_truth_path, self.detections.path) if path]
 
     def details(self) -> dict[str, Any]:
-        """The file of the detections."""
+        """Return the path of the detections."""
         return {"detections": str(self.detections.path)}
 
     def cells(self) -> dict[str, str]:
-        """The number of detections."""
+        """Return the number of detections."""
         return {"detections": str(len(self.detections))}
 
 
 def run(arguments: argparse.Namespace, tracker: Callable[..., Any] | None, parameters: dict[str, Parameter]) -> int:
-    """Read all detections, track all sequences and report."""
+    """Read all detections, track all sequences and print a summary."""
     assert tracker is not None, "--tracker is required"
     check_extras(plot=arguments.plot, video=arguments.video)
     settings = read_settings(arguments.config, parameters) if arguments.config else {}
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace, tracker: Callable[..., Any] | None, param
 def _prepare(
     arguments: argparse.Namespace, tracker: Callable[..., Any], settings: dict[str, Any]
 ) -> list[DetectionJob]:
-    """Read all detections and build all trackers, so that bad input is found before anything is written."""
+    """Read all detections and build all trackers, so that invalid input is found before anything is written."""
     jobs = []
     for sequence in find_sequences(arguments.source, benchmark=arguments.benchmark):
         part = window(sequence, arguments)
@@ -84,7 +84,7 @@ def _prepare(
 
 
 def _check_scores(detections: BoxTable, tracker: object, settings: dict[str, Any]) -> None:
-    """Refuse thresholds made for scores in [0, 1] on other scores, unless the user chose them."""
+    """Raise ValueError if scores are outside [0, 1] and the user set no thresholds for them."""
     thresholds = [name for name in getattr(tracker, "score_thresholds", ()) if name not in settings]
     if not thresholds or not len(detections):
         return
@@ -92,6 +92,6 @@ def _check_scores(detections: BoxTable, tracker: object, settings: dict[str, Any
     if lowest < 0 or highest > 1:
         flags = " and ".join("--" + name.replace("_", "-") for name in thresholds)
         raise ValueError(
-            f"{detections.path}: the scores lie between {lowest:g} and {highest:g}, but the thresholds of the tracker "
-            f"expect scores between 0 and 1; choose thresholds for these scores with {flags}"
+            f"{detections.path}: expected scores in [0, 1], for which the default thresholds are made, got scores in "
+            f"[{lowest:g}, {highest:g}]; set thresholds for these scores with {flags}"
         )

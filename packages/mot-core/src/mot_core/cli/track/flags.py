@@ -1,4 +1,4 @@
-"""Command-line flags and YAML settings out of the signature and the docstring of a tracker's constructor."""
+"""Command-line flags and YAML settings from the signature and docstring of a tracker's constructor."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 @dataclass(frozen=True)
 class Parameter:
-    """A constructor parameter whose value can be spelled in a terminal or a YAML file.
+    """A constructor parameter with values that can be written on the command line or in YAML.
 
     Attributes:
-        name: as in the signature.
+        name: Name in the signature.
         kind: ``bool``, ``int``, ``float`` or ``str``.
-        choices: the allowed values of a ``Literal``, otherwise empty.
-        optional: whether None (written ``none``) is allowed.
-        default: as in the signature; ``inspect.Parameter.empty`` if there is none.
-        description: from the ``Args:`` section of the docstring.
+        choices: Allowed values of a ``Literal``, otherwise empty.
+        optional: Whether None (written ``none``) is allowed.
+        default: Default in the signature; ``inspect.Parameter.empty`` if there is none.
+        description: Description in the ``Args:`` section of the docstring.
     """
 
     name: str
@@ -35,14 +35,14 @@ class Parameter:
 
     @property
     def flag(self) -> str:
-        """The flag on the command line."""
+        """Command-line flag of the parameter."""
         return "--" + self.name.replace("_", "-")
 
     def read(self, value: Any) -> Any:
-        """``value`` from a terminal (a string) or YAML, as the constructor wants it.
+        """Convert ``value``, a string from the command line or a YAML value, to the type of the parameter.
 
         Raises:
-            ValueError: if it is of another kind.
+            ValueError: If ``value`` has another type.
         """
         if value is None or (self.optional and isinstance(value, str) and value.lower() in ("none", "null")):
             if self.optional:
@@ -61,36 +61,36 @@ class Parameter:
                 converted = None
             if converted is not None and (self.kind is str or float(converted) == float(value)):
                 return converted
-        raise ValueError(f"{self.name} must be {self.expected}, got {value!r}")
+        raise ValueError(f"{self.name}: expected {self.expected}, got {value!r}")
 
     @property
     def expected(self) -> str:
-        """What a value may be, in words."""
-        words = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+        """Description of the accepted values."""
+        words = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
         text = "one of " + ", ".join(map(str, self.choices)) if self.choices else words[self.kind]
         return text + (" or none" if self.optional else "")
 
 
 def parameters_of(tracker: Callable[..., Any]) -> dict[str, Parameter]:
-    """The parameters of ``tracker`` that can be given as flags, in the order of its docstring.
+    """Return the parameters of ``tracker`` that can be flags, in the order of its docstring.
 
-    Parameters of other types (functions, arrays) are for Python and left out.
+    Parameters of other types (functions, arrays) can be set from Python only and are omitted.
 
     >>> def tracker(*, max_age: int = 30, cost: object = None):
     ...     '''Track.
     ...
     ...     Args:
-    ...         max_age: frames without a detection
+    ...         max_age: Frames without a detection
     ...             after which a track ends.
     ...     '''
     >>> for p in parameters_of(tracker).values():
     ...     print(p.flag, p.kind.__name__, p.default, "|", p.description)
-    --max-age int 30 | frames without a detection after which a track ends.
+    --max-age int 30 | Frames without a detection after which a track ends.
     """
     texts = argument_texts(inspect.getdoc(tracker) or "")
     parameters = {}
     for name, parameter in inspect.signature(tracker).parameters.items():
-        read = _readable_type(_evaluated(parameter.annotation, tracker))
+        read = _flag_type(_evaluate(parameter.annotation, tracker))
         if read is not None and parameter.kind is not inspect.Parameter.POSITIONAL_ONLY:
             kind, choices, optional = read
             text = texts.get(name, "")
@@ -100,7 +100,7 @@ def parameters_of(tracker: Callable[..., Any]) -> dict[str, Parameter]:
 
 
 def argument_texts(docstring: str) -> dict[str, str]:
-    r"""The descriptions in the ``Args:`` section of a Google docstring, by argument.
+    r"""Return the descriptions in the ``Args:`` section of a Google docstring, by argument.
 
     >>> argument_texts("Title.\n\nArgs:\n    low: lower\n        bound.\n    high (float): upper.\n\nReturns: x")
     {'low': 'lower bound.', 'high': 'upper.'}
@@ -122,12 +122,12 @@ def argument_texts(docstring: str) -> dict[str, str]:
 
 
 def add_flags(parser: argparse.ArgumentParser, title: str, parameters: Mapping[str, Parameter]) -> None:
-    """Give ``parser`` one flag per parameter, in a group called ``title``; flags not given leave no trace."""
+    """Add one flag per parameter to ``parser``, in a group ``title``; unused flags are absent from the namespace."""
     group = parser.add_argument_group(title)
     for parameter in parameters.values():
-        text = _in_terminal_words(parameter.description, parameters)
+        text = _to_help_text(parameter.description, parameters)
         if parameter.default is not inspect.Parameter.empty:
-            text += f" (default: {_spelled(parameter.default)})"
+            text += f" (default: {_format_default(parameter.default)})"
         options: dict[str, Any] = {"dest": _dest(parameter), "help": text.strip()}
         try:
             if parameter.kind is bool and not parameter.choices:
@@ -139,32 +139,34 @@ def add_flags(parser: argparse.ArgumentParser, title: str, parameters: Mapping[s
             raise ValueError(
                 f"{title}: {parameter.flag} is already a flag of this command; rename the parameter {parameter.name}"
             ) from error
-        action.default = argparse.SUPPRESS  # set late: Python 3.10 would write it into the help of yes-no flags
+        action.default = argparse.SUPPRESS  # set here because Python 3.10 would print it in the help of boolean flags
 
 
 def given_flags(namespace: argparse.Namespace, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
-    """The parameters that were given as flags."""
+    """Return the parameters that were given as flags."""
     given = vars(namespace)
     return {name: given[_dest(p)] for name, p in parameters.items() if _dest(p) in given}
 
 
 def read_settings(path: Path, parameters: Mapping[str, Parameter]) -> dict[str, Any]:
-    """Parameters out of a YAML file, a mapping of parameter names to values.
+    """Read parameters from a YAML file that maps parameter names to values.
 
     Raises:
-        ValueError: if the file is not such a mapping; with the line, key or value at fault.
+        ValueError: If the file is not such a mapping; the message states the line, key or value.
     """
     import yaml
 
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected a YAML file in UTF-8, got other bytes ({error.reason})") from error
+        raise ValueError(
+            f"{path}: expected a YAML file in UTF-8, got other bytes ({error.reason}); save it as UTF-8"
+        ) from error
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ValueError(f"{path}:{line}: this is not YAML: {error.problem}") from error
+        raise ValueError(f"{path}:{line}: expected YAML, got a syntax error: {error.problem}") from error
     except yaml.YAMLError as error:
-        raise ValueError(f"{path}: this is not YAML: {error}") from error
+        raise ValueError(f"{path}: expected YAML, got a syntax error: {error}") from error
     if settings is None:
         return {}
     if not isinstance(settings, dict):
@@ -181,24 +183,24 @@ def read_settings(path: Path, parameters: Mapping[str, Parameter]) -> dict[str, 
         raise ValueError(f"{path}: {error}") from error
 
 
-def _evaluated(annotation: Any, tracker: Callable[..., Any]) -> Any:
-    """The type behind an annotation that ``from __future__ import annotations`` left as a string."""
+def _evaluate(annotation: Any, tracker: Callable[..., Any]) -> Any:
+    """Resolve an annotation that ``from __future__ import annotations`` turned into a string."""
     if not isinstance(annotation, str):
         return annotation
-    # Base classes of a dataclass may live in other modules, where other names are known.
-    homes = [tracker, *getattr(tracker, "__mro__", ())]
+    # Base classes of a dataclass may be defined in other modules, with other names in scope.
+    owners = [tracker, *getattr(tracker, "__mro__", ())]
     names: dict[str, Any] = {"Literal": Literal}
-    for home in homes:
-        module = sys.modules.get(getattr(home, "__module__", ""))
+    for owner in owners:
+        module = sys.modules.get(getattr(owner, "__module__", ""))
         names = {**vars(module), **names} if module else names
     try:
-        return eval(annotation, names)  # noqa: S307 - source code of an installed tracker, as typing does it
+        return eval(annotation, names)  # noqa: S307 - source of an installed tracker, evaluated as in typing
     except (NameError, TypeError, AttributeError):
-        return None  # a type imported for type checkers only: not one for flags
+        return None  # a type imported for type checkers only, which cannot be a flag
 
 
-def _readable_type(annotation: Any) -> tuple[type, tuple[Any, ...], bool] | None:
-    """(type, choices, optional) if a value can be written as text, otherwise None."""
+def _flag_type(annotation: Any) -> tuple[type, tuple[Any, ...], bool] | None:
+    """Return (type, choices, optional) if values of the type can be written as text, otherwise None."""
     optional = False
     if get_origin(annotation) in (Union, types.UnionType):
         rest = [member for member in get_args(annotation) if member is not type(None)]
@@ -216,11 +218,11 @@ def _readable_type(annotation: Any) -> tuple[type, tuple[Any, ...], bool] | None
     return None
 
 
-def _in_terminal_words(text: str, parameters: Mapping[str, Parameter]) -> str:
-    """``text`` of a docstring for ``--help``: other parameters as flags, no markup."""
+def _to_help_text(text: str, parameters: Mapping[str, Parameter]) -> str:
+    """Convert docstring text for ``--help``: parameter names become flags, and markup is removed."""
     flags = {name: parameter.flag for name, parameter in parameters.items()}
     text = re.sub(r"``(.+?)``", lambda code: flags.get(code[1], code[1]), text)
-    return text.replace("%", "%%")  # argparse formats it
+    return text.replace("%", "%%")  # argparse applies %-formatting
 
 
 def _reader(parameter: Parameter) -> Callable[[str], Any]:
@@ -237,5 +239,5 @@ def _dest(parameter: Parameter) -> str:
     return "tracker." + parameter.name
 
 
-def _spelled(value: Any) -> str:
+def _format_default(value: Any) -> str:
     return {"None": "none", "True": "yes", "False": "no"}.get(str(value), str(value))

@@ -1,4 +1,4 @@
-"""``mot track`` with a trained tracker, which takes images: of sequences, plain folders and videos."""
+"""``mot track`` with a trained tracker, on images of sequences, plain folders and videos."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mot_core.trackers import Tracker
 
 @dataclass
 class ImageJob(Job):
-    """One video to track."""
+    """One sequence of images to track."""
 
     stream: FrameStream
     tracker: Tracker
@@ -38,13 +38,13 @@ class ImageJob(Job):
         self.with_classes = self.tracker.spec.num_classes > 1
 
     def steps(self) -> Iterator[tuple[int, Callable[[], Tracks]]]:
-        """Every frame; a video that ends early ends the sequence."""
+        """Yield every frame; if a video ends early, the sequence ends with it."""
         numbers = self.sequence.frame_numbers()
         with ThreadPoolExecutor(1) as reader:  # reads the next frame while this one is tracked
-            coming = reader.submit(self.stream.batch, numbers[0], self.resize)
+            pending = reader.submit(self.stream.batch, numbers[0], self.resize)
             for number in numbers:
                 try:
-                    batch = coming.result()
+                    batch = pending.result()
                 except EOFError as error:
                     if number == numbers[0]:
                         raise ValueError(str(error)) from error
@@ -52,44 +52,51 @@ class ImageJob(Job):
                     self.sequence = self.sequence.window(numbers[0], number - 1)
                     return
                 if number != numbers[-1]:
-                    coming = reader.submit(self.stream.batch, number + 1, self.resize)
+                    pending = reader.submit(self.stream.batch, number + 1, self.resize)
                 yield number, partial(self._track, batch)
 
     def _track(self, batch: Any) -> Tracks:
         tracks = self.tracker.track(batch.to(self.tracker.device)).numpy()
         numbers = [label if one.number is None else one.number for label, one in enumerate(self.sequence.rules.classes)]
-        if len(tracks) and tracks.classes.max() < len(numbers):  # labels of training count the scored classes
+        if len(tracks) and tracks.classes.max() < len(numbers):  # training labels index the scored classes
             return replace(tracks, classes=np.array(numbers)[tracks.classes])
         return tracks
 
     def parameters(self) -> dict[str, Any]:
-        """The arguments of the tracker, also those that nobody gave."""
+        """Return all arguments of the tracker, including defaults."""
         signature = inspect.signature(type(self.tracker)).parameters.values()
         defaults = {one.name: one.default for one in signature if one.default is not one.empty}
         return {**defaults, **self.tracker.arguments}
 
     def inputs(self) -> list[Path]:
-        """The ground truth."""
+        """Return the file of the ground truth."""
         return [self.sequence.ground_truth_path]
 
 
 def configure_images(parser: argparse.ArgumentParser, name: str, tracker: Any) -> None:
-    """Declare the arguments that only trackers of images have."""
+    """Declare the arguments specific to trackers that take images."""
     parser.add_argument(
-        "--checkpoint", metavar="FILE", type=Path, required=True, help="trained tracker, as mot fit saves it"
+        "--checkpoint",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="checkpoint of a trained tracker, written by mot fit or mot import",
     )
     parser.add_argument(
-        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to compute (default: cuda if there is)"
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
+        help="device to run on (default: cuda if available, else cpu)",
     )
     parser.add_argument(
         "--resize",
         metavar=("SHORT", "LONG"),
         nargs=2,
         type=int,
-        help="resize frames to a shorter side of SHORT pixels, or to a longer one of at most LONG (default: as in the "
-        "validation of the training)",
+        help="resize frames to a shorter side of SHORT and a longer side of at most LONG pixels (default: as in "
+        "validation during training)",
     )
-    # Their defaults are those of the checkpoint, not those of the signature.
+    # The checkpoint overrides the defaults of the signature.
     parameters = {
         key: replace(parameter, default=inspect.Parameter.empty)
         for key, parameter in parameters_of(tracker).items()
@@ -99,14 +106,14 @@ def configure_images(parser: argparse.ArgumentParser, name: str, tracker: Any) -
         "--plugins",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="run with the plug-ins of the training that act in tracking (default: yes)",
+        help="use the plug-ins in the checkpoint that take part in tracking (default: yes)",
     )
-    add_flags(parser, f"parameters of {name} (default: those of the training)", parameters)
+    add_flags(parser, f"parameters of {name} (default: those of the checkpoint)", parameters)
     parser.set_defaults(run=lambda namespace: run(namespace, tracker, parameters))
 
 
 def run(arguments: argparse.Namespace, tracker: type[Tracker], parameters: dict[str, Parameter]) -> int:
-    """Load the tracker, find everything that is to be tracked, track it and report."""
+    """Load the tracker, find all sequences, track them and print a summary."""
     check_extras(plot=arguments.plot, video=arguments.video)
     settings = read_settings(arguments.config, parameters) if arguments.config else {}
     settings.update(given_flags(arguments, parameters))
@@ -118,7 +125,7 @@ def run(arguments: argparse.Namespace, tracker: type[Tracker], parameters: dict[
     for job in jobs:
         result_path(job, arguments.output)
     if arguments.resize is None and loaded.resize is None:
-        print("mot: note: the checkpoint does not tell how frames were resized; they keep their size", file=sys.stderr)
+        print("mot: note: the checkpoint does not state how frames were resized; they keep their size", file=sys.stderr)
     source: dict[str, Any] = {"checkpoint": str(arguments.checkpoint), "device": str(device), "resize": resize}
     source["plugins"] = list(loaded.plugins)
     run_jobs(arguments, jobs, settings, source)
@@ -126,7 +133,7 @@ def run(arguments: argparse.Namespace, tracker: type[Tracker], parameters: dict[
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name; ``"auto"`` is the GPU if there is one.
+    """Return the device of a name; ``"auto"`` is the GPU if one is available.
 
     >>> choose_device("cpu")
     device(type='cpu')
@@ -134,12 +141,14 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: PyTorch finds no GPU here; choose cpu, or install a build of PyTorch for CUDA")
+        raise ValueError(
+            "--device: expected an available device, got cuda without a GPU; use cpu, or install PyTorch for CUDA"
+        )
     return torch.device(name)
 
 
 def choose_resize(given: list[int] | None, trained: dict[str, Any] | None) -> Augmentation:
-    """How frames are resized: as the user says, else as in training, else not.
+    """Return the resizing of frames: as given, else as recorded by training, else none.
 
     >>> choose_resize([480, 900], None).views((1080, 1920), 1, np.random.default_rng(0))[0].size
     (480, 853)

@@ -1,4 +1,4 @@
-"""One sequence that `mot track` processes: its frames, its parameters and its result file."""
+"""One sequence processed by `mot track`: frames, parameters and result file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mot_core.structures import Tracks
 
 @dataclass
 class Job(ABC):
-    """One sequence to track, and what came out."""
+    """One sequence to track, with counts of the result."""
 
     sequence: VideoSequence
     seconds: float = field(default=0.0, init=False)
@@ -23,45 +23,47 @@ class Job(ABC):
     identities: set[int] = field(default_factory=set, init=False)
 
     images: Callable[[int], Any] | None = field(default=None, init=False)
-    """Reads the frames for pictures, where they are no files of the sequence."""
+    """Reader of frames for pictures, if the frames are not image files of the sequence."""
     with_classes: bool = field(default=False, init=False)
-    """Write the class into the result."""
+    """Whether the class is written into the result file."""
 
     @abstractmethod
     def steps(self) -> Iterator[tuple[int, Callable[[], Tracks]]]:
-        """The number of every frame, and what tracks it. The second is timed."""
+        """Yield the number of every frame and a function that tracks it, which is timed."""
 
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
-        """All parameters of the tracker, for the record."""
+        """Return all parameters of the tracker, for the run record."""
 
     @abstractmethod
     def inputs(self) -> list[Path]:
-        """Files that are read, which must not be overwritten."""
+        """Return the input files, which must not be overwritten."""
 
     def details(self) -> dict[str, Any]:
-        """What the record tells of this sequence beside its frames."""
+        """Return additional entries of this sequence for the run record."""
         return {}
 
     def cells(self) -> dict[str, str]:
-        """Columns of the table beside those of all jobs."""
+        """Return additional columns of the summary table."""
         return {}
 
 
 def result_path(job: Job, output: Path) -> Path:
-    """The file for the tracks of a job.
+    """Return the result file of a job.
 
     Raises:
-        ValueError: it would overwrite an input.
+        ValueError: If it would overwrite an input.
     """
     result = output / f"{job.sequence.name}.txt"
     if result.resolve() in {path.resolve() for path in job.inputs()}:
-        raise ValueError(f"--output: {result} is an input of this sequence; choose another folder")
+        raise ValueError(
+            f"--output: expected a folder without input files, got {result}, an input of this sequence; choose another"
+        )
     return result
 
 
 def window(sequence: VideoSequence, arguments: argparse.Namespace) -> VideoSequence:
-    """The part of a sequence that ``--frames`` and ``--split`` choose."""
+    """Return the part of a sequence selected by ``--frames`` or ``--split``."""
     if arguments.frames:
         return sequence.window(*arguments.frames)
     return sequence.half_val() if arguments.split == "half-val" else sequence

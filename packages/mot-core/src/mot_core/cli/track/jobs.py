@@ -1,4 +1,4 @@
-"""The loop over all sequences of one `mot track` command: progress, result files, run record and table."""
+"""Loop over all sequences of one `mot track` command: progress, result files, run record and table."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from mot_core.structures import to_numpy
 def run_jobs(
     arguments: argparse.Namespace, jobs: Sequence[Job], settings: Mapping[str, Any], source: Mapping[str, Any]
 ) -> None:
-    """Track all sequences and report; files of finished sequences stay whatever happens to later ones.
+    """Track all sequences and print a summary; results of finished sequences are kept if a later one fails.
 
     Args:
-        arguments: of the command.
-        jobs: at least one.
-        settings: parameters that the user gave.
-        source: more for the record: where the other parameters come from.
+        arguments: Parsed command-line arguments.
+        jobs: Sequences to track, at least one.
+        settings: Tracker parameters given by the user.
+        source: Additional entries for the run record: the origin of the other parameters.
     """
     done: list[Job] = []
     steps = sum(job.sequence.length for job in jobs) * (2 if arguments.video else 1)
@@ -43,7 +43,7 @@ def run_jobs(
                         job.sequence, result, arguments.plot, arguments.video, progress.advance, images=job.images
                     )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_what_is_kept(done, jobs, arguments.output)) from None
+        raise KeyboardInterrupt(_interruption_message(done, jobs, arguments.output)) from None
     finally:
         if done:
             write_record(arguments, settings, source, done)
@@ -51,7 +51,7 @@ def run_jobs(
 
 
 def _track(job: Job, result: Path, on_frame: Callable[[], None]) -> None:
-    """Track one sequence into ``result``, which appears when it is complete."""
+    """Track one sequence and write ``result`` atomically."""
     sequence = job.sequence
     is_kitti = sequence.rules.layout == "kitti"
     with KittiResultWriter(result) if is_kitti else ResultWriter(result, with_classes=job.with_classes) as output:
@@ -68,11 +68,11 @@ def _track(job: Job, result: Path, on_frame: Callable[[], None]) -> None:
             on_frame()
 
 
-def _what_is_kept(done: Sequence[Job], jobs: Sequence[Job], output: Path) -> str:
+def _interruption_message(done: Sequence[Job], jobs: Sequence[Job], output: Path) -> str:
     names = ", ".join(job.sequence.name for job in done) or "none"
     return (
         f"{len(done)} of {len(jobs)} sequences are finished and kept in {output} ({names}); "
-        "of the others nothing was written"
+        "nothing was written for the others"
     )
 
 
@@ -93,7 +93,7 @@ def _report(done: Sequence[Job], output: Path) -> None:
     others = sorted(path.name for path in output.glob("*.txt") if path.name not in ours)
     if others:
         print(
-            f"mot: note: {output} also holds results of other runs, which `mot eval` would score too: "
+            f"mot: note: {output} also contains results of other runs, which `mot eval` would score too: "
             f"{', '.join(others)}",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""The pictures of ``mot track``: which ones, and from what."""
+"""Pictures and videos of ``mot track``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mot_core.io import Sequence, read_kitti, read_mot
 
 
 def check_extras(*, plot: bool, video: bool) -> None:
-    """Fail before tracking, not after it, if the packages that draw are missing."""
+    """Raise an error before tracking if packages for drawing are missing."""
     from mot_core.extras import require
 
     for extra, wanted in (("plot", plot), ("video", video)):
@@ -26,10 +26,10 @@ def save_pictures(
     on_frame: Callable[[], object],
     images: Callable[[int], Any] | None = None,
 ) -> None:
-    """Draw the tracks in the file ``result`` into a PNG and a video beside it.
+    """Draw the tracks in the file ``result`` as a PNG and a video in the same folder.
 
-    The PNG is a sheet of frames if the sequence has images, and its trajectories in space and time if it has none.
-    ``images`` reads the frames where they are no files of the sequence.
+    The PNG is a sheet of frames if the sequence has images, otherwise a plot of trajectories in space and time.
+    ``images`` reads the frames if they are not image files of the sequence.
     """
     from mot_core.visualization import save_sheet, save_trajectories, save_video
     from mot_core.visualization.frames import has_images

@@ -1,4 +1,4 @@
-"""The trackers installed on this machine, found by entry point and loaded only when named."""
+"""Installed trackers, found by entry point and loaded only when named."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ GROUP = "mot_core.trackers"
 
 
 def installed_trackers() -> dict[str, EntryPoint]:
-    """The entry points of all trackers by name; nothing is imported.
+    """Return the entry points of all trackers by name, without importing them.
 
     >>> sorted({"bytetrack", "ocsort", "sort"} & set(installed_trackers()))
     ['bytetrack', 'ocsort', 'sort']
@@ -29,10 +29,10 @@ def trainable_trackers() -> dict[str, type[Any]]:
 
 
 def load_tracker(name: str) -> Callable[..., Any]:
-    """The tracker class behind ``name``.
+    """Load the tracker class registered as ``name``.
 
     Raises:
-        ValueError: if no tracker has this name, or the package that brings it cannot be loaded.
+        ValueError: If no tracker has this name, or the package that provides it cannot be loaded.
     """
     trackers = installed_trackers()
     if name not in trackers:
@@ -40,7 +40,7 @@ def load_tracker(name: str) -> Callable[..., Any]:
     point = trackers[name]
     try:
         tracker = point.load()
-    except Exception as error:  # a plug-in may fail in any way; say which one it was
+    except Exception as error:  # a package may raise anything; report which one failed
         package = f" of package {point.dist.name}" if point.dist else ""
         others = ", ".join(other for other in trackers if other != name)
         raise ValueError(
@@ -56,7 +56,7 @@ def load_tracker(name: str) -> Callable[..., Any]:
 
 
 def takes_images(tracker: object) -> bool:
-    """Whether it is a :class:`mot_core.trackers.Tracker`, which takes images; told without importing that class.
+    """Whether ``tracker`` is a :class:`mot_core.trackers.Tracker`, which takes images; does not import that class.
 
     >>> from mot_core.association import Sort
     >>> takes_images(Sort)
@@ -72,7 +72,7 @@ def build_tracker(
     benchmark: str | None = None,
     sequence: str | None = None,
 ) -> Any:
-    """A fresh tracker with the parameters of ``preset``, and ``settings`` in place of some of them.
+    """Build a tracker with the parameters of ``preset``, overridden by ``settings``.
 
     >>> from mot_core.association import ByteTrack
     >>> build_tracker(ByteTrack, "official", {"low_threshold": 0.2}, "MOT17", "MOT17-05-FRCNN").max_age

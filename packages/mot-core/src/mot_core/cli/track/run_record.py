@@ -1,4 +1,4 @@
-"""``run.yaml``: what exactly was run, beside the results."""
+"""``run.yaml``: record of a `mot track` run, saved next to the results."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def write_record(
     """Write ``run.yaml`` with everything needed to repeat the run: input, version and all parameters.
 
     Args:
-        arguments: of the command.
-        settings: parameters that the user gave.
-        source: where the others come from.
-        jobs: what was tracked.
+        arguments: Parsed command-line arguments.
+        settings: Tracker parameters given by the user.
+        source: Additional entries: the origin of the other parameters.
+        jobs: Finished sequences.
     """
     import yaml
 
@@ -34,7 +34,7 @@ def write_record(
             "benchmark": job.sequence.benchmark,
             "frames": f"{numbers[0]}-{numbers[-1]}",
             **to_plain_data(job.details()),
-            # A preset may set some parameters by sequence.
+            # A preset may set some parameters per sequence.
             **{key: value for key, value in parameters[name].items() if value != shared.get(key)},
         }
     record = {
@@ -51,7 +51,7 @@ def write_record(
 
 
 def to_plain_data(value: Any) -> Any:
-    """``value`` as YAML can hold it; functions by their full name.
+    """Convert ``value`` to types that YAML supports; functions become their full name.
 
     >>> to_plain_data({"cost": len, "ages": (1, 2)})
     {'cost': 'builtins.len', 'ages': [1, 2]}

@@ -1,4 +1,4 @@
-"""A detector on the frames of clips, several at once: frame after frame, and within a frame the clips of the batch."""
+"""Detection of several frames of a batch of clips per call."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ def detect_frames(
     live: Collection[int],
     ctx: Context,
 ) -> list[DetectorOutput]:
-    """Predictions for the ``T`` frames of every clip, in the order of time.
+    """Run the detector on the ``T`` frames of every clip.
 
     Args:
-        detect: the detector on images and padding; it is told where it is called, by the number of the call.
-        batch: ``B`` clips.
-        targets: ``T``, for plug-ins.
-        calls: the frames of each call; each frame once.
-        live: frames with gradient; all or none of a call.
-        ctx: of the clips.
+        detect: Detector, called with images, padding and a context at the index of the call.
+        batch: Batch of ``B`` clips.
+        targets: Ground truth of the ``T`` frames, for plug-ins.
+        calls: Frames of each call; every frame occurs once.
+        live: Frames with gradient; all or none of the frames of a call.
+        ctx: Context of the clips.
+
+    Returns:
+        Predictions of the ``T`` frames in temporal order.
     """
     clips, found = len(batch), {}
     for number, call in enumerate(calls):
@@ -48,7 +51,7 @@ def detect_frames(
 
 
 def join_targets(targets: Sequence[FrameTargets]) -> FrameTargets:
-    """Targets of several frames as one batch, frame after frame, padded to the largest number of objects.
+    """Concatenate the targets of several frames along the batch, padded to the largest number of objects.
 
     >>> one, two = (FrameTargets(torch.rand(2, n, 4), *torch.zeros(2, 2, n).long(), torch.ones(2, n).bool())
     ...     for n in (1, 3))
@@ -59,7 +62,7 @@ def join_targets(targets: Sequence[FrameTargets]) -> FrameTargets:
 
     def join(values: Sequence[Any], fill: float = 0) -> Any:
         pairs = zip(values, targets, strict=True)
-        if all(value.shape[1:2] == frame.valid.shape[1:2] for value, frame in pairs):  # a value per object
+        if all(value.shape[1:2] == frame.valid.shape[1:2] for value, frame in pairs):  # one value per object
             values = [
                 torch.cat([value, value.new_full((len(value), size - value.shape[1], *value.shape[2:]), fill)], 1)
                 for value in values

@@ -1,4 +1,4 @@
-"""What MOTIP's ID decoder learns from: random words for the identities of a clip, and a history with errors."""
+"""Training labels of MOTIP's ID decoder: random words for the identities of a clip, and augmented histories."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class IdentityLabels:
-    """Which word each identity of a clip has, in ``G`` independent groups, and what the history and the answers are.
+    """Words, history and answers for the ``I`` identities of a clip, in ``G`` independent groups.
 
     Attributes:
-        words: ``(G, I)`` int64; -1 for an identity that got none and is left out.
-        source: ``(G, T, I)`` int64, the identity whose embedding stands in the history of another.
-        history_valid: ``(G, T, I)`` bool, there is an embedding in the history.
-        current_valid: ``(G, T, I)`` bool, the identity is asked for.
-        answers: ``(G, T, I)`` int64, the right word; that of "newborn" where nothing earlier in the history has it.
+        words: ``(G, I)`` int64 word of each identity; -1 for an identity without a word, which is excluded.
+        source: ``(G, T, I)`` int64 identity whose embedding is used in the history.
+        history_valid: ``(G, T, I)`` bool, True where the history has an embedding.
+        current_valid: ``(G, T, I)`` bool, True where the word of the identity is predicted.
+        answers: ``(G, T, I)`` int64 correct word; "newborn" if the identity has no earlier history.
     """
 
     words: Tensor
@@ -37,19 +37,21 @@ def draw_labels(
     occlusion: float = 0.5,
     switch: float = 0.5,
 ) -> IdentityLabels:
-    """Draws words and errors for the identities of one clip (MOTIP, Gao et al. 2025, sections 3.3 and 3.4).
+    """Draw words and history augmentation for the identities of one clip.
 
-    In every group each identity gets a random word. With probability ``occlusion`` it is hidden for a random interval,
-    from the history and from the answers. In every frame each identity joins a swap with probability ``switch``; those
-    that join exchange embeddings at random, in the history only: the words stay where they are.
+    MOTIP (Gao et al. 2025), Sections 3.3 and 3.4.
+
+    In every group, each identity gets a random word. With probability ``occlusion`` it is hidden for a random interval,
+    both from the history and from the answers. In every frame, each identity joins a swap with probability ``switch``;
+    the members of a swap permute their embeddings at random in the history, but keep their words.
 
     Args:
-        present: ``(I, T)`` bool, the identity was detected in the frame.
-        num_words: words without "newborn", which has this number.
-        groups: ``G``.
-        generator: on the CPU; a fixed number of random numbers is drawn, whatever they lead to.
-        occlusion: probability per identity and group.
-        switch: probability per identity, frame and group.
+        present: ``(I, T)`` bool, True where the identity was detected.
+        num_words: Number of words without "newborn", which has this index.
+        groups: Number of groups ``G``.
+        generator: Random generator on the CPU. The number of draws does not depend on their values.
+        occlusion: Probability of an occlusion, per identity and group.
+        switch: Probability of joining a swap, per identity, frame and group.
 
     >>> labels = draw_labels(torch.ones(2, 3).bool(), 50, 1, torch.Generator().manual_seed(0), occlusion=0, switch=0)
     >>> labels.words
@@ -65,7 +67,7 @@ def draw_labels(
     def uniform(*shape: int) -> Tensor:
         return torch.rand(groups, *shape, generator=generator)
 
-    # Words: the first of a random order of words for the first of a random order of identities.
+    # Words: pair the first words of a random permutation with the first identities of another.
     named = min(identities, num_words)
     chosen, order = uniform(num_words).argsort(-1)[:, :named], uniform(identities).argsort(-1)[:, :named]
     words = torch.full((groups, identities), -1).scatter(1, order, chosen)
@@ -78,7 +80,7 @@ def draw_labels(
     current_valid = present.t() & (words >= 0)[:, None] & ~occluded
 
     joins = (uniform(frames, identities) < switch) & (words >= 0)[:, None]
-    # The members in their order, and in a random one; who stays out keeps the place in both.
+    # Members of a swap in their order and in a random order; the others keep their position in both.
     index = torch.arange(identities)
     members = (~joins * 2 * identities + index).argsort(-1)
     shuffled = torch.where(joins, uniform(frames, identities), index + 1.0).argsort(-1)
@@ -91,7 +93,7 @@ def draw_labels(
 
 
 def stack_labels(labels: Sequence[IdentityLabels], size: int) -> IdentityLabels:
-    """The labels of several clips, each padded to ``size`` identities that are not valid: ``(B, G, ...)``."""
+    """Stack the labels of several clips to ``(B, G, ...)``, padded with invalid identities to ``size``."""
     padding = {"words": -1, "answers": 0, "source": 0, "history_valid": False, "current_valid": False}
 
     def stack(name: str) -> Tensor:

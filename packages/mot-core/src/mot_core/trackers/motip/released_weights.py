@@ -1,4 +1,4 @@
-"""Released MOTIP weights, and the MOTIP part of FDTA's."""
+"""Import of released MOTIP weights, also those contained in FDTA."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ID_KEYS: Renaming = [
     (r"^trajectory_modeling\.ffn_norm\.", "trajectory_model.ffn.norm."),
     (r"^trajectory_modeling\.", "trajectory_model."),
     (r"^id_decoder\.rel_pos_embeds$", "id_decoder.time_bias"),
-    (r"^id_decoder\.embed_to_word_layers\.\d+\.", "id_decoder.embed_to_word."),  # stored per layer: one tensor
+    (r"^id_decoder\.embed_to_word_layers\.\d+\.", "id_decoder.embed_to_word."),  # stored once per layer, but shared
     (r"^id_decoder\.(self|cross)_attn_layers\.", r"id_decoder.\1_attns."),
     (r"^id_decoder\.(self|cross)_attn_norm_layers\.", r"id_decoder.\1_attn_norms."),
     (r"^id_decoder\.ffn_layers\.", "id_decoder.ffns."),
     (r"^id_decoder\.ffn_norm_layers\.(\d+)\.", r"id_decoder.ffns.\1.norm."),
 ]
-"""Names of released trajectory modelling and ID decoder to ours."""
+"""Renaming of the released trajectory model and ID decoder."""
 
 
 def load_motip(
@@ -32,19 +32,19 @@ def load_motip(
     id_decoder: IDDecoder,
     state: Mapping[str, Tensor],
 ) -> ImportReport:
-    """Loads a released MOTIP, or the MOTIP inside a released FDTA (whose adapters are reported unused).
+    """Load a released MOTIP, or the MOTIP part of a released FDTA (its adapters are reported as unused).
 
     Args:
-        detector: gets the keys under "detr.".
-        trajectory_model: gets those under "trajectory_modeling.".
-        id_decoder: gets those under "id_decoder.".
-        state: names and tensors as released, see :func:`mot_core.checkpoints.read_state_dict`.
+        detector: Detector, loaded from the keys under "detr.".
+        trajectory_model: Trajectory model, loaded from the keys under "trajectory_modeling.".
+        id_decoder: ID decoder, loaded from the keys under "id_decoder.".
+        state: Released state dict, see :func:`mot_core.checkpoints.read_state_dict`.
 
     Returns:
-        Our keys begin with "detector.", "trajectory_model." and "id_decoder.".
+        Report of all keys; model keys start with "detector.", "trajectory_model." and "id_decoder.".
 
     Raises:
-        ValueError: the checkpoint has another architecture.
+        ValueError: If the checkpoint has another architecture.
 
     >>> from mot_core.nn import SmallBackbone
     >>> load_motip(DeformableDETR(SmallBackbone()), TrajectoryModel(), IDDecoder(), {})

@@ -1,4 +1,4 @@
-"""MOTIP: a detector for single frames, and identities as words that a decoder predicts from the history of tracks."""
+"""MOTIP: per-frame detection, and identities as words that a decoder predicts from track histories."""
 
 from __future__ import annotations
 
@@ -33,38 +33,41 @@ from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
 
 
 class MOTIP(DETRTracker):
-    """MOTIP (Gao et al., CVPR 2025, arXiv 2403.16848); its released weights, and those inside FDTA, can be imported.
+    """MOTIP (Gao et al., CVPR 2025, arXiv 2403.16848); imports its released weights and those contained in FDTA.
 
-    Each frame is detected by itself. In training the embeddings that were matched to an identity become a history with
-    random words, and a decoder tells from it the word of every detection. In tracking words stand for live tracks.
+    The detector processes frames independently. In training, embeddings matched to identities form histories with
+    random words, and a decoder predicts the word of every detection from them. In tracking, words denote live tracks.
 
-    In a training step only a few frames of a clip have gradient in the detector, as the authors have it: a loss over
-    all frames trains the detector through these frames alone.
+    In a training step, only ``gradient_frames`` frames of a clip have gradient in the detector, as in the authors'
+    code; a loss over all frames trains the detector through these frames only.
 
     Args:
-        detector: settings of the detector.
-        optimizer: settings of optimiser and schedule; those of the paper by default.
-        num_words: identities in the vocabulary of the ID decoder.
-        word_dim: channels of a word; None for as many as the embeddings have.
-        id_layers: layers of the ID decoder.
-        id_head_dim: channels per head of the ID decoder; divides embeddings and word together.
-        max_distance: frames for which the ID decoder learns a bias; at least the length of a clip is best.
-        groups: random labellings of every clip, from one pass of the detector.
-        occlusion: probability that an identity is hidden for a while, in training.
-        switch: probability that an identity takes part in a swap of embeddings in a frame, in training.
-        gradient_frames: frames of a clip that train the detector.
-        id_weight: of the loss of the words.
-        detection_threshold: detections with a higher score are used in tracking.
-        newborn_threshold: a new track needs a higher score.
-        id_threshold: a detection whose best word is less probable is new.
-        miss_tolerance: a track that is not seen in one frame less than this is forgotten; at most ``max_distance``
-            is best.
-        min_area: detections with a larger area are used in tracking, in pixels of the original frame.
-        checkpointing: compute the detector again in backward, frame by frame, instead of keeping what backward needs.
-        seed: of what is drawn in training.
+        detector: Settings of the detector.
+        optimizer: Settings of optimizer and schedule. None: those of the paper.
+        num_words: Size of the vocabulary of the ID decoder, which limits the number of live tracks.
+        word_dim: Channels of a word. None: as many as the embeddings.
+        id_layers: Layers of the ID decoder.
+        id_head_dim: Channels per head of the ID decoder; must divide the channels of embedding plus word.
+        max_distance: Largest temporal distance in frames with a learned bias in the ID decoder; should be at least the
+            clip length.
+        groups: Number of random labelings per clip, which share one pass of the detector.
+        occlusion: Probability that an identity is hidden for a random interval in training.
+        switch: Probability that an identity joins a swap of embeddings in a frame in training.
+        gradient_frames: Frames per clip that train the detector; fewer frames need less memory.
+        id_weight: Weight of the identity loss.
+        detection_threshold: Score above which detections are used in tracking. Lower values find more objects, but
+            also more false positives.
+        newborn_threshold: Score above which an unassociated detection starts a new track.
+        id_threshold: Probability below which the predicted word of a detection is rejected, so that it counts as new.
+            Higher values reduce identity switches, but fragment more tracks.
+        miss_tolerance: A track ends after ``miss_tolerance - 1`` consecutive frames without a detection. Higher values
+            bridge longer occlusions; should be at most ``max_distance``.
+        min_area: Area in pixels of the original frame above which detections are used in tracking.
+        checkpointing: Recompute the detector in the backward pass, frame by frame, to save memory.
+        seed: Seed for all random draws during training.
 
     Raises:
-        ValueError: an argument is out of range.
+        ValueError: If an argument is out of range.
 
     >>> small = DetectorSettings("small", num_queries=20, embed_dim=64, ffn_dim=128, num_levels=3,
     ...     num_encoder_layers=1, num_decoder_layers=2)
@@ -112,7 +115,7 @@ class MOTIP(DETRTracker):
             **{f"{name}_threshold": threshold for name, threshold in thresholds.items()},
         }.items():
             if not 0 <= value <= 1:
-                raise ValueError(f"{name} must be from 0 to 1, got {value}")
+                raise ValueError(f"{name}: expected a value in [0, 1], got {value}")
         super().__init__(
             detector,
             optimizer or OptimizerSettings(lr=1e-4, weight_decay=5e-4, points_scale=0.05),
@@ -127,14 +130,14 @@ class MOTIP(DETRTracker):
         self.gradient_frames, self.id_weight = gradient_frames, id_weight
         self.detection_threshold, self.min_area = detection_threshold, min_area
         self.memory = IdentityMemory(num_words, miss_tolerance - 1, newborn_threshold, id_threshold)
-        self._seen: dict[int, tuple[Tensor, Tensor]] = {}  # box and score of each identity when it was seen last
+        self._seen: dict[int, tuple[Tensor, Tensor]] = {}  # last box and score of each identity
 
     # Training.
 
     def clip_losses(self, batch: ClipBatch, ctx: Context) -> tuple[dict[str, Tensor], ClipOutput]:
-        """``class``, ``l1`` and ``giou`` of the last layer over all frames, ``aux_...`` of the others, and ``id``."""
+        """Compute ``class``, ``l1`` and ``giou`` of the last layer, ``aux_...`` of the earlier layers, and ``id``."""
         targets = list(batch.targets or ())
-        # Of the step alone: every process has the same, and a clip has them whichever batch it is in.
+        # Depends on the step only, so that all processes use the same frames, whatever the batch of a clip.
         order = torch.randperm(batch.num_frames, generator=self.generator(ctx.step, "frames")).tolist()
         live, rest = sorted(order[: self.gradient_frames]), sorted(order[self.gradient_frames :])
         calls = [
@@ -150,8 +153,8 @@ class MOTIP(DETRTracker):
         ]
         losses, gt_index = self.criterion(_supervised(outputs, frames), join_targets(targets))
         losses = self._weighted(losses)
-        # The identities are those of the last layer's matching, whose embeddings are used. The authors' trainer takes
-        # them from the layer before it, because its criterion returns what it matched last.
+        # Identities come from the matching of the last layer, which provides the embeddings. The authors' trainer uses
+        # the layer before it, because its criterion returns the matching computed last.
         for time, truth in enumerate(targets):
             frame = replace(frames[time], gt_index=gt_index[-1, time * len(batch) : (time + 1) * len(batch)])
             frames[time] = replace(frame, iou=slot_iou(frame, truth))
@@ -160,7 +163,7 @@ class MOTIP(DETRTracker):
         return losses, clip
 
     def _weighted(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The losses of the criterion with their weights, those of earlier layers added up."""
+        """Weight the losses of the criterion, and add up those of earlier layers."""
         criterion = self.criterion
         weights = {"class": criterion.class_weight, "l1": criterion.l1_weight, "giou": criterion.giou_weight}
         total: dict[str, Tensor] = {}
@@ -171,7 +174,7 @@ class MOTIP(DETRTracker):
         return total
 
     def _id_loss(self, batch: ClipBatch, found: Trajectories, ctx: Context) -> Tensor:
-        """The loss of the words in all groups of all clips."""
+        """Compute the identity loss over all groups of all clips."""
         drawn = [
             draw_labels(
                 present[ids >= 0],
@@ -185,12 +188,12 @@ class MOTIP(DETRTracker):
                 found.ids, found.present, batch.sequences, batch.times.tolist(), strict=True
             )
         ]
-        size = max(1, found.ids.shape[1])  # the decoder needs something to look at, even if it is not valid
+        size = max(1, found.ids.shape[1])  # the decoder needs at least one identity, even an invalid one
         labels = _merged(stack_labels(drawn, size), batch.images.device)
-        assert found.embeddings is not None, "our detector has them"
+        assert found.embeddings is not None, "set by frame_output"
         embeddings = found.embeddings.transpose(1, 2)  # (B, T, I, C)
         if not found.ids.shape[1]:
-            embeddings = embeddings.sum(2, keepdim=True)  # zeros in the graph
+            embeddings = embeddings.sum(2, keepdim=True)  # zeros that stay in the autograd graph
         embeddings = embeddings.repeat_interleave(self.groups, 0)
         history = take(embeddings.flatten(0, 1), labels.source.flatten(0, 1)).view_as(embeddings)
         ids = nn.functional.pad(found.ids, (0, size - found.ids.shape[1]), value=-1)
@@ -211,9 +214,9 @@ class MOTIP(DETRTracker):
         return id_loss(logits, labels.answers, labels.current_valid)
 
     def _words(self, state: TrackState, times: Tensor, words: Tensor, current: TrackTokens) -> Tensor:
-        """Logits of the words of detections, from histories as the plug-ins left them."""
-        assert state.history is not None, "we made it"
-        assert state.history_valid is not None, "we made it"
+        """Compute the word logits of detections from the histories after plug-ins."""
+        assert state.history is not None, "set by the caller"
+        assert state.history_valid is not None, "set by the caller"
         history = self.trajectory_model(state.history).transpose(1, 2)
         logits: Tensor = self.id_decoder(
             TrackTokens(history, state.history_valid.transpose(1, 2), times, words), current
@@ -223,14 +226,14 @@ class MOTIP(DETRTracker):
     # Tracking.
 
     def track_frame(self, batch: ClipBatch, ctx: Context) -> FrameTracks:
-        """Detects, asks the history who is who, and reports what has an identity."""
+        """Detect objects, predict their identities from the histories, and return those with an identity."""
         output, _ = self.detect(batch.images[:, 0], batch.padding, ctx)
         frame = self.plugins.on_embeddings(frame_output(output, batch, 0), ctx)
         area = frame.boxes_cxcywh[..., 2:].prod(-1) * batch.original_size.prod()
         strong = frame.logits.sigmoid().amax(-1) > self.detection_threshold
         frame = keep_slots(frame, frame.valid & strong & (area > self.min_area))
         scores, classes = frame.logits[0].sigmoid().max(-1)
-        assert frame.embeddings is not None, "our detector has them"
+        assert frame.embeddings is not None, "set by frame_output"
         ids = self.memory.update(frame.embeddings[0], scores, self._identify(frame, ctx))
         for identity, box, score in zip(ids.tolist(), frame.boxes_cxcywh[0], scores, strict=True):
             self._seen[identity] = box, score
@@ -240,17 +243,17 @@ class MOTIP(DETRTracker):
         return FrameTracks(ids[kept], frame.boxes_cxcywh[0, kept], scores[kept], classes[kept])
 
     def reset(self) -> None:
-        """Drop history and identities."""
+        """Drop all histories and identities."""
         self.memory.reset()
         self._seen.clear()
 
     def _identify(self, frame: FrameOutput, ctx: Context) -> Tensor | None:
-        """``(N, words + 1)`` logits of the detections of a frame; None when there are no tracks or no detections."""
+        """Compute the logits ``(N, words + 1)`` of the detections; None without tracks or detections."""
         history = self.memory.tokens()
         if history is None or not frame.valid.shape[1]:
             return None
-        assert history.words is not None, "the memory has them"
-        assert frame.embeddings is not None, "our detector has them"
+        assert history.words is not None, "set by the memory"
+        assert frame.embeddings is not None, "set by frame_output"
         state = self._state(history)
         scores = self.plugins.on_associate(frame, state, ctx)
         if scores is not None:
@@ -261,7 +264,7 @@ class MOTIP(DETRTracker):
         return self._words(state, history.times, history.words, current)[0, 0]
 
     def _state(self, history: TrackTokens) -> TrackState:
-        """The live tracks, as plug-ins get them."""
+        """Return the live tracks for plug-ins."""
         identities = [self.memory.identities[word] for word in self.memory.words]
         embeddings, valid = history.embeddings.transpose(1, 2), history.valid.transpose(1, 2)
         last = (valid * torch.arange(1, valid.shape[2] + 1, device=valid.device)).argmax(-1)
@@ -277,7 +280,7 @@ class MOTIP(DETRTracker):
         )
 
     def _as_logits(self, scores: Tensor) -> Tensor:
-        """The best one-to-one matching by the scores ``(M, N)`` of a plug-in, as a certain answer of the decoder.
+        """Convert the association scores ``(M, N)`` of a plug-in to logits of the best one-to-one matching.
 
         Pairs need a score above ``id_threshold``.
         """
@@ -289,33 +292,33 @@ class MOTIP(DETRTracker):
     # Memory.
 
     def frames_in_memory(self, clip_length: int) -> int:
-        """Return 1 with checkpointing, otherwise the frames with gradient; the other frames only pass through."""
+        """Return 1 with checkpointing, otherwise the number of frames with gradient."""
         return min(super().frames_in_memory(self.gradient_frames), clip_length)
 
     @property
     def memory_advice(self) -> list[str]:
-        """Checkpointing, then fewer frames with gradient."""
+        """Advice on reducing memory: checkpointing, then fewer frames with gradient."""
         fewer = ["a smaller gradient_frames"] if self.frames_in_memory(self.gradient_frames) > 1 else []
         return [*super().memory_advice, *fewer]
 
     # Weights.
 
     def clip_groups(self) -> Iterator[list[nn.Parameter]]:
-        """The detector by itself, and the rest with the plug-ins."""
+        """Yield the parameters of the detector, then all others, including plug-ins."""
         yield list(self.detector.parameters())
         yield [parameter for name, parameter in self.named_parameters() if not name.startswith("detector.")]
 
     def import_weights(self, state: Mapping[str, Tensor]) -> ImportReport:
-        """Load a released MOTIP, or FDTA without its adapters, or a Deformable DETR to start from.
+        """Load a released MOTIP, FDTA without its adapters, or a Deformable DETR as initialization.
 
         Args:
-            state: names and tensors as released, see :func:`mot_core.checkpoints.read_state_dict`.
+            state: Released state dict, see :func:`mot_core.checkpoints.read_state_dict`.
 
         Returns:
-            What became of every key; ours are those of this tracker.
+            Report of all keys, with the names of this tracker.
 
         Raises:
-            ValueError: the checkpoint has another architecture.
+            ValueError: If the checkpoint has another architecture.
         """
         if any(name.startswith("id_decoder.") for name in state):
             return load_motip(self.detector, self.trajectory_model, self.id_decoder, state)
@@ -333,7 +336,7 @@ class MOTIP(DETRTracker):
 def _at_least(least: int, **values: float) -> None:
     for name, value in values.items():
         if not value >= least:
-            raise ValueError(f"{name} must be at least {least}, got {value}")
+            raise ValueError(f"{name}: expected at least {least}, got {value}")
 
 
 def _chunks(frames: Sequence[int], size: int) -> Iterator[list[int]]:
@@ -342,17 +345,17 @@ def _chunks(frames: Sequence[int], size: int) -> Iterator[list[int]]:
 
 
 def _supervised(outputs: Sequence[DetectorOutput], frames: Sequence[FrameOutput]) -> DetectorOutput:
-    """The layers to match: those of the decoder, with what plug-ins made of the last and kept as ``aux``."""
+    """Return the supervised layers: those of the decoder, with the last one and ``aux`` as returned by plug-ins."""
     logits = list(torch.cat([output.logits[:-1] for output in outputs], 1))
     boxes = list(torch.cat([output.boxes_cxcywh[:-1] for output in outputs], 1))
     for layer in [*zip(*(frame.aux for frame in frames), strict=True), frames]:
         logits.append(torch.cat([frame.logits for frame in layer]))
         boxes.append(torch.cat([frame.boxes_cxcywh for frame in layer]))
     stacked = torch.stack(boxes)
-    return DetectorOutput(torch.stack(logits), stacked, stacked, [])  # the criterion asks for no embeddings
+    return DetectorOutput(torch.stack(logits), stacked, stacked, [])  # the criterion uses no embeddings
 
 
 def _merged(labels: IdentityLabels, device: torch.device) -> IdentityLabels:
-    """Clips and groups in one dimension."""
+    """Merge clips and groups into one dimension."""
     names = ("words", "source", "history_valid", "current_valid", "answers")
     return IdentityLabels(*(getattr(labels, name).flatten(0, 1).to(device) for name in names))

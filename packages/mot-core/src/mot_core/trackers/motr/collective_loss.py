@@ -1,4 +1,4 @@
-"""MOTR's collective loss: what is matched and supervised in each frame, on average over all objects of the clip."""
+"""Collective average loss of MOTR: matching and supervision per frame, averaged over all objects of a clip."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mot_core.structures import FrameOutput, FrameTargets
 
 @dataclass(frozen=True)
 class CollectiveLoss:
-    """Tracks take the object of their identity; free slots are matched to the objects that no track follows.
+    """Assign tracks to the object of their identity, and match free slots to objects without a track.
 
-    Zeng et al. 2022 (MOTR, arXiv 2105.03247), sections 3.3 and 3.5. A track whose object is gone is supervised as
-    background. Earlier layers (``frame.aux``) match the free slots anew, to the same objects. Regions that are to be
-    ignored are no objects; slots on them are background.
+    MOTR (Zeng et al. 2022, arXiv 2105.03247), Sections 3.3 and 3.5. A track whose object has left is supervised as
+    background. Earlier layers (``frame.aux``) match the free slots again, to the same objects. Ignored regions are not
+    objects; slots on them are background.
 
     Args:
-        matcher: assigns free slots to objects.
-        all_objects: match the slots without a track to all objects; one can then have two slots.
+        matcher: Matcher of free slots and objects.
+        all_objects: Whether slots without a track are matched to all objects, so that an object can have two slots.
 
     >>> boxes, ids = torch.tensor([[[0.3, 0.3, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2]]]), torch.tensor([[8, 9]])
     >>> targets = FrameTargets(boxes, torch.zeros_like(ids), ids, ids > 0)
@@ -40,16 +40,15 @@ class CollectiveLoss:
     def __call__(
         self, frame: FrameOutput, targets: FrameTargets
     ) -> tuple[FrameOutput, list[dict[str, Tensor]], Tensor]:
-        """Matches a frame of each clip and computes its losses.
+        """Match one frame of each clip and compute its losses.
 
         Args:
-            frame: predictions, with the identities that tracks carry in ``track_ids``.
-            targets: objects of the frame.
+            frame: Predictions, with the identities of tracks in ``track_ids``.
+            targets: Ground-truth objects of the frame.
 
         Returns:
-            The frame with ``gt_index`` and ``iou``; for each layer, the last one last, ``class``, ``l1`` and ``giou``
-            summed over the batch, without weights; and by how many they are to be divided: the number of objects and
-            of tracks whose object is gone.
+            The frame with ``gt_index`` and ``iou``; for each layer in order, ``class``, ``l1`` and ``giou`` summed over
+            the batch, unweighted; and their divisor, the number of objects plus tracks whose object has left.
         """
         layers = [*frame.aux, frame]
         matchings = self.match(frame, targets)
@@ -63,13 +62,13 @@ class CollectiveLoss:
 
     @torch.no_grad()
     def match(self, frame: FrameOutput, targets: FrameTargets) -> Tensor:
-        """The object of every slot in every layer, ``(layers, B, N)``; -1 for none."""
+        """Return the index of the object of every slot in every layer, ``(layers, B, N)``; -1 for none."""
         identified = targets.valid & (targets.ids >= 0)
         carries = frame.valid & frame.is_track & (frame.track_ids >= 0)
         same = frame.track_ids[:, :, None] == targets.ids[:, None, :]
         same &= carries[:, :, None] & identified[:, None, :]
         followed = same.any(1)
-        # A false positive that went on as a query may find a new object: it carries no identity.
+        # A false positive kept as a query has no identity, so it may match a new object.
         free_slots = frame.valid & (~frame.is_track if self.all_objects else ~carries)
         free_targets = targets.valid if self.all_objects else targets.valid & ~followed
         layers = [*frame.aux, frame]
@@ -82,7 +81,7 @@ class CollectiveLoss:
     def _match_layers(
         self, layers: list[FrameOutput], targets: FrameTargets, free_slots: Tensor, free_targets: Tensor
     ) -> Tensor:
-        """All layers at once: every call of the matcher waits for the device. The last layer is the first in errors."""
+        """Match all layers in one call, because every call waits for the device; errors report the last layer first."""
         times = len(layers)
         order = layers[::-1]
         repeated = FrameTargets(
@@ -102,7 +101,7 @@ class CollectiveLoss:
 
 
 def vanished(frame: FrameOutput) -> Tensor:
-    """Tracks whose object is not in the frame, ``(B, N)`` bool; the frame must be matched.
+    """Return a mask ``(B, N)`` of tracks whose object is not in the frame, which must be matched.
 
     >>> slots = torch.rand(1, 2, 4), torch.zeros(1, 2, 1), torch.ones(1, 2).bool(), torch.ones(1, 2), torch.tensor([1])
     >>> is_track = torch.tensor([[False, True]])

@@ -1,4 +1,4 @@
-"""Released MOTR weights."""
+"""Import of released MOTR weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mot_core.nn.detr.detector import DeformableDETR
 from mot_core.nn.queries.query_interaction import QueryInteraction
 
 QUERY_KEYS: Renaming = [
-    (r"^track_embed\.norm3\.", None),  # made and never used
+    (r"^track_embed\.norm3\.", None),  # created, but never used
     (r"^track_embed\.norm1\.", "query_interaction.self_attn_norm."),
     (r"^track_embed\.norm2\.", "query_interaction.ffn.norm."),
     (r"^track_embed\.linear([12])\.", r"query_interaction.ffn.linear\1."),
@@ -24,24 +24,24 @@ QUERY_KEYS: Renaming = [
     (r"^track_embed\.norm_feat\.", "query_interaction.content_norm."),
     (r"^track_embed\.", "query_interaction."),
 ]
-"""Names of the released query interaction module to ours."""
+"""Renaming of the released query interaction module."""
 
 
 def load_motr(
     detector: DeformableDETR, query_interaction: QueryInteraction, state: Mapping[str, Tensor]
 ) -> ImportReport:
-    """Loads a released MOTR.
+    """Load a released MOTR.
 
     Args:
-        detector: with ``track_attention`` if the checkpoint has it, as all released ones.
-        query_interaction: gets the keys under "track_embed.".
-        state: names and tensors as released, see :func:`mot_core.checkpoints.read_state_dict`.
+        detector: Detector, with ``track_attention`` if the checkpoint has it, as all released ones do.
+        query_interaction: Query interaction module, loaded from the keys under "track_embed.".
+        state: Released state dict, see :func:`mot_core.checkpoints.read_state_dict`.
 
     Returns:
-        Our keys begin with "detector." and "query_interaction.".
+        Report of all keys; model keys start with "detector." and "query_interaction.".
 
     Raises:
-        ValueError: the checkpoint has another architecture.
+        ValueError: If the checkpoint has another architecture.
 
     >>> from mot_core.nn import SmallBackbone
     >>> load_motr(DeformableDETR(SmallBackbone()), QueryInteraction(), {})

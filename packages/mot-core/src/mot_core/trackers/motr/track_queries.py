@@ -1,4 +1,4 @@
-"""Which slots of a frame become the track queries of the next one."""
+"""Selection of the slots of a frame that become track queries of the next frame."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mot_core.structures import FrameOutput, FrameTargets, TrackState
 from mot_core.trackers.motr.collective_loss import vanished
 
 MIN_IOU = 0.5
-"""A slot that overlaps its object no more than this does not go on as a track."""
+"""IoU with its object above which a slot becomes a track."""
 
 
 def next_ids(frame: FrameOutput, targets: FrameTargets) -> Tensor:
-    """The identity of every slot after matching, ``(B, N)``, -1 for none: that of its object, or that it had.
+    """Return the identity of every slot after matching, ``(B, N)``: that of its object, else its own; -1 for none.
 
     >>> ids, time = torch.tensor([[7]]), torch.tensor([1])
     >>> targets = FrameTargets(torch.rand(1, 1, 4), torch.zeros_like(ids), ids, ids > 0)
@@ -35,20 +35,20 @@ def next_ids(frame: FrameOutput, targets: FrameTargets) -> Tensor:
 def choose_tracks(
     frame: FrameOutput, ids: Tensor, generators: Sequence[torch.Generator], drop: float, insert: float
 ) -> tuple[Tensor, Tensor]:
-    """The slots that go on in training: good ones, less some dropped at random, and a few that are no object.
+    """Select the tracks of the next frame in training, with random drops and inserted false positives.
 
-    A track whose object is gone goes on too: the object may come back.
+    A track whose object has left is kept, because the object may return.
 
     Args:
-        frame: matched, with ``iou``.
+        frame: Matched frame, with ``iou``.
         ids: ``(B, N)`` identities after matching.
-        generators: one for each clip; what is drawn for a clip does not depend on the others.
-        drop: probability with which a track is lost, so that its object has to be found anew.
-        insert: probability with which a track brings along the slot without object that overlaps it most, so that
-            the tracker learns to end false tracks.
+        generators: One random generator per clip, so that clips are independent of their batch.
+        drop: Probability that a track is dropped, so that its object must be detected again.
+        insert: Probability that a track adds the slot without object that overlaps it most, so that the tracker learns
+            to end false tracks.
 
     Returns:
-        ``(B, N)`` bool each: slots that go on with their identity, and slots without object that go on.
+        Two ``(B, N)`` masks: slots kept with their identity, and added slots without object.
     """
     overlap = frame.valid.new_zeros(frame.valid.shape, dtype=torch.float32) if frame.iou is None else frame.iou
     keep = (ids >= 0) & frame.valid & (vanished(frame) | (overlap > MIN_IOU))
@@ -73,15 +73,15 @@ def form_tracks(
     added: Tensor | None = None,
     misses: Tensor | None = None,
 ) -> TrackState:
-    """Slots as tracks, padded to the most of any clip; queries are still those of this frame.
+    """Gather the selected slots as tracks, padded to the largest number in any clip, with the queries of this frame.
 
     Args:
-        frame: predictions, ``N`` slots.
+        frame: Predictions with ``N`` slots.
         ids: ``(B, N)`` identities.
-        queries: ``(B, N, 2C)`` with which the frame was decoded.
-        keep: ``(B, N)`` bool, slots that go on, in their order.
-        added: ``(B, N)`` bool, slots without identity that go on, after the others.
-        misses: ``(B, N)`` int64, see :class:`TrackState`.
+        queries: ``(B, N, 2C)`` queries from which the frame was decoded.
+        keep: ``(B, N)`` bool, slots kept in their order.
+        added: ``(B, N)`` bool, slots without identity, appended after the others.
+        misses: ``(B, N)`` int64 consecutive misses, see :class:`TrackState`.
 
     >>> slots = torch.rand(1, 3, 4), torch.zeros(1, 3, 1), torch.ones(1, 3).bool(), torch.ones(1, 2), torch.tensor([1])
     >>> frame, ids = FrameOutput(*slots, embeddings=torch.zeros(1, 3, 8)), torch.tensor([[-1, 4, 2]])
@@ -90,10 +90,10 @@ def form_tracks(
     (tensor([[ 4,  2, -1]]), torch.Size([1, 3, 2]))
     """
     chosen = keep if added is None else keep | added
-    # A number for each slot, so that sorting brings the kept ones to the front, then the added ones.
-    turn = torch.where(keep, 0, torch.where(chosen, 1, 2))
+    # Sort keys that put kept slots first, then added ones.
+    rank = torch.where(keep, 0, torch.where(chosen, 1, 2))
     size = int(chosen.sum(-1).max()) if chosen.numel() else 0
-    index = turn.argsort(dim=-1, stable=True)[:, :size]
+    index = rank.argsort(dim=-1, stable=True)[:, :size]
     valid = take(chosen, index)
     boxes = take(frame.boxes_cxcywh, index).detach()
     return TrackState(

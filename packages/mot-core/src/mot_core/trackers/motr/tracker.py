@@ -1,4 +1,4 @@
-"""MOTR: tracks are queries of a detector, carried from frame to frame."""
+"""MOTR: tracks as detector queries that are passed from frame to frame."""
 
 from __future__ import annotations
 
@@ -25,27 +25,29 @@ WEIGHTS = {"class": 2.0, "l1": 5.0, "giou": 2.0}
 
 
 class MOTR(DETRTracker):
-    """End-to-end tracking with transformers (Zeng et al. 2022, arXiv 2105.03247).
+    """MOTR, end-to-end tracking with transformers (Zeng et al. 2022, arXiv 2105.03247).
 
-    A deformable DETR finds new objects with its learned queries. What it makes of an object becomes, after the query
-    interaction module, a query of the next frame, which finds the same object again.
+    A Deformable DETR detects new objects with its learned queries. The embedding of an object becomes, after the query
+    interaction module, a query of the next frame that detects the same object again.
 
     Clips of a batch may have different numbers of tracks. Losses are ``class``, ``l1`` and ``giou`` of the last layer,
-    and ``aux_...`` of all earlier ones, weighted 2, 5 and 2: sums over all frames, divided by the number of objects in
-    all frames and of tracks whose object is gone.
+    and ``aux_...`` of all earlier layers, weighted 2, 5 and 2: sums over all frames, divided by the number of objects
+    plus the number of tracks whose object has left.
 
     Args:
-        detector: settings of the detector.
-        optimizer: settings of optimiser and schedule.
-        drop: probability that a track is lost on purpose in training.
-        insert: probability that a track brings along a false one in training.
-        birth_threshold: score from which a detection becomes a track.
-        keep_threshold: score below which a track counts as missed.
-        miss_tolerance: frames after which a missed track ends.
-        report_threshold: a track is reported with a score above.
-        min_area: a track is reported with a larger box, in pixels of the original frame.
-        checkpointing: compute the detector again in backward, frame by frame, to save memory.
-        seed: of what is drawn in training.
+        detector: Settings of the detector.
+        optimizer: Settings of optimizer and schedule.
+        drop: Probability that a track is dropped in training, so that its object must be detected again.
+        insert: Probability that a track adds a false track in training, so that the tracker learns to end it.
+        birth_threshold: Score from which a detection starts a track. Lower values find more objects, but also more
+            false positives.
+        keep_threshold: Score below which a track counts as missed.
+        miss_tolerance: Number of consecutive missed frames after which a track ends. Higher values bridge longer
+            occlusions.
+        report_threshold: Score above which a track is reported.
+        min_area: Box area in pixels of the original frame above which a track is reported.
+        checkpointing: Recompute the detector in the backward pass, frame by frame, to save memory.
+        seed: Seed for all random draws during training.
 
     >>> small = DetectorSettings("small", num_queries=10, embed_dim=64, ffn_dim=128, num_levels=3,
     ...     num_encoder_layers=1, num_decoder_layers=2)
@@ -86,9 +88,9 @@ class MOTR(DETRTracker):
         super().__init__(detector, optimizer, checkpointing=checkpointing, track_attention=True, seed=seed)
         for name, value in (("drop", drop), ("insert", insert)):
             if not 0 <= value <= 1:
-                raise ValueError(f"{name} must be a probability from 0 to 1, got {value}")
+                raise ValueError(f"{name}: expected a probability in [0, 1], got {value}")
         if miss_tolerance < 1:
-            raise ValueError(f"miss_tolerance must be at least 1 frame, got {miss_tolerance}")
+            raise ValueError(f"miss_tolerance: expected at least 1 frame, got {miss_tolerance}")
         settings = detector or DetectorSettings()
         self.query_interaction = QueryInteraction(
             settings.embed_dim, settings.ffn_dim, settings.num_heads, settings.dropout
@@ -103,7 +105,7 @@ class MOTR(DETRTracker):
     # Training.
 
     def clip_losses(self, batch: ClipBatch, ctx: Context) -> tuple[dict[str, Tensor], ClipOutput]:
-        """The collective loss of a batch of clips, and all that was predicted."""
+        """Compute the collective loss of a batch of clips, and return it with all predictions."""
         frames, counts = [], []
         losses: dict[str, Tensor] = {}
         for frame, layers, count in self.follow(batch, ctx):
@@ -115,14 +117,14 @@ class MOTR(DETRTracker):
                     losses[prefix + name] = WEIGHTS[name] * value + losses.get(prefix + name, 0)
         number = mean_over_processes(torch.stack(counts).sum())
         losses = {name: value / number for name, value in losses.items()}
-        losses["class"] = losses["class"] + self._untouched()
+        losses["class"] = losses["class"] + self._zero_of_track_parameters()
         return losses, ClipOutput(frames, batch.targets)
 
     def follow(self, batch: ClipBatch, ctx: Context) -> Iterator[tuple[FrameOutput, list[dict[str, Tensor]], Tensor]]:
-        """The frames of a batch of clips with ground truth, one after the other.
+        """Track a batch of clips with ground truth, frame by frame.
 
         Yields:
-            What :class:`CollectiveLoss` gives: the matched frame, the losses of every layer, and their number.
+            Results of :class:`CollectiveLoss`: the matched frame, the losses of every layer, and their divisor.
         """
         criterion = CollectiveLoss(all_objects=self.options["object_supervision"] == "all")
         times = batch.times.tolist()
@@ -145,24 +147,24 @@ class MOTR(DETRTracker):
             tracks = self._update(frame, form_tracks(frame, ids, self._queries(tracks, batch), keep, added), here)
 
     def _decode(self, batch: ClipBatch, index: int, tracks: TrackState | None, ctx: Context) -> FrameOutput:
-        """Detections and tracks of a frame, as plug-ins want them."""
+        """Decode the detections and tracks of a frame, and pass them through plug-ins."""
         tracks = tracks if tracks is not None and tracks.ids.shape[1] else None
         output, pyramid = self.detect(batch.images[:, index], batch.padding, ctx, tracks)
         return self.plugins.on_embeddings(_slots(output, pyramid, batch, index, tracks), ctx)
 
     def _queries(self, tracks: TrackState | None, batch: ClipBatch) -> Tensor:
-        """The queries with which a frame was decoded, ``(B, N, 2C)``."""
+        """Return the queries from which a frame was decoded, ``(B, N, 2C)``."""
         learned = self.detector.query_embed.weight.expand(len(batch), -1, -1)
         return learned if tracks is None or tracks.queries is None else torch.cat([learned, tracks.queries], 1)
 
     def _update(self, frame: FrameOutput, tracks: TrackState, ctx: Context) -> TrackState:
-        """The tracks with the queries of the next frame."""
+        """Update the tracks to the queries of the next frame."""
         if self.options["query_update"] == "tracker" and tracks.queries is not None and tracks.embeddings is not None:
             tracks = replace(tracks, queries=self.query_interaction(tracks.queries, tracks.embeddings, tracks.valid))
         return self.plugins.on_tracks_update(frame, tracks, ctx)
 
-    def _untouched(self) -> Tensor | int:
-        """0, from the parameters for tracks: in distributed training all take part, also where there was no track."""
+    def _zero_of_track_parameters(self) -> Tensor | int:
+        """Return 0, connected to all track parameters, which distributed training needs for clips without tracks."""
         decoder = self.detector.decoder.named_parameters()
         parts = [*self.query_interaction.parameters(), *(one for name, one in decoder if "track_attn" in name)]
         return sum(0 * part.sum() for part in parts if part.requires_grad)
@@ -170,7 +172,7 @@ class MOTR(DETRTracker):
     # Tracking.
 
     def track_frame(self, batch: ClipBatch, ctx: Context) -> FrameTracks:
-        """The tracks of the next frame of a stream."""
+        """Track the next frame of a stream."""
         before = self._tracks
         frame = self._decode(batch, 0, before, ctx)
         scores, classes = frame.logits[0].sigmoid().max(-1)
@@ -179,21 +181,23 @@ class MOTR(DETRTracker):
         tracks = form_tracks(frame, ids, self._queries(before, batch), keep, misses=misses)
         self._tracks = tracks = self._update(frame, tracks, ctx)
         if tracks.boxes_cxcywh is None or tracks.scores is None:
-            raise ValueError("a plug-in returned tracks without boxes_cxcywh or scores from on_tracks_update")
+            raise ValueError(
+                "on_tracks_update: expected tracks with boxes_cxcywh and scores, got a plug-in result without them"
+            )
         boxes, area = tracks.boxes_cxcywh[0], batch.original_size[0].prod()
         seen = tracks.valid[0] & (tracks.ids[0] >= 0) & (tracks.scores[0] > self.report_threshold)
         seen &= boxes[:, 2] * boxes[:, 3] * area > self.min_area
         found = tracks.ids[0][seen]
-        same = found[:, None] == ids  # a track that a plug-in has made has no slot, and class 0
+        same = found[:, None] == ids  # a track created by a plug-in has no slot, and gets class 0
         labels = classes[same.to(torch.uint8).argmax(-1)].where(same.any(-1), 0)
         return FrameTracks(found, boxes[seen], tracks.scores[0][seen], labels)
 
     def reset(self) -> None:
-        """Drop the tracks: a new stream begins."""
+        """Drop all tracks before a new stream."""
         self._tracks, self._next_id = None, 0
 
     def _live(self, frame: FrameOutput, scores: Tensor, before: TrackState | None) -> tuple[Tensor, Tensor]:
-        """Identities and misses ``(1, N)`` of the slots: which are born, which end."""
+        """Return identities and misses ``(1, N)`` of the slots after births and deaths."""
         ids, misses = frame.track_ids[0].clone(), torch.zeros_like(frame.track_ids[0])
         if before is not None and before.misses is not None:
             misses[self.detector.num_queries :] = before.misses[0]
@@ -213,14 +217,17 @@ class MOTR(DETRTracker):
     # Checkpoints.
 
     def import_weights(self, state: Mapping[str, Tensor]) -> ImportReport:
-        """Load a released MOTR, or a released Deformable DETR to start from.
+        """Load a released MOTR, or a Deformable DETR as initialization.
+
+        Args:
+            state: Released state dict, see :func:`mot_core.checkpoints.read_state_dict`.
 
         Returns:
-            What became of every key. A detector leaves the parts for tracks fresh, and the class heads where it has
-            another number of classes.
+            Report of all keys. A Deformable DETR leaves the track modules newly initialized, and also the class heads
+            if it has another number of classes.
 
         Raises:
-            ValueError: the checkpoint has another architecture.
+            ValueError: If the checkpoint has another architecture.
         """
         if any(name.startswith("track_embed.") for name in state):
             return load_motr(self.detector, self.query_interaction, state)
@@ -237,7 +244,7 @@ class MOTR(DETRTracker):
 def _slots(
     output: DetectorOutput, pyramid: FeaturePyramid, batch: ClipBatch, index: int, tracks: TrackState | None
 ) -> FrameOutput:
-    """The predictions of the last layer, those of earlier layers as ``aux``, and who is a track."""
+    """Convert the predictions to a frame output, with earlier layers as ``aux`` and track flags."""
     layers, clips, slots = output.logits.shape[:3]
     valid = torch.ones(clips, slots, dtype=torch.bool, device=output.logits.device)
     is_track, track_ids = torch.zeros_like(valid), valid.long().fill_(-1)
