@@ -23,7 +23,7 @@ def refresh(results: Path = RESULTS, page: Path = PAGE) -> None:
 
 
 def read(results: Path = RESULTS) -> list[Line]:
-    """The last line of every tracker and seed, in order."""
+    """Return the last line of every tracker and seed, in order."""
     lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
     newest = {(line["tracker"], line["seed"]): line for line in lines}
     return [newest[key] for key in sorted(newest)]
