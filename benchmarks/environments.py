@@ -33,7 +33,7 @@ def install(peer: str) -> str | None:
         fill = [python, "-m", "pip", "install", "--quiet", "-r", str(requirements)]
     env = dict(os.environ)
     if links := env.get("PIP_FIND_LINKS"):
-        env.setdefault("UV_FIND_LINKS", ",".join(links.split()))  # uv reads none of pip's settings
+        env.setdefault("UV_FIND_LINKS", ",".join(links.split()))  # uv does not read pip's settings
     for command in (make, fill):
         result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         if result.returncode:

@@ -1,4 +1,4 @@
-"""Measure in a fresh process with one thread, so that nothing that ran before counts."""
+"""Measure in a fresh process with one thread, unaffected by earlier code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.provenance import ROOT
 
-# Return freed memory to the system at once, so that the peak shows what was needed. Slower.
+# Return freed memory to the system at once, so that the peak is exact. Slower.
 EXACT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 

@@ -1,4 +1,4 @@
-"""An extension of griffe for mkdocs.yml: doctests in docstrings become blocks of code on the reference page."""
+"""Griffe extension, used in mkdocs.yml, that renders doctests in docstrings as code blocks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ DOCTEST = re.compile(r"^>>> .*\n?(?:^(?!\s*$).*\n?)*", re.MULTILINE)
 
 
 class FenceDoctests(griffe.Extension):
-    """Put every run of lines that starts with ``>>>`` and ends at an empty line between fences."""
+    """Fence every doctest, from a line that starts with ``>>>`` to the next empty line."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Called for every object once it is read."""
+        """Fence the doctests in the docstring of an object; griffe calls this after reading it."""
         if obj.docstring is not None:
             obj.docstring.value = DOCTEST.sub(lambda run: f"```pycon\n{run[0].rstrip()}\n```\n", obj.docstring.value)

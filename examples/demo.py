@@ -1,8 +1,9 @@
 """Track crowded synthetic scenes with every tracker: a table, pictures and a video, in under a minute on one core.
 
-The last tracker learns its association here, from the detections of the scenes alone: two rows, before and after.
+EM-Kalman learns its association here, from the detections of the scenes without labels. It has two rows in the table:
+before and after training.
 
-``nox -s demo`` runs it; ``python examples/demo.py --help`` tells what can be changed.
+``nox -s demo`` runs it; ``python examples/demo.py --help`` lists the options.
 """
 
 from __future__ import annotations
@@ -26,26 +27,24 @@ from mot_core.io import ResultWriter, find_sequences, make_scene, read_mot
 from mot_core.visualization import save_trajectories, save_video
 
 TRACKERS: dict[str, Callable[..., OnlineTracker]] = {"sort": Sort, "bytetrack": ByteTrack, "ocsort": OCSort}
-SCENES = {"square": 12, "street": 25, "crowd": 45}  # people in view
+SCENES = {"square": 12, "street": 25, "crowd": 45}  # number of people in view
 SHOWN = "street"
-MIN_SCORE = 0.6  # of detections to learn from and to track, as the other trackers have it
-CAPTION = "HOTA to IDF1 in percent, higher is better; untrained: em_kalman before it learned"
+MIN_SCORE = 0.6  # for training and tracking; the threshold of the other trackers
+CAPTION = "HOTA to IDF1 in percent, higher is better; untrained: em_kalman before training"
 METRICS = ("HOTA", "AssA", "MOTA", "IDF1", "IDSW", "FP", "FN")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Make scenes, track them, score the tracks, draw them."""
+    """Render scenes, track them, and score and draw the tracks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--output", type=Path, default=Path("demo-out"), help="folder for everything (default: demo-out)"
-    )
-    parser.add_argument("--frames", type=int, default=450, help="length of each scene (default: 450)")
-    parser.add_argument("--seed", type=int, default=0, help="other scenes (default: 0)")
+    parser.add_argument("--output", type=Path, default=Path("demo-out"), help="output folder (default: demo-out)")
+    parser.add_argument("--frames", type=int, default=450, help="frames per scene (default: 450)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the scenes (default: 0)")
     options = parser.parse_args(arguments)
     console = Console()
 
     scenes = options.output / "scenes"
-    for number, (name, people) in track(list(enumerate(SCENES.items())), "making scenes", console=console):
+    for number, (name, people) in track(list(enumerate(SCENES.items())), "rendering scenes", console=console):
         scene = make_scene(seed=options.seed + number, num_objects=people, num_frames=options.frames)
         scene.save(scenes, name)
     sequences = find_sequences(scenes, benchmark="generic")
@@ -84,19 +83,19 @@ def main(arguments: list[str] | None = None) -> None:
     console.print(table)
     console.print(f"[bold]Pictures and video[/]: {', '.join(str(path) for path in saved)}")
     console.print(
-        f"[bold]The same by hand[/]:\n  mot track {scenes} --benchmark generic --tracker bytetrack --output out"
+        f"[bold]Run it yourself[/]:\n  mot track {scenes} --benchmark generic --tracker bytetrack --output out"
     )
     console.print(f"  mot eval out --gt {scenes} --benchmark generic")
 
 
 def learn(scenes: Path, console: Console) -> dict[str, Callable[..., OnlineTracker]]:
-    """The same model before and after it learned association from unlabelled detections."""
+    """Return trackers with the same model, before and after it learned association from unlabeled detections."""
     found = read_detections(scenes, benchmark="generic", min_score=MIN_SCORE)
     torch.manual_seed(0)
     untrained = NeuralKalmanFilter().eval()
     trained = NeuralKalmanFilter()
     trained.load_state_dict(untrained.state_dict())
-    with console.status("em_kalman learns association from detections, without labels"):
+    with console.status("training em_kalman on detections, without labels"):
         windows = WindowSampler(found)
         fit(trained, windows, Schedule(min_steps=60))
         trained.motion = learn_noise(confident_trajectories(trained, windows), trained.motion)

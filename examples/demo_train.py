@@ -1,7 +1,7 @@
-"""Train the small MOTIP on synthetic video and test it on videos it has not seen: about seven minutes on one core.
+"""Train the small MOTIP on synthetic video and test it on unseen videos: about seven minutes on one core.
 
-``nox -s demo_train`` runs it; stopped with Ctrl-C and started again, it goes on where it was.
-``python examples/demo_train.py --help`` tells what can be changed.
+``nox -s demo_train`` runs it. After Ctrl-C, the same command resumes. ``python examples/demo_train.py --help`` lists
+the options.
 """
 
 from __future__ import annotations
@@ -28,26 +28,28 @@ from mot_core.structures import ClipBatch
 from mot_core.trackers import Tracker
 from mot_core.visualization import save_sheet, save_video
 
-STEPS = 3000  # all of motip_synthetic
+STEPS = 3000  # as in motip_synthetic
 SCENE = {"num_frames": 30, "frame_step": 8}  # as in motip_synthetic
 TRACKERS = ("MOTIP", "ByteTrack")
 METRICS = ("HOTA", "DetA", "AssA", "MOTA", "IDF1", "IDSW")
 EXPECTATION = (
     f"[bold]What to expect[/]: {STEPS} steps of six frames of 96 x 160 pixels on synthetic video, from random weights. "
-    "Three of four objects are detected after a minute, false ones with them; who is who is learned after that, and "
-    "scores rise most at the end, when the learning rate falls. MOTIP then has an IDF1 around 80, and ByteTrack on the "
-    "very same detections around 50: objects move too far between two frames for motion alone. Numbers differ by some "
-    "points from seed to seed (docs/results.md has three). This is a toy: it says nothing about MOTIP on real video."
+    "After a minute, the detector finds three of four objects, with some false detections. Association is learned "
+    "later, and scores rise most at the end, when the learning rate falls. MOTIP then reaches an IDF1 of about 80, and "
+    "ByteTrack about 50 on the same detections, because objects move too far between frames for motion alone. Results "
+    "vary by a few points between seeds (docs/results.md has three). They do not predict results on real video."
 )
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train, track videos that were not trained on, score, draw."""
+    """Train, track unseen videos, and score and draw the tracks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=Path("demo-out/train"), help="folder (default: demo-out/train)")
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"of the training (default: {STEPS})")
-    parser.add_argument("--videos", type=int, default=10, help="to test on (default: 10)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything (default: 0)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo-out/train"), help="output folder (default: demo-out/train)"
+    )
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"training steps (default: {STEPS})")
+    parser.add_argument("--videos", type=int, default=10, help="number of test videos (default: 10)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of weights, videos and training (default: 0)")
     options = parser.parse_args(arguments)
     console = Console()
     console.print(EXPECTATION)
@@ -56,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
     start = time.perf_counter()
     tracker = train(options.output / "training", options.steps, options.seed)
     console.print(
-        f"[bold]Trained[/] in {(time.perf_counter() - start) / 60:.1f} minutes; now {options.videos} new videos"
+        f"[bold]Trained[/] in {(time.perf_counter() - start) / 60:.1f} minutes; tracking {options.videos} unseen videos"
     )
     videos = options.output / "videos"
     source = SyntheticVideo(options.videos, split="test", seed=options.seed, **SCENE)
@@ -68,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name, batches in groupby(frames, lambda batch: batch.sequences[0]):
         follow(tracker, batches, options.output, name)
 
-    table = Table(title="new videos, the same detections for both", caption="HOTA to IDF1 in percent; higher is better")
+    table = Table(title="unseen videos, identical detections", caption="HOTA to IDF1 in percent; higher is better")
     table.add_column("tracker")
     for column in METRICS:
         table.add_column(column, justify="right")
@@ -83,13 +85,11 @@ def main(arguments: list[str] | None = None) -> None:
     saved.append(save_sheet(shown, tracks["MOTIP"], options.output / "MOTIP.png", columns=2, rows=2))
     console.print(table)
     console.print(f"[bold]Pictures and videos[/]: {', '.join(str(path) for path in saved)}")
-    console.print(
-        f"[bold]The same training by hand[/]: mot fit --config motip_synthetic --trainer.max_steps {options.steps}"
-    )
+    console.print(f"[bold]Train it yourself[/]: mot fit --config motip_synthetic --trainer.max_steps {options.steps}")
 
 
 def train(folder: Path, steps: int, seed: int) -> Tracker:
-    """``mot fit``, from the last checkpoint in the folder if there is one."""
+    """Run ``mot fit``, from the last checkpoint in the folder if there is one, and return the tracker."""
     command = ["fit", "--config", "motip_synthetic", "--seed_everything", str(seed), "--data.init_args.seed", str(seed)]
     command += ["--trainer.max_steps", str(steps), "--output", str(folder)]
     if any(folder.glob("version_*/checkpoints/last.ckpt")):
@@ -102,8 +102,8 @@ def train(folder: Path, steps: int, seed: int) -> Tracker:
 
 @torch.no_grad()
 def follow(tracker: Tracker, batches: Iterable[ClipBatch], output: Path, name: str) -> None:
-    """One video, frame by frame: MOTIP, and ByteTrack on the detections of MOTIP's detector."""
-    # A detector that was trained for minutes is never as sure as the default thresholds expect.
+    """Track a video with MOTIP, and with ByteTrack on the detections of the same detector."""
+    # A detector trained for minutes has lower scores than the default thresholds expect.
     bytetrack = ByteTrack(track_threshold=0.4, birth_threshold=0.5)
     with (
         ResultWriter(output / "MOTIP" / f"{name}.txt") as ours,

@@ -1,7 +1,8 @@
-"""Scores of the default parameters and of the official implementations, on the real sequences in MOT_DATA.
+"""Scores of all presets of all trackers on the real sequences in MOT_DATA.
 
-Tracks and scores every preset of every tracker. Writes ``results/association/presets.json`` and the table in
-``docs/parity.md``. About three minutes on one core: ``MOT_DATA=... python -m benchmarks.association.presets``
+The preset ``official`` has the parameters of the official implementations. Writes ``results/association/presets.json``
+and the table in ``docs/parity.md``, in about three minutes on one core:
+``MOT_DATA=... python -m benchmarks.association.presets``
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def main() -> None:
     else:
         data = os.environ.get("MOT_DATA")
         if not data:
-            sys.exit("set MOT_DATA to the folder of real sequences (CONTRIBUTING.md)")
+            sys.exit("MOT_DATA is not set; set it to the folder of real sequences (see CONTRIBUTING.md)")
         report = {**provenance(f"{SOURCES}/association"), "rows": measure(Path(data))}
         RESULTS.write_text(json.dumps(report, indent=1) + "\n")
     page = PAGE.read_text()

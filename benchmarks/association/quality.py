@@ -1,4 +1,4 @@
-"""How well a tracker did on a scene: speed alone is not a result."""
+"""Tracking quality on a scene, reported together with the speed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FIELDS = ("HOTA", "MOTA", "IDF1", "IDSW")
 
 
 def score(scene: Scene, found: Path) -> dict[str, float]:
-    """Scores in percent, and identity switches, of the boxes that a worker wrote to ``found``."""
+    """Return scores in percent, and identity switches, of the boxes that a worker wrote to ``found``."""
     with np.load(found, allow_pickle=False) as file:
         ends = np.cumsum(file["counts"])
         ids = np.split(file["ids"].astype(np.int64), ends[:-1])

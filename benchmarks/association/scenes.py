@@ -1,4 +1,4 @@
-"""The detections that are tracked, at four densities, with the ground truth to score the tracks against."""
+"""Detections at four densities, with ground truth for scoring."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mot_core.io import BoxTable, Sequence, find_sequences, make_scene
 
 FrameTruth: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 
-# People that give about so many detections per frame after occlusions, misses and clutter.
+# Number of people that gives this number of detections per frame, with occlusions, misses and clutter.
 OBJECTS = {"6": 7, "22": 28, "47": 58, "140": 183}
-HEIGHTS = {"6": 3.5, "22": 3.5, "47": 5.0, "140": 7.0}  # of the camera in metres: a crowd is seen from higher up
+HEIGHTS = {"6": 3.5, "22": 3.5, "47": 5.0, "140": 7.0}  # camera height in meters; crowds are seen from higher up
 DETECTOR = {"miss_rate": 0.1, "clutter": 0.03}
 MEMORY_DENSITY = "47"
 
@@ -28,10 +28,10 @@ class Scene:
     """A stream and its ground truth.
 
     Attributes:
-        name: about how many detections there are per frame.
-        description: where they come from.
-        stream: the detections.
-        ground_truth: per sequence and frame, the identities and boxes that a tracker should report.
+        name: Approximate number of detections per frame.
+        description: Origin of the detections.
+        stream: Detections.
+        ground_truth: Identities and boxes that a tracker should report, per sequence and frame.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Scene:
     ground_truth: list[list[FrameTruth]]
 
     def about(self) -> dict[str, Any]:
-        """What a report says of the scene."""
+        """Return the description of the scene for reports."""
         return {
             "description": self.description,
             "frames": len(self.stream.counts),
@@ -49,11 +49,11 @@ class Scene:
 
 
 def make_scenes(frames: int, whole: bool) -> list[Scene]:
-    """All scenes, the sparsest first.
+    """Return all scenes, the sparsest first.
 
     Args:
-        frames: length of the synthetic ones.
-        whole: use all frames of the real one, too, instead of the first ``frames`` of each of its sequences.
+        frames: Length of the synthetic scenes.
+        whole: Use all frames of the real scene instead of the first ``frames`` of each sequence.
     """
     data = os.environ.get("MOT_DATA")
     sparse = _mot15(Path(data) / "MOT15" / "train", None if whole else frames) if data else _synthetic("6", frames)
@@ -61,7 +61,7 @@ def make_scenes(frames: int, whole: bool) -> list[Scene]:
 
 
 def memory_scene(frames: int) -> Scene:
-    """The long scene for the memory test."""
+    """Return the long scene of the memory test."""
     return _synthetic(MEMORY_DENSITY, frames)
 
 

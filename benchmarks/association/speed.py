@@ -1,7 +1,7 @@
 """Frames per CPU second, memory and quality of our trackers and of the peers, on identical detections.
 
     python -m benchmarks.association.speed            measure everything (about 20 minutes) and refresh README.md
-    python -m benchmarks.association.speed --quick    a few frames, one run, shown only: does it work here?
+    python -m benchmarks.association.speed --quick    a few frames, one run, without a result file, as a smoke test
     python -m benchmarks.association.speed --table    refresh README.md from the result file
 
 ``nox -s bench -- association.speed`` builds the environment first. benchmarks/README.md describes the method.
@@ -35,13 +35,13 @@ PEERS = ("roboflow", "ultralytics", "boxmot", "norfair")
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured.
+    """Size of the benchmark.
 
     Attributes:
-        runs: how often every tracker runs on every stream.
-        frames: frames of a synthetic stream; the real one is whole unless ``quick``.
-        memory_frames: frames of the memory test.
-        quick: whether this is only a smoke test.
+        runs: Runs of every tracker on every stream.
+        frames: Frames of a synthetic stream. The real stream is complete unless ``quick``.
+        memory_frames: Frames of the memory test.
+        quick: Whether this is only a smoke test.
     """
 
     runs: int = 5
@@ -81,7 +81,7 @@ def main() -> None:
 def measure(
     plan: Plan, pythons: Mapping[str, Path], packages: dict[str, Any], folder: Path, progress: Progress
 ) -> dict[str, Any]:
-    """Run every tracker on every stream; ``packages`` collects what each package says of itself."""
+    """Run every tracker on every stream, and collect the versions of each package in ``packages``."""
     results: dict[tuple[str, str, str], dict[str, Any]] = {}
     with ExitStack() as stack:
         workers: dict[str, Worker] = {}
@@ -98,7 +98,7 @@ def measure(
         for scene in scenes:
             stream, found = folder / "stream.npz", folder / "found.npz"
             scene.stream.save(stream)
-            for package, tracker in trackers:  # untimed; also warms the caches of every process
+            for package, tracker in trackers:  # not timed; also warms up the caches of every process
                 progress.update(task, description=f"{scene.name} per frame: {package} {tracker}", advance=1)
                 workers[package].run("track", tracker, stream, output=str(found))
                 results[package, tracker, scene.name] = {
@@ -108,7 +108,7 @@ def measure(
                     **score(scene, found),
                 }
             for _ in range(plan.runs):
-                for package, tracker in trackers:  # in turn, so that a slow minute of the machine hits all alike
+                for package, tracker in trackers:  # in turn, so that a slow phase of the machine affects all equally
                     progress.update(task, description=f"{scene.name} per frame: {package} {tracker}", advance=1)
                     answer = workers[package].run("time", tracker, stream)
                     for name, value in answer.items():
@@ -145,13 +145,14 @@ def _measure_memory(
     (task,) = progress.task_ids
     for package, tracker in trackers:
         progress.update(task, description=f"memory: {package} {tracker}", advance=1)
-        with Worker(package, pythons[package]) as worker:  # a fresh process: memory is rarely given back
+        # In a fresh process, because memory is rarely returned to the system.
+        with Worker(package, pythons[package]) as worker:
             answer = worker.run("memory", tracker, stream, settled=plan.memory_frames // 10)
         yield {"package": package, "tracker": tracker, **answer}
 
 
 def _environments(wanted: list[str], progress: Progress) -> tuple[dict[str, Path], dict[str, Any]]:
-    """The interpreter of each package that installs, and why the others do not."""
+    """Return the interpreter of each package that installs, and the reason for each that does not."""
     pythons, packages = {OURS: our_python()}, {}
     task = progress.add_task("", total=len(wanted))
     for peer in wanted:
@@ -172,7 +173,7 @@ def _progress(console: Console) -> Progress:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure our trackers and the peers on the same detections.")
-    parser.add_argument("--quick", action="store_true", help="a few frames, one run; shows the table, writes nothing")
+    parser.add_argument("--quick", action="store_true", help="run once on a few frames, print the table, write nothing")
     parser.add_argument("--table", action="store_true", help="only refresh README.md from the result file")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), help="packages to compare with")
     return parser.parse_args()

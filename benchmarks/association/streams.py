@@ -1,4 +1,4 @@
-"""Detections of one or several sequences as one file: what every tracker is fed with. Needs NumPy only."""
+"""Detections of one or several sequences in one file, the input of every tracker. Needs NumPy only."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Stream:
     """Detections in frame order. A tracker is reset for every sequence.
 
     Attributes:
-        boxes: ``(R, 4)`` float32 corners in pixels, float32 as detectors give them.
-        scores: ``(R,)`` float32.
-        counts: ``(T,)`` detections of each frame.
-        lengths: ``(S,)`` frames of each sequence.
+        boxes: Corners in pixels, ``(R, 4)`` float32 as from detectors.
+        scores: Scores, ``(R,)`` float32.
+        counts: Number of detections of each frame, ``(T,)``.
+        lengths: Number of frames of each sequence, ``(S,)``.
     """
 
     boxes: npt.NDArray[np.float32]
@@ -31,7 +31,7 @@ class Stream:
 
     @classmethod
     def of(cls, sequences: Iterable[Sequence[tuple[npt.ArrayLike, npt.ArrayLike]]]) -> Stream:
-        """The stream of these sequences, each a list of frames, each frame boxes and scores."""
+        """Build a stream from sequences: lists of frames, each of boxes and scores."""
         listed = [list(frames) for frames in sequences]
         boxes = [np.reshape(np.asarray(b, np.float32), (-1, 4)) for frames in listed for b, _ in frames]
         scores = [np.asarray(s, np.float32) for frames in listed for _, s in frames]
@@ -43,7 +43,7 @@ class Stream:
         )
 
     def sequences(self) -> Iterator[list[FrameDetections]]:
-        """The frames of each sequence."""
+        """Return the frames of each sequence."""
         ends = np.cumsum(self.counts)
         frames = [
             (self.boxes[end - count : end], self.scores[end - count : end])
@@ -56,15 +56,15 @@ class Stream:
 
     @property
     def density(self) -> float:
-        """Detections per frame."""
+        """Return the mean number of detections per frame."""
         return len(self.boxes) / len(self.counts)
 
     def save(self, path: Path) -> None:
-        """Write the stream; arrays only, so that reading it runs nothing."""
+        """Write the stream as plain arrays, so that reading it runs no code."""
         np.savez(path, boxes=self.boxes, scores=self.scores, counts=self.counts, lengths=self.lengths)
 
     @classmethod
     def load(cls, path: Path | str) -> Stream:
-        """Read what :meth:`save` wrote."""
+        """Read a stream written by :meth:`save`."""
         with np.load(path, allow_pickle=False) as file:
             return cls(**file)

@@ -1,4 +1,4 @@
-"""benchmarks/README.md: the tables between its markers come from a result file, the words around them are written."""
+"""Tables of benchmarks/README.md, between its markers, from a result file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def refresh(report: Report, readme: Path = README) -> None:
 
 
 def render(report: Report) -> str:
-    """All tables of ``report`` as Markdown."""
+    """Return all tables of ``report`` as Markdown."""
     machine = report["machine"]
     parts = [
         f"Measured {report['date']} at commit {report['commit']} on {machine['cpu']}, {machine['cores']} cores, "
@@ -77,7 +77,7 @@ def _by_stream(report: Report, cell: Callable[[Mapping[str, Any]], str]) -> str:
 
 
 def _ratios(report: Report) -> Iterable[str]:
-    """Our ByteTrack against the fastest ByteTrack of a peer, per stream: of those in Python, and of all."""
+    """Compare our ByteTrack with the fastest of a peer, per stream: in Python, and including compiled ones."""
     peers = [row for row in report["results"] if row["package"] != OURS and row["tracker"].startswith("ByteTrack")]
     in_python = [row for row in peers if row["tracker"] == "ByteTrack"]
     ours = {row["stream"]: row for row in report["results"] if (row["package"], row["tracker"]) == (OURS, "ByteTrack")}

@@ -1,4 +1,4 @@
-"""Run the trackers of one package in the environment of that package: jobs in, answers out, as JSON lines.
+"""Run the trackers of one package in its environment, controlled by JSON lines on stdin and stdout.
 
 ``python -m benchmarks.association.worker roboflow`` imports ``benchmarks.peers.roboflow``, prints its trackers and
 versions, and then answers one job per line: ``{"job": "time", "tracker": "ByteTrack", "stream": "stream.npz"}``.
@@ -24,12 +24,12 @@ from benchmarks.peers import Peer
 
 
 def time_updates(peer: Peer, stream: Stream) -> dict[str, Any]:
-    """CPU time of every update; everything the tracker takes is prepared before the clock runs."""
+    """Return the CPU time of every update; all inputs are prepared before timing."""
     nanoseconds = []
     for frames in stream.sequences():
         prepared = [peer.prepare(boxes, scores) for boxes, scores in frames]
         step = peer.start()
-        # What was prepared is out of sight of the garbage collector: it costs a peer with many objects nothing.
+        # Hide prepared inputs from the garbage collector, whose cost would grow with their number.
         gc.collect()
         gc.freeze()
         for frame in prepared:
@@ -43,7 +43,7 @@ def time_updates(peer: Peer, stream: Stream) -> dict[str, Any]:
 
 
 def track(peer: Peer, stream: Stream, output: str) -> dict[str, Any]:
-    """Write what the tracker finds to ``output``, to be scored elsewhere."""
+    """Write the tracks to ``output``, to be scored by the caller."""
     ids, boxes, counts = [], [], []
     for frames in stream.sequences():
         step = peer.start()
@@ -57,7 +57,7 @@ def track(peer: Peer, stream: Stream, output: str) -> dict[str, Any]:
 
 
 def measure_memory(peer: Peer, stream: Stream, settled: int) -> dict[str, float]:
-    """Resident memory in MiB: at the end, at its peak, and what it grew after the first ``settled`` frames."""
+    """Return resident memory in MiB: at the end, at its peak, and its growth after the first ``settled`` frames."""
     (frames,) = stream.sequences()
     step = peer.start()
     at_start = 0.0
@@ -73,7 +73,7 @@ def measure_memory(peer: Peer, stream: Stream, settled: int) -> dict[str, float]
 
 
 def _memory_mib(field: str) -> float:
-    # Not resource.getrusage: its peak begins with that of the process which started this one.
+    # Not resource.getrusage, whose peak includes that of the parent process.
     lines = Path("/proc/self/status").read_text().splitlines()
     (kibibytes,) = (line.split()[1] for line in lines if line.startswith(f"{field}:"))
     return int(kibibytes) / 1024
@@ -87,7 +87,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
 
 
 def main() -> None:
-    # Some peers print; their output must not mix with the answers.
+    # Some peers print, and their output must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     package = importlib.import_module(f"benchmarks.peers.{sys.argv[1]}")

@@ -1,4 +1,4 @@
-"""A package in its own process: started in its environment, fed with jobs, one at a time."""
+"""A package in its own process and environment, which receives one job at a time."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ THREADS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "VECLIB_MAXIMUM")
 
 
 class WorkerError(RuntimeError):
-    """A package that does not start or dies at a job; the message is the last thing it wrote."""
+    """A package failed to start or crashed in a job; the message is its last output."""
 
 
 class Worker:
     """The process of one package, a context manager.
 
     Attributes:
-        about: what the package says of itself: ``python``, ``versions``, and ``trackers`` with their parameters.
+        about: Description of the package: ``python``, ``versions``, and ``trackers`` with their parameters.
     """
 
     def __init__(self, package: str, python: Path) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix=f"bench-{package}-")
         self._errors: IO[bytes] = (Path(self._folder.name) / "stderr.txt").open("w+b")
         one_thread = {f"{name}_NUM_THREADS": "1" for name in THREADS}
-        # In a folder of its own, and the settings file of Ultralytics as well: a run leaves nothing behind.
+        # Use a temporary folder, also for the settings of Ultralytics, so that a run leaves no files behind.
         env = {**os.environ, **one_thread, "YOLO_CONFIG_DIR": self._folder.name, "PYTHONPATH": str(ROOT)}
         self._process = subprocess.Popen(
             [str(python), "-m", "benchmarks.association.worker", package],
@@ -51,7 +51,7 @@ class Worker:
             raise
 
     def run(self, job: str, tracker: str, stream: Path, **options: Any) -> dict[str, Any]:
-        """Let ``tracker`` do one job of ``worker.JOBS`` on the stream in a file; returns its answer."""
+        """Run one job of ``worker.JOBS`` with ``tracker`` on the stream in a file, and return its answer."""
         assert self._process.stdin is not None
         request = {"job": job, "tracker": tracker, "stream": str(stream), **options}
         try:
@@ -85,9 +85,9 @@ class Worker:
         self._process.wait()
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it ended without a word")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "the process ended without output")
 
 
 def our_python() -> Path:
-    """The interpreter that runs our own trackers: this one."""
+    """Return the interpreter of our own trackers, which is the current one."""
     return Path(sys.executable)

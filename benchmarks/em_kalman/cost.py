@@ -3,8 +3,8 @@
     python -m benchmarks.em_kalman.cost              # all parts
     python -m benchmarks.em_kalman.cost growth       # some of them
 
-CPU seconds on one thread, each part in a process of its own. Writes ``results/em_kalman/cost.json``, or its
-parts again. filterpy is in the development environment.
+CPU seconds on one thread; each part runs in a separate process. Writes the measured parts to
+``results/em_kalman/cost.json``. filterpy is in the development environment.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ MODULE = "benchmarks.em_kalman.cost"
 RESULTS = ROOT / "benchmarks/results/em_kalman/cost.json"
 MEASURED = ("packages/em-kalman/src", "packages/mot-core/src/mot_core/ops")
 RUNS = 5
-REPEATS = 5  # where a run takes milliseconds
-# Objects and frames.
+REPEATS = 5  # for runs of a few milliseconds
+# (objects, frames).
 LOOPED = ((8, 10), (64, 10), (64, 64))
 LEARNED = ((10, 10), (30, 10))
 GROWTH = {
@@ -42,10 +42,10 @@ COMPILED = ((64, 10),)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Do what the flags say."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
-    parser.add_argument("--here", help="measure it in this process and print it; for the script itself")
+    parser.add_argument("--here", help="measure in this process and print; used internally")
     options = parser.parse_args(arguments)
     if options.here:
         name, *rest = json.loads(options.here)
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def compared_with_filterpy(objects: int, frames: int) -> dict[str, Any]:
-    """Filter and smoother of ``objects`` tracks, ours and a loop of filterpy filters, in turn."""
+    """Compare filter and smoother of ``objects`` tracks with a loop of filterpy filters, in turn."""
     points = scene(objects, frames).double()
     identity = torch.eye(objects, dtype=torch.float64).expand(1, frames, objects, objects)
 
@@ -92,7 +92,7 @@ def compared_with_filterpy(objects: int, frames: int) -> dict[str, Any]:
 
 
 def windows(objects: int, frames: int) -> dict[str, Any]:
-    """Windows per second in training, eight at a time."""
+    """Measure windows per second in training, in batches of eight."""
     work = training_step(objects, frames, 8)
     work()
     seconds = median(_seconds(work) for _ in range(RUNS))
@@ -100,7 +100,7 @@ def windows(objects: int, frames: int) -> dict[str, Any]:
 
 
 def growth(kind: str, objects: int, frames: int) -> dict[str, Any]:
-    """Time forward and backward, of the filter or of a step of training with one window."""
+    """Time forward and backward of the filter, or of a training step with one window."""
     work = step_of(kind, objects, frames)
     runs = RUNS if _seconds(work) < 1 else 1
     seconds = median(_seconds(work) for _ in range(runs))
@@ -108,7 +108,7 @@ def growth(kind: str, objects: int, frames: int) -> dict[str, Any]:
 
 
 def memory(kind: str, objects: int, frames: int) -> float:
-    """What the first of these steps adds to the resident memory, in MB."""
+    """Return the resident memory that the first step adds, in MB."""
     work = step_of(kind, objects, frames)
     before = peak()
     work()
@@ -116,12 +116,12 @@ def memory(kind: str, objects: int, frames: int) -> float:
 
 
 def step_of(kind: str, objects: int, frames: int) -> Callable[[], None]:
-    """A step of this kind with one window."""
+    """Return a step of this kind with one window."""
     return training_step(objects, frames, 1) if kind == "training step" else filter_step(objects, frames, kind)
 
 
 def compiled(objects: int, frames: int) -> dict[str, Any]:
-    """The filter and its likelihood, forward and backward, as they are and compiled."""
+    """Time the filter and its likelihood, forward and backward, eager and compiled."""
     plain = filter_step(objects, frames, "decoupled")
     plain()
     fast = filter_step(objects, frames, "decoupled", torch.compile)
@@ -141,14 +141,14 @@ def compiled(objects: int, frames: int) -> dict[str, Any]:
 
 
 def scene(objects: int, frames: int) -> Tensor:
-    """Centres ``(1, T, N, 2)`` in pixels of objects that go straight on."""
+    """Return centers ``(1, T, N, 2)`` in pixels of objects with constant velocity."""
     rng = torch.Generator().manual_seed(0)
     start, speed = torch.rand(2, 1, 1, objects, 2, generator=rng) * torch.tensor([1000.0, 4.0]).view(2, 1, 1, 1, 1)
     return start + torch.arange(frames)[:, None, None] * speed + torch.randn(1, frames, objects, 2, generator=rng)
 
 
 def filtered(points: Tensor, assoc: Tensor, layout: Any) -> Any:
-    """The filter with noise of one pixel."""
+    """Return the filter with a noise of one pixel."""
     _, frames, objects, _ = points.shape
     one = points.new_ones(1, objects)
     noise = one if layout == "decoupled" else points.new_ones(1, frames, objects)
@@ -166,7 +166,7 @@ def filtered(points: Tensor, assoc: Tensor, layout: Any) -> Any:
 def filter_step(
     objects: int, frames: int, layout: str, prepare: Callable[[Callable[..., Tensor]], Any] = lambda work: work
 ) -> Callable[[], None]:
-    """Likelihood of detections by soft associations, and its gradient."""
+    """Compute the likelihood of detections under soft associations, and its gradient."""
     points = scene(objects, frames)
     logits = torch.eye(objects).mul(6).expand(1, frames, objects, objects).clone().requires_grad_()
 
@@ -187,7 +187,7 @@ def filter_step(
 
 
 def training_step(objects: int, frames: int, batch: int) -> Callable[[], None]:
-    """Loss and gradient of the whole model."""
+    """Compute loss and gradient of the whole model."""
     torch.manual_seed(0)
     model, loss = NeuralKalmanFilter(), EMKalmanLoss()
     corner = scene(objects, frames)
@@ -203,7 +203,7 @@ def training_step(objects: int, frames: int, batch: int) -> Callable[[], None]:
 
 
 def _filterpy(points: Any) -> Any:
-    """Smoothed positions ``(T, 2)`` of one object."""
+    """Return the smoothed positions ``(T, 2)`` of one object."""
     from filterpy.kalman import KalmanFilter
 
     one = KalmanFilter(4, 2)

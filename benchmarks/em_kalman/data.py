@@ -19,21 +19,21 @@ from mot_core.io import BoxTable, Sequence, find_sequences
 
 METRICS = ("HOTA", "AssA", "IDF1", "MOTA", "IDSW")
 RATES = ("every frame", "one in 3", "one in 5", "one in 3, with times", "one in 5, with times")
-MAX_AGE = 30  # frames of the full rate, the default of all
-SURE = 0.6  # score from which a detection of YOLOX counts: the default of all three trackers
-# The same videos under two names, and trained on under the other: data/README, trap 6.
+MAX_AGE = 30  # frames at the full rate, the default of all trackers
+SURE = 0.6  # minimum score of YOLOX detections, the default of all three baselines
+# MOT15 videos that are also in MOT17, on which models are trained.
 SAME_VIDEO = ("Venice-2", "ETH-Pedcross2", "ADL-Rundle-8")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One kind of detections.
+    """A data set with the detections of one detector.
 
     Attributes:
-        folder: in the data pack.
-        detections: names of the files.
-        half: only the second half of every sequence.
-        sure: score from which a detection counts; None where scores are no probabilities and all count.
+        folder: Folder in the data pack.
+        detections: Names of the detection files.
+        half: Use only the second half of every sequence.
+        sure: Minimum score of a detection. None if scores are not probabilities; then all detections count.
         benchmark: Name of the rules; "auto" infers it from the sequence names.
     """
 
@@ -44,13 +44,13 @@ class Source:
     benchmark: str = "auto"
 
     def sequences(self, data: Path) -> list[Sequence]:
-        """All but the videos that stand in two data sets."""
+        """Return all sequences except the videos that are in two data sets."""
         found = find_sequences(data / self.folder, benchmark=self.benchmark)
         found = [one for one in found if one.name not in SAME_VIDEO]
         return [one.half_val() for one in found] if self.half else found
 
     def unlabelled(self, data: Path) -> list[DetectionSequence]:
-        """What is learned from: boxes, no identities."""
+        """Return the training data: boxes without identities."""
         lowest = float("-inf") if self.sure is None else self.sure
         found = []
         for one in self.sequences(data):
@@ -64,7 +64,7 @@ class Source:
 SOURCES = {
     "MOT17 public": Source("MOT17/train", "det"),
     "MOT15": Source("MOT15/train", "sort,det"),
-    # The detector has seen the first halves of MOT17: data/README, trap 1.
+    # The detector was trained on the first halves of MOT17.
     "MOT17 YOLOX": Source("MOT17/train", "yolox", half=True, sure=SURE),
     "DanceTrack YOLOX": Source("DanceTrack/val", "yolox", half=True, sure=SURE),
 }
@@ -77,7 +77,7 @@ PARTNER = {
 
 
 class PlainIoU(Sort):
-    """The overlap with the last box of a track, without any motion."""
+    """Association by the IoU with the last box of a track, without a motion model."""
 
     def _move(self, block: Floats, dt: float | Floats) -> None:
         pass
@@ -90,10 +90,10 @@ class PlainIoU(Sort):
 
 
 def baselines(source: Source, **more: Any) -> dict[str, Callable[[int], OnlineTracker]]:
-    """Trackers for a ``max_age`` by name. A track is reported from its second detection on, as in ByteTrack.
+    """Return constructors of trackers for a ``max_age``, by name.
 
-    With scores that are no probabilities, nothing depends on them. Otherwise thresholds are the defaults. ``more`` are
-    arguments of all.
+    A track is reported from its second detection on, as in ByteTrack. Thresholds are the defaults; if scores are not
+    probabilities, they are ignored. ``more`` are arguments for all trackers.
     """
     lowest = float("-inf") if source.sure is None else source.sure
     weak = more
@@ -112,10 +112,10 @@ def baselines(source: Source, **more: Any) -> dict[str, Callable[[int], OnlineTr
 def score(
     make: Callable[[int], OnlineTracker], source: Source, data: Path, rates: Iterable[str]
 ) -> dict[str, dict[str, float]]:
-    """The metrics over all sequences together, by frame rate.
+    """Return the metrics over all sequences, by frame rate.
 
-    With times, trackers know how many frames are left out, and ``max_age`` is 30 frames of the full rate. Without,
-    every frame is one to them, and ``max_age`` is made smaller so that it is the same time.
+    With times, trackers receive the time of each frame, and ``max_age`` is 30 frames of the full rate. Without times,
+    they count frames, and ``max_age`` is reduced to the same duration.
     """
     parts: dict[str, list[Scores]] = {rate: [] for rate in rates}
     for sequence in source.sequences(data):
@@ -132,7 +132,7 @@ def score(
 
 
 def step_of(rate: str) -> int:
-    """Frames from one to the next that is used."""
+    """Return the step between used frames."""
     return int(rate.split("one in ")[1].split(",")[0]) if "one in" in rate else 1
 
 

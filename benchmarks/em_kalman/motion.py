@@ -2,8 +2,8 @@
 
     python -m benchmarks.em_kalman.motion --data FOLDER        a few minutes of one core
 
-For every seed one model learns association from the public detections of MOT17; along its associations the noise of
-every kind of detections is learned, from four fifths of the frames. Ground truth is opened for the scores only. Writes
+For every seed, a model learns association from the public detections of MOT17. The noise of every detector is then
+learned along the associations of this model, on four fifths of the frames. Ground truth is used for scores only. Writes
 ``results/em_kalman/motion.json`` and prints the tables of docs/em_kalman.md.
 """
 
@@ -32,18 +32,18 @@ RESULTS = ROOT / "benchmarks/results/em_kalman/motion.json"
 TRAINED_ON = "MOT17 public"
 TESTED = ("MOT15", "MOT17 public", "DanceTrack YOLOX")
 TRACKERS = ("SORT", "ByteTrack", "OC-SORT")
-LEARNED_SHARE = 0.8  # of the frames of a sequence; the rest is held out
+LEARNED_SHARE = 0.8  # share of the frames used for training; the rest is held out
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Do what the flags say."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("MOT_DATA"), help="data pack; default: $MOT_DATA")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file to write")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="default: 0 1 2")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of the models; default: 0 1 2")
     options = parser.parse_args(arguments)
     if options.data is None:
-        parser.error("--data is needed, or the environment variable MOT_DATA: the folder of the data pack")
+        parser.error("--data: expected the folder of the data pack; pass it, or set MOT_DATA")
     torch.set_num_threads(1)
     report: dict[str, Any] = {**provenance(*MEASURED), "runs": []}
     for seed in options.seeds:
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(data: Path, seed: int, folder: Path) -> dict[str, Any]:
-    """One model, the noise it finds in every kind of detections, and what the trackers do with it."""
+    """Train a model, learn the noise of every detector with it, and score trackers that use this noise."""
     model, _ = learn(CONFIGS[AS_IT_IS], data, TRAINED_ON, seed)
     noises, densities = {}, {}
     for name, source in SOURCES.items():
@@ -80,7 +80,7 @@ def run(data: Path, seed: int, folder: Path) -> dict[str, Any]:
 def found(
     model: NeuralKalmanFilter, sequences: list[DetectionSequence], begin: float, end: float
 ) -> ObservedTrajectories:
-    """The trajectories in a part of every sequence."""
+    """Return the trajectories in a part of every sequence."""
     parts = [
         replace(one, frames=one.frames[int(begin * len(one.frames)) : int(end * len(one.frames))]) for one in sequences
     ]
@@ -88,13 +88,13 @@ def found(
 
 
 def idf1(data: Path, name: str, tracker: str, motion: str) -> float:
-    """Of a tracker at the full frame rate."""
+    """Return the scores of a tracker at the full frame rate."""
     source = SOURCES[name]
     return score(baselines(source, motion=motion)[tracker], source, data, RATES[:1])[RATES[0]]["IDF1"]
 
 
 def tables(runs: list[dict[str, Any]]) -> str:
-    """Both tables as Markdown, mean and deviation over the seeds."""
+    """Return both tables as Markdown, with mean and standard deviation over the seeds."""
     lines = ["| detections | learned | ByteTrack | SORT and OC-SORT |", "|---|---:|---:|---:|"]
     for name, row in runs[0]["loglik"].items():
         lines.append(f"| {name} | {' | '.join(_spread([one['loglik'][name][key] for one in runs]) for key in row)} |")

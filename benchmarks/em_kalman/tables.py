@@ -1,4 +1,4 @@
-"""docs/em_kalman_results.md: the tables between its markers come from ``results/em_kalman/trackers.jsonl``."""
+"""Tables of docs/em_kalman_results.md, between its markers, from ``results/em_kalman/trackers.jsonl``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def refresh(results: Path, page: Path = PAGE) -> None:
 
 
 def read(results: Path) -> list[Line]:
-    """The last line of every run; none where there is no file yet."""
+    """Return the last line of every run; empty if there is no file."""
     if not results.exists():
         return []
     lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
@@ -31,7 +31,7 @@ def read(results: Path) -> list[Line]:
 
 
 def render(lines: Sequence[Line]) -> dict[str, str]:
-    """The tables by the name of their markers."""
+    """Return the tables by the names of their markers."""
     ours = [line for line in lines if line["name"] == OURS]
     return {
         "trackers": "\n\n".join(_trackers(lines, test) for test in SOURCES),
@@ -42,7 +42,7 @@ def render(lines: Sequence[Line]) -> dict[str, str]:
 
 
 def _trackers(lines: Sequence[Line], test: str) -> str:
-    """All trackers on one kind of detections: everything at the full frame rate, then IDF1 at the others."""
+    """Return all trackers on one data set: all metrics at the full frame rate, then IDF1 at the others."""
     trained = [line for line in lines if line["name"] == OURS and PARTNER[line["train"]] == test]
     runs = {line["name"]: [line["test"]] for line in lines if not line["train"]}
     if trained:
@@ -56,7 +56,7 @@ def _trackers(lines: Sequence[Line], test: str) -> str:
 
 
 def _generalisation(ours: Sequence[Line]) -> str:
-    """IDF1 at the full rate by what was learned from and what was tested on."""
+    """Return IDF1 at the full rate by training and test data."""
     rows = []
     for train in SOURCES:
         mine = [line for line in ours if line["train"] == train]

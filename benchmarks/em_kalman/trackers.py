@@ -1,10 +1,10 @@
-"""Tracking quality of em-kalman, learned from detections alone, compared with trackers with manual constants.
+"""Tracking quality of em-kalman, trained on detections without labels, compared with trackers with manual constants.
 
     python -m benchmarks.em_kalman.trackers --data FOLDER      run what is missing in the results, most important first
-    python -m benchmarks.em_kalman.trackers --table            write the tables of docs/em_kalman_results.md again
+    python -m benchmarks.em_kalman.trackers --table            regenerate the tables of docs/em_kalman_results.md
 
-Trained on the detections of some videos, without their ground truth, and tested on videos of other scenes, on the same
-detections as SORT, ByteTrack, OC-SORT and plain IoU. Every run appends a line to
+Models are trained on the detections of some videos, without ground truth, and tested on videos of other scenes, on the
+same detections as SORT, ByteTrack, OC-SORT and plain IoU. Every run appends a line to
 ``results/em_kalman/trackers.jsonl`` and takes about half a minute of one core.
 """
 
@@ -42,20 +42,20 @@ RESULTS = ROOT / "benchmarks/results/em_kalman/trackers.jsonl"
 SOURCE = "packages/mot-core/src/mot_core"
 MEASURED = ("packages/em-kalman/src", f"{SOURCE}/association", f"{SOURCE}/ops")
 SEEDS = (0, 1, 2, 3)
-WINDOWS = 260  # to learn from
+WINDOWS = 260  # number of training windows
 
 
 @dataclass(frozen=True)
 class Config:
-    """A way of learning.
+    """A training configuration.
 
     Attributes:
-        model: arguments of the model.
-        objective: of the training.
-        two_stages: with a warm-up.
-        constant_count: learn from windows whose frames all have as many detections, as the square Sinkhorn needs.
-        published: the motion model of the authors' code.
-        alike: the tracker does not know how often lost and new tracks are found.
+        model: Arguments of the model.
+        objective: Training objective.
+        two_stages: Train with a warm-up.
+        constant_count: Train on windows with equally many detections in all frames, which the square Sinkhorn needs.
+        published: Use the motion model of the authors' code.
+        alike: Do not learn the detection probabilities of lost and new tracks.
     """
 
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -85,23 +85,21 @@ CONFIGS = {
         {**SQUARE.model, "last": "row", "hidden": 5}, "published", two_stages=False, constant_count=True, published=True
     ),
 }
-ABLATION = "MOT17 public"  # what the other ways learn from
+ABLATION = "MOT17 public"  # training data of the other configurations
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Do what the flags say."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, default=os.environ.get("MOT_DATA"), help="the data pack; default: $MOT_DATA"
-    )
+    parser.add_argument("--data", type=Path, default=os.environ.get("MOT_DATA"), help="data pack; default: $MOT_DATA")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file that gets a line for each run")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no run after this time")
-    parser.add_argument("--table", action="store_true", help="only write the tables of the page")
+    parser.add_argument("--table", action="store_true", help="only regenerate the tables")
     options = parser.parse_args(arguments)
     if options.table:
         refresh(options.results)
     elif options.data is None:
-        parser.error("--data is needed, or the environment variable MOT_DATA: the folder of the data pack")
+        parser.error("--data: expected the folder of the data pack; pass it, or set MOT_DATA")
     else:
         measure(Path(options.data), options.results, options.seconds)
 
@@ -137,7 +135,7 @@ def _baseline(name: str, data: Path) -> dict[str, dict[str, float]]:
 
 
 def run(config: Config, data: Path, train: str, seed: int, name: str) -> dict[str, Any]:
-    """One training and its tests: elsewhere at all frame rates, and once everywhere at the full one."""
+    """Train once; test on other data at all frame rates, and on all data at the full rate."""
     start = time.process_time()
     try:
         model, log = learn(config, data, train, seed)
@@ -167,7 +165,7 @@ def run(config: Config, data: Path, train: str, seed: int, name: str) -> dict[st
 
 
 def learn(config: Config, data: Path, train: str, seed: int) -> tuple[NeuralKalmanFilter, dict[str, float]]:
-    """A model that can track, and what its training ended with. Ground truth is not opened."""
+    """Return a trained model and the final values of its training. Ground truth is not opened."""
     torch.manual_seed(seed)
     windows = _windows(config, data, train)
     motion = MotionModel.published() if config.published else MotionModel()
@@ -176,7 +174,7 @@ def learn(config: Config, data: Path, train: str, seed: int) -> tuple[NeuralKalm
     size = 1 if config.objective == "published" else Schedule().batch_size
     schedule = Schedule() if config.two_stages else Schedule(warmup_epochs=0, epochs=10, min_steps=300, batch_size=size)
     history = fit(model, windows, schedule, objective=config.objective, seed=seed)
-    if model.dustbin is None:  # it cannot track: a square association knows of no strangers
+    if model.dustbin is None:  # cannot track: a square association has no dustbin for new objects
         model = _with_dustbin(model, windows)
     if config.alike:
         model.detection_probability.fill_(1.0)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.kernels.deformable_attention
 
-Writes ``results/kernels/deformable_attention.json``. The loop is the one that the tests compare with, so both compute
-the same; it has no backward pass worth timing.
+Writes ``results/kernels/deformable_attention.json``. The loop is the reference of the tests, so both compute
+the same result; its backward pass is not timed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from mot_core.ops import deformable_attention
 sys.path.insert(0, str(TESTS))
 from _helpers.deformable_attention_loop import loop, make
 
-# Name: batch, queries (None: every cell, an encoder), heads, channels of a head, levels, points.
+# Name: batch, queries (None: every cell, as in an encoder), heads, channels per head, levels, points.
 CASES = {
     "decoder of the small configuration, 96 x 160": (1, 30, 8, 8, [(12, 20), (6, 10), (3, 5)], 4),
     "encoder of the small configuration, 96 x 160": (1, None, 8, 8, [(12, 20), (6, 10), (3, 5)], 4),
     "decoder of a paper, 800 x 1440": (1, 300, 8, 32, [(100, 180), (50, 90), (25, 45), (13, 23)], 4),
     "encoder of a paper, 800 x 1440": (1, None, 8, 32, [(100, 180), (50, 90), (25, 45), (13, 23)], 4),
 }
-LOOP_SAMPLES = 100_000  # more than these take minutes
+LOOP_SAMPLES = 100_000  # larger cases take minutes
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
 def measure(
     name: str, batch: int, queries: int | None, heads: int, channels: int, shapes: list[tuple[int, int]], points: int
 ) -> dict[str, object]:
-    """Median CPU seconds of five calls, and of one of the loop."""
+    """Return median CPU seconds of five calls, and CPU seconds of one call of the loop."""
     queries = queries or sum(height * width for height, width in shapes)
     value, _, locations, weights = make(batch, queries, heads, channels, shapes, points, dtype=torch.float32)
     samples = weights.numel()

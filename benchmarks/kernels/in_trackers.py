@@ -1,13 +1,13 @@
-"""What the kernels change in a tracker: training steps of MOTR and MOTIP and a frame of MOTIP, before and after.
+"""Effect of the kernels on trackers: training steps of MOTR and MOTIP and a frame of MOTIP, before and after.
 
     python -m benchmarks.kernels.in_trackers                      # MOT_CORE_KERNELS=reference, then the default
     python -m benchmarks.kernels.in_trackers --before CHECKOUT    # the code of another checkout, then of this one
 
-Before and after are two processes with the same weights that take turns, a few steps each. On a GPU the second takes
-the kernels, and sizes of the papers are measured besides; on a CPU both take the reference. Times are of CUDA events,
-or CPU time of one thread. The first losses and gradients, or tracks, are compared: the exit code is 1 if they differ.
-The code is that of the checkout, which need not be installed; it takes torch, triton, lightning, torchmetrics, numpy,
-scipy, einops, rich, pyyaml and pillow. Appends a line for each case to ``results/kernels/in_trackers.jsonl``.
+Before and after are two processes with the same weights that take turns, a few steps each. On a GPU, the second one
+uses the kernels, and the sizes of the papers are measured too; on a CPU, both use the reference. Times are from CUDA
+events, or CPU time of one thread. The first losses and gradients, or tracks, are compared; the exit code is 1 if they
+differ. The checkout need not be installed; its code needs torch, triton, lightning, torchmetrics, numpy, scipy, einops,
+rich, pyyaml and pillow. Appends a line for each case to ``results/kernels/in_trackers.jsonl``.
 """
 
 from __future__ import annotations
@@ -57,17 +57,17 @@ PAPERS: dict[str, dict[str, Any]] = {
     },
     "MOTIP, frame": {"tracker": "motip", "tracks": 20, "warm_up": 40, "steps": 10, "frames": 1, **PAPER},
 }  # fmt: skip
-TOLERANCE = 2e-3  # of norms, as of the kernels alone
+TOLERANCE = 2e-3  # relative difference of norms, as for single kernels
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print a table; 1 if before and after differ."""
+    """Measure and print a table; return 1 if before and after differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("cases", nargs="*", help="by name; default: the small ones, on a GPU all")
-    parser.add_argument("--before", type=Path, help="a checkout of another commit")
-    parser.add_argument("--turns", type=int, default=20, help="of each process; default: 20")
+    parser.add_argument("cases", nargs="*", help="cases by name; default: the small ones, on a GPU all")
+    parser.add_argument("--before", type=Path, help="checkout of another commit to compare with")
+    parser.add_argument("--turns", type=int, default=20, help="turns of each process; default: 20")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file that gets a line for each case")
-    parser.add_argument("--here", type=Path, help="measure the case in this process; for the script itself")
+    parser.add_argument("--here", type=Path, help="measure the case in this process; used internally")
     options = parser.parse_args(arguments)
     if options.here:
         serve(options.cases[0], options.here)
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def sides(before: Path | None) -> dict[str, dict[str, str]]:
-    """What stands in the environment before and after, by what it is."""
+    """Return the environment variables of both sides, by name of the side."""
     here = {"PYTHONPATH": str(ROOT / SOURCES.removesuffix("/mot_core")), "OMP_NUM_THREADS": "1"}
     if before is not None:
         there = here | {"PYTHONPATH": str(before.resolve() / SOURCES.removesuffix("/mot_core"))}
@@ -94,7 +94,7 @@ def sides(before: Path | None) -> dict[str, dict[str, str]]:
 
 
 def compare(case: str, environments: dict[str, dict[str, str]], turns: int) -> dict[str, Any]:
-    """A row: milliseconds of every turn and memory of both sides, and how far their results lie apart."""
+    """Return a row: milliseconds of every turn, memory of both sides, and the difference of their results."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         files = {side: folder / str(number) for number, side in enumerate(environments)}
@@ -116,7 +116,7 @@ def compare(case: str, environments: dict[str, dict[str, str]], turns: int) -> d
 
 
 class Side:
-    """A process that measures a case when it is asked to."""
+    """A process that measures a case on request."""
 
     def __init__(self, case: str, environment: dict[str, str], found: Path) -> None:
         command = [sys.executable, "-W", "ignore", "-m", "benchmarks.kernels.in_trackers", case, "--here", str(found)]
@@ -138,7 +138,7 @@ class Side:
             raise RuntimeError(f"{case}: mot_core is not that of {environment['PYTHONPATH']}")
 
     def answer(self) -> dict[str, Any]:
-        """First what it measures and with what; then the numbers of a turn each."""
+        """Return first the description of the measurement, then the numbers of one turn per call."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         with suppress(BrokenPipeError):
@@ -167,7 +167,7 @@ def serve(case: str, found: Path) -> None:
     turns = measure(**(CASES | PAPERS)[case])
     about, tensors = next(turns)
     torch.save(tensors, found)
-    for _, row in zip(sys.stdin, itertools.chain([about], turns), strict=False):  # asked first, then measured
+    for _, row in zip(sys.stdin, itertools.chain([about], turns), strict=False):  # wait for the request, then measure
         print(json.dumps(row), flush=True)
 
 
@@ -181,14 +181,14 @@ def measure(
     tracks: int = 0,
     checkpointing: bool = False,
 ) -> Iterator[Any]:
-    """What is measured and what came out first; then, turn by turn, milliseconds of a step, or of tracking a frame."""
+    """Yield the description and first result, then the milliseconds of a step or frame per turn."""
     import mot_core
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
     model, batch = build(tracker, size, frames, objects, checkpointing=checkpointing)
     random = torch.Generator().manual_seed(0)
-    with torch.no_grad():  # some weights start at zero, and everything behind them would not count
+    with torch.no_grad():  # some weights start at zero and would hide everything behind them
         for weight in model.parameters():
             weight += 0.02 * torch.randn(weight.shape, generator=random)
     weights = torch.stack([weight.double().sum() for weight in model.parameters()])
@@ -203,7 +203,7 @@ def measure(
         "device": torch.cuda.get_device_name() if device == "cuda" else "one thread of the CPU",
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "code": mot_core.__file__,
-        "unrest": difference(found, again)[1],  # additions in parallel have no order on a GPU
+        "unrest": difference(found, again)[1],  # parallel additions on a GPU have no fixed order
     }
     yield about, found
     for start in itertools.count(warm_up, steps):
@@ -213,7 +213,7 @@ def measure(
 
 
 def training(model: Tracker, batch: ClipBatch) -> tuple[Callable[[int], object], Callable[[], dict[str, Tensor]]]:
-    """A step of a training (losses, backward, optimiser); and the losses and gradients of the first."""
+    """Return a training step (losses, backward, optimizer), and losses and gradients of the first one."""
     optimizer = torch.optim.AdamW(model.parameter_groups(), fused=True)
 
     def losses(number: int) -> Tensor:
@@ -240,9 +240,9 @@ def training(model: Tracker, batch: ClipBatch) -> tuple[Callable[[int], object],
 def tracking(
     model: Tracker, batch: ClipBatch, tracks: int
 ) -> tuple[Callable[[int], object], Callable[[], dict[str, Tensor]]]:
-    """Return the next frame of a static scene with so many detections, and the tracks of three frames.
+    """Return a call that tracks the next frame of a static scene, and the tracks of three frames.
 
-    The weights are random: the best detections are taken, whatever their scores, and a word however improbable.
+    Weights are random, so the best detections and words are used whatever their scores.
     """
     model.eval()
     model.setup()
@@ -270,7 +270,7 @@ def tracking(
 
 
 def milliseconds(call: Callable[[], object], device: str) -> float:
-    """Of a call: between two events of the GPU, or CPU time."""
+    """Return the milliseconds of a call, between two CUDA events or in CPU time."""
     if device == "cuda":
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
@@ -284,9 +284,9 @@ def milliseconds(call: Callable[[], object], device: str) -> float:
 
 
 def difference(before: dict[str, Tensor], after: dict[str, Tensor]) -> tuple[str, float]:
-    """What differs most, and how far: norm of the difference over the norm.
+    """Return the tensor that differs most, and the norm of its difference divided by its norm.
 
-    Gradients that are nearly zero (of biases before a softmax, say) are compared with a thousandth of the largest.
+    Gradients near zero (of biases before a softmax, for example) are compared with a thousandth of the largest.
     """
     if before.keys() != after.keys():
         return f"there or not: {', '.join(sorted(before.keys() ^ after.keys()))}", float("inf")
@@ -305,7 +305,7 @@ def difference(before: dict[str, Tensor], after: dict[str, Tensor]) -> tuple[str
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as a Markdown table."""
+    """Return the rows as a Markdown table."""
     first = rows[0]
     lines = [
         f"{first['device']}, {first['date']}, torch {first['versions']['torch']}; before: {first['before']['what']}, "

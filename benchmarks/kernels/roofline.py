@@ -1,8 +1,8 @@
-"""What a piece of PyTorch would cost on a GPU at least: counted on a CPU, an estimate and no measurement.
+"""Estimate the minimum cost of PyTorch code on a GPU, counted on a CPU; not a measurement.
 
-Every operation is taken for one launch that reads its inputs and writes its results, and lasts as long as the slowest
-of three things: PyTorch issuing it, memory moving its bytes, and the tensor cores doing its products. Real kernels are
-slower, some operations are several launches, and waiting for the GPU (as the matching does) is not in it.
+Every operation counts as one launch that reads its inputs and writes its results. Its duration is the longest of three:
+the launch by PyTorch, the transfer of its bytes, and its products on tensor cores. Real kernels are slower, some
+operations are several launches, and waiting for the GPU (as in matching) is not included.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-LAUNCH_S = 5e-6  # from one operation of eager PyTorch to the next
-# What a copy reaches, and products in TF32 by the data sheet.
+LAUNCH_S = 5e-6  # between two operations of eager PyTorch
+# Achieved copy bandwidth, and TF32 products of the data sheet.
 GPUS = {"A100": (1.7e12, 156e12), "H200": (4.3e12, 495e12)}
 FREE = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "lift_fresh", "_local_scalar_dense"}
 
 
 @dataclass
 class Work:
-    """Operations one after the other: name, bytes and floating point operations of each."""
+    """A sequence of operations: name, bytes and floating-point operations of each."""
 
     operations: list[tuple[str, int, int]] = field(default_factory=list)
 
     def seconds(self, gpu: str) -> float:
-        """The estimate."""
+        """Return the estimated time."""
         bytes_per_s, flops_per_s = GPUS[gpu]
         return sum(max(LAUNCH_S, size / bytes_per_s, flops / flops_per_s) for _, size, flops in self.operations)
 
     def products(self) -> Work:
-        """Convolutions and products of matrices alone: no kernel of ours can take them away."""
+        """Return only convolutions and matrix products, which our kernels cannot replace."""
         return Work([one for one in self.operations if one[2]])
 
     def summary(self) -> dict[str, Any]:
-        """Launches, megabytes, GFLOP, and estimated milliseconds by GPU."""
+        """Return launches, megabytes, GFLOP, and estimated milliseconds by GPU."""
         row: dict[str, Any] = {
             "launches": len(self.operations),
             "MB": round(sum(size for _, size, _ in self.operations) / 1e6, 1),
@@ -47,7 +47,7 @@ class Work:
 
 
 class Counting(TorchDispatchMode):
-    """Counts what runs in its block, in ``work``.
+    """Count the operations that run in the block, in ``work``.
 
     >>> import torch
     >>> with Counting() as counting:
@@ -61,7 +61,7 @@ class Counting(TorchDispatchMode):
         self.work = Work()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Runs and counts an operation."""
+        """Run and count an operation."""
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         name = func.overloadpacket.__name__

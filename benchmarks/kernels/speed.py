@@ -1,8 +1,8 @@
-"""The GPU kernels on the GPU of this machine, for the table of README.md.
+"""Speed of the GPU kernels on the GPU of this machine.
 
     python -m benchmarks.kernels.speed
 
-Writes ``results/kernels/speed.json``; the numbers are those of ``mot bench kernels``, with commit and machine.
+Writes ``results/kernels/speed.json``; the numbers of ``mot bench kernels`` with commit and machine.
 """
 
 from __future__ import annotations

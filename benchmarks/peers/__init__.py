@@ -1,4 +1,4 @@
-"""The trackers under test: one module and one requirements file for each package, run in its own environment."""
+"""Trackers to compare with: a module and a requirements file per package, run in its own environment."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Step = Callable[[Any], Any]
 
 @dataclass(frozen=True)
 class Peer:
-    """How one tracker is driven.
+    """Interface to one tracker.
 
     Attributes:
-        start: makes a new tracker and returns its update of one prepared frame. Only this update is timed.
-        prepare: boxes ``(N, 4)`` xyxy and scores ``(N,)``, both float32, in the form the tracker takes.
-        read: the output of an update as identities ``(K,)`` and boxes ``(K, 4)``.
-        parameters: the values the tracker runs with, by name.
+        start: Function that builds a tracker and returns its update of a prepared frame. Only this update is timed.
+        prepare: Function that converts boxes ``(N, 4)`` xyxy and scores ``(N,)``, both float32, to the tracker's input.
+        read: Function that converts the output of an update to identities ``(K,)`` and boxes ``(K, 4)``.
+        parameters: Parameter values of the tracker by name.
     """
 
     start: Callable[[], Step]

@@ -1,4 +1,4 @@
-"""BoxMOT: its Python trackers, and its ByteTrack in C++ where that builds (it needs OpenCV and Eigen for C++)."""
+"""BoxMOT: its Python trackers, and its C++ ByteTrack if it builds (needs OpenCV and Eigen for C++)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from boxmot.trackers.specs import TrackerSpec
 from benchmarks.peers import Peer, Step
 
 PACKAGES = ("boxmot", "numpy", "scipy", "lapx", "torch")
-BLANK = np.zeros((1080, 1920, 3), np.uint8)  # SFSORT asks for the size of the image
+BLANK = np.zeros((1080, 1920, 3), np.uint8)  # SFSORT needs the image size
 
 
 def _prepare(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ def _compiled() -> dict[str, Peer]:
     peer = _peer("bytetrack", backend="cpp")
     try:
         peer.start()
-    except RuntimeError:  # BoxMOT compiles on first use; its output names missing dependencies
+    except RuntimeError:  # BoxMOT compiles on first use and prints missing dependencies
         return {}
     return {"ByteTrack, C++": peer}
 

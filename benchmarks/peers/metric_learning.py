@@ -2,7 +2,7 @@
 
 ``python benchmarks/peers/metric_learning.py DETECTIONS FRAMES CHANNELS``, run by benchmarks.unitrack.cost. One call
 per pair of frames, with the next frame as reference, is its cheapest use: a single call for all frames would compare
-every pair of one identity with every pair of two.
+every positive pair with every negative pair.
 """
 
 from __future__ import annotations

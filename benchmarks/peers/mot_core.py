@@ -1,4 +1,4 @@
-"""Our own trackers, from arrays as every peer gets them and once from tensors."""
+"""The mot-core trackers, on arrays like every peer, and once on tensors."""
 
 from __future__ import annotations
 

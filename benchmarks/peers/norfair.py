@@ -1,4 +1,4 @@
-"""Norfair with IoU distance, its fastest filter and its example threshold. ``Detection`` objects are built before."""
+"""Norfair with IoU distance, its fastest filter and its example threshold, on ``Detection`` objects built before."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _prepare(boxes: np.ndarray, scores: np.ndarray) -> list[Detection]:
 
 
 def _read(tracked: list[Any]) -> tuple[np.ndarray, np.ndarray]:
-    # All active objects: Norfair does not tell which of them were seen in this frame.
+    # All active objects, because Norfair does not report which of them were detected in this frame.
     boxes = np.array([t.estimate.ravel() for t in tracked]).reshape(-1, 4)
     return np.array([t.id for t in tracked], np.int64), boxes
 

@@ -1,4 +1,4 @@
-"""roboflow/trackers. ``supervision.Detections`` are built before the clock runs."""
+"""roboflow/trackers. ``supervision.Detections`` are built before timing."""
 
 from __future__ import annotations
 

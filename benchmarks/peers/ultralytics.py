@@ -1,4 +1,4 @@
-"""Ultralytics. ``Boxes`` of NumPy arrays are built before the clock runs."""
+"""Ultralytics. ``Boxes`` of NumPy arrays are built before timing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ultralytics.utils.checks import check_yaml
 from benchmarks.peers import Peer, Step
 
 PACKAGES = ("ultralytics", "numpy", "lap", "torch")
-IMAGE_SIZE = (1080, 1920)  # only normalised coordinates depend on it, and the trackers use pixels
+IMAGE_SIZE = (1080, 1920)  # only normalized coordinates depend on it, and the trackers use pixels
 
 
 def _prepare(boxes: np.ndarray, scores: np.ndarray) -> Boxes:

@@ -17,8 +17,8 @@ from mot_core.trackers import Tracker
 
 DETECTION = 0.4  # score from which a detection counts
 METRICS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW")
-# A detector trained for minutes is less sure of itself than those the default thresholds were made for: all trackers
-# use detections from 0.4 on and begin tracks at 0.5.
+# A detector trained for minutes has lower scores than the default thresholds expect: all trackers use detections
+# from 0.4 on and start tracks at 0.5.
 BASELINES: dict[str, Callable[[], OnlineTracker]] = {
     "SORT": lambda: Sort(score_threshold=DETECTION),
     "ByteTrack": lambda: ByteTrack(track_threshold=DETECTION, birth_threshold=0.5),
@@ -31,7 +31,7 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
 
     Returns:
         ``recall`` and ``precision`` of the detections at an IoU of 0.5 in percent, ``recall_alone`` of the detector on
-        every frame by itself (the same where tracks are no queries), ``frames``, ``objects``, and under ``trackers``
+        single frames (the same if tracks are not queries), ``frames``, ``objects``, and under ``trackers``
         the metrics of ``name`` and of every baseline.
     """
     outputs: list[DetectorOutput] = []
@@ -46,7 +46,7 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
     detections, alone, sequence, count = TrackingMetrics(), TrackingMetrics(), "", 0
     baselines: dict[str, OnlineTracker] = {}
     tracker.eval()
-    tracker.detect = listen  # what it detects is not reported
+    tracker.detect = listen  # capture its detections, which it does not report
     try:
         for batch in frames:
             count += 1
@@ -82,7 +82,7 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
 
 
 def _boxes(output: DetectorOutput, batch: ClipBatch) -> tuple[Tensor, Tensor]:
-    """``(N, 4)`` corners in pixels of the frame and ``(N,)`` scores."""
+    """Return corners in pixels of the frame, ``(N, 4)``, and scores, ``(N,)``."""
     return _pixels(output.boxes_cxcywh[-1, 0], batch), output.logits[-1, 0].sigmoid().amax(-1)
 
 

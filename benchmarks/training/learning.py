@@ -27,7 +27,7 @@ from mot_core.data import SyntheticDataModule
 from mot_core.trackers import Tracker
 
 TRACKERS = {name: tracker.__name__ for name, tracker in trainable_trackers().items()}
-TEST = {"num_val_videos": 20, "seed": 1_000_000}  # the same videos for every run; no training has this seed
+TEST = {"num_val_videos": 20, "seed": 1_000_000}  # the same videos for every run; no training uses this seed
 SCENE = ("num_frames", "image_size", "num_objects", "frame_step")
 
 
@@ -66,7 +66,7 @@ def run(tracker: str, seed: int, folder: Path, videos: int, more: list[str]) -> 
         sys.exit(code)
     seconds = time.process_time() - start
     last = checkpoint(folder)
-    assert last is not None, "a training leaves a checkpoint"
+    assert last is not None, "training writes a checkpoint"
     trained = Tracker.from_checkpoint(last)
     recipe = yaml.safe_load((last.parents[1] / "config.yaml").read_text(encoding="utf-8"))
     scene = {name: value for name, value in recipe["data"]["init_args"].items() if name in SCENE}
@@ -79,7 +79,7 @@ def run(tracker: str, seed: int, folder: Path, videos: int, more: list[str]) -> 
         "command": f"mot {' '.join(command)}",
         "parameters": sum(parameter.numel() for parameter in trained.parameters()),
         "steps": done,
-        # Of all steps, also where an earlier process made some of them.
+        # Over all steps, including those of earlier processes.
         "cpu_minutes": round(seconds / 60 * done / max(1, done - first), 1),
         "scene": scene,
         "test": evaluate(trained, data.test_dataloader(), TRACKERS[tracker]),
@@ -87,13 +87,13 @@ def run(tracker: str, seed: int, folder: Path, videos: int, more: list[str]) -> 
 
 
 def checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a run."""
+    """Return the newest checkpoint of a run."""
     found = folder.glob("version_*/checkpoints/last.ckpt")
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
 def steps(path: Path) -> int:
-    """How many steps a checkpoint has behind it."""
+    """Return the number of steps of a checkpoint."""
     return int(torch.load(path, map_location="cpu", weights_only=True)["global_step"])
 
 

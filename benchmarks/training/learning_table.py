@@ -23,7 +23,7 @@ def refresh(results: Path = RESULTS, page: Path = PAGE) -> None:
 
 
 def read(results: Path = RESULTS) -> list[Line]:
-    """The last line of every tracker and seed, in order."""
+    """Return the last line of every tracker and seed, in order."""
     lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
     newest = {(line["tracker"], line["seed"]): line for line in lines}
     return [newest[key] for key in sorted(newest)]
@@ -49,9 +49,9 @@ def _tracker(name: str, lines: Sequence[Line]) -> list[str]:
         scores = [test["trackers"][tracker] for test in tests]
         rows.append((tracker, *(spread([score[key] for score in scores]) for key in METRICS)))
     each = ", ".join(f"{test['recall']:.1f}" for test in tests)
-    recall = f"{spread([test['recall'] for test in tests])} % (one by one: {each})"
+    recall = f"{spread([test['recall'] for test in tests])} % (per seed: {each})"
     if all("recall_alone" in test and test["recall_alone"] != test["recall"] for test in tests):
-        recall += f" and without the queries of tracks {spread([test['recall_alone'] for test in tests])} %"
+        recall += f" and without track queries {spread([test['recall_alone'] for test in tests])} %"
     return [
         f"### {name}",
         f"{first['parameters'] / 1e6:.2f} million parameters, {seeds}: {first['steps']:,} steps in "

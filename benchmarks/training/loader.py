@@ -1,12 +1,12 @@
-"""Frames per second of the loaders for training, and the memory of their workers over 2,000 clips.
+"""Frames per second of the training loaders, and memory of their workers over 2,000 clips.
 
     python -m benchmarks.training.loader            measure (about 8 minutes) and write results/training/loader.json
-    python -m benchmarks.training.loader --quick    a few clips, shown only: does it work here?
+    python -m benchmarks.training.loader --quick    a few clips, without a result file, as a smoke test
 
 Needs the extra [train]; real frames are measured if ``MOT_DATA`` is set.
 
-Speed: one process, one thread, clips in the order of training, from file (or from nothing, synthetic) to a normalised
-batch of one clip. Memory: what only the worker has (private pages), after 200 clips and at the end.
+Speed: one process with one thread, clips in training order, from file (or rendering) to a normalized batch of one clip.
+Memory: private pages of the worker, after 200 clips and at the end.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ MOTIP = Augmentation(
     brightness=0.4,
     contrast=0.4,
 )
-SETTLED = 200  # clips after which caches are full and pools have grown
+SETTLED = 200  # clips until caches and memory pools are full
 
 
 def main() -> None:
     """Measure and write a result file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="a few clips, nothing is written")
+    parser.add_argument("--quick", action="store_true", help="measure a few clips, write nothing")
     quick = parser.parse_args().quick
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def make_cases(folder: Path, frames: int) -> dict[str, tuple[FrameSource, ClipSampling, Augmentation]]:
-    """What is measured, by name."""
+    """Return the measured data sets by name."""
     cases: dict[str, tuple[FrameSource, ClipSampling, Augmentation]] = {
         "synthetic 96x160": (SyntheticVideo(), ClipSampling(4, 2), Augmentation()),
         "synthetic 96x160, clips of 30": (SyntheticVideo(num_frames=40), ClipSampling(30), Augmentation()),
@@ -84,7 +84,7 @@ def make_cases(folder: Path, frames: int) -> dict[str, tuple[FrameSource, ClipSa
 
 
 def full_hd(folder: Path, frames: int) -> Path:
-    """A sequence of synthetic frames in full HD, as jpg."""
+    """Write a sequence of synthetic full-HD JPEG frames."""
     sequence = SyntheticVideo(1, frames, (1080, 1920), (10, 10)).save(folder, 0)
     for path in sorted((sequence / "img1").glob("*.png")):
         pillow().open(path).save(path.with_suffix(".jpg"), quality=90)
@@ -93,7 +93,7 @@ def full_hd(folder: Path, frames: int) -> Path:
 
 
 def measure_speed(dataset: ClipDataset, seconds: float) -> dict[str, float]:
-    """Frames per second of one process, by the clock and by its CPU time."""
+    """Return frames per second of one process, in wall time and CPU time."""
     clips = ClipLoader(dataset, ClipSampler(dataset))
     frames, begin, cpu = 0, time.perf_counter(), time.process_time()
     for batch in clips:
@@ -108,7 +108,7 @@ def measure_speed(dataset: ClipDataset, seconds: float) -> dict[str, float]:
 
 
 def measure_memory(dataset: ClipDataset, clips: int, num_workers: int = 2) -> dict[str, Any]:
-    """Private memory of each worker in MB, when it has settled and after all clips."""
+    """Return private memory of each worker in MB, after warm-up and after all clips."""
     loader = ClipLoader(dataset, ClipSampler(dataset), num_workers=num_workers)
     settled: list[float] = []
     for number, _ in zip(range(1, clips + 1), loader, strict=False):
@@ -120,7 +120,7 @@ def measure_memory(dataset: ClipDataset, clips: int, num_workers: int = 2) -> di
 
 
 def private_mb() -> list[float]:
-    """Memory that only one child process has, for each."""
+    """Return the private memory of each child process."""
     values = []
     for child in sorted(multiprocessing.active_children(), key=lambda process: process.pid or 0):
         lines = Path(f"/proc/{child.pid}/smaps_rollup").read_text().splitlines()

@@ -1,10 +1,10 @@
-"""Seconds and memory of a training step of MOTIP and MOTR, small and in the size of the papers, on one CPU thread.
+"""Time and memory of a training step of MOTIP and MOTR, small and at the sizes of the papers, on one CPU thread.
 
     python -m benchmarks.training.step_cost                      # the small sizes
     python -m benchmarks.training.step_cost "motr, 1 frame" ...  # others, by name; see PAPERS
 
-Every case runs in a process of its own: its largest resident memory is reported, and what that was before the first
-step. Writes ``results/training/step_cost.json``; rows of other cases stay.
+Every case runs in a separate process, and its peak resident memory is reported with the value before the first step.
+Writes ``results/training/step_cost.json``; rows of other cases are kept.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ PAPERS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("cases", nargs="*", default=list(CASES), help="default: the small ones")
-    parser.add_argument("--limit", type=float, default=600, help="seconds after which a case is given up")
-    parser.add_argument("--here", help="measure it in this process and print it; for the script itself")
+    parser.add_argument("cases", nargs="*", default=list(CASES), help="cases by name; default: the small ones")
+    parser.add_argument("--limit", type=float, default=600, help="time limit of a case in seconds")
+    parser.add_argument("--here", help="measure in this process and print; used internally")
     arguments = parser.parse_args()
     if arguments.here:
         (case,) = json.loads(arguments.here)
@@ -82,7 +82,7 @@ def in_a_process(case: str, limit: float) -> dict[str, Any]:
 def measure(
     tracker: str, checkpointing: bool, steps: int, frames: int, size: tuple[int, int], objects: int
 ) -> dict[str, Any]:
-    """Median CPU and wall seconds of a step (losses, backward, optimiser), and the memory that it takes."""
+    """Return median CPU and wall seconds of a step (losses, backward, optimizer), and its memory."""
     import torch
 
     from mot_core.trackers.memory import estimate_memory
@@ -116,7 +116,7 @@ def measure(
 
 
 def build(tracker: str, size: tuple[int, int], frames: int, objects: int, **settings: Any) -> tuple[Tracker, ClipBatch]:
-    """A tracker with fresh weights, small on small images and of the paper's size on others, and a clip for it."""
+    """Return a tracker with random weights, small for small images and of the paper's size otherwise, and a clip."""
     import torch
 
     from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate

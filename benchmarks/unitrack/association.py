@@ -1,11 +1,12 @@
-"""What the UniTrack loss and its switches do for the transformer of ``examples/unitrack_association``.
+"""Effect of the UniTrack loss and its switches on the transformer of ``examples/unitrack_association``.
 
     python -m benchmarks.unitrack.association --data FOLDER  run what is missing in the results, most important first
     python -m benchmarks.unitrack.association --table            print all tables
 
-Every run appends lines to ``results/unitrack/association.jsonl``: a configuration, a seed, the same budget, tested
-on sequences that neither training nor validation has, once per way of use: the one that validation chooses (main
-configurations only), and both forms of the association with fixed thresholds. A run takes about 40 seconds of one core.
+A run trains a configuration with a seed and a fixed budget, and is tested on sequences of neither training nor
+validation. It appends a line to ``results/unitrack/association.jsonl`` for each use: the one selected on validation
+(main configurations only), and both forms of the association with fixed thresholds. It takes about 40 seconds of one
+core.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ ABLATION = {
     "conservation x 5": replace(FULL, settings={"conservation_weight": 5.0}),
 }
 SEEDS = (0, 1, 2)
-LONGEST = {"train": 300, "val": 150, "test": 150}  # frames of a video, after leaving out
+LONGEST = {"train": 300, "val": 150, "test": 150}  # frames of a video, after subsampling
 STRIDES = {"train": (1, 3, 5), "val": (3, 5), "test": (1, 3, 5)}
 CHOSEN = "chosen on validation"
 FIXED = {form: Use(form, 0.95, 0.7, 0.9) for form in ("sigmoid", "softmax")}
@@ -70,18 +71,16 @@ Line = Mapping[str, Any]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Do what the flags say."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data", type=Path, default=os.environ.get("MOT_DATA"), help="the data pack; default: $MOT_DATA"
-    )
+    parser.add_argument("--data", type=Path, default=os.environ.get("MOT_DATA"), help="data pack; default: $MOT_DATA")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file that gets a line for each run")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no run after this time")
     parser.add_argument("--table", action="store_true", help="only print the tables")
     options = parser.parse_args(arguments)
     if not options.table:
         if options.data is None:
-            parser.error("--data is needed, or the environment variable MOT_DATA: the folder of the data pack")
+            parser.error("--data: expected the folder of the data pack; pass it, or set MOT_DATA")
         measure(Path(options.data), options.results, options.seconds)
     if options.results == RESULTS:
         refresh()
@@ -89,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def plan() -> Iterator[tuple[str, Config, int]]:
-    """All runs: the question first, with every seed, then the switches, seed by seed."""
+    """Yield all runs: the main configurations with every seed, then the ablation seed by seed."""
     yield from ((name, config, seed) for seed in SEEDS for name, config in MAIN.items())
     yield from ((name, config, seed) for seed in SEEDS for name, config in ABLATION.items())
 
@@ -122,7 +121,7 @@ def run(
     seed: int,
     forms: Sequence[str],
 ) -> Iterator[dict[str, Any]]:
-    """One training, and its test in every way of use that is wanted."""
+    """Train once, and test with every requested use."""
     start = time.process_time()
     model, log = train(recordings, config, seed)
     seconds = time.process_time() - start
@@ -142,13 +141,13 @@ def run(
 
 
 def append(results: Path, line: Line) -> None:
-    """A line at the end."""
+    """Append a line."""
     with results.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
 
 
 def render(lines: Sequence[Line]) -> str:
-    """Per way of use and stride, means over the data sets; then the main configurations per data set."""
+    """Return means over the data sets by use and stride, then the main configurations per data set."""
     groups = list(lines[0]["test"]) if lines else []
     means = [group for group in groups if group.startswith("mean/")]
     main = [line for line in lines if line["name"] in (IOU, *MAIN)]

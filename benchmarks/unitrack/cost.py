@@ -3,9 +3,9 @@
     python -m benchmarks.unitrack.cost              # all parts
     python -m benchmarks.unitrack.cost growth motr  # some of them
 
-CPU seconds of forward and backward on one thread. Each part runs in processes of its own. Writes
-``results/unitrack/cost.json``, or updates its parts. The loop is the reference of the tests, NT-Xent that of
-pytorch-metric-learning, in an environment of its own.
+CPU seconds of forward and backward on one thread. Each part runs in separate processes. Writes
+the measured parts to ``results/unitrack/cost.json``. The loop is the reference of the tests; NT-Xent is that of
+pytorch-metric-learning, in its own environment.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ MODULE = "benchmarks.unitrack.cost"
 LOSS = "packages/unitrack-loss/src/unitrack_loss"
 PEER = "metric_learning"
 CHANNELS, RUNS = 256, 7
-# (detections per frame, frames); everything is an object, no slot is empty.
+# (detections per frame, frames); every slot is an object.
 BY_DETECTIONS = [(10, 5), (30, 5), (100, 5), (300, 5), (1000, 5)]
 BY_FRAMES = [(300, frames) for frames in (2, 3, 4, 5, 6, 8)]
-LOOPED = [(10, 5), (30, 5), (100, 5)]  # more take minutes
-CONTRASTED = [(10, 5), (30, 5), (100, 5), (300, 5)]  # of 1,000, NT-Xent compares 10^9 pairs of pairs
+LOOPED = [(10, 5), (30, 5), (100, 5)]  # larger cases take minutes
+CONTRASTED = [(10, 5), (30, 5), (100, 5), (300, 5)]  # with 1,000, NT-Xent compares 10^9 pairs of pairs
 COMPILED = [(30, 5), (100, 5), (300, 5)]
-# Height and width are a quarter of the paper's: a sixteenth of its pixels, and the same 300 queries.
+# A quarter of the paper's height and width, and its 300 queries.
 MOTR = {
     "paper, a sixteenth of the pixels": {
         "size": (200, 360),
@@ -57,7 +57,7 @@ MOTR = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
-    parser.add_argument("--here", help="measure it in this process and print it; for the script itself")
+    parser.add_argument("--here", help="measure in this process and print; used internally")
     arguments = parser.parse_args()
     if arguments.here:
         name, *rest = json.loads(arguments.here)
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def growth() -> dict[str, Any]:
-    """Seconds and memory by detections and by frames, and the exponents with which they grow."""
+    """Measure time and memory by detections and by frames, and their growth exponents."""
     cases = list(dict.fromkeys([*BY_DETECTIONS, *BY_FRAMES]))
     rows = in_fresh_process(MODULE, "seconds", cases)
     memory = in_fresh_process(MODULE, "memory", cases, exact_memory=True)
@@ -103,7 +103,7 @@ def loops() -> list[dict[str, Any]]:
 
 
 def contrastive() -> dict[str, Any]:
-    """NT-Xent of the same embeddings, between consecutive frames; the loss in turn with it."""
+    """Compare with NT-Xent on the same embeddings, between consecutive frames, in turn."""
     failure = install(PEER)
     if failure is not None:
         return {"unavailable": failure.splitlines()[-1]}
@@ -112,7 +112,7 @@ def contrastive() -> dict[str, Any]:
         ours = in_fresh_process(MODULE, "seconds", [(detections, frames)])[0]["forward_backward_s"]
         command = [str(python_of(PEER)), str(PEERS / f"{PEER}.py"), str(detections), str(frames), str(CHANNELS)]
         found = {}
-        for env in ({}, EXACT_MEMORY):  # which makes it slower: seconds are of the first
+        for env in ({}, EXACT_MEMORY):  # exact memory is slower, so seconds come from the first run
             env = os.environ | {"OMP_NUM_THREADS": "1"} | env
             done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
             found = json.loads(done.stdout.splitlines()[-1]) | {k: v for k, v in found.items() if k == "ntxent_s"}
@@ -161,7 +161,7 @@ def measure_seconds(cases: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
 
 
 def measure_memory(cases: Sequence[tuple[int, int]]) -> list[float]:
-    make_step(4, 3)[0]()  # load everything that is loaded lazily
+    make_step(4, 3)[0]()  # trigger lazy imports
     return [added_megabytes(make_step(detections, frames)[0]) for detections, frames in cases]
 
 
@@ -192,7 +192,7 @@ def measure_compiled(cases: Sequence[tuple[int, int]]) -> dict[str, Any]:
     for number, (detections, frames) in enumerate(cases):
         plain, fast = make_step(detections, frames)[0], make_step(detections, frames, compile_it=True)[0]
         plain(), fast()
-        if number == 1:  # the second size makes the number of detections a variable; no other compiles again
+        if number == 1:  # the second size makes the number of detections symbolic; later sizes do not recompile
             compile_s = round(time.process_time() - start, 1)
             torch._dynamo.config.error_on_recompile = True
         rows.append({
@@ -202,7 +202,7 @@ def measure_compiled(cases: Sequence[tuple[int, int]]) -> dict[str, Any]:
 
 
 def measure_step(case: str, with_loss: bool) -> dict[str, Any]:
-    """Median CPU seconds of a training step, and the memory that it adds."""
+    """Return median CPU seconds of a training step, and the memory it adds."""
     import torch
 
     from unitrack_loss import UniTrackLoss, UniTrackPlugin, track_clip
@@ -225,7 +225,7 @@ def measure_step(case: str, with_loss: bool) -> dict[str, Any]:
     def steps() -> None:
         for number in range(plan["steps"]):
             start = time.process_time()
-            step(number + 1)  # not step 0, in which the plug-in measures gradients
+            step(number + 1)  # skip step 0, in which the plug-in measures gradients
             cpu.append(time.process_time() - start)
 
     added = added_megabytes(steps)
@@ -248,7 +248,7 @@ def measure_step(case: str, with_loss: bool) -> dict[str, Any]:
 
 
 def measure_profile(case: str) -> dict[str, Any]:
-    """CPU seconds, launches and bytes of a step of MOTR, of the loss of what it found, and of the flow alone."""
+    """Return CPU seconds, launches and bytes of a step of MOTR, of the loss on its output, and of the flow alone."""
     import torch
 
     from benchmarks.kernels.roofline import Counting
@@ -292,7 +292,7 @@ def measure_profile(case: str) -> dict[str, Any]:
 
 
 def make_clip(detections: int, frames: int) -> Any:
-    """Random boxes, identities and embeddings, every slot filled."""
+    """Return random boxes, identities and embeddings with every slot filled."""
     sys.path.insert(0, str(TESTS))
     import torch
 
@@ -306,7 +306,7 @@ def make_clip(detections: int, frames: int) -> Any:
 
 
 def make_step(detections: int, frames: int, compile_it: bool = False) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """Forward and backward, and forward alone."""
+    """Time forward with backward, and forward alone."""
     import torch
 
     from unitrack_loss import UniTrackLoss
@@ -319,7 +319,7 @@ def make_step(detections: int, frames: int, compile_it: bool = False) -> tuple[C
 
 
 def timed(call: Callable[[], object], runs: int = RUNS) -> float:
-    """Median CPU seconds."""
+    """Return median CPU seconds."""
     seconds = []
     for _ in range(runs):
         start = time.process_time()
@@ -329,7 +329,7 @@ def timed(call: Callable[[], object], runs: int = RUNS) -> float:
 
 
 def added_megabytes(call: Callable[[], object]) -> float:
-    """How far the resident memory of this process rises above what it is, at most (Linux)."""
+    """Return the peak increase of the resident memory of this process (Linux)."""
     before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     call()

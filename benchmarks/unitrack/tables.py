@@ -1,4 +1,4 @@
-"""docs/unitrack_results.md: tables between its markers come from results/unitrack/*.jsonl, the words are written."""
+"""Tables of docs/unitrack_results.md, between its markers, from ``results/unitrack/*.jsonl``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINKS = {
     "confidence": "confidence",
 }
 ALONE = "alone"
-LIMITS = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57}  # of Student's t, 95 % on two sides, by the number of seeds
+LIMITS = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57}  # two-sided 95 % limits of Student's t, by number of seeds
 COMPARED = {"UniTrack": "cross-entropy", "both ways and UniTrack": "cross-entropy both ways"}
 IOU = "IoU (ByteTrack)"
 FORMS = {"sigmoid": "sigmoid", "softmax": "softmax over detections", "chosen on validation": "chosen on validation"}
@@ -40,7 +40,7 @@ def refresh(page: Path = PAGE, trackers: Path = TRACKERS, association: Path = AS
 
 
 def tables(trackers: Sequence[Line], association: Sequence[Line]) -> dict[str, str]:
-    """What stands between the markers, by their name."""
+    """Return the tables by the names of their markers."""
     return {
         "trackers": render_trackers(trackers),
         "association": render_association(association),
@@ -50,12 +50,12 @@ def tables(trackers: Sequence[Line], association: Sequence[Line]) -> dict[str, s
 
 
 def read(results: Path) -> list[Line]:
-    """All lines; none where there is no file yet."""
+    """Return all lines; empty if there is no file."""
     return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
 
 
 def render_trackers(lines: Sequence[Line]) -> str:
-    """For each tracker: scores with and without the loss, differences, and how its embeddings link objects."""
+    """Return, per tracker, scores with and without the loss, differences, and how well embeddings link objects."""
     parts = []
     for name in sorted({line["tracker"] for line in lines}):
         own = [line for line in lines if line["tracker"] == name]
@@ -80,7 +80,7 @@ def render_trackers(lines: Sequence[Line]) -> str:
 
 
 def render_association(lines: Sequence[Line]) -> str:
-    """Per form of the association, means over data sets and the reduced frame rates, with differences."""
+    """Return means over data sets and reduced frame rates, with differences, per form of the association."""
     parts = []
     getters = _getters(lines, lambda group: group.startswith("mean/") and not group.endswith("/1"))
     for form, title in FORMS.items():
@@ -106,7 +106,7 @@ def render_data_sets(lines: Sequence[Line]) -> str:
 
 
 def render_ablation(lines: Sequence[Line]) -> str:
-    """Every switch against the loss as it is: differences, means of both forms, data sets and reduced frame rates."""
+    """Compare every switch with the full loss: differences, averaged over forms, data sets and reduced frame rates."""
     getters = _getters(lines, lambda group: group.startswith("mean/") and not group.endswith("/1"))
     full = _both_forms(lines, "UniTrack")
     main = _names(_main(lines), "name")
@@ -119,7 +119,7 @@ def render_ablation(lines: Sequence[Line]) -> str:
 
 
 def _getters(lines: Sequence[Line], wanted: Callable[[str], bool]) -> dict[str, Get]:
-    """How to read a metric out of a line: the mean over the groups that are wanted."""
+    """Return a function that reads a metric from a line, averaged over the given groups."""
     tests = lines[0]["test"] if lines else {}
     groups = [group for group in tests if wanted(group)]
     metrics = list(tests[groups[0]]) if groups else []
@@ -134,7 +134,7 @@ def _of(lines: Sequence[Line], name: str, form: str) -> list[Line]:
 
 
 def _both_forms(lines: Sequence[Line], name: str) -> list[Line]:
-    """A line per seed, whose scores are means of those of both forms."""
+    """Return a line per seed, with scores averaged over both forms."""
     found = {form: {line["seed"]: line for line in _of(lines, name, form)} for form in ("sigmoid", "softmax")}
     merged = []
     for seed in sorted(found["sigmoid"].keys() & found["softmax"].keys()):
@@ -148,7 +148,7 @@ def _both_forms(lines: Sequence[Line], name: str) -> list[Line]:
 
 
 def _main(lines: Sequence[Line]) -> list[Line]:
-    """Rows of the comparison, without the ablation."""
+    """Return the rows of the comparison, without the ablation."""
     return [line for line in lines if line["name"] in (IOU, *COMPARED, *COMPARED.values())]
 
 
@@ -163,7 +163,7 @@ def _row(name: str, count: int, getters: Mapping[str, Get], lines: Sequence[Line
 def _differences(
     name: str, getters: Mapping[str, Get], lines: Sequence[Line], others: Sequence[Line]
 ) -> tuple[str, ...]:
-    """Of the seeds that both have; bold where Student's t says that it is not chance, one time in 20."""
+    """Return differences over common seeds, bold if significant at the 5 % level (paired Student's t)."""
     before = {line["seed"]: line for line in others}
     pairs = [(line, before[line["seed"]]) for line in lines if line["seed"] in before]
     cells = [_signed([get(one) - get(other) for one, other in pairs]) if pairs else "" for get in getters.values()]

@@ -1,13 +1,13 @@
-"""What the UniTrack loss does for the small trackers on synthetic video: the runs of ``learning.py``, and the callback.
+"""Effect of the UniTrack loss on the small trackers on synthetic video: the runs of ``learning.py`` with the callback.
 
     python -m benchmarks.unitrack.trackers                                run what is missing in the results
     python -m benchmarks.unitrack.trackers --tracker motip --seed 0 --variant UniTrack
-    python -m benchmarks.unitrack.trackers --table                        write the tables of docs/unitrack_results.md
+    python -m benchmarks.unitrack.trackers --table                        regenerate docs/unitrack_results.md
     python -m benchmarks.unitrack.trackers --pictures docs/images         draw the flow of one clip, with and without
 
-Each run is the command of ``learning.py`` with the same seed (MOTR for five epochs, not seven), and
-``--trainer.callbacks+=UniTrackCallback`` is all that is added to it. Beside the tracks, every network is asked how
-alike its embeddings of one object are. An interrupted run resumes where it stopped.
+Each run is the command of ``learning.py`` with the same seed (MOTR for five epochs, not seven) and
+``--trainer.callbacks+=UniTrackCallback``. In addition to its tracks, every network is tested for the similarity of its
+embeddings of an object. An interrupted run resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 }
 MORE = {"motip": (), "motr": ("--trainer.max_epochs=5", "--model.init_args.optimizer.milestones=[4]")}
 SEEDS = (0, 1, 2)
-CLIP = 6  # frames in which links are looked at
+CLIP = 6  # frames per clip for measuring links
 GAPS = (1, CLIP - 1)
-DRAWN = 36  # the clip of the pictures
+DRAWN = 36  # index of the drawn clip
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Do what the flags say."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tracker", choices=TRACKERS, help="which; default: all")
-    parser.add_argument("--seed", type=int, help="of weights and videos; default: 0, 1 and 2")
-    parser.add_argument("--variant", choices=VARIANTS, help="which; default: all")
+    parser.add_argument("--tracker", choices=TRACKERS, help="tracker to train; default: all")
+    parser.add_argument("--seed", type=int, help="seed of weights and videos; default: 0, 1 and 2")
+    parser.add_argument("--variant", choices=VARIANTS, help="variant of the loss; default: all")
     parser.add_argument(
-        "--alone", type=Path, default=ROOT / "runs" / "learning", help="with --learned: its checkpoints"
+        "--alone", type=Path, default=ROOT / "runs" / "learning", help="checkpoints of the runs in --learned"
     )
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "unitrack", help="folder for checkpoints")
-    parser.add_argument("--learned", type=Path, help="results of learning.py: its runs are not made again")
+    parser.add_argument("--learned", type=Path, help="results of learning.py, whose runs are reused")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file that gets a line for each run")
-    parser.add_argument("--videos", type=int, default=TEST["num_val_videos"], help="to test on")
+    parser.add_argument("--videos", type=int, default=TEST["num_val_videos"], help="number of test videos")
     parser.add_argument("--table", action="store_true", help="only regenerate the tables")
-    parser.add_argument("--pictures", type=Path, help="only draw what MOTIP's networks of seed 0 make of a clip")
+    parser.add_argument("--pictures", type=Path, help="folder; only draw the flow of MOTIP of seed 0")
     parser.add_argument("more", nargs="*", help="more arguments for mot fit, after --")
     options = parser.parse_args(arguments)
     if options.pictures is not None:
@@ -76,14 +76,14 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def where(tracker: str, seed: int, variant: str, options: argparse.Namespace) -> Path:
-    """The folder of a run."""
+    """Return the folder of a run."""
     if variant == "alone" and options.learned is not None:
         return Path(options.alone, f"{tracker}-seed{seed}")
     return Path(options.output, f"{tracker}-{variant}-seed{seed}".replace(" ", "_"))
 
 
 def measure(tracker: str, seed: int, variant: str, options: argparse.Namespace) -> None:
-    """One run, if it is not in the results."""
+    """Train and test once, unless the run is in the results."""
     done = {(line["tracker"], line["seed"], line["variant"]) for line in read(options.results)}
     if (TRACKERS[tracker], seed, variant) in done:
         return
@@ -94,7 +94,7 @@ def measure(tracker: str, seed: int, variant: str, options: argparse.Namespace) 
     if line is None or checkpoint(folder) is None:
         line = run(tracker, seed, folder, options.videos, [*MORE[tracker], *VARIANTS[variant], *options.more])
     last = checkpoint(folder)
-    assert last is not None, "a training leaves a checkpoint"
+    assert last is not None, "training writes a checkpoint"
     line = {"variant": variant, **line, "links": links(Tracker.from_checkpoint(last), line["scene"], options.videos)}
     with options.results.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
@@ -103,12 +103,12 @@ def measure(tracker: str, seed: int, variant: str, options: argparse.Namespace) 
 
 @torch.no_grad()
 def links(tracker: Tracker, scene: Mapping[str, Any], videos: int) -> dict[str, float]:
-    """How the embeddings of a trained network link the objects of unseen clips, whatever its tracks are.
+    """Measure how well the embeddings of a trained network link objects of unseen clips, independent of its tracks.
 
-    Only detections to which an object was assigned are looked at.
+    Only detections with an assigned object count.
 
     Returns:
-        Means over clips: how often the nearest embedding in the next frame, and five frames later, is of the same
+        Means over clips: how often the nearest embedding in the next frame, and five frames later, belongs to the same
         object (``embedding_1``, ``embedding_5``), and how often the nearest box is (``box_1``, ``box_5``); the cosine
         of embeddings of one object in two frames (``same``) and of two objects (``others``); and the confidence.
     """
@@ -120,14 +120,14 @@ def links(tracker: Tracker, scene: Mapping[str, Any], videos: int) -> dict[str, 
 
 
 def unseen(scene: Mapping[str, Any], videos: int) -> ClipDataset:
-    """Clips of the videos of the test."""
+    """Return clips of the test videos."""
     video = SyntheticVideo(videos, split="test", seed=TEST["seed"], **{name: scene[name] for name in SCENE})
     return ClipDataset(video, ClipSampling(CLIP, stride=CLIP))
 
 
 @torch.no_grad()
 def draw(options: argparse.Namespace) -> None:
-    """``unitrack_flow_alone.png`` and ``unitrack_flow_with.png``: the same frames, two networks."""
+    """Draw ``unitrack_flow_alone.png`` and ``unitrack_flow_with.png``: the same frames, two networks."""
     scene = next(line["scene"] for line in read(options.results) if line["tracker"] == TRACKERS["motip"])
     batch = collate([unseen(scene, options.videos)[DRAWN]])
     for variant, name in (("alone", "alone"), ("UniTrack", "with")):
@@ -138,7 +138,7 @@ def draw(options: argparse.Namespace) -> None:
 
 
 def _links(clip: TrackClip) -> dict[str, float]:
-    assert clip.embed is not None, "our trackers have them"
+    assert clip.embed is not None, "our trackers provide embeddings"
     known = clip.det_gt >= 0
     directions = torch.nn.functional.normalize(clip.embed, dim=-1)
     centers = (clip.boxes_xyxy[..., :2] + clip.boxes_xyxy[..., 2:]) / 2

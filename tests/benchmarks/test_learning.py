@@ -88,7 +88,7 @@ def test_the_table_has_mean_and_spread_of_the_newest_runs(tmp_path):
     assert "0.85 million parameters, seeds 0, 1: 6,000 steps" in text
     assert "in 8.0 ± 0.7 minutes on one core (A CPU, Linux x86_64; 2026-11-21 at commit abc1234)" in text
     assert (
-        "every 8th frame. Detections at IoU 0.5: recall 85.5 ± 0.7 % (one by one: 85.0, 86.0), precision 90.0 ± 0.0 %"
+        "every 8th frame. Detections at IoU 0.5: recall 85.5 ± 0.7 % (per seed: 85.0, 86.0), precision 90.0 ± 0.0 %"
         in text
     )
     assert "| MOTIP | 45.0 ± 7.1 | 60.0 ± 0.0 | 50.0 ± 0.0 | 70.0 ± 0.0 | 65.0 ± 0.0 | 12.0 ± 0.0 |" in text
