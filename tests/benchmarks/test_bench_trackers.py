@@ -1,16 +1,16 @@
-"""Every case of the benchmark of trackers can be measured: here with a step of two frames."""
+"""Benchmark of trackers, with a step of two frames."""
 
 import pytest
 import trackers
 
 
 @pytest.mark.parametrize("tracker", ["motip", "motr"])
-def test_a_step_is_measured(tracker):
+def test_measurement_of_a_step(tracker):
     row = trackers.measure(tracker, checkpointing=True, steps=1, frames=2, size=trackers.SMALL["size"], objects=3)
     assert row["cpu_s_per_step"] > 0
     assert row["peak_MB"] >= row["peak_before_MB"] > 0
     assert 0 < row["estimate_MB"] < row["peak_MB"]
 
 
-def test_a_case_that_takes_too_long_is_told():
+def test_timeout_is_reported():
     assert trackers.in_a_process("motr, small", 0.01) == {"case": "motr, small", "failed": "not done after 0 s"}

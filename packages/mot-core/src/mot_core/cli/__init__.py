@@ -103,6 +103,9 @@ def package_commands() -> dict[str, EntryPoint]:
 
     A package declares a command in the entry-point group ``mot_core.commands``: a module with
     ``configure(parser, arguments)``, like the built-in commands.
+
+    >>> {point.group for point in package_commands().values()} <= {COMMAND_GROUP}
+    True
     """
     return {point.name: point for point in sorted(entry_points(group=COMMAND_GROUP), key=lambda point: point.name)}
 
