@@ -74,7 +74,7 @@ def test_refresh_keeps_the_text(report, tmp_path):
     assert tail == "\n\n<!-- association: end -->\n\nafter\n"
 
 
-def test_newest_result_by_date(tmp_path):
+def test_newest_goes_by_the_date_inside(tmp_path):
     with pytest.raises(FileNotFoundError, match="measure first"):
         table.newest(tmp_path)
     for name, date in (("association-b.json", "2026-01-01"), ("association-a.json", "2026-02-01")):
@@ -82,6 +82,6 @@ def test_newest_result_by_date(tmp_path):
     assert table.newest(tmp_path).name == "association-a.json"
 
 
-def test_readme_has_the_newest_result():
+def test_readme_shows_the_newest_result():
     report = json.loads(table.newest().read_text())
     assert table.render(report) in table.README.read_text(encoding="utf-8"), "python benchmarks/association.py --table"
