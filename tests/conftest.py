@@ -1,18 +1,18 @@
-"""For all tests: one thread, and where the real data and the golden numbers are."""
+"""Configuration of all tests: one thread, and folders of real data and golden numbers."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-# Before anything imports torch: most tensors are tiny, and threads would only wait for each other.
+# Set before torch is imported: most tensors are tiny, so that threads only add overhead.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _folder(variable: str) -> Path:
     value = os.environ.get(variable)
     if not value:
-        pytest.skip(f"{variable} is not set: this test needs the real data (CONTRIBUTING.md tells what it is)")
+        pytest.skip(f"{variable} is not set: this test needs real data, see CONTRIBUTING.md")
     path = Path(value)
     if not path.is_dir():
         pytest.fail(f"{variable}={value} is not a folder; unset it to skip the tests that need it")
@@ -21,11 +21,11 @@ def _folder(variable: str) -> Path:
 
 @pytest.fixture(scope="session")
 def mot_data() -> Path:
-    """The folder of real sequences, or skip."""
+    """Return the folder of real sequences, or skip the test."""
     return _folder("MOT_DATA")
 
 
 @pytest.fixture(scope="session")
 def mot_golden() -> Path:
-    """The folder of golden numbers of official implementations, or skip."""
+    """Return the folder of golden numbers of official implementations, or skip the test."""
     return _folder("MOT_GOLDEN")

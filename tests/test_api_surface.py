@@ -1,6 +1,6 @@
-"""The public interface changes on purpose only: it must equal tests/api_surface.json.
+"""The public interface must equal tests/api_surface.json, so that it changes only on purpose.
 
-After a wanted change: ``nox -s api``, and the difference of the JSON file goes into the same commit.
+After an intended change, run ``nox -s api`` and commit the updated JSON file with it.
 """
 
 import ast
@@ -12,7 +12,7 @@ SNAPSHOT = Path(__file__).with_name("api_surface.json")
 
 
 def read_modules():
-    """The syntax tree of every module, by its name."""
+    """Return the syntax tree of every module by name."""
     trees = {}
     for source in sorted(ROOT.glob("packages/[!_]*/src")):
         for path in sorted(source.rglob("*.py")):
@@ -23,18 +23,18 @@ def read_modules():
 
 
 TREES = read_modules()
-# Where users come in: a package and its direct submodules. What lies deeper is reached through them.
-DOORS = [module for module in TREES if module.count(".") < 2 and "._" not in module]
+# Public modules: packages and their direct submodules; deeper modules are re-exported by them.
+PUBLIC_MODULES = [module for module in TREES if module.count(".") < 2 and "._" not in module]
 
 
 def statements(module):
-    """Those of a module, and those under ``if TYPE_CHECKING``: what is loaded on first use is imported there."""
+    """Yield the statements of a module, including those under ``if TYPE_CHECKING``, which import lazy names."""
     for node in TREES[module].body:
         yield from node.body if isinstance(node, ast.If) else [node]
 
 
 def exports(module):
-    """The names in ``__all__``, or else the public functions and classes and what is imported ``X as X``."""
+    """Return the names in ``__all__``, else public functions, classes and imports ``X as X``."""
     names = []
     for node in statements(module):
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
@@ -47,7 +47,7 @@ def exports(module):
 
 
 def definition(module, name):
-    """The function or class behind a name, followed through imports; None for a value."""
+    """Return the definition of a function or class, followed through imports; None for a value."""
     for node in statements(module):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
             return node
@@ -59,7 +59,7 @@ def definition(module, name):
 
 
 def signatures(node, name):
-    """The signature of a function or field, or those of a class and its public members."""
+    """Yield the signature of a function or field, or those of a class and its public members."""
     if isinstance(node, ast.FunctionDef):
         returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
         yield name, f"({ast.unparse(node.args)}){returns}"
@@ -79,24 +79,26 @@ def signatures(node, name):
 def public_interface():
     return {
         name: signature
-        for module in DOORS
+        for module in PUBLIC_MODULES
         for export in exports(module)
         for name, signature in signatures(definition(module, export), f"{module}.{export}")
     }
 
 
-def test_public_interface_is_as_recorded():
+def test_public_interface_matches_the_snapshot():
     recorded, now = json.loads(SNAPSHOT.read_text(encoding="utf-8")), public_interface()
     changes = [
         f"{name}: {recorded.get(name, 'nothing')} -> {now.get(name, 'nothing')}"
         for name in sorted(recorded.keys() | now.keys())
         if recorded.get(name) != now.get(name)
     ]
-    assert not changes, "if this is wanted, run `nox -s api` and commit its file:\n" + "\n".join(changes)
+    assert not changes, "if the change is intended, run `nox -s api` and commit the file:\n" + "\n".join(changes)
 
 
-def test_every_public_function_has_an_example():
-    functions = {f"{module}.{export}": definition(module, export) for module in DOORS for export in exports(module)}
+def test_public_functions_have_doctests():
+    functions = {
+        f"{module}.{export}": definition(module, export) for module in PUBLIC_MODULES for export in exports(module)
+    }
     bare = [
         name
         for name, node in functions.items()

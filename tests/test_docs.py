@@ -1,4 +1,4 @@
-"""Every Python block of the documentation runs, each file from top to bottom, and every link leads somewhere."""
+"""Python blocks of the documentation run from top to bottom of each page, and relative links are valid."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ def name(path):
 
 
 def python_blocks(text):
-    """The code of each block, moved down to its own line numbers, so that a traceback points into the page."""
+    """Return the code of each block, padded to its line number, so that tracebacks point into the page."""
     return ["\n" * text.count("\n", 0, block.start(1)) + block[1] for block in BLOCK.finditer(text)]
 
 
@@ -35,7 +35,7 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_relative_links_lead_somewhere(page):
+def test_relative_links_are_valid(page):
     text = FENCED.sub("", page.read_text(encoding="utf-8"))
     dead = [
         target
@@ -45,7 +45,7 @@ def test_relative_links_lead_somewhere(page):
     assert not dead, f"{name(page)} links to files that do not exist: {dead}"
 
 
-def test_a_failing_block_is_seen_at_its_line():
+def test_failing_blocks_report_their_line():
     (code,) = python_blocks("# Title\n\n```python\nx = 1\nraise KeyError(x)\n```\n")
     with pytest.raises(KeyError) as caught:
         exec(compile(code, "page.md", "exec"), {})

@@ -1,4 +1,4 @@
-"""The house rules that a machine can check: which way imports run, what is imported where, sizes, versions, paths."""
+"""Repository rules that can be checked automatically: imports, names, file sizes, versions and paths."""
 
 import ast
 import re
@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))
 SOURCES = [path for package in PACKAGES for path in sorted((package / "src").rglob("*.py"))]
 
-# mot_core from the top of the house to the ground: a module imports from its own floor and from those below.
-FLOORS = [
+# Layers of mot_core from top to bottom: a module imports from its own layer and from those below.
+LAYERS = [
     {"cli"},
     {"callbacks", "data"},
     {"trackers"},
@@ -28,16 +28,16 @@ FLOORS = [
     {"structures", "boxes"},
     {"ops", "extras"},
 ]
-# Libraries that only some modules may import, at the top or inside a function: patterns of module names.
+# Libraries restricted to some modules, given as patterns of module names.
 ONLY_IN = {
-    "torchvision": r"(?!)",  # a build for CUDA beside a CPU torch breaks whatever imports it
+    "torchvision": r"(?!)",  # a CUDA build together with a CPU build of torch breaks every module that imports it
     "timm": r"mot_core\.nn\..*",
     "lightning": r"mot_core\.(cli|callbacks|data|trackers)(\..*)?|\w+\.lightning(\..*)?",
     "pytorch_lightning": r"(?!)",  # the old name
     "trackeval": r"mot_core\.evaluation\..*",
     "triton": r"\w+\.(ops|bench)\..*",
 }
-# `mot --help` and tracking start at once.
+# Modules that must import quickly, for `mot --help` and tracking.
 QUICK = ["mot_core", "mot_core.structures", "mot_core.boxes", "mot_core.io", "mot_core.association", "mot_core.cli"]
 SLOW = {"torch", "lightning", "matplotlib", "av", "torchmetrics", "trackeval", "cv2"}
 
@@ -52,7 +52,7 @@ ROOTS = {module.split(".")[0] for module in MODULES}
 
 
 def imports_in(tree, module, is_package=False):
-    """The absolute names of all that a module imports, anywhere in its code."""
+    """Yield the absolute names of all imports of a module, anywhere in its code."""
     package = module if is_package else module.rpartition(".")[0]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -75,7 +75,7 @@ def imports_of(module, for_types=True):
     yield from imports_in(tree, module, path.name == "__init__.py")
 
 
-def test_reads_every_form_of_import():
+def test_all_forms_of_import_are_found():
     code = """
 import a.b, c
 from .d import e
@@ -89,34 +89,36 @@ def f():
     assert list(imports_in(ast.parse("from .x import y"), "top.middle", is_package=True)) == ["top.middle.x.y"]
 
 
-def floor(module):
+def layer(module):
     part = module.split(".")[1]
-    found = [index for index, names in enumerate(FLOORS) if part in names]
-    assert found, f"mot_core.{part} has no floor: add it to FLOORS in tests/test_house.py and to docs/development.md"
+    found = [index for index, names in enumerate(LAYERS) if part in names]
+    assert found, f"mot_core.{part} has no layer: add it to LAYERS in tests/test_house.py and to docs/development.md"
     return found[0]
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("mot_core.")])
 def test_imports_run_downward(module):
     names = [name for name in imports_of(module) if name.startswith("mot_core.") and name != "mot_core.__version__"]
-    above = [name for name in names if floor(name) < floor(module)]
-    assert not above, f"{module} imports from above: {above}"
+    above = [name for name in names if layer(name) < layer(module)]
+    assert not above, f"{module} imports from higher layers: {above}"
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_method_packages_stand_on_mot_core_alone(module):
+def test_method_packages_depend_on_mot_core_only(module):
     own = module.split(".")[0]
     others = [name for name in imports_of(module) if name.split(".")[0] in ROOTS - {own, "mot_core"}]
-    assert not others, f"{module} imports {others}: a method package depends on mot_core only, mot_core on none"
+    assert not others, (
+        f"{module} imports {others}, but method packages depend on mot_core only, and mot_core on none of them"
+    )
     private = [name for name in imports_of(module) if own != "mot_core" and re.match(r"mot_core\..*\b_", name)]
-    assert not private, f"{module} imports what is private to mot_core: {private}"
+    assert not private, f"{module} imports private modules of mot_core: {private}"
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_libraries_stay_in_their_places(module):
+def test_restricted_libraries(module):
     for name in imports_of(module):
         allowed = ONLY_IN.get(name.split(".")[0], ".*")
-        assert re.fullmatch(allowed, module), f"{module} imports {name}, which only {allowed} may"
+        assert re.fullmatch(allowed, module), f"{module} imports {name}, allowed only in {allowed}"
 
 
 @pytest.mark.parametrize("package", [path.name for path in PACKAGES if not path.name.startswith("_")])
@@ -125,7 +127,7 @@ def test_every_import_is_declared(package):
     owners = metadata.packages_distributions()
     for module in [name for name, path in MODULES.items() if ROOT / "packages" / package in path.parents]:
         for root in {name.split(".")[0] for name in imports_of(module, for_types=False)} - sys.stdlib_module_names:
-            # What is not installed here (triton) goes by its own name.
+            # Distributions that are not installed (triton) are identified by the module name.
             names = {canonical(owner) for owner in owners.get(root, [root])}
             assert names & declared, f"{module} imports {root} of {names}: declare it in packages/{package}"
 
@@ -138,11 +140,11 @@ def canonical(distribution):
 def test_imports_quickly(module):
     code = f"import sys, {module}; print(*sorted({SLOW} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [], f"importing {module} must not import these"
+    assert done.stdout.split() == [], f"importing {module} must not import slow libraries"
 
 
 def edges(module):
-    """The modules that a module imports, for types too; a name of a package counts as the module that defines it."""
+    """Yield the modules imported by a module, including type imports; names of a package resolve to their module."""
     for name in imports_of(module):
         parent = name.rpartition(".")[0]
         target = name if name in MODULES else parent
@@ -151,7 +153,7 @@ def edges(module):
 
 
 def test_no_circular_imports():
-    """Not even for types: a module that needs another one's types is below it."""
+    """Imports for type checking count too."""
     graph = {module: sorted(set(edges(module))) for module in MODULES}
     done, path = set(), []
 
@@ -169,7 +171,7 @@ def test_no_circular_imports():
         visit(module)
 
 
-# Functions that every module of one kind defines, and hooks of Python.
+# Functions that all modules of a kind define.
 INTERFACES = {
     r"mot_core\.cli\..*|em_kalman\.motion\.command": {"configure", "run"},
     r"mot_core\.bench\..*": {"run"},
@@ -178,29 +180,29 @@ INTERFACES = {
 
 
 def test_public_names_are_defined_once():
-    """One name, one thing: classes, public or private, and public functions of all packages."""
-    homes = {}
+    """Names of classes and public functions are unique over all packages."""
+    modules_by_name = {}
     for module, path in MODULES.items():
         own = {name for pattern, names in INTERFACES.items() if re.fullmatch(pattern, module) for name in names}
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             public = isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
             if (public or isinstance(node, ast.ClassDef)) and node.name not in own:
-                homes.setdefault(node.name, []).append(module)
-    twice = {name: modules for name, modules in homes.items() if len(modules) > 1}
+                modules_by_name.setdefault(node.name, []).append(module)
+    twice = {name: modules for name, modules in modules_by_name.items() if len(modules) > 1}
     assert not twice, f"rename all but one: {twice}"
 
 
-def test_a_folder_holds_one_topic():
+def test_folders_are_small():
     sizes = {}
     for path in SOURCES:
         if path.name != "__init__.py":
             sizes[path.parent] = sizes.get(path.parent, 0) + 1
     crowded = {str(path.relative_to(ROOT)): size for path, size in sizes.items() if size > 17}
-    assert not crowded, f"divide these folders by topic: {crowded}"
+    assert not crowded, f"split these folders by topic: {crowded}"
 
 
 def test_no_symlinks():
-    """They break in zip files and on Windows."""
+    """Symbolic links break in zip files and on Windows."""
     listed = subprocess.run(
         ["git", "-c", "safe.directory=*", "ls-files", "--stage"], cwd=ROOT, capture_output=True, text=True
     )
@@ -225,11 +227,11 @@ def own_files(pattern):
 def test_files_are_short():
     lengths = {path: path.read_text(encoding="utf-8").count("\n") for path in own_files("*.py")}
     long = {str(path.relative_to(ROOT)): length for path, length in lengths.items() if length >= 400}
-    assert not long, f"one idea each, under 400 lines: {long}"
+    assert not long, f"split these files to fewer than 400 lines: {long}"
 
 
-def test_no_paths_of_one_machine():
-    # Brackets, so that this line does not find itself.
+def test_no_absolute_home_paths():
+    # Brackets keep this line from matching itself.
     homes = re.compile(r"/([h]ome|[U]sers)/[a-z]|/([r]oot|[w]ork|[o]pt)/|[A-Z]:[\\]Users")
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
@@ -241,7 +243,7 @@ def test_no_paths_of_one_machine():
     assert not found
 
 
-def test_one_version_for_all():
+def test_packages_share_one_version():
     versions = {
         path: re.search(r'^version = "(.+)"$', (path / "pyproject.toml").read_text(), re.MULTILINE)[1]
         for path in PACKAGES
@@ -249,11 +251,11 @@ def test_one_version_for_all():
     assert len(set(versions.values())) == 1, versions
     for path, version in versions.items():
         (init,) = path.glob("src/*/__init__.py")
-        assert f'__version__ = "{version}"' in init.read_text(), f"{init} must say the same"
+        assert f'__version__ = "{version}"' in init.read_text(), f"{init} must have the same version"
         assert (init.parent / "py.typed").is_file()
 
 
-def test_hooks_use_the_versions_of_the_constraints():
+def test_pre_commit_versions_match_the_constraints():
     constraints = (ROOT / "constraints.txt").read_text().splitlines()
     pins = re.findall(r"[\w-]+==[\w.]+", (ROOT / ".pre-commit-config.yaml").read_text())
     assert pins

@@ -1,10 +1,9 @@
-"""Check one package from the outside, in an environment that holds nothing but its wheel and what that declares.
+"""Check an installed package in an environment with nothing but its wheel and its dependencies.
 
     python -I tools/check_installed.py DISTRIBUTION [EXTRA]
 
-`nox -s wheels` runs this for every package, bare and with each of its extras. The rule: every module imports and every
-doctest and the examples of the README hold, unless a sentence names the pip command for an extra, and that extra is
-not installed.
+`nox -s wheels` runs this for every package, without extras and with each of them. All modules must import, and all
+doctests and README examples must pass, except where an error names the pip command of an extra that is not installed.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
-FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS  # as pytest has them in pyproject.toml
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS  # as configured for pytest in pyproject.toml
 SENTENCE = re.compile(r"^[^\n]*pip install '?\./packages/[\w-]+\[(?P<extras>[\w,-]+)\]'?[^\n]*$")
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -30,11 +29,11 @@ INSTALLERS = {"pip", "setuptools", "wheel"}
 
 
 class Failed(Exception):
-    """What is wrong with the package, in a sentence."""
+    """Raised if the package fails a check."""
 
 
 def main() -> None:
-    """Run every check on the distribution and the extra that the command line names."""
+    """Run all checks on the distribution and extra given on the command line."""
     distribution, extras = metadata.distribution(sys.argv[1]), set(sys.argv[2:])
     roots = [name for name, owners in metadata.packages_distributions().items() if distribution.name in owners]
     if not roots:
@@ -42,7 +41,9 @@ def main() -> None:
     files = {str(path) for path in distribution.files or []}
     for root in roots:
         if f"{root}/py.typed" not in files:
-            raise Failed(f"{root}/py.typed is not in the wheel: users' type checkers would ignore our annotations")
+            raise Failed(
+                f"{root}/py.typed: expected in the wheel, found none; type checkers ignore the annotations without it"
+            )
 
     modules, waiting = import_all(roots, extras)
     check_environment(distribution.name, extras)
@@ -62,12 +63,12 @@ def main() -> None:
     print(
         f"{'+'.join([distribution.name, *extras])}: {len(modules)} modules, {examples} doctests,",
         f"{blocks} examples of the README;",
-        f"for want of an extra: modules {waiting or 'none'}, doctests {skipped or 'none'}",
+        f"skipped without an extra: modules {waiting or 'none'}, doctests {skipped or 'none'}",
     )
 
 
 def excuse(error: BaseException, installed: set[str]) -> None:
-    """Accept an error that asks in one sentence for an extra that is not there; raise any other."""
+    """Accept an error that names a missing extra in one sentence; raise all others."""
     sentence = SENTENCE.match(str(error)) if isinstance(error, ImportError) else None
     if sentence is None:
         raise error
@@ -76,7 +77,7 @@ def excuse(error: BaseException, installed: set[str]) -> None:
 
 
 def import_all(roots: list[str], extras: set[str]) -> tuple[list[ModuleType], list[str]]:
-    """Import every module below the roots: those that came, and the names of those that want another extra."""
+    """Import all modules below the roots; return them, and the names of modules that need another extra."""
     modules, waiting = [], []
     names = list(roots)
     while names:
@@ -94,18 +95,18 @@ def import_all(roots: list[str], extras: set[str]) -> tuple[list[ModuleType], li
 
 
 def check_environment(package: str, extras: set[str]) -> None:
-    """The environment must hold the package and what it declares, nothing else, and without extras nothing heavy."""
+    """Check that the environment has the package and its dependencies only, and no heavy ones without extras."""
     allowed = declared_by(package, extras)
     heavy = ONLY_BY_EXTRAS & allowed
     if heavy and not extras:
-        raise Failed(f"{package} pulls in {', '.join(sorted(heavy))} without being asked for an extra")
+        raise Failed(f"{package} depends on {', '.join(sorted(heavy))} without an extra")
     installed = {canonical(one.name) for one in metadata.distributions()}
-    if strangers := installed - allowed - INSTALLERS:
-        raise Failed(f"the environment holds {', '.join(sorted(strangers))}, which {package} does not declare")
+    if undeclared := installed - allowed - INSTALLERS:
+        raise Failed(f"the environment holds {', '.join(sorted(undeclared))}, which {package} does not declare")
 
 
 def check_origins(package: str, extras: set[str]) -> None:
-    """Everything that is imported by now must come from the package or from what it declares, at any remove."""
+    """Check that all imported modules come from the package or its direct and indirect dependencies."""
     allowed = declared_by(package, extras)
     owners = metadata.packages_distributions()
     for name in list(sys.modules):
@@ -115,7 +116,7 @@ def check_origins(package: str, extras: set[str]) -> None:
 
 
 def declared_by(package: str, extras: set[str]) -> set[str]:
-    """The package and what it declares, at any remove, as names of distributions."""
+    """Return the names of the package and its direct and indirect dependencies."""
     declared, queue = set(), [(package, frozenset(extras))]
     while queue:
         name, wanted = queue.pop()
@@ -127,17 +128,17 @@ def declared_by(package: str, extras: set[str]) -> set[str]:
         except metadata.PackageNotFoundError:  # for another platform
             continue
         for requirement in requirements:
-            what, _, marker = requirement.partition(";")
+            name_and_extras, _, marker = requirement.partition(";")
             extra = re.search(r"extra == ['\"]([\w-]+)", marker)
             if extra is None or extra[1] in wanted:
-                parts = re.match(r"([\w.-]+)\s*(?:\[([\w,\s-]+)\])?", what.strip())
+                parts = re.match(r"([\w.-]+)\s*(?:\[([\w,\s-]+)\])?", name_and_extras.strip())
                 assert parts is not None
                 queue.append((canonical(parts[1]), frozenset(re.findall(r"[\w-]+", parts[2] or ""))))
     return {canonical(name) for name, _ in declared}
 
 
 def canonical(name: str) -> str:
-    """A distribution's name as package indexes compare it.
+    """Normalize the name of a distribution, as package indexes do.
 
     >>> canonical("Types_PyYAML")
     'types-pyyaml'
@@ -146,7 +147,7 @@ def canonical(name: str) -> str:
 
 
 def run_readme(text: str, extras: set[str]) -> int:
-    """Run the Python blocks of the README that the wheel carries, one after the other: how many there were."""
+    """Run the Python blocks of the README in the wheel in order, and return their number."""
     namespace: dict[str, object] = {"__name__": "__readme__"}
     blocks = BLOCK.findall(text)
     for code in blocks:
@@ -158,44 +159,44 @@ def run_readme(text: str, extras: set[str]) -> int:
 
 
 def run_doctests(modules: list[ModuleType], extras: set[str]) -> tuple[int, list[str]]:
-    """Run the doctests: how many held, and the names of those that want another extra."""
-    held, skipped = 0, []
-    home = Path(sysconfig.get_path("purelib"))
+    """Run the doctests; return how many passed, and the names of those that need another extra."""
+    passed, skipped = 0, []
+    site_packages = Path(sysconfig.get_path("purelib"))
     for module in modules:
-        if module.__file__ is None or home not in Path(module.__file__).parents:
-            raise Failed(f"{module.__name__} comes from {module.__file__}, not from the wheel in {home}")
+        if module.__file__ is None or site_packages not in Path(module.__file__).parents:
+            raise Failed(f"{module.__name__} comes from {module.__file__}, not from the wheel in {site_packages}")
         for test in doctest.DocTestFinder(exclude_empty=True).find(module):
             if not test.examples:
                 continue
             try:
                 doctest.DebugRunner(optionflags=FLAGS).run(test)
-                held += 1
+                passed += 1
             except doctest.UnexpectedException as failure:
                 if not imports_itself(failure):
                     excuse(failure.exc_info[1], extras)
                 skipped.append(test.name)
             except doctest.DocTestFailure as failure:
-                place = f"{test.filename}:{(test.lineno or 0) + failure.example.lineno + 1}"
-                raise Failed(f"{place}: expected {failure.example.want!r}, got {failure.got!r}") from None
-    return held, skipped
+                location = f"{test.filename}:{(test.lineno or 0) + failure.example.lineno + 1}"
+                raise Failed(f"{location}: expected {failure.example.want!r}, got {failure.got!r}") from None
+    return passed, skipped
 
 
 def imports_itself(failure: doctest.UnexpectedException) -> bool:
-    """Whether the example itself, not our code, imports a library that is not there."""
+    """Whether the doctest itself, rather than package code, imports a missing library."""
     _, error, trace = failure.exc_info
     innermost = traceback.extract_tb(trace)[-1].filename
     return isinstance(error, ModuleNotFoundError) and innermost.startswith("<doctest")
 
 
 def run_help(script: str) -> None:
-    """The command must start and explain itself."""
+    """Check that a command starts and prints its help."""
     done = run_script(script, "--help")
     if done.returncode or "usage" not in done.stdout.lower():
         raise Failed(f"{script} --help: exit code {done.returncode}, {done.stdout}{done.stderr}")
 
 
 def track_and_score(extras: set[str]) -> None:
-    """Track a synthetic scene with the `mot` command; score and draw it, or be told which extra that takes."""
+    """Track, score and draw a synthetic scene with the `mot` command, unless an error names a missing extra."""
     from mot_core.io import make_scene
 
     make_scene(num_objects=5, num_frames=30).save(Path("scenes"), "crossing")

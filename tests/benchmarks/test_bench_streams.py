@@ -17,7 +17,7 @@ def arrays(stream):
     return stream.boxes, stream.scores, stream.counts, stream.lengths
 
 
-def test_stream_comes_back_from_its_file(tmp_path):
+def test_stream_round_trip(tmp_path):
     box = [1.0, 2.0, 3.5, 4.0]
     stream = Stream.of([[([box], [0.5]), ([], [])], [], [([box, box], [0.25, 1.0])]])
     stream.save(tmp_path / "stream.npz")
@@ -32,13 +32,13 @@ def test_stream_comes_back_from_its_file(tmp_path):
     assert loaded.density == 1.0
 
 
-def test_scenes_are_the_same_every_time(synthetic):
+def test_scenes_are_deterministic(synthetic):
     for scene, again in zip(synthetic, make_scenes(FRAMES, whole=True), strict=True):
         for a, b in zip(arrays(scene.stream), arrays(again.stream), strict=True):
             np.testing.assert_array_equal(a, b)
 
 
-def test_scenes_have_the_density_of_their_name(synthetic):
+def test_scene_densities(synthetic):
     assert [scene.name for scene in synthetic] == list(OBJECTS)
     for scene in synthetic:
         assert scene.stream.density == pytest.approx(int(scene.name), rel=0.15)
@@ -47,7 +47,7 @@ def test_scenes_have_the_density_of_their_name(synthetic):
     assert memory_scene(FRAMES).name in OBJECTS
 
 
-def test_sparse_scene_is_real_where_there_is_data(mot_data, monkeypatch):
+def test_sparse_scene_uses_real_data(mot_data, monkeypatch):
     monkeypatch.setenv("MOT_DATA", str(mot_data))
     sparse = make_scenes(FRAMES, whole=False)[0]
     sequences = sorted(path for path in (mot_data / "MOT15" / "train").iterdir() if path.is_dir())

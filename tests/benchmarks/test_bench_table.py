@@ -45,9 +45,9 @@ def report():
     }
 
 
-def test_render(report):
+def test_rendered_table(report):
     text = table.render(report)
-    assert "| **mot-core** · ByteTrack | - | 4,000 |" in text  # the median; no run at 6
+    assert "| **mot-core** · ByteTrack | - | 4,000 |" in text  # the median, and no run at 6
     assert "| roboflow trackers · ByteTrack | 1,500 | 1,000 |" in text
     assert "| 60.0 / 70.0 / 1,234 |" in text
     assert "| BoxMOT · SFSORT | 0.2 | 100 | 101 |" in text
@@ -55,7 +55,7 @@ def test_render(report):
     assert "a=x\\|y, noise=(see the result file)" in text
 
 
-def test_ratio_is_to_the_fastest_bytetrack_of_a_peer(report):
+def test_ratio_to_the_fastest_peer(report):
     text = table.render(report)
     assert "ByteTrack of a peer, in Python: 4.0x at 47 (roboflow trackers)." in text
     assert "ByteTrack of a peer, compiled ones included: 2.0x at 47 (BoxMOT)." in text
@@ -63,7 +63,7 @@ def test_ratio_is_to_the_fastest_bytetrack_of_a_peer(report):
     assert "compiled" not in table.render(report)
 
 
-def test_refresh_leaves_the_words_alone(report, tmp_path):
+def test_refresh_keeps_the_text(report, tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("before\n\n<!-- association: begin -->\nold\n<!-- association: end -->\n\nafter\n")
     table.refresh(report, readme)

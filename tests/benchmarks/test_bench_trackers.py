@@ -1,4 +1,4 @@
-"""Every case of the benchmark of trackers can be measured: here with a step of two frames."""
+"""Benchmark of trackers, with a step of two frames."""
 
 import pytest
 
@@ -13,5 +13,5 @@ def test_a_step_is_measured(tracker):
     assert 0 < row["estimate_MB"] < row["peak_MB"]
 
 
-def test_a_case_that_takes_too_long_is_told():
+def test_timeout_is_reported():
     assert trackers.in_a_process("motr, small", 0.01) == {"case": "motr, small", "failed": "not done after 0 s"}

@@ -25,7 +25,7 @@ def stream(scene, tmp_path):
     return tmp_path / "stream.npz"
 
 
-def test_worker_runs_our_trackers(scene, stream, tmp_path):
+def test_worker_runs_mot_core_trackers(scene, stream, tmp_path):
     found = tmp_path / "found.npz"
     with Worker("mot_core", Path(sys.executable)) as worker:
         assert set(worker.about["trackers"]) == {"SORT", "ByteTrack", "ByteTrack, tensors", "OC-SORT"}
@@ -58,19 +58,19 @@ def test_worker_says_why_it_does_not_start():
         Worker("nobody", Path(sys.executable))
 
 
-def test_worker_says_why_it_died(stream):
+def test_run_error_of_a_worker(stream):
     with Worker("mot_core", Path(sys.executable)) as worker, pytest.raises(WorkerError, match="KeyError: 'FastTrack'"):
         worker.run("time", "FastTrack", stream)
 
 
 @pytest.mark.parametrize("peer", association.PEERS)
-def test_every_peer_is_pinned(peer):
+def test_peers_are_pinned(peer):
     assert (PEERS / f"{peer}.py").is_file()
     requirements = (PEERS / f"{peer}.txt").read_text().split("\n")
     assert any(re.fullmatch(r"[a-z]+==\d+(\.\d+)+", line) for line in requirements)
 
 
-def test_peer_that_does_not_install_is_reported(tmp_path, monkeypatch):
+def test_installation_error_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(environments, "PEERS", tmp_path)
     monkeypatch.setattr(environments, "ENVIRONMENTS", tmp_path / "environments")
     (tmp_path / "nobody.txt").write_text("./no-such-folder\n")

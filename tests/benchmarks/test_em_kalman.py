@@ -15,7 +15,7 @@ METRICS = {"HOTA": 50.0, "AssA": 40.0, "IDF1": 60.0, "MOTA": 55.0, "IDSW": 12.0}
 
 @pytest.fixture
 def data(tmp_path):
-    """Two data sets with a made-up scene each."""
+    """Two datasets with one synthetic scene each."""
     for seed, folder in enumerate(("MOT17/train", "MOT15/train")):
         make_scene(seed, num_objects=5, num_frames=60).save(tmp_path / folder, f"scene{seed}")
     return tmp_path
@@ -23,7 +23,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Those two, as if they were everything there is."""
+    """Replace the datasets of the benchmark by the two synthetic ones."""
     kinds = {"MOT17 public": ("MOT17/train", "det"), "MOT15": ("MOT15/train", "det")}
     found = {name: em_kalman_data.Source(*kind, benchmark="generic") for name, kind in kinds.items()}
     for module in (em_kalman_trackers, em_kalman_tables, em_kalman_motion):
@@ -36,7 +36,7 @@ def small(monkeypatch):
     monkeypatch.setattr(em_kalman_trackers, "Schedule", lambda **_: short)
 
 
-def test_motion_noise_is_learned_and_tried_in_every_tracker(data, small, tmp_path, monkeypatch, capsys):
+def test_motion_noise_benchmark(data, small, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(em_kalman_motion, "TESTED", ("MOT15",))
     monkeypatch.setattr(em_kalman_motion, "PARTNER", {"MOT15": "MOT17 public"})
     results = tmp_path / "motion.json"
@@ -48,7 +48,7 @@ def test_motion_noise_is_learned_and_tried_in_every_tracker(data, small, tmp_pat
     assert f"| MOT15 | SORT | {run['IDF1']['MOT15']['SORT']['by hand']:.1f} |" in printed
 
 
-def test_runs_once_goes_on_and_makes_the_page(data, small, tmp_path, monkeypatch):
+def test_resuming_and_rendering(data, small, tmp_path, monkeypatch):
     results, page = tmp_path / "results.jsonl", tmp_path / "page.md"
     command = ["--data", str(data), "--results", str(results)]
     em_kalman_trackers.main([*command, "--seconds", "0"])
@@ -83,7 +83,7 @@ def line(name, train, seed, idf1, collapsed=False):
             "training": {"most_unexplained": 0.06}, "train_cpu_seconds": 10.0 + seed}  # fmt: skip
 
 
-def test_tables_have_mean_and_spread_and_count_collapses():
+def test_rendered_tables():
     lines = [line("SORT", "", 0, 50.0), *(line("as it is", "MOT17 public", seed, 60.0 + seed) for seed in (0, 1))]
     lines += [line("one stage", "MOT17 public", 0, 40.0), line("one stage", "MOT17 public", 1, 0.0, collapsed=True)]
     tables = em_kalman_tables.render(lines)
@@ -96,23 +96,23 @@ def test_tables_have_mean_and_spread_and_count_collapses():
     assert "never above 6 %" in tables["runs"]
 
 
-def test_the_page_shows_the_results():
+def test_page_has_the_results():
     text = em_kalman_tables.PAGE.read_text(encoding="utf-8")
     for table in em_kalman_tables.render(em_kalman_tables.read(em_kalman_trackers.RESULTS)).values():
         assert table in text, "python -m benchmarks.em_kalman.trackers --table"
 
 
-def test_rates_leave_out_frames_and_keep_the_time():
+def test_frame_steps_of_rates():
     assert [em_kalman_data.step_of(rate) for rate in em_kalman_data.RATES] == [1, 3, 5, 3, 5]
 
 
-def test_plain_iou_does_not_move():
+def test_plain_iou_has_no_motion_model():
     tracker = em_kalman_data.PlainIoU(score_threshold=0.0, min_hits=0)
     for x in (0.0, 5.0, 10.0):
         tracks = tracker.update(np.array([[x, 0, x + 40, 80]]), np.array([0.9]))
         np.testing.assert_allclose(tracks.boxes_xyxy, [[x, 0, x + 40, 80]])
     assert len(tracker.update(np.zeros((0, 4)), np.zeros(0))) == 0
-    # Where it was last, not where its speed would have brought it.
+    # Matched at its last position rather than at a predicted one.
     assert tracker.update(np.array([[10.0, 0, 50, 80]]), np.array([0.9])).ids.tolist() == [1]
 
 

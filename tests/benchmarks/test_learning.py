@@ -11,7 +11,7 @@ from mot_core.structures import Tracks
 
 
 class Oracle:
-    """Detects what is there, with a weak detection beside it, and knows who is who; or takes all for new."""
+    """Tracker with perfect detections plus weak ones, and with true or with new identities."""
 
     def __init__(self, knows):
         self.knows = knows
@@ -45,7 +45,7 @@ class Oracle:
 
 
 @pytest.mark.parametrize("knows", [True, False])
-def test_detections_and_identities_are_scored_apart(knows):
+def test_scores_of_detection_and_identities(knows):
     data = SyntheticDataModule(num_val_videos=3, num_frames=15, frame_step=8, num_objects=(4, 6))
     tracker = Oracle(knows)
     result = held_out.evaluate(tracker, data.test_dataloader(), "oracle")
@@ -56,12 +56,12 @@ def test_detections_and_identities_are_scored_apart(knows):
     assert list(scores) == ["oracle", "SORT", "ByteTrack", "OC-SORT"]
     if knows:
         assert scores["oracle"]["HOTA"] == pytest.approx(100)
-        # Motion alone is not enough in these videos: that is what they are for.
+        # Motion alone is not sufficient in these videos.
         assert all(15 < scores[name]["IDF1"] < 90 for name in ("SORT", "ByteTrack", "OC-SORT"))
     else:
         assert scores["oracle"]["IDF1"] < 20
     assert scores["oracle"]["DetA"] == pytest.approx(100)
-    assert "detect" not in vars(tracker) or tracker.detect.__func__ is Oracle.detect  # nobody listens any more
+    assert "detect" not in vars(tracker) or tracker.detect.__func__ is Oracle.detect  # the observer is removed
 
 
 def line(tracker, seed, hota, date="2026-11-21T10:00:00+00:00"):
@@ -80,7 +80,7 @@ def line(tracker, seed, hota, date="2026-11-21T10:00:00+00:00"):
     }
 
 
-def test_the_table_has_mean_and_spread_of_the_newest_runs(tmp_path):
+def test_table_of_the_newest_runs(tmp_path):
     results = tmp_path / "learning.jsonl"
     lines = [line("MOTIP", 0, 1.0), line("MOTIP", 1, 50.0), line("MOTIP", 0, 40.0), line("MOTR", 0, 30.0)]
     results.write_text("".join(json.dumps(one) + "\n" for one in lines))
@@ -95,7 +95,7 @@ def test_the_table_has_mean_and_spread_of_the_newest_runs(tmp_path):
     assert "| MOTR | 30.0 | 60.0 |" in text
 
 
-def test_refresh_leaves_the_words_alone(tmp_path):
+def test_refresh_keeps_the_text(tmp_path):
     results, page = tmp_path / "learning.jsonl", tmp_path / "results.md"
     results.write_text(json.dumps(line("MOTIP", 0, 40.0)) + "\n")
     page.write_text("before\n\n<!-- learning: begin -->\nold\n<!-- learning: end -->\n\nafter\n")
@@ -107,7 +107,7 @@ def test_refresh_leaves_the_words_alone(tmp_path):
     assert "old" not in text
 
 
-def test_the_page_shows_the_results():
+def test_page_has_the_results():
     text = learning_table.PAGE.read_text(encoding="utf-8")
     assert learning_table.render(learning_table.read()) in text, "python -m benchmarks.training.learning --table"
 

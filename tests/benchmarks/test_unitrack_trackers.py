@@ -18,7 +18,7 @@ def lines(tmp_path):
     return [json.loads(one) for one in (tmp_path / "results.jsonl").read_text().splitlines()]
 
 
-def test_a_run_with_the_loss(command, tmp_path, capsys):
+def test_training_with_the_loss(command, tmp_path, capsys):
     command += ["--tracker=motip", "--variant=UniTrack", "--videos=1", "--", "--trainer.max_steps=2"]
     command += ["--trainer.max_epochs=-1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=0"]
     unitrack_trackers.main(command)
@@ -29,7 +29,7 @@ def test_a_run_with_the_loss(command, tmp_path, capsys):
     assert all(-1 <= value <= 1 for value in line["links"].values())
 
 
-def test_the_callback_is_all_that_differs_and_nothing_is_done_twice(command, tmp_path, monkeypatch, capsys):
+def test_runs_differ_in_the_callback_and_are_not_repeated(command, tmp_path, monkeypatch, capsys):
     ran = []
     known = {"tracker": "MOTIP", "seed": 3, "scene": {}, "steps": 3000}
     (tmp_path / "learned.jsonl").write_text(json.dumps(known) + "\n")
@@ -47,7 +47,7 @@ def test_the_callback_is_all_that_differs_and_nothing_is_done_twice(command, tmp
     with_loss = {name: more for name, more in unitrack_trackers.VARIANTS.items() if more}
     expected = [("motip", 3, f"motip-{name}-seed3".replace(" ", "_"), more) for name, more in with_loss.items()]
     shorter = unitrack_trackers.MORE["motr"]
-    expected += [("motr", 3, "motr-seed3", shorter)]  # learning.py has run the other
+    expected += [("motr", 3, "motr-seed3", shorter)]  # learning.py provides the other run
     expected += [
         ("motr", 3, f"motr-{name}-seed3".replace(" ", "_"), (*shorter, *more)) for name, more in with_loss.items()
     ]
@@ -57,7 +57,7 @@ def test_the_callback_is_all_that_differs_and_nothing_is_done_twice(command, tmp
     assert done[0] == {"variant": "alone", **known, "links": {"same": 1.0}}
 
 
-def test_objects_that_change_places_are_linked_by_looks_alone():
+def test_objects_that_swap_positions_are_linked_by_appearance():
     ids = torch.tensor([[[0, 1, -1]] * 6])
     left, right = [0.0, 0.0, 10.0, 20.0], [50.0, 0.0, 60.0, 20.0]
     boxes = torch.tensor([[[left, right, right], [right, left, left]] * 3])
@@ -79,34 +79,34 @@ def run(variant, seed, hota, minutes=5.0):
     }
 
 
-def test_differences_are_taken_seed_by_seed():
+def test_differences_are_paired_by_seed():
     lines = [run("alone", 0, 40.0), run("alone", 1, 60.0), run("alone", 2, 80.0)]
     lines += [run("with", 1, 61.1), run("with", 0, 41.0), run("with", 2, 80.9)]
     text = unitrack_tables.render_trackers(lines)
     assert "| alone | 3 | 60.0 ± 20.0 | 50.0 ± 0.0 |" in text
     assert "| *with - alone* | 3 | **+1.0 ± 0.1** | +0.0 ± 0.0 |" in text
-    assert "| with | 3 | 50.0 ± 0.0 |" in text  # of the second table: embeddings
+    assert "| with | 3 | 50.0 ± 0.0 |" in text  # the second table, of embeddings
 
 
 @pytest.mark.parametrize(("values", "text"), [([1.0, -1.0, 2.0], "+0.7 ± 1.5"), ([-2.0, -2.1], "**-2.0 ± 0.1**")])
-def test_bold_is_what_is_hardly_chance(values, text):
+def test_significant_differences_are_bold(values, text):
     assert unitrack_tables._signed(values) == text
 
 
 def association(name, seed, form, hota):
     test = {f"{data}/{stride}": {"HOTA": hota, "IDSW": 7.0} for data in ("MOT17", "mean") for stride in (1, 3, 5)}
-    test["mean/1"] = {"HOTA": 0.0, "IDSW": 0.0}  # where every frame is seen, nothing is hard
+    test["mean/1"] = {"HOTA": 0.0, "IDSW": 0.0}  # with every frame, all cases are easy
     return {"name": name, "seed": seed, "form": form, "test": test}
 
 
-def test_the_ablation_is_against_the_loss_as_it_is():
+def test_ablation_relative_to_the_full_loss():
     lines = [association("IoU (ByteTrack)", 0, "", 30.0)]
     for seed in (0, 1):
         for form, more in (("sigmoid", 0), ("softmax", 2)):
             lines.append(association("cross-entropy", seed, form, 40.0 + seed + more))
             lines.append(association("UniTrack", seed, form, 45.0 + seed + more))
             lines.append(association("window 2", seed, form, 44.0 + 2 * seed + more))
-    lines.append(association("window 3", 0, "sigmoid", 45.0))  # not finished
+    lines.append(association("window 3", 0, "sigmoid", 45.0))  # unfinished
     tables = unitrack_tables.tables([], lines)
     assert "| UniTrack as it is | 2 | 46.5 ± 0.7 | 7.0 ± 0.0 |" in tables["ablation"]
     assert "| *cross-entropy* | 2 | **-5.0 ± 0.0** |" in tables["ablation"]
@@ -116,7 +116,7 @@ def test_the_ablation_is_against_the_loss_as_it_is():
     assert "| *MOT17, one in 3* | 2 | **+5.0 ± 0.0** |" in tables["data sets"]
 
 
-def test_the_page_shows_the_results():
+def test_page_has_the_results():
     text = unitrack_tables.PAGE.read_text(encoding="utf-8")
     shown = unitrack_tables.tables(
         unitrack_tables.read(unitrack_tables.TRACKERS), unitrack_tables.read(unitrack_tables.ASSOCIATION)
@@ -125,7 +125,7 @@ def test_the_page_shows_the_results():
         assert table in text, f"{name}: python -m benchmarks.unitrack.trackers --table"
 
 
-def test_refresh_leaves_the_words_alone(tmp_path):
+def test_refresh_keeps_the_text(tmp_path):
     page, results = tmp_path / "page.md", tmp_path / "none.jsonl"
     names = list(unitrack_tables.tables([], []))
     page.write_text("".join(f"about {one}\n<!-- {one}: begin -->\nold\n<!-- {one}: end -->\n" for one in names) + "end")

@@ -1,4 +1,4 @@
-"""Every installed plug-in on every trainable tracker: it trains, it weighs, and without a weight it changes no bit.
+"""Every installed plug-in on every trainable tracker: training, weighting, and bit-identical results at weight zero.
 
 Trackers are registered in `_helpers/trackers/tracker_cases.py`, plug-ins in `_helpers/plugin_cases.py`.
 """
@@ -26,7 +26,7 @@ def own(tracker):
 
 
 def steps(name, *plugins, **options):
-    """Losses, gradients and weights of three training steps, without those of the plug-ins."""
+    """Return losses, gradients and weights of three training steps, without those of plug-ins."""
     tracker = make(name, *plugins, **options)
     optimizer = torch.optim.SGD(tracker.parameters(), lr=1e-3)
     found = []
@@ -49,7 +49,7 @@ def test_every_tracker_has_a_case():
     assert trainable_trackers().keys() <= TRACKERS.keys()
 
 
-def test_every_plugin_has_a_case_under_its_own_name():
+def test_every_plugin_has_a_case():
     installed = {plugin.name: plugin.load() for plugin in installed_plugins()}
     assert installed.keys() == PLUGINS.keys() == CALLBACKS.keys()
     assert all(found.name == name for name, found in installed.items())
@@ -57,7 +57,7 @@ def test_every_plugin_has_a_case_under_its_own_name():
 
 @pytest.mark.parametrize("name", trainable_trackers())
 def test_tracker_registration(name):
-    """The class names its configs, each builds the class, and one of them needs no files."""
+    """The configs of the class are shipped, and one of them needs no files."""
     tracker = trainable_trackers()[name]
     assert issubclass(tracker, Tracker)
     assert f"{name}_synthetic" in tracker.configs
@@ -81,14 +81,14 @@ def test_training(name, plugin):
 
 @EACH_TRACKER
 @EACH_PLUGIN
-def test_zero_weight_changes_no_bit(name, plugin):
+def test_zero_weight_is_bit_identical(name, plugin):
     assert_equal_bits(steps(name), steps(name, PLUGINS[plugin](weight=0.0)))
 
 
 @pytest.mark.parametrize("name", DETR_TRACKERS)
 @EACH_PLUGIN
-def test_checkpointing_changes_no_bit(name, plugin):
-    options = {"gradient_frames": 1} if name == "motip" else {}  # the same frames in each call of the detector
+def test_checkpointing_is_bit_identical(name, plugin):
+    options = {"gradient_frames": 1} if name == "motip" else {}  # equal frames in each call of the detector
     plain = steps(name, PLUGINS[plugin](), **options)
     assert_equal_bits(plain, steps(name, PLUGINS[plugin](), checkpointing=True, **options))
 
@@ -96,7 +96,7 @@ def test_checkpointing_changes_no_bit(name, plugin):
 @EACH_TRACKER
 @EACH_PLUGIN
 def test_callback(name, plugin, tmp_path):
-    """It attaches the plug-in once, changes the losses, and without a weight it does not."""
+    """The callback attaches the plug-in once, and changes the losses only if it has a weight."""
     runs = {}
     for kind, callbacks in {
         "without": [],
@@ -115,7 +115,7 @@ def test_callback(name, plugin, tmp_path):
 
 
 @EACH_PLUGIN
-def test_callback_on_a_foreign_module(plugin):
+def test_callback_on_another_module(plugin):
     callback = CALLBACKS[plugin]()
     message = f"{type(callback).__name__}: expected a mot-core tracker, got LightningModule; attach "
     with pytest.raises(TypeError, match=f"{message}{type(callback.plugin).__name__}"):
@@ -124,7 +124,7 @@ def test_callback_on_a_foreign_module(plugin):
 
 @EACH_PLUGIN
 def test_callback_flags(plugin, capsys):
-    """Arguments of the plug-in are flags of the callback, with the help of its docstring."""
+    """Arguments of the plug-in are flags of the callback, with help from its docstring."""
     import_registered()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--callback", type=lightning.Callback)

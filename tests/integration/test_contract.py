@@ -1,4 +1,4 @@
-"""Plug-ins on a small tracker that calls every hook: no-ops change no bit, others train, checkpoints change nothing."""
+"""Plug-ins on a small tracker that calls every hook: neutrality, training and activation checkpointing."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from mot_core.plugins import Plugin
 
 
 class Recorder(Plugin):
-    """Notes which hook was called in which frame."""
+    """Plug-in that records the hooks called in every frame."""
 
     name = "recorder"
 
@@ -45,8 +45,8 @@ class Recorder(Plugin):
         return {}
 
 
-class Drops(Plugin):
-    """Uses random numbers wherever it can."""
+class RandomPlugin(Plugin):
+    """Plug-in that draws random numbers in its hooks."""
 
     name = "drops"
 
@@ -68,7 +68,7 @@ def build(*plugins, **options):
 
 
 def train(tracker, steps=3):
-    """All that training brings about, as a list of tensors by name."""
+    """Train, and return losses, outputs, gradients and weights as a list of named tensors."""
     optimizer = torch.optim.SGD(tracker.parameters(), lr=0.05, momentum=0.9)
     torch.manual_seed(8)
     history = []
@@ -83,7 +83,7 @@ def train(tracker, steps=3):
         history += [*own.items(), ("total", total)]
         history += [(f"boxes {t}", frame.boxes_cxcywh) for t, frame in enumerate(clip.frames)]
         own_parameters = [item for item in tracker.named_parameters() if not item[0].startswith("plugins.")]
-        # The update has no gradient where a plug-in does its work.
+        # The update module has no gradient if a plug-in replaces it.
         history += [(name, p.grad.clone()) for name, p in own_parameters if p.grad is not None]
     history += [(name, value) for name, value in tracker.state_dict().items() if not name.startswith("plugins.")]
     return history
@@ -95,7 +95,7 @@ def assert_same(a, b):
     assert not different
 
 
-def test_hooks_come_in_their_order():
+def test_order_of_hooks():
     recorder = Recorder()
     tracker = build(recorder)
     tracker(*make_batch(frames=2))
@@ -113,18 +113,18 @@ def test_hooks_come_in_their_order():
     ("plugins", "steps"),
     [
         (lambda: [Pull(weight=0)], 3),
-        (lambda: [Recorder(), Pull(weight=0), Drops(weight=0)], 3),
-        # Its gates have gradient from the tracker's own losses: they open after the first step.
+        (lambda: [Recorder(), Pull(weight=0), RandomPlugin(weight=0)], 3),
+        # The gates get gradient from the tracker's losses, and open after the first step.
         (lambda: [Depth(weight=0), Pull(weight=0)], 1),
     ],
 )
-def test_plugins_without_weight_change_no_bit(plugins, steps):
-    """Losses, outputs, gradients, weights; and random numbers: the tracker has dropout, and so have they."""
+def test_plugins_of_weight_zero_are_bit_identical(plugins, steps):
+    """Losses, outputs, gradients, weights and random numbers are equal, although both use dropout."""
     assert_same(train(build(), steps), train(build(*plugins()), steps))
 
 
-def test_a_closed_gate_changes_no_bit_of_the_first_step():
-    """The depth loss has a weight here; it trains the backbone from the second step on."""
+def test_zero_gates_are_bit_identical_in_the_first_step():
+    """The depth loss has a weight, and changes the backbone from the second step on."""
     plain, gated = train(build(), steps=1), train(build(Depth()), steps=1)
     outputs = [name.startswith(("frame", "boxes")) for name, _ in plain]
     assert_same(
@@ -133,7 +133,7 @@ def test_a_closed_gate_changes_no_bit_of_the_first_step():
     )
 
 
-def test_parameters_live_under_their_name():
+def test_names_of_plugin_parameters():
     names = {name for name, _ in build(Depth(), Refiner()).named_parameters() if name.startswith("plugins.")}
     assert {"plugins.depth.gates", "plugins.refiner.refine.weight"} <= names
     assert set(build(Depth()).state_dict()) - set(build().state_dict()) == {
@@ -153,7 +153,7 @@ def test_losses_train_tracker_and_plugin():
     assert not set(extra) & set(own)
 
 
-def test_overfits_a_clip():
+def test_overfit_one_clip():
     tracker = build(Depth(), Pull(), dropout=0.0)
     optimizer = torch.optim.Adam(tracker.parameters(), lr=0.02)
     sums = []
@@ -166,7 +166,7 @@ def test_overfits_a_clip():
     assert sums[-1] < 0.7 * sums[0]
 
 
-def test_warm_up_counts_steps():
+def test_warmup_counts_steps():
     tracker = build(Pull(weight=4.0, warmup_steps=2), dropout=0.0)
     values = [tracker(*make_batch(), step=step)[1]["pull/step"].item() for step in range(4)]
     assert values[0] == 0
@@ -191,12 +191,12 @@ def test_plugins_can_associate_in_tracking():
 
 
 @pytest.mark.parametrize("plugins", [lambda: [], lambda: [Depth(), Pull()], lambda: [Depth(weight=0.3), Refiner()]])
-def test_checkpointing_changes_no_bit(plugins):
-    """Frames are computed again in backward, hooks, dropout and all."""
+def test_checkpointing_is_bit_identical(plugins):
+    """Frames are recomputed in the backward pass, including hooks and dropout."""
     assert_same(train(build(*plugins())), train(build(*plugins(), checkpointing="plain")))
 
 
-def test_reentrant_checkpointing_is_refused():
+def test_reentrant_checkpointing_is_rejected():
     tracker = build(Depth(), checkpointing="reentrant")
     with pytest.raises(
         ValueError, match=r"on_features of plug-in 'depth', frame 0: called without gradient .*reentrant"
@@ -204,16 +204,16 @@ def test_reentrant_checkpointing_is_refused():
         tracker(*make_batch())
 
 
-def test_every_parameter_takes_part_in_the_first_step_of_a_warm_up():
-    """With a gradient of 0: distributed training stops where a parameter has none."""
-    tracker = build(Depth(warmup_steps=5), Drops(weight=0))
+def test_all_parameters_have_gradients_during_warmup():
+    """The gradient is 0 rather than None, because distributed training requires gradients of all parameters."""
+    tracker = build(Depth(warmup_steps=5), RandomPlugin(weight=0))
     own, extra, _ = tracker(*make_batch())
     (sum(own.values()) + sum(extra.values())).backward()
     assert all(parameter.grad is not None for parameter in tracker.plugins.parameters())
     assert not tracker.plugins["drops"].layer.weight.grad.any()
 
 
-def test_a_tracker_that_detaches_is_refused():
+def test_detached_outputs_are_rejected():
     class Detached(SmallTracker):
         def predict(self, *arguments):
             frame = super().predict(*arguments)

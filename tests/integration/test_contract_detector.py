@@ -1,4 +1,4 @@
-"""The hooks in our deformable DETR, and what a clip of a tracker must be."""
+"""Hooks of the Deformable DETR, and validity of the clips of a tracker."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ LAYERS = 2
 
 
 def detect(*plugins, checkpointing=False):
-    """Boxes and queries of all layers, and gradients of the detector, after a loss on them."""
+    """Return boxes and queries of all layers, and the gradients of the detector."""
     torch.manual_seed(0)
     detector = DeformableDETR(
         SmallBackbone(), num_queries=6, embed_dim=32, num_heads=4, ffn_dim=32, num_levels=3, num_encoder_layers=1,
@@ -46,12 +46,12 @@ def detect(*plugins, checkpointing=False):
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_closed_gate_in_the_detector_changes_no_bit(checkpointing):
+def test_zero_gates_in_the_detector_are_bit_identical(checkpointing):
     plain, _ = detect()
     gated, attached = detect(Depth(), checkpointing=checkpointing)
     assert len(plain) == len(gated)
     assert all(torch.equal(a, b) for a, b in zip(plain, gated, strict=True))
-    assert attached["depth"].gates.grad.abs().min() > 0, "the gate of every layer learns"
+    assert attached["depth"].gates.grad.abs().min() > 0, "the gate of every layer has a gradient"
 
 
 @pytest.mark.parametrize("plugins", [lambda: [], lambda: [Depth(), Refiner(), Pull()]])
@@ -63,7 +63,7 @@ def test_clips_of_the_small_tracker(plugins):
     check_gradient(clip, tracker.capabilities, tracker.backbone.weight)
 
 
-def test_the_check_sees_what_is_wrong():
+def test_invalid_clips_fail_the_checks():
     tracker = SmallTracker()
     _, _, clip = tracker(*make_batch())
     frame, targets = clip.frames[1], clip.targets[1]

@@ -1,4 +1,4 @@
-"""The demo on short scenes."""
+"""The demo script on short scenes."""
 
 import runpy
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 DEMO = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "demo.py"))
 
 
-def test_every_tracker_has_a_row_and_association_is_learned(tmp_path, capsys, monkeypatch):
+def test_demo_table_and_files(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     DEMO["main"](["--output", str(tmp_path), "--frames", "60"])
     shown = capsys.readouterr().out

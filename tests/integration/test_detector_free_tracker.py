@@ -1,4 +1,4 @@
-"""A tracker that derives from `Tracker` alone trains, tracks, takes a plug-in and reloads."""
+"""A tracker derived directly from `Tracker`: training, tracking, plug-ins and checkpoints."""
 
 import inspect
 
@@ -34,7 +34,7 @@ def fit(folder, *callbacks, epochs=1):
     return tracker, trainer
 
 
-def test_length():
+def test_number_of_lines():
     lines = inspect.getsource(grid_tracker).splitlines()
     assert len(lines) < 80
 
@@ -55,7 +55,7 @@ def test_training_tracking_and_reloading(tmp_path):
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
-def test_plugin(tmp_path, weight):
+def test_plugin_weight(tmp_path, weight):
     callback = UniTrackCallback(weight=weight, warmup_steps=0)
     with_plugin, trainer = fit(tmp_path, callback)
     assert isinstance(with_plugin.plugins["unitrack"], UniTrackPlugin)
@@ -65,11 +65,11 @@ def test_plugin(tmp_path, weight):
     assert all(same) == (weight == 0)
 
 
-def test_missing_capability(tmp_path):
-    class Needy(UniTrackPlugin):
+def test_missing_capability_is_rejected(tmp_path):
+    class NeedsDecoderLayers(UniTrackPlugin):
         requires = ("decoder_layer",)
 
     tracker = GridTracker()
-    tracker.attach(Needy())
+    tracker.attach(NeedsDecoderLayers())
     with pytest.raises(ValueError, match=r"decoder_layer.*'GridTracker'"):
         tracker.setup()

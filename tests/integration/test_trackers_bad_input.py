@@ -1,4 +1,4 @@
-"""What is wrong with the data is told by `mot fit` in one sentence; what only looks wrong trains."""
+"""Invalid data is reported by `mot fit` in one sentence; unusual but valid data can be trained on."""
 
 import pytest
 import yaml
@@ -24,9 +24,9 @@ CONFIG = {
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A sequence of six frames, to be spoiled, and a config that trains on it."""
+    """A sequence of six frames that a test may damage, and a config that trains on it."""
     monkeypatch.chdir(tmp_path)
-    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):  # Lightning sets them
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):  # set by Lightning
         monkeypatch.setenv(name, "0")
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
     video = SyntheticVideo(num_videos=1, num_frames=6, image_size=(48, 64), num_objects=(3, 3), seed=4)
@@ -58,7 +58,7 @@ FAULTS = {
     "corrupt image": (lambda folder: cut(folder, 3), "000003.png cannot be decoded"),
     "not an image": (lambda folder: image(folder, 2).write_text("no pixels"), "000002.png cannot be decoded"),
     "no image at all": (lambda folder: [one.unlink() for one in (folder / "img1").iterdir()], "img1"),
-    "no ground truth": (lambda folder: (folder / "gt" / "gt.txt").unlink(), "found none"),
+    "no ground truth": (lambda folder: (folder / "gt" / "gt.txt").unlink(), "gt.txt, found none; add it"),
     "empty ground truth": (
         lambda folder: (folder / "gt" / "gt.txt").write_text(""),
         "expected ground truth that is scored",
@@ -69,29 +69,29 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_fault_is_told_in_one_sentence(folder, capsys, fault, workers):
+def test_invalid_data_is_reported_in_one_sentence(folder, capsys, fault, workers):
     if workers and fault != "corrupt image":
-        pytest.skip("told before there are workers")
-    spoil, words = FAULTS[fault]
-    spoil(folder)
+        pytest.skip("reported before workers start")
+    damage, words = FAULTS[fault]
+    damage(folder)
     code = main(["fit", "--config", "config.yaml", "--data.num_workers", str(workers)])
-    complaint = capsys.readouterr().err
-    lines = [line for line in complaint.splitlines() if line.startswith("mot: error: ")]
+    printed = capsys.readouterr().err
+    lines = [line for line in printed.splitlines() if line.startswith("mot: error: ")]
     assert code == 1
-    assert len(lines) == 1, complaint
+    assert len(lines) == 1, printed
     assert words in lines[0]
-    assert "Traceback" not in complaint
+    assert "Traceback" not in printed
 
 
-@pytest.mark.parametrize("spoil", ["ids jump", "no objects in a frame", "one object only", "unordered rows"])
-def test_what_only_looks_wrong_trains(folder, capsys, spoil):
+@pytest.mark.parametrize("damage", ["ids jump", "no objects in a frame", "one object only", "unordered rows"])
+def test_unusual_data_is_valid(folder, capsys, damage):
     truth = folder / "gt" / "gt.txt"
     rows = [row.strip().split(",") for row in truth.read_text().splitlines()]
-    if spoil == "ids jump":
+    if damage == "ids jump":
         rows = [[frame, str(int(one) ** 9 + 10**12), *rest] for frame, one, *rest in rows]
-    elif spoil == "no objects in a frame":
+    elif damage == "no objects in a frame":
         rows = [row for row in rows if row[0] not in ("2", "3", "4")]
-    elif spoil == "one object only":
+    elif damage == "one object only":
         rows = rows[:1]
     else:
         rows = rows[::-1]

@@ -1,4 +1,4 @@
-"""The plug-ins of the contract on the real trackers: no-ops change no bit, others train, what is lacking is told."""
+"""Plug-ins on the shipped trackers: neutrality, training, checkpoints and missing capabilities."""
 
 import copy
 
@@ -14,8 +14,8 @@ from mot_core.plugins import CAPABILITIES, Plugin
 EACH_TRACKER = pytest.mark.parametrize("name", DETR_TRACKERS)
 
 
-class Drops(Plugin):
-    """Draws random numbers wherever it can."""
+class RandomPlugin(Plugin):
+    """Plug-in that draws random numbers in its hooks."""
 
     name = "drops"
 
@@ -31,10 +31,10 @@ class Drops(Plugin):
         return {"mean": sum(ctx.store.values()) * torch.rand(())}
 
 
-class Watches(Plugin):
-    """Notes the hooks that are called, and changes nothing."""
+class RecordingPlugin(Plugin):
+    """Plug-in that records the called hooks without changes."""
 
-    name = "watches"
+    name = "recording"
 
     def __init__(self):
         super().__init__(weight=0)
@@ -65,7 +65,7 @@ class Watches(Plugin):
 
 
 def train(name, plugins, steps, **options):
-    """All that training and tracking bring about, as a list of tensors by name."""
+    """Train and track, and return all results as a list of named tensors."""
     tracker = make(name, *plugins, **options)
     optimizer = torch.optim.SGD(tracker.parameter_groups(), lr=1e-3, momentum=0.9)
     found = []
@@ -86,7 +86,7 @@ def own(tracker):
 
 
 def tracked(tracker):
-    """Tracks of a video; the thresholds are such that an untrained tracker has some."""
+    """Return the tracks of a video, with thresholds low enough for an untrained tracker."""
     tracker = copy.deepcopy(tracker).eval()
     for name in ("birth_threshold", "keep_threshold", "report_threshold", "detection_threshold"):
         setattr(tracker, name, 0.005)
@@ -108,23 +108,23 @@ def assert_same(a, b):
 
 @EACH_TRACKER
 @pytest.mark.parametrize("checkpointing", [False, True])
-def test_plugins_without_weight_change_no_bit(name, checkpointing):
-    plugins = [Watches(), Pull(weight=0), Drops(weight=0)]
+def test_plugins_of_weight_zero_are_bit_identical(name, checkpointing):
+    plugins = [RecordingPlugin(), Pull(weight=0), RandomPlugin(weight=0)]
     options = {"checkpointing": checkpointing}
     assert_same(train(name, [], 3, **options), train(name, plugins, 3, **options))
     hooks = {"features", "layer 0", "layer 1", "embeddings", "tracks", "loss"}
-    assert plugins[0].calls >= hooks, "nothing was tested by leaving hooks out"
+    assert plugins[0].calls >= hooks, "all hooks must be called"
 
 
 @EACH_TRACKER
-def test_a_closed_gate_changes_no_bit_of_the_first_step(name):
-    """Its gates have gradient from the tracker's own losses: they open with the first step."""
+def test_zero_gates_are_bit_identical_in_the_first_step(name):
+    """The gates get gradient from the tracker's losses, and open with the first step."""
     plain, gated = train(name, [], 1), train(name, [Depth(weight=0), Pull(weight=0)], 1)
     assert_same(plain[: len(plain) - 8], gated[: len(gated) - 8])
 
 
 @EACH_TRACKER
-def test_plugins_with_weight_train_tracker_and_themselves(name):
+def test_plugins_train_with_the_tracker(name):
     tracker = make(name, Depth(), Refiner(), Pull(weight=2.0))
     (batch, *_) = batches()
     logged = {}
@@ -138,16 +138,16 @@ def test_plugins_with_weight_train_tracker_and_themselves(name):
     sum(value for key, value in losses.items() if "/" not in key).backward()
     assert any(not torch.equal(before[key], one.grad) for key, one in own(tracker) if key in before)
     for key, parameter in tracker.plugins.named_parameters():
-        # A gate that is closed lets no gradient through to what it would add.
+        # A zero gate blocks the gradient to its input.
         assert parameter.grad is not None, key
         assert parameter.grad.any() or key.startswith("depth.value"), key
 
 
 @EACH_TRACKER
 @pytest.mark.parametrize("plugins", [lambda: [], lambda: [Depth(), Refiner(), Pull()]])
-def test_clips_are_what_the_contract_says(name, plugins):
+def test_clips_are_valid(name, plugins):
     tracker = make(name, *plugins())
-    for head in tracker.detector.decoder.box_heads:  # fresh ones end in zeros
+    for head in tracker.detector.decoder.box_heads:  # initialized to zero
         torch.nn.init.normal_(head.layers[-1].weight, std=0.1)
     for batch in batches(num_objects=(0, 3)):
         _, clip = tracker.losses(batch)
@@ -156,10 +156,10 @@ def test_clips_are_what_the_contract_says(name, plugins):
 
 
 @EACH_TRACKER
-def test_checkpointing_with_plugins_changes_no_bit(name):
-    """Every frame by itself, so that the same images are in a call of the detector."""
+def test_checkpointing_with_plugins_is_bit_identical(name):
+    """Frames are processed separately, so that calls of the detector have equal images."""
     options = {"gradient_frames": 1} if name == "motip" else {}
-    plugins = [[Depth(weight=0.5), Refiner(), Pull(), Drops(weight=0.1)] for _ in range(2)]
+    plugins = [[Depth(weight=0.5), Refiner(), Pull(), RandomPlugin(weight=0.1)] for _ in range(2)]
     plain = train(name, plugins[0], 3, **options)
     assert_same(plain, train(name, plugins[1], 3, checkpointing=True, **options))
     state = [dict(torch.nn.ModuleList(one).state_dict()) for one in plugins]
@@ -168,7 +168,7 @@ def test_checkpointing_with_plugins_changes_no_bit(name):
 
 
 @EACH_TRACKER
-def test_a_plugin_that_needs_what_the_tracker_lacks_names_those_that_have_it(name):
+def test_missing_capability_error_lists_suitable_trackers(name):
     class Needs(Plugin):
         name = "needs"
 
@@ -188,7 +188,7 @@ def test_plugins_train_in_a_trainer_and_are_restored(tmp_path, name):
     run.fit(tracker, synthetic())
     assert {"train/depth/loss", "train/refiner/score", "train/pull/step"} <= run.callback_metrics.keys()
     assert "plugins" in {group["name"] for group in run.optimizers[0].param_groups}
-    assert plugins[0].gates.any(), "the gates have opened"
+    assert plugins[0].gates.any(), "the gates are nonzero"
     run.save_checkpoint(tmp_path / "x.ckpt")
     again = type(tracker).from_checkpoint(tmp_path / "x.ckpt", Depth(), Refiner())
     assert torch.equal(again.plugins["depth"].gates, plugins[0].gates)

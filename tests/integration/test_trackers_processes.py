@@ -1,4 +1,4 @@
-"""Two processes with half of each batch train and score as one process with the whole."""
+"""Training and scoring in two processes equal those in one process with the same global batches."""
 
 import pytest
 import torch
@@ -20,11 +20,11 @@ def reports(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tracker", DETR_TRACKERS)
-def test_two_processes_train_as_one(reports, tracker):
-    """In float64: rounding is the only difference, and Adam makes it larger where a gradient is nearly 0."""
+def test_training_in_two_processes(reports, tracker):
+    """In float64, results differ by rounding only, which Adam amplifies for gradients close to 0."""
     one, first, second = (reports[tracker][key] for key in ("one", "first", "second"))
     assert len(one["losses"]) == 4
-    assert first["losses"] != second["losses"], "they have different clips"
+    assert first["losses"] != second["losses"], "the processes have different clips"
     mean = [(a + b) / 2 for a, b in zip(first["losses"], second["losses"], strict=True)]
     assert mean == pytest.approx(one["losses"], rel=1e-9)
     for name, weight in one["weights"].items():
@@ -34,7 +34,7 @@ def test_two_processes_train_as_one(reports, tracker):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tracker", DETR_TRACKERS)
-def test_two_processes_score_as_one(reports, tracker):
+def test_scores_of_two_processes(reports, tracker):
     one, first, second = (reports[tracker][key]["metrics"] for key in ("one", "first", "second"))
     assert one["val/HOTA"] > 0
     assert one == first == second

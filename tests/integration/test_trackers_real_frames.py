@@ -1,4 +1,4 @@
-"""A few steps of training and a test on real frames, through the command, with pictures of the tracks."""
+"""`mot fit` and `mot test` on real frames, for a few steps, with pictures of the tracks."""
 
 import re
 
@@ -24,7 +24,7 @@ FRAMES = 20
 
 
 def excerpt(source, folder):
-    """The first frames of a sequence, by links: results are written of whole sequences only."""
+    """Link the first frames of a sequence, because results are written for complete sequences only."""
     (folder / "img1").mkdir(parents=True)
     (folder / "gt").mkdir()
     for path in sorted((source / "img1").iterdir())[:FRAMES]:
@@ -40,7 +40,7 @@ def excerpt(source, folder):
 @pytest.mark.parametrize(("tracker", "folder", "benchmark"), CASES)
 def test_fit_and_test_on_real_frames(mot_data, tmp_path, monkeypatch, capsys, tracker, folder, benchmark):
     monkeypatch.chdir(tmp_path)
-    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):  # Lightning sets them
+    for name in ("PL_GLOBAL_SEED", "PL_SEED_WORKERS"):  # set by Lightning
         monkeypatch.setenv(name, "0")
     model = trainable_trackers()[tracker].__name__
     name = folder.split("/")[-1]
@@ -70,7 +70,7 @@ def test_fit_and_test_on_real_frames(mot_data, tmp_path, monkeypatch, capsys, tr
         pixels = np.asarray(image)
     assert picture.name == f"epoch-000-{name}.png"
     assert min(pixels.shape[:2]) > 90
-    assert pixels.std() > 10, "a picture, not a blank sheet"
+    assert pixels.std() > 10, "the sheet shows frames"
     checkpoint = run / "checkpoints" / "last.ckpt"
     assert torch.load(checkpoint, weights_only=True)["global_step"] == 4
     code = main(["test", "--config", "real.yaml", "--ckpt_path", str(checkpoint), "--output", "out"])
@@ -84,5 +84,5 @@ def test_fit_and_test_on_real_frames(mot_data, tmp_path, monkeypatch, capsys, tr
         width, height = image.size
     centers = (table.boxes_xyxy[:, :2] + table.boxes_xyxy[:, 2:]) / 2
     assert (centers >= 0).all()
-    assert (centers <= [width, height]).all(), "in pixels of the files, not of the resized frames"
-    assert centers.max() > 200, "nor smaller than that"
+    assert (centers <= [width, height]).all(), "boxes are in pixels of the files, not of the resized frames"
+    assert centers.max() > 200, "boxes are not scaled down"

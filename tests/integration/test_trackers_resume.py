@@ -1,4 +1,4 @@
-"""A training that was interrupted goes on as if it had not been; and any number of workers makes the same training."""
+"""Exact resuming of interrupted training, and independence of the number of workers."""
 
 from dataclasses import replace
 
@@ -16,19 +16,19 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-class PowerCut(lightning.Callback):
-    """Ends the training in the middle, before the step after so many."""
+class Crash(lightning.Callback):
+    """Callback that ends training before a given step."""
 
     def __init__(self, step):
         self.step = step
 
     def on_train_batch_start(self, trainer, module, batch, index):
         if trainer.global_step == self.step:
-            raise ConnectionError("power cut")
+            raise ConnectionError("crash")
 
 
 def fit(name, folder, workers, *callbacks, checkpoint=None):
-    """With dropout, whose random numbers no checkpoint holds."""
+    """Train with dropout; checkpoints do not store its random state."""
     tracker = make(name, detector=replace(SMALL, dropout=0.1))
     save = ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
     losses = Losses()
@@ -48,14 +48,14 @@ def everything(tracker, run):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("name", DETR_TRACKERS)
-def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, name, workers):
+def test_interrupted_training_resumes_exactly(tmp_path, name, workers):
     whole, losses, run = fit(name, tmp_path / "whole", workers)
     assert len(losses) == 6
     expected = everything(whole, run)
-    for step in (2, 3) if workers else (1, 2, 3, 5):  # within an epoch of three, and between two
+    for step in (2, 3) if workers else (1, 2, 3, 5):  # within an epoch of three steps, and between epochs
         folder = tmp_path / str(step)
-        torch.rand(step)  # nothing may depend on what was drawn before
-        assert fit(name, folder, workers, PowerCut(step))[1] == losses[:step]
+        torch.rand(step)  # results must not depend on earlier random draws
+        assert fit(name, folder, workers, Crash(step))[1] == losses[:step]
         resumed, rest, run = fit(name, folder, workers, checkpoint=folder / f"step={step}.ckpt")
         assert rest == losses[step:]
         found = everything(resumed, run)
@@ -65,7 +65,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path, name, wor
 
 
 @pytest.mark.parametrize("name", DETR_TRACKERS)
-def test_workers_change_nothing(tmp_path, name):
+def test_training_does_not_depend_on_workers(tmp_path, name):
     (one, losses, _), (other, again, _) = (fit(name, tmp_path / str(workers), workers) for workers in (0, 2))
     assert losses == again
     for key, value in one.state_dict().items():

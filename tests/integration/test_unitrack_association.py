@@ -1,4 +1,4 @@
-"""The association transformer of the examples, and its benchmark, tiny and on made-up scenes."""
+"""The association transformer of the examples and its benchmark, in a small size on synthetic scenes."""
 
 import importlib
 import json
@@ -20,7 +20,7 @@ MODULES = "model", "recording", "scoring", "train", "videos"
 
 @pytest.fixture(scope="module")
 def example():
-    """The modules of the example; the benchmark has the name of its package, so both leave no trace."""
+    """Import the modules of the example, and unload them, because the benchmark has the same name."""
     before = list(sys.path)
     sys.path[:0] = [str(folder) for folder in FOLDERS]
     parts = {
@@ -50,7 +50,7 @@ def test_every_third_frame_of_the_scenes(scenes):
     assert 0.8 < (identity >= 0).mean() < 1
 
 
-def test_what_a_tracker_without_errors_sees_is_written_down(example, scenes, recordings):
+def test_recordings_of_an_error_free_tracker(example, scenes, recordings):
     for video, recording in zip(scenes, recordings, strict=True):
         assert recording.steps[0] is None
         for (before, after), step in zip(pairwise(video.frames), recording.steps[1:], strict=True):
@@ -61,11 +61,13 @@ def test_what_a_tracker_without_errors_sees_is_written_down(example, scenes, rec
             followed = np.flatnonzero(same.any(1))
             assert np.array_equal(same.argmax(1)[followed], step.target[followed])
             assert len(step.row_features) == len(step.row_boxes_xyxy) == len(step.target) >= count
-    assert any((step.row_features[:, 5] > np.log(2.5)).any() for step in recording.steps[1:]), "lost tracks take part"
+    assert any((step.row_features[:, 5] > np.log(2.5)).any() for step in recording.steps[1:]), (
+        "lost tracks are included"
+    )
 
 
-def test_features_are_those_of_the_tracker_in_use(example, scenes, recordings):
-    """The learned cost sees what the recording has: checked by a network that writes its input down."""
+def test_recorded_features_match_those_in_tracking(example, scenes, recordings):
+    """The learned cost receives the recorded features, as checked by a network that stores its input."""
     video, recording = scenes[0], recordings[0]
     oracle = example.recording.Oracle(video)
     seen = []
@@ -92,7 +94,7 @@ def test_features_are_those_of_the_tracker_in_use(example, scenes, recordings):
         assert len(columns) == len(step.column_features)
 
 
-def test_padding_changes_no_logit(example, recordings):
+def test_padding_does_not_change_the_logits(example, recordings):
     torch.manual_seed(0)
     network = example.model.AssociationTransformer().eval()
     batch = example.train.Batch([(recordings[0], 0), (recordings[1], 5)], 4)
@@ -105,7 +107,7 @@ def test_padding_changes_no_logit(example, recordings):
 
 
 @pytest.mark.parametrize("columns", [False, True])
-def test_cross_entropy_against_loops(example, recordings, columns):
+def test_cross_entropy_matches_loops(example, recordings, columns):
     batch = example.train.Batch([(recordings[0], 2), (recordings[1], 9)], 5)
     logits = torch.randn(len(batch.rows), batch.rows.shape[1], batch.columns.shape[1], dtype=torch.float64)
     over_rows, over_columns = [], []
@@ -124,7 +126,7 @@ def test_cross_entropy_against_loops(example, recordings, columns):
     assert example.train.cross_entropy(logits, batch, columns).item() == pytest.approx(expected)
 
 
-def test_the_clip_has_the_detections_and_their_logits(example, recordings):
+def test_clip_contains_detections_and_logits(example, recordings):
     batch = example.train.Batch([(recordings[0], 3), (recordings[1], 0)], 6)
     logits = torch.randn(len(batch.rows), batch.rows.shape[1], batch.columns.shape[1])
     clip = batch.clip(logits, torch.zeros(len(logits), logits.shape[1] + logits.shape[2], 4), "logits").validate()
@@ -141,25 +143,25 @@ def test_the_clip_has_the_detections_and_their_logits(example, recordings):
 
 
 @pytest.mark.parametrize("flow", ["logits", "embedding", "boxes"])
-def test_what_the_flow_is_made_of_decides_whether_the_network_learns_from_it(example, recordings, flow):
+def test_gradient_depends_on_the_form_of_the_flow(example, recordings, flow):
     config = example.train.Config(weight=1.0, warm_up=1, flow=flow, steps=3, clips=2, frames=4)
     trained, log = example.train.train(recordings, config, 0)
     plain, _ = example.train.train(recordings, replace(config, weight=0.0), 0)
     differs = any(not torch.equal(a, b) for a, b in zip(trained.parameters(), plain.parameters(), strict=True))
-    assert differs == (flow != "boxes")  # detections are given: their boxes have no gradient
+    assert differs == (flow != "boxes")  # given boxes have no gradient
     assert log["num_edges"] > 0
 
 
-def test_it_learns_to_follow(example, recordings):
+def test_training_improves_association(example, recordings):
     config = example.train.Config(weight=0.1, steps=60, clips=2, warm_up=10)
     network, log = example.train.train(recordings, config, 0)
-    assert log["id_accuracy"] > 0.8  # 0 before
+    assert log["id_accuracy"] > 0.8  # 0 before training
     use, quality = example.scoring.choose([recordings[0].video], network)
     result = example.scoring.score([recordings[0].video], network, use)
     assert (result["mean/3"]["HOTA"] + result["mean/3"]["IDF1"]) / 2 == quality > 25
 
 
-def test_the_example_runs(example, capsys):
+def test_example_script(example, capsys):
     example.command.main(["--steps", "5", "--frames", "45"])
     shown = capsys.readouterr().out
     assert "with UniTrack" in shown
@@ -191,4 +193,4 @@ def test_the_benchmark_goes_on_where_it_stopped(example, tmp_path, monkeypatch, 
     own["main"](arguments)
     again = [json.loads(line) for line in results.read_text().splitlines()]
     assert len(again) == len(lines)
-    assert again[-1]["test"] == lines[-1]["test"]  # the same seed, the same network
+    assert again[-1]["test"] == lines[-1]["test"]  # equal seeds give equal networks

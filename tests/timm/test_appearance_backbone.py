@@ -1,4 +1,4 @@
-"""An appearance network of em-kalman on a backbone of timm. Run by `nox -s tests_timm`."""
+"""Appearance network of em-kalman with a timm backbone. Run by `nox -s tests_timm`."""
 
 import os
 
@@ -8,7 +8,7 @@ import pytest
 pytestmark = pytest.mark.skipif("MOT_TIMM" not in os.environ, reason="needs timm and torchvision: nox -s tests_timm")
 
 
-def test_learns_a_step_on_a_backbone_of_timm():
+def test_training_step_with_a_timm_backbone():
     import torch
 
     from em_kalman import DetectionSequence, NeuralKalmanFilter

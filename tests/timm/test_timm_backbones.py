@@ -1,4 +1,4 @@
-"""Backbones of timm, with random weights. Run by `nox -s tests_timm`, the only environment that has torchvision."""
+"""timm backbones with random weights. Run by `nox -s tests_timm`, the only environment with torchvision."""
 
 import os
 
@@ -17,7 +17,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("name", ["resnet18", "convnext_atto"])
-def test_maps_have_the_strides_of_the_detector(name):
+def test_strides_of_feature_maps(name):
     torch.manual_seed(0)
     backbone = TimmBackbone(name)
     images = torch.randn(2, 3, 64, 96)
@@ -30,7 +30,7 @@ def test_maps_have_the_strides_of_the_detector(name):
     assert all(one.grad.any() for one in list(backbone.parameters())[:2])
 
 
-def test_a_model_without_these_strides_is_refused():
+def test_models_with_other_strides_are_rejected():
     with pytest.raises(ValueError, match=r"the backbone 'vit_tiny_patch16_224' must have maps of strides 8, 16 and 32"):
         TimmBackbone("vit_tiny_patch16_224")
 
@@ -38,7 +38,7 @@ def test_a_model_without_these_strides_is_refused():
 @pytest.mark.parametrize(
     "tracker_class", [one for one in trainable_trackers().values() if issubclass(one, DETRTracker)]
 )
-def test_trackers_train_a_step_with_it(tmp_path, tracker_class):
+def test_training_step_of_trackers(tmp_path, tracker_class):
     import lightning
 
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The judge of installed packages must be able to say no."""
+"""Checks of installed packages: errors that they must detect."""
 
 import importlib.util
 import sys
@@ -35,7 +35,7 @@ def leak():
     import no_such_library  # noqa: F401
 
 
-def test_a_missing_extra_is_excused_once_it_is_named(tool):
+def test_missing_extras_are_accepted_if_named(tool):
     tool.excuse(ImportError(SENTENCE), installed={"plot"})
     with pytest.raises(tool.Failed, match="the extra is installed, yet"):
         tool.excuse(ImportError(SENTENCE), installed={"eval"})
@@ -44,12 +44,12 @@ def test_a_missing_extra_is_excused_once_it_is_named(tool):
 @pytest.mark.parametrize(
     "error", [ImportError("No module named 'trackeval'"), ImportError(f"two\n{SENTENCE}"), ValueError(SENTENCE)]
 )
-def test_other_errors_are_not_excused(tool, error):
+def test_other_errors_are_raised(tool, error):
     with pytest.raises(type(error)):
         tool.excuse(error, installed=set())
 
 
-def test_doctests_hold_or_ask_for_an_extra(tool):
+def test_doctests_pass_or_need_an_extra(tool):
     modules = [
         module_with(">>> 1 + 1\n2"),
         module_with(">>> need_extra()\n'never'", need_extra=need_extra),
@@ -58,43 +58,43 @@ def test_doctests_hold_or_ask_for_an_extra(tool):
     assert tool.run_doctests(modules, set()) == (1, ["sample", "sample"])
 
 
-def test_a_wrong_doctest_fails(tool):
+def test_failing_doctest(tool):
     with pytest.raises(tool.Failed, match="expected '3\\\\n', got '2\\\\n'"):
         tool.run_doctests([module_with(">>> 1 + 1\n3")], set())
 
 
-def test_a_library_that_our_code_imports_unasked_fails(tool):
+def test_undeclared_library_in_package_code(tool):
     with pytest.raises(ModuleNotFoundError, match="no_such_library"):
         tool.run_doctests([module_with(">>> leak()", leak=leak)], set())
 
 
-def test_a_module_from_elsewhere_fails(tool):
+def test_module_outside_the_wheel(tool):
     module = module_with(">>> 1 + 1\n2")
     module.__file__ = __file__
     with pytest.raises(tool.Failed, match="not from the wheel"):
         tool.run_doctests([module], set())
 
 
-def test_an_undeclared_import_fails(tool):
-    # einops declares nothing, and pytest is imported here.
+def test_undeclared_import(tool):
+    # einops has no dependencies, and pytest is imported here.
     assert "pytest" in sys.modules
     with pytest.raises(tool.Failed, match="which it does not declare"):
         tool.check_origins("einops", set())
 
 
-def test_what_nobody_declared_is_a_stranger(tool):
+def test_undeclared_distribution(tool):
     with pytest.raises(tool.Failed, match=r"the environment holds .*pytest.*, which einops does not declare"):
         tool.check_environment("einops", set())
 
 
-def test_lightning_comes_by_an_extra_alone(tool):
+def test_lightning_requires_an_extra(tool):
     assert "lightning" in tool.declared_by("unitrack-loss", {"train"})
     assert "lightning" not in tool.declared_by("unitrack-loss", set())
-    with pytest.raises(tool.Failed, match="lightning pulls in lightning without being asked for an extra"):
+    with pytest.raises(tool.Failed, match="lightning depends on lightning without an extra"):
         tool.check_environment("lightning", set())
 
 
-def test_the_examples_of_the_readme_run_in_one_namespace(tool):
+def test_readme_examples_share_a_namespace(tool):
     assert tool.run_readme("# Title\n\n```python\nx = 1\n```\n\n```python\nassert x == 1\n```\n", set()) == 2
     with pytest.raises(AssertionError):
         tool.run_readme("```python\nassert False\n```\n", set())

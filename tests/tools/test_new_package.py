@@ -1,4 +1,4 @@
-"""A package made from the template builds, and passes its tests from the wheel."""
+"""Packages created from the template build, and pass their tests from the wheel."""
 
 import importlib.util
 import os
@@ -20,11 +20,11 @@ def tool():
     return module
 
 
-def test_builds_and_passes_its_tests(tool, tmp_path):
+def test_new_package_builds_and_passes_its_tests(tool, tmp_path):
     package = tool.new_package("fine-method", "It is fine", root=tmp_path)
     texts = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
     assert not [text for text in texts if "example_method" in text or "example-method" in text]
-    # The backend itself instead of pip: no isolated environment, so no network.
+    # The build backend without pip needs no isolated environment and no network.
     subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", "wheel"], cwd=package, check=True)
     (wheel,) = package.glob("dist/fine_method-*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -39,22 +39,22 @@ def test_builds_and_passes_its_tests(tool, tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "15 passed" in done.stdout
+    assert "16 passed" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["EmKalman", "em_kalman", "-em", "em kalman", "../em", ""])
-def test_refuses_a_bad_name(tool, name, tmp_path):
-    with pytest.raises(ValueError, match="name must be lower-case words joined by hyphens"):
+def test_invalid_names_are_rejected(tool, name, tmp_path):
+    with pytest.raises(ValueError, match="name: expected lower-case words joined by hyphens"):
         tool.new_package(name, "summary", root=tmp_path)
 
 
-def test_refuses_to_overwrite(tool, tmp_path):
+def test_existing_folders_are_not_overwritten(tool, tmp_path):
     (tmp_path / "tests" / "taken").mkdir(parents=True)
-    with pytest.raises(ValueError, match="exists already"):
+    with pytest.raises(ValueError, match="already exists"):
         tool.new_package("taken", "summary", root=tmp_path)
     assert not (tmp_path / "packages").exists()
 
 
-def test_refuses_a_summary_that_breaks_the_files(tool, tmp_path):
-    with pytest.raises(ValueError, match="summary must be one line without double quotes"):
+def test_invalid_summaries_are_rejected(tool, tmp_path):
+    with pytest.raises(ValueError, match="summary: expected one line without double quotes"):
         tool.new_package("fine", 'so "fine"', root=tmp_path)

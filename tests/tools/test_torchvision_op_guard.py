@@ -1,4 +1,4 @@
-"""The guard declares what is missing, and leaves alone what is not: here torchvision is not installed at all."""
+"""The guard declares missing operators only; torchvision is not installed in this environment."""
 
 import sys
 from importlib.machinery import ModuleSpec
@@ -26,13 +26,13 @@ def pretend(monkeypatch, guard, folder, version):
     monkeypatch.setattr(guard, "find_spec", lambda name: spec)
 
 
-def test_does_nothing_without_torchvision(guard):
+def test_no_effect_without_torchvision(guard):
     guard.declare()
     assert not guard._kept
 
 
 @pytest.mark.parametrize(("version", "declared"), [("0.28.0+cu130", True), ("0.28.0+cpu", False), ("0.28.0", False)])
-def test_declares_the_operators_of_a_build_for_cuda(guard, monkeypatch, tmp_path, version, declared):
+def test_operators_of_cuda_builds_are_declared(guard, monkeypatch, tmp_path, version, declared):
     monkeypatch.setattr(torch.version, "cuda", None)
     pretend(monkeypatch, guard, tmp_path, version)
     guard.declare()
@@ -40,7 +40,7 @@ def test_declares_the_operators_of_a_build_for_cuda(guard, monkeypatch, tmp_path
     assert hasattr(torch.ops.torchvision, "qnms") == declared
 
 
-def test_an_error_does_not_break_torch(guard, monkeypatch, tmp_path, capsys):
+def test_errors_do_not_break_torch(guard, monkeypatch, tmp_path, capsys):
     spec = ModuleSpec("torchvision", None, origin=str(tmp_path / "gone" / "__init__.py"))
     monkeypatch.setattr(guard, "find_spec", lambda name: spec)
     monkeypatch.setattr(torch.version, "cuda", None)

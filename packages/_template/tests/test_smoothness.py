@@ -9,7 +9,7 @@ from mot_core.structures import ClipOutput, FrameOutput, FrameTargets, TrackerSp
 
 
 def reference(boxes_cxcywh, valid):
-    """The same by plain loops."""
+    """Reference with loops."""
     squares = []
     for track in range(boxes_cxcywh.shape[1]):
         for frame in range(1, len(boxes_cxcywh) - 1):
@@ -20,7 +20,7 @@ def reference(boxes_cxcywh, valid):
 
 
 @pytest.mark.parametrize(("frames", "tracks"), [(3, 1), (7, 5), (2, 4), (0, 3), (5, 0)])
-def test_equals_plain_loops(frames, tracks):
+def test_loss_matches_loops(frames, tracks):
     generator = torch.Generator().manual_seed(frames + tracks)
     boxes = torch.rand(frames, tracks, 4, generator=generator, dtype=torch.float64)
     valid = torch.rand(frames, tracks, generator=generator) < 0.8
@@ -42,21 +42,21 @@ def test_padding_has_no_influence():
     assert padded.grad.isfinite().all()
 
 
-def test_module_weighs():
+def test_weight_of_the_module():
     boxes = torch.rand(4, 2, 4)
     assert TrackSmoothness(weight=2.0)(boxes) == 2 * track_smoothness(boxes)
 
 
-def test_shapes_are_checked():
-    with pytest.raises(ValueError, match=r"boxes_cxcywh must have shape \(T, N, 4\), got \(2, 4\)"):
+def test_invalid_shapes_are_rejected():
+    with pytest.raises(ValueError, match=r"boxes_cxcywh: expected shape \(T, N, 4\), got \(2, 4\)"):
         track_smoothness(torch.zeros(2, 4))
-    with pytest.raises(ValueError, match=r"valid must have shape \(3, 2\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"valid: expected shape \(3, 2\), got \(3,\)"):
         track_smoothness(torch.zeros(3, 2, 4), torch.ones(3, dtype=torch.bool))
 
 
-def test_plugin_follows_identities_through_the_slots():
+def test_plugin_groups_slots_by_identity():
     plugins = Plugins(TrackSmoothnessPlugin(weight=2.0))
-    plugins.setup(TrackerSpec("made-up", frozenset({"ids", "live_boxes"})))
+    plugins.setup(TrackerSpec("test", frozenset({"ids", "live_boxes"})))
     boxes = torch.rand(4, 1, 3, 4, requires_grad=True)
     slots = torch.stack([torch.randperm(3) for _ in range(4)])  # the identity in each slot
     ids = torch.tensor([[5, 6, 9]])
@@ -71,6 +71,6 @@ def test_plugin_follows_identities_through_the_slots():
     assert losses["example_method/acceleration"].item() == pytest.approx(2 * track_smoothness(sorted_boxes).item())
 
 
-def test_mot_core_finds_it():
+def test_entry_point():
     (entry,) = entry_points(group="mot_core.plugins", name="example_method")
     assert entry.load() is TrackSmoothnessPlugin

@@ -151,9 +151,9 @@ def test_training_without_validation_data(video_root):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
-        ({"num_workers": -1}, "num_workers must be at least 0, got -1"),
-        ({"split": "third"}, "split must be 'none' or 'half', got 'third'"),
+        ({"batch_size": 0}, "batch_size: expected at least 1, got 0"),
+        ({"num_workers": -1}, "num_workers: expected at least 0, got -1"),
+        ({"split": "third"}, "split: expected 'none' or 'half', got 'third'"),
     ],
 )
 def test_invalid_arguments_are_rejected(arguments, message):

@@ -11,7 +11,7 @@ from mot_core.structures import ClipOutput, FeaturePyramid
 
 
 class Wrong(Plugin):
-    """Returns the same thing from every hook."""
+    """Plug-in that returns the same value from every hook."""
 
     name = "wrong"
 
@@ -50,7 +50,7 @@ class Wrong(Plugin):
         ("losses", torch.ones(()), "on_clip_loss of plug-in 'wrong' must return dict, got a tensor"),
     ],
 )
-def test_what_a_hook_must_return(hook, returned, message):
+def test_invalid_hook_results_are_rejected(hook, returned, message):
     plugins = plugins_of(Wrong(returned))
     ctx = plugins.start_clip(training=False)
     arguments = {
@@ -65,8 +65,8 @@ def test_what_a_hook_must_return(hook, returned, message):
         getattr(plugins, hook)(*arguments, ctx)
 
 
-class Watches(Plugin):
-    name = "watches"
+class RecordingPlugin(Plugin):
+    name = "recording"
 
     def on_embeddings(self, frame, ctx):
         ctx.store.setdefault("frames", []).append(ctx.frame)
@@ -79,17 +79,17 @@ class Watches(Plugin):
         return tracks
 
 
-def test_a_hook_fires_once_per_frame():
-    plugins = plugins_of(Watches())
+def test_hooks_are_called_once_per_frame():
+    plugins = plugins_of(RecordingPlugin())
     ctx = plugins.start_clip(training=True).at(4)
     plugins.on_embeddings(frame(), ctx)
-    with pytest.raises(ValueError, match="on_embeddings of plug-in 'watches', frame 4: called twice"):
+    with pytest.raises(ValueError, match="on_embeddings of plug-in 'recording', frame 4: called twice"):
         plugins.on_embeddings(frame(), ctx)
     plugins.on_embeddings(frame(), ctx.at(5))
 
 
-def test_hooks_keep_their_order():
-    plugins = plugins_of(Watches())
+def test_order_of_hooks():
+    plugins = plugins_of(RecordingPlugin())
     ctx = plugins.start_clip(training=True)
     for layer in range(3):
         plugins.on_decoder_layer(layer, torch.ones(1, 3, 8), ctx)
@@ -99,23 +99,23 @@ def test_hooks_keep_their_order():
 
 
 def test_stores_are_private_and_start_empty():
-    class Other(Watches):
+    class Other(RecordingPlugin):
         name = "other"
 
         def on_embeddings(self, frame, ctx):
             assert not ctx.store
             return frame
 
-    plugins = plugins_of(Watches(), Other())
+    plugins = plugins_of(RecordingPlugin(), Other())
     for _ in range(2):
         ctx = plugins.start_clip(training=False)
         plugins.on_embeddings(frame(), ctx.at(0))
         plugins.on_embeddings(frame(), ctx.at(1))
-        assert ctx.store["watches"]["frames"] == [0, 1]
+        assert ctx.store["recording"]["frames"] == [0, 1]
 
 
-def test_without_gradient_only_where_the_tracker_says_so():
-    plugins = plugins_of(Watches())
+def test_calls_without_gradient_must_be_declared():
+    plugins = plugins_of(RecordingPlugin())
     ctx = plugins.start_clip(training=True)
     with torch.no_grad():
         plugins.on_embeddings(frame(), ctx.at(0, has_grad=False))
@@ -124,8 +124,8 @@ def test_without_gradient_only_where_the_tracker_says_so():
         plugins.on_embeddings(frame(), plugins.start_clip(training=False))
 
 
-def test_a_hook_with_memory_must_not_be_checkpointed():
-    plugins = plugins_of(Watches())
+def test_checkpointed_hooks_are_rejected():
+    plugins = plugins_of(RecordingPlugin())
     ctx = plugins.start_clip(training=True)
     boxes = torch.rand(1, 3, 4, requires_grad=True)
 
@@ -133,14 +133,14 @@ def test_a_hook_with_memory_must_not_be_checkpointed():
         return plugins.on_embeddings(frame(boxes_cxcywh=boxes.sigmoid()), ctx).boxes_cxcywh.square()
 
     total = checkpoint(network, boxes, use_reentrant=False).sum()
-    with pytest.raises(ValueError, match="on_embeddings of plug-in 'watches', frame 0: called again in backward"):
+    with pytest.raises(ValueError, match="on_embeddings of plug-in 'recording', frame 0: called again in backward"):
         total.backward()
 
 
 # --- losses ---
 
 
-def test_losses_carry_their_weight_and_their_name():
+def test_losses_are_weighted_and_named():
     plugins = plugins_of(Loss(weight=0.25))
     logged = {}
     ctx = plugins.start_clip(training=True, log=logged.__setitem__)
@@ -151,7 +151,7 @@ def test_losses_carry_their_weight_and_their_name():
     assert not logged["some_loss/value"].requires_grad
 
 
-def test_no_plugins_no_losses():
+def test_no_plugins():
     plugins = plugins_of()
     ctx = plugins.start_clip(training=True)
     output, state = frame(), tracks()
@@ -169,13 +169,13 @@ def test_no_plugins_no_losses():
         (lambda clip: clip.frames[0].boxes_cxcywh.detach().sum(), "'some_loss/value' has no gradient"),
     ],
 )
-def test_bad_losses(compute, message):
+def test_invalid_losses_are_rejected(compute, message):
     plugins = plugins_of(Loss(compute))
     with pytest.raises(ValueError, match=message):
         plugins.losses(ClipOutput([frame()]), plugins.start_clip(training=True))
 
 
-def test_a_loss_without_gradient_is_fine_in_validation():
+def test_losses_without_gradient_in_validation():
     plugins = plugins_of(Loss(lambda clip: torch.tensor(2.0)))
     with torch.no_grad():
         losses = plugins.losses(ClipOutput([frame()]), plugins.start_clip(training=False))
@@ -189,24 +189,24 @@ def test_names_of_losses_are_unique():
 
 
 @pytest.mark.parametrize(
-    ("changes", "refused"),
+    ("changes", "rejected"),
     [({"boxes_cxcywh": torch.rand(1, 3, 4)}, True), ({}, False), ({"has_grad": False}, True)],
 )
-def test_what_a_loss_requires_must_be_live(changes, refused):
-    class Needy(Loss):
+def test_required_outputs_must_have_a_gradient(changes, rejected):
+    class RequiresLiveBoxes(Loss):
         requires = ("ids", "live_boxes")
 
-    plugins = plugins_of(Needy(lambda clip: torch.ones((), requires_grad=True)))
+    plugins = plugins_of(RequiresLiveBoxes(lambda clip: torch.ones((), requires_grad=True)))
     clip = ClipOutput([frame(**changes)])
-    if refused:
+    if rejected:
         with pytest.raises(ValueError, match="plug-in 'some_loss' got boxes_cxcywh without gradient in training"):
             plugins.losses(clip, plugins.start_clip(training=True))
     else:
         assert plugins.losses(clip, plugins.start_clip(training=True))
 
 
-def test_no_weight_means_no_part_in_the_graph_of_the_tracker():
-    """Not even where the loss is infinite and its gradient is not a number."""
+def test_zero_weight_leaves_the_graph_of_the_tracker():
+    """Even an infinite loss with a NaN gradient must have no effect."""
     plugin = Loss(lambda clip: (clip.frames[0].boxes_cxcywh * 0).log().sum(), weight=0)
     plugin.scale = nn.Parameter(torch.ones(2))
     plugins = plugins_of(plugin)

@@ -16,14 +16,14 @@ not_a_plugin = 3
 
 @pytest.fixture(autouse=True)
 def no_installed_packages(monkeypatch):
-    """Of the packages of this machine, and nothing in the variable."""
+    """Hide the installed packages, and unset the variable."""
     monkeypatch.setattr(registry, "entry_points", lambda group: ())
     monkeypatch.delenv("MOT_CORE_PLUGINS", raising=False)
 
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """A package with a good and a broken plug-in, installed as pip does it."""
+    """A package with a valid and a broken plug-in, installed as by pip."""
     (tmp_path / "fine_method.py").write_text(CODE)
     info = tmp_path / "fine_method-0.3.dist-info"
     info.mkdir()
@@ -36,32 +36,32 @@ def installed(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "entry_points", importlib.metadata.entry_points)
 
 
-def test_nothing_installed():
+def test_no_installed_plugins():
     assert installed_plugins() == []
     with pytest.raises(ValueError, match="unknown plug-in 'fine'; installed are: none"):
         load_plugin("fine")
 
 
-def test_finds_packages_without_importing_them(installed):
+def test_packages_are_found_without_import(installed):
     found = {plugin.name: plugin for plugin in installed_plugins()}
     assert found["fine"] == InstalledPlugin("fine", "fine_method:MyLoss", "fine-method", "0.3")
     assert "broken" in found
 
 
-def test_loads_by_name(installed):
+def test_load_by_name(installed):
     assert load_plugin("fine").name == "my_loss"
     assert issubclass(load_plugin("fine"), Plugin)
 
 
-def test_a_broken_one_is_named_with_its_package(installed):
+def test_broken_plugins_are_reported_with_their_package(installed):
     with pytest.raises(ValueError, match=r"plug-in broken \(fine_method_gone:Plugin, fine-method 0.3\) cannot be lo"):
         load_plugin("broken")
     with pytest.raises(ValueError, match=r"plug-in odd .* is not a class derived from mot_core.plugins.Plugin"):
         load_plugin("odd")
 
 
-def test_one_under_development_by_file(tmp_path, monkeypatch):
-    path = tmp_path / "json.py"  # the name of another module, which must stay what it is
+def test_plugin_from_a_file(tmp_path, monkeypatch):
+    path = tmp_path / "json.py"  # the name of another module, which must not be replaced
     path.write_text(CODE)
     monkeypatch.setenv("MOT_CORE_PLUGINS", f"{path}:MyLoss")
     (plugin,) = installed_plugins()
@@ -72,7 +72,7 @@ def test_one_under_development_by_file(tmp_path, monkeypatch):
     assert json.loads("[1]") == [1]
 
 
-def test_one_under_development_goes_first(installed, tmp_path, monkeypatch):
+def test_variable_takes_precedence(installed, tmp_path, monkeypatch):
     (tmp_path / "new_method.py").write_text(CODE.replace("MyLoss", "Fine"))
     monkeypatch.setenv("MOT_CORE_PLUGINS", "new_method:Fine")
     assert [plugin.name for plugin in installed_plugins()].count("fine") == 2
@@ -86,7 +86,7 @@ def test_one_under_development_goes_first(installed, tmp_path, monkeypatch):
         ("a:b c:1d", "got 'c:1d'"),
     ],
 )
-def test_bad_variables(monkeypatch, variable, message):
+def test_invalid_variables_are_rejected(monkeypatch, variable, message):
     monkeypatch.setenv("MOT_CORE_PLUGINS", variable)
     with pytest.raises(ValueError, match=message):
         installed_plugins()
@@ -100,7 +100,7 @@ def test_bad_variables(monkeypatch, variable, message):
         ("raise SystemExit(3)", "SystemExit: 3"),
     ],
 )
-def test_bad_files_are_named_each_time(tmp_path, monkeypatch, file, message):
+def test_invalid_files_are_reported_every_time(tmp_path, monkeypatch, file, message):
     path = tmp_path / "bad.py"
     if file is not None:
         path.write_text(file)
@@ -110,7 +110,7 @@ def test_bad_files_are_named_each_time(tmp_path, monkeypatch, file, message):
             load_plugin("bad")
 
 
-def test_two_packages_of_one_name(monkeypatch):
+def test_duplicate_names_are_rejected(monkeypatch):
     class Point:
         name, value, dist = "fine", "somewhere:Fine", None
 

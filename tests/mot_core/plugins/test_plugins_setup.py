@@ -19,43 +19,43 @@ from mot_core.structures import TrackerSpec
         (Loss(), ValueError, "two plug-ins are called 'some_loss'"),
     ],
 )
-def test_what_cannot_be_attached(plugin, error, message):
+def test_invalid_plugins_are_rejected(plugin, error, message):
     with pytest.raises(error, match=message):
         Plugins(Loss()).attach(plugin)
 
 
-def test_the_same_plugin_again_is_no_other():
+def test_attaching_a_plugin_twice():
     plugin = Loss()
     plugins = plugins_of(plugin)
-    plugins.attach(plugin)  # Lightning: fit, then test
+    plugins.attach(plugin)  # as Lightning does for fit followed by test
     assert plugins.setup(plugins.spec) == plugins.options
     assert len(plugins) == 1
 
 
-def test_attaching_too_late():
+def test_attaching_after_setup_is_rejected():
     with pytest.raises(ValueError, match="plug-in 'some_loss' must be attached before"):
         plugins_of().attach(Loss())
 
 
-def test_a_clip_before_setup():
+def test_clip_before_setup_is_rejected():
     with pytest.raises(ValueError, match="not set up"):
         Plugins(Loss()).start_clip(training=True)
 
 
 @pytest.mark.parametrize(("weight", "steps"), [(-1, 0), (float("nan"), 0), (float("inf"), 0), (1, -1)])
-def test_bad_weights(weight, steps):
+def test_invalid_weights_are_rejected(weight, steps):
     with pytest.raises(ValueError, match="must be"):
         Plugin(weight=weight, warmup_steps=steps)
 
 
-class NeedsMuch(Plugin):
+class RequiresGroup(Plugin):
     name = "needs_much"
     requires = ("ids", {"live_boxes", "embeddings"})
 
 
 @pytest.mark.parametrize("capabilities", [{"ids", "embeddings"}, {"ids", "live_boxes"}, set(CAPABILITIES)])
-def test_one_of_a_group_is_enough(capabilities):
-    plugins_of(NeedsMuch(), spec=TrackerSpec("mine", frozenset(capabilities)))
+def test_one_capability_of_a_group_suffices(capabilities):
+    plugins_of(RequiresGroup(), spec=TrackerSpec("mine", frozenset(capabilities)))
 
 
 class FakePoint:
@@ -68,7 +68,7 @@ class FakePoint:
         return self.found
 
 
-def test_a_missing_capability_lists_the_trackers_that_have_it(monkeypatch):
+def test_missing_capability_error_lists_trackers(monkeypatch):
     points = [
         FakePoint("fine", type("Fine", (), {"capabilities": frozenset({"embeddings"})})),
         FakePoint("broken", ImportError("no lightning")),
@@ -77,12 +77,12 @@ def test_a_missing_capability_lists_the_trackers_that_have_it(monkeypatch):
     ]
     monkeypatch.setattr("mot_core.plugins.negotiation.entry_points", lambda group: points)
     with pytest.raises(ValueError, match="needs a tracker that provides an embedding") as caught:
-        plugins_of(NeedsMuch(), spec=TrackerSpec("bare", frozenset({"ids"})))
+        plugins_of(RequiresGroup(), spec=TrackerSpec("bare", frozenset({"ids"})))
     assert "('embeddings') or provides boxes with gradient ('live_boxes'), and 'bare' does not" in str(caught.value)
     assert str(caught.value).endswith("installed trackers that do: fine")
 
 
-def test_installed_trackers_are_asked_by_entry_point():
+def test_trackers_with_capabilities_by_entry_point():
     from mot_core.plugins.negotiation import trackers_with
 
     names = {point.name for point in importlib.metadata.entry_points(group="mot_core.trackers")}
@@ -90,16 +90,16 @@ def test_installed_trackers_are_asked_by_entry_point():
     assert not {"sort", "bytetrack"} & set(trackers_with(CAPABILITIES))
 
 
-def test_unknown_capabilities_are_told_with_a_guess():
+def test_unknown_capabilities_get_a_suggestion():
     plugin = type("Typo", (Plugin,), {"name": "typo", "requires": ("embedings",)})()
     with pytest.raises(ValueError, match="plug-in 'typo': unknown capability 'embedings'; did you mean 'embeddings'"):
         plugins_of(plugin)
     with pytest.raises(ValueError, match="tracker 'mine': unknown capability 'xyz'; capabilities are: features"):
-        plugins_of(NeedsMuch(), spec=TrackerSpec("mine", frozenset({"xyz", "ids"})))
+        plugins_of(RequiresGroup(), spec=TrackerSpec("mine", frozenset({"xyz", "ids"})))
 
 
-def asking(plugin_name, **options):
-    return type("Asking", (Plugin,), {"name": plugin_name, "setup": lambda self, spec: options})()
+def requesting(plugin_name, **options):
+    return type("Requesting", (Plugin,), {"name": plugin_name, "setup": lambda self, spec: options})()
 
 
 def test_options_default_to_the_tracker():
@@ -107,39 +107,42 @@ def test_options_default_to_the_tracker():
 
 
 @pytest.mark.parametrize(
-    ("accepts", "capabilities", "refused"),
+    ("accepts", "capabilities", "rejected"),
     [
         ({}, {"track_queries"}, True),
         ({"birth": frozenset({"plugin"})}, {"track_queries"}, False),
-        ({}, set(), False),  # nothing to be done differently
+        ({}, set(), False),  # the option does not apply
     ],
 )
-def test_a_tracker_serves_an_option_or_refuses(accepts, capabilities, refused):
+def test_supported_and_unsupported_options(accepts, capabilities, rejected):
     spec = TrackerSpec("mine", frozenset(capabilities), accepts=accepts)
-    if refused:
+    if rejected:
         with pytest.raises(ValueError, match="'a' requests birth='plugin'; tracker 'mine' supports: tracker"):
-            plugins_of(asking("a", birth="plugin"), spec=spec)
+            plugins_of(requesting("a", birth="plugin"), spec=spec)
     else:
-        assert plugins_of(asking("a", birth="plugin"), spec=spec).options["birth"] == "plugin"
+        assert plugins_of(requesting("a", birth="plugin"), spec=spec).options["birth"] == "plugin"
 
 
 @pytest.mark.parametrize(
     ("plugins", "message"),
     [
         (
-            [asking("a", colour="red")],
-            "requests colour='red', which is unknown; known options are: object",
+            [requesting("a", color="red")],
+            "requests color='red', which is unknown; known options are: object",
         ),
-        ([asking("a", birth="me")], "requests birth='me', which is unknown"),
-        ([asking("a", birth="plugin"), asking("b", birth="tracker")], "'a' and 'b' request birth='plugin' and 'track"),
+        ([requesting("a", birth="me")], "requests birth='me', which is unknown"),
+        (
+            [requesting("a", birth="plugin"), requesting("b", birth="tracker")],
+            "'a' and 'b' request birth='plugin' and 'track",
+        ),
     ],
 )
-def test_options_that_cannot_be(plugins, message):
+def test_invalid_options_are_rejected(plugins, message):
     with pytest.raises(ValueError, match=message):
         plugins_of(*plugins, spec=TrackerSpec("mine"))
 
 
-def test_a_head_of_the_tracker_stays_with_the_tracker():
+def test_storing_a_head_of_the_tracker_is_rejected():
     def keep_head(self, spec):
         self.head = spec.box_head
         return {}
@@ -149,7 +152,7 @@ def test_a_head_of_the_tracker_stays_with_the_tracker():
         plugins_of(thief, spec=TrackerSpec("mine", box_head=nn.Linear(2, 4)))
 
 
-def test_setup_draws_no_random_numbers_of_the_tracker():
+def test_setup_keeps_the_random_state():
     def build(self, spec):
         self.layer = nn.Linear(3, 3)
         return {}
@@ -159,7 +162,7 @@ def test_setup_draws_no_random_numbers_of_the_tracker():
         torch.manual_seed(4)
         torch.rand(noise)
         before = torch.get_rng_state()
-        plugins = plugins_of(type("Builds", (Plugin,), {"name": "builds", "setup": build})())
+        plugins = plugins_of(type("LayerPlugin", (Plugin,), {"name": "layer", "setup": build})())
         assert torch.equal(torch.get_rng_state(), before)
-        made.append(plugins["builds"].layer.weight)
-    assert torch.equal(*made), "the weights depend on the seed, not on what was drawn before"
+        made.append(plugins["layer"].layer.weight)
+    assert torch.equal(*made), "weights must depend on the seed only, not on earlier draws"

@@ -1,4 +1,4 @@
-"""Tap: it trains, it captures, it leaves nothing behind."""
+"""Tap: training, captures and complete removal."""
 
 import copy
 
@@ -11,10 +11,10 @@ from mot_core.plugins import Plugin
 from mot_core.structures import ClipOutput, FrameOutput
 from mot_core.tap import Tap
 
-# --- it trains, and leaves nothing behind ---
+# --- training and removal ---
 
 
-def test_losses_train_the_tracker_and_the_plugin():
+def test_losses_train_tracker_and_plugin():
     model, logged = build(), []
     tap = tap_motr(model, Size(weight=0.5), log=lambda name, value: logged.append((name, value)))
     assert "plugins.size.scale" in dict(model.named_parameters())
@@ -33,7 +33,7 @@ def test_losses_train_the_tracker_and_the_plugin():
     assert_equal(before, own_state(build()))
 
 
-def test_detaching_restores_every_bit():
+def test_detaching_restores_the_model():
     model, plain = build(), build()
     attributes = {id(module): set(module.__dict__) for module in model.modules()}
     with tap_motr(model, Size(weight=0.0)) as tap:
@@ -42,31 +42,31 @@ def test_detaching_restores_every_bit():
         tapped = run(model)
     bare = run(plain)
     for a, b in zip(tapped, bare, strict=True):
-        assert all(torch.equal(a[name], b[name]) for name in b), "without weight, nothing changes in training either"
+        assert all(torch.equal(a[name], b[name]) for name in b), "with weight zero, training does not change"
     assert list(model.state_dict()) == list(plain.state_dict())
     assert_equal(own_state(model), own_state(plain))
     assert {id(module): set(module.__dict__) for module in model.modules()} == attributes
     assert model.criterion.weight_dict == plain.criterion.weight_dict
     assert not any(module._forward_hooks for module in model.modules())
     assert torch.equal(model.eval()(images())["boxes"][0], plain.eval()(images())["boxes"][0])
-    copy.deepcopy(model)  # nothing is left that cannot be copied
+    copy.deepcopy(model)  # nothing left prevents copying
 
 
 class FailsLater(dict):
-    """Weights in a loop that stops in its first step."""
+    """Weights that raise an error in the first training step."""
 
     def __contains__(self, key):
         raise KeyError("mine")
 
 
-def test_an_error_in_training_is_not_covered_up():
+def test_errors_in_training_are_propagated():
     model = build()
     with pytest.raises(KeyError, match="mine"), tap_motr(model, Size()):
         run(model, weights=FailsLater())
     assert not hasattr(model, "plugins")
 
 
-def test_evaluation_adds_nothing():
+def test_evaluation_adds_no_losses():
     model = build()
     with tap_motr(model, Size()) as tap:
         model.eval()
@@ -75,7 +75,7 @@ def test_evaluation_adds_nothing():
         assert tap.step == 0
 
 
-def test_steps_count_for_the_warm_up():
+def test_warmup_counts_steps():
     model = build()
     with tap_motr(model, Size(weight=1.0, warmup_steps=4)) as tap:
         values = [losses["size/mean"].item() for losses in run(model, steps=3)]
@@ -91,7 +91,7 @@ def test_steps_count_for_the_warm_up():
 # --- captures ---
 
 
-def test_captures_in_the_order_of_calls_and_forgets_after_the_loss():
+def test_captures_are_ordered_and_cleared_by_the_loss():
     model = build()
     with tap_motr(model, Size()) as tap:
         tap.output("decoder.norm1", lambda output: output * 2)
@@ -104,8 +104,8 @@ def test_captures_in_the_order_of_calls_and_forgets_after_the_loss():
 
 
 @pytest.mark.parametrize("checkpointing", [None, "plain", "custom"])
-def test_what_the_checkpoint_returns_is_live_and_seen_once(checkpointing):
-    """The same losses and weights with and without checkpointing; two backward passes leave nothing behind."""
+def test_checkpoint_outputs_are_captured_once(checkpointing):
+    """Losses and weights are equal with and without checkpointing, and no captures remain."""
     model, plain = build(checkpointing), build()
     with tap_motr(model, Size()) as tap, tap_motr(plain, Size()):
         for a, b in zip(run(model, steps=2), run(plain, steps=2), strict=True):
@@ -116,7 +116,7 @@ def test_what_the_checkpoint_returns_is_live_and_seen_once(checkpointing):
 
 
 @pytest.mark.parametrize("checkpointing", ["reentrant", "custom"])
-def test_inside_such_a_checkpoint_nothing_has_a_gradient(checkpointing):
+def test_captures_inside_a_checkpoint_have_no_gradient(checkpointing):
     model = build(checkpointing)
     with Tap(model, SPEC) as tap:
         tap.output("decoder.norm1")
@@ -133,7 +133,7 @@ def test_inside_such_a_checkpoint_nothing_has_a_gradient(checkpointing):
         assert len(tap.captured["decoder.norm1"]) == len(tap.captured["_network"]) == 3
 
 
-def test_a_plain_checkpoint_is_seen_once():
+def test_recomputation_is_not_captured():
     model = build("plain")
     with tap_motr(model, Size()) as tap:
         tap.method(model, "_network", after=lambda result, image: result[0])
@@ -148,7 +148,7 @@ def test_a_plain_checkpoint_is_seen_once():
         }  # fmt: skip
 
 
-def test_evaluation_between_steps_leaves_no_frames_behind():
+def test_evaluation_between_steps_leaves_no_captures():
     model = build()
     with tap_motr(model, Size()) as tap:
         tap.output("decoder.norm1", live=False)
@@ -160,7 +160,7 @@ def test_evaluation_between_steps_leaves_no_frames_behind():
         assert not tap.captured
 
 
-def test_detached_tensors_are_told():
+def test_detached_tensors_are_rejected():
     model = build()
     with Tap(model, SPEC) as tap:
         tap.output("boxes", lambda output: {"boxes": [output.detach()], "ids": torch.ones(2).long()})
@@ -170,7 +170,7 @@ def test_detached_tensors_are_told():
         assert not tap.captured
 
 
-# --- hooks of plug-ins in a foreign decoder ---
+# --- plug-in hooks in a third-party decoder ---
 
 
 class Gate(Plugin):
@@ -196,8 +196,8 @@ def tap_decoder(model):
 
 
 @pytest.mark.parametrize("checkpointing", ["plain", "custom"])
-def test_a_decoder_layer_hook_by_replacing_the_norm(checkpointing):
-    """A closed gate changes nothing at first and learns; a checkpoint repeats the hook with its dropout."""
+def test_decoder_layer_hook_through_a_replaced_norm(checkpointing):
+    """A gate initialized to zero is neutral at first and learns; checkpoints repeat the hook and its dropout."""
     model, plain = build(checkpointing), build()
     assert torch.equal(model(images())["boxes"][2], plain(images())["boxes"][2])
     with tap_decoder(model) as tap, tap_decoder(plain) as plain_tap:
@@ -217,7 +217,7 @@ def frame_of(outputs):
     return FrameOutput(boxes, boxes[..., :1], valid, torch.ones(1, 2), torch.tensor([0]))
 
 
-def test_the_context_of_tracking_stays_until_reset():
+def test_tracking_context_is_kept_until_reset():
     model = build().eval()
     with Tap(model, SPEC, Gate()) as tap:
         first = tap.context

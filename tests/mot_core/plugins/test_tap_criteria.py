@@ -1,4 +1,4 @@
-"""Tap: criteria of all kinds, and what cannot be tapped."""
+"""Tap: kinds of criteria, and models that cannot be tapped."""
 
 import pytest
 import torch
@@ -8,11 +8,11 @@ from _helpers.trackers.foreign_tracker import SPEC, Size, build, run, tap_motr
 from mot_core.structures import ClipOutput, FrameOutput, TrackerSpec
 from mot_core.tap import Tap
 
-# --- criteria of all kinds ---
+# --- kinds of criteria ---
 
 
-def test_dropped_keys_are_told_in_the_next_step():
-    """The loop goes by a dictionary that is not the criterion's."""
+def test_dropped_losses_are_reported_in_the_next_step():
+    """The training loop uses weights other than those of the criterion."""
     model = build()
     mine = {"loss_box": 1.0, "loss_size": 1.0}
     dropped = r"the training loop dropped size/mean: .*weight_dict.*into"
@@ -25,7 +25,7 @@ def test_dropped_keys_are_told_in_the_next_step():
 
 
 class Plain:
-    """A criterion that is no module and hides its weights under another name."""
+    """A criterion that is not a module, with weights under another name."""
 
     def __init__(self):
         self.loss_weights = {"a": 1.0}
@@ -42,7 +42,7 @@ def live_clip(boxes):
     )
 
 
-def test_a_criterion_that_is_no_module():
+def test_criterion_that_is_not_a_module():
     model, criterion = build(), Plain()
     boxes = torch.rand(1, 2, 4, requires_grad=True)
     with Tap(model, SPEC, Size()) as tap:
@@ -66,7 +66,7 @@ def test_a_criterion_that_is_no_module():
         (lambda total: {"loss": total}, lambda result: sum(result.values()), None),
     ],
 )
-def test_results_of_all_shapes(shape, pick, into):
+def test_kinds_of_criterion_results(shape, pick, into):
     class Head(nn.Module):
         def forward(self, boxes):
             return shape(boxes.sum())
@@ -81,7 +81,7 @@ def test_results_of_all_shapes(shape, pick, into):
     assert type(result) is type(head(boxes))
 
 
-def test_results_that_cannot_take_a_loss():
+def test_unsupported_results_are_rejected():
     class Head(nn.Module):
         def forward(self, boxes):
             return {"total": boxes.sum()}
@@ -96,7 +96,7 @@ def test_results_that_cannot_take_a_loss():
 # --- what cannot be tapped ---
 
 
-def test_wrapped_models_are_refused():
+def test_wrapped_models_are_rejected():
     with pytest.raises(ValueError, match=r"expected the bare tracker, got DataParallel, .*model.module"):
         Tap(nn.DataParallel(build()), SPEC)
     wrapped = nn.parallel.DistributedDataParallel.__new__(nn.parallel.DistributedDataParallel)
@@ -104,26 +104,26 @@ def test_wrapped_models_are_refused():
         Tap(wrapped, SPEC)
 
 
-def test_containers_are_refused():
+def test_containers_are_rejected():
     with pytest.raises(ValueError, match="got Sequential, which would run the plug-ins"):
         Tap(nn.Sequential(nn.Linear(1, 1)), SPEC)
 
 
-def test_two_taps_are_refused():
+def test_two_taps_are_rejected():
     model = build()
     with Tap(model, SPEC), pytest.raises(ValueError, match="Foreign already has an attribute 'plugins'"):
         Tap(model, SPEC)
     Tap(model, SPEC).detach()
 
 
-def test_a_tracker_without_what_is_needed_stays_untouched():
+def test_model_is_unchanged_if_a_capability_is_missing():
     model = build()
     with pytest.raises(ValueError, match="plug-in 'size' needs a tracker that provides an embedding"):
         Tap(model, TrackerSpec("bare"), Size())
     assert not hasattr(model, "plugins")
 
 
-def test_wrong_names_are_told():
+def test_invalid_names_are_rejected():
     with Tap(build(), SPEC) as tap:
         with pytest.raises(ValueError, match="path: Foreign has no module 'encoder'"):
             tap.output("encoder")
@@ -133,7 +133,7 @@ def test_wrong_names_are_told():
             tap.replace(Plain, "compute", lambda original: None)
 
 
-def test_wrappers_nest_and_come_off_in_reverse():
+def test_nested_wrappers_are_removed_in_reverse():
     criterion = Plain()
     criterion.compute = lambda boxes: {"a": boxes.sum() * 3}  # a method of the object itself
     mine = criterion.compute

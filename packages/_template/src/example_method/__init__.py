@@ -1,4 +1,4 @@
-"""One line that says what the method does.
+"""One-line description of the method.
 
 >>> import torch
 >>> from example_method import track_smoothness

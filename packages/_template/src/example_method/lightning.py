@@ -1,4 +1,4 @@
-"""The Lightning callback: ``mot fit ... --trainer.callbacks+=TrackSmoothnessCallback``."""
+"""Lightning callback: ``mot fit ... --trainer.callbacks+=TrackSmoothnessCallback``."""
 
 from __future__ import annotations
 

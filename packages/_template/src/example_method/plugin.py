@@ -1,4 +1,4 @@
-"""The example as a plug-in: it attaches to every tracker that has identities and live boxes."""
+"""Plug-in of the example method for trackers with identities and live boxes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mot_core.structures import ClipOutput
 
 
 class TrackSmoothnessPlugin(Plugin):
-    """:func:`track_smoothness` of the predicted boxes of each identity.
+    """Loss :func:`track_smoothness` on the predicted boxes of each identity.
 
     Args:
-        weight: of the loss.
-        warmup_steps: steps over which the weight rises from 0.
+        weight: Weight of the loss.
+        warmup_steps: Training steps over which the weight rises linearly from 0.
 
     >>> TrackSmoothnessPlugin(weight=0.5).weight_at(step=0)
     0.5
@@ -25,7 +25,7 @@ class TrackSmoothnessPlugin(Plugin):
     requires = ("ids", "live_boxes")
 
     def on_clip_loss(self, clip: ClipOutput, ctx: Context) -> dict[str, Tensor]:
-        """The loss over the identities of all clips."""
+        """Return the loss over the identities of all clips."""
         found = trajectories(clip)
         boxes_cxcywh, present = found.boxes_cxcywh.flatten(0, 1), found.present.flatten(0, 1)
         return {"acceleration": track_smoothness(boxes_cxcywh.transpose(0, 1), present.transpose(0, 1))}

@@ -1,8 +1,8 @@
-"""Declares the two operators without which torchvision cannot be imported. PyTorch calls it at the end of its import.
+"""Declaration of the two operators that torchvision needs to be imported; called by PyTorch at the end of its import.
 
-The wheels of torchvision on the index are built for CUDA. Beside a CPU build of torch their compiled part does not
-load, and ``import torchvision`` fails because ``nms`` and ``qnms`` have no schema, with it timm and lightning. With the
-schemas the Python part works; the operators themselves stay missing. ``TORCH_DEVICE_BACKEND_AUTOLOAD=0`` turns it off.
+The wheels of torchvision on the index are built for CUDA. With a CPU build of torch their compiled part does not load,
+and ``import torchvision`` fails, as do timm and lightning, because ``nms`` and ``qnms`` have no schema. With the
+schemas the Python part works; the operators themselves remain missing. ``TORCH_DEVICE_BACKEND_AUTOLOAD=0`` disables it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 _kept: list[Any] = []
-"""A library whose object is gone takes its operators with it."""
+"""References to libraries, because deleting a library removes its operators."""
 
 
 def declare() -> None:
-    """Declare the operators where torch is built for the CPU and torchvision for CUDA."""
+    """Declare the operators if torch is built for the CPU and torchvision for CUDA."""
     try:
         import torch
 
@@ -33,7 +33,7 @@ def declare() -> None:
 
 
 def _built_for_cuda() -> bool:
-    """What torchvision says of itself, without importing it."""
+    """Whether torchvision is a CUDA build, determined without importing it."""
     spec = find_spec("torchvision")
     if spec is None or spec.origin is None:
         return False

@@ -89,7 +89,7 @@ class LoaderDataModule(LightningDataModule):
         super().__init__()
         for name, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
             if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
+                raise ValueError(f"{name}: expected at least {least}, got {value}")
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
@@ -109,7 +109,7 @@ class LoaderDataModule(LightningDataModule):
         return ClipLoader(dataset, sampler, self.batch_size, self.num_workers, collate_fn)
 
     def skip_validation(self) -> None:
-        """Turn validation off where there is nothing to validate on; Lightning does not check."""
+        """Turn validation off if there is no validation data, because Lightning does not check for it."""
         if self.trainer is not None:
             self.trainer.limit_val_batches = 0
 

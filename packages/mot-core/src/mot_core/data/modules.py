@@ -178,7 +178,7 @@ class MOTDataModule(ClipDataModule):
     ) -> None:
         super().__init__(clip_length, max_interval, stride, augmentation, resize, batch_size, num_workers, seed)
         if split not in ("none", "half"):
-            raise ValueError(f"split must be 'none' or 'half', got {split!r}")
+            raise ValueError(f"split: expected 'none' or 'half', got {split!r}")
         self.folders: dict[Stage, Folders] = {"train": train, "val": val, "test": test, "predict": predict}
         self.coco: dict[Stage, Mapping[str, str]] = {"train": train_coco or {}, "val": val_coco or {}}
         self.benchmark = benchmark
