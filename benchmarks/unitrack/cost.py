@@ -121,7 +121,7 @@ def contrastive() -> dict[str, Any]:
 
 
 def motr() -> list[dict[str, Any]]:
-    """A training step of MOTR without and with the loss, and the loss alone on what MOTR found."""
+    """Measure a training step of MOTR without and with the loss, and the loss alone on the output of MOTR."""
     rows = []
     for case in MOTR:
         without, with_it = (in_fresh_process(MODULE, "step", case, loss, exact_memory=True) for loss in (False, True))
@@ -141,12 +141,12 @@ def motr() -> list[dict[str, Any]]:
 
 
 def compiled() -> dict[str, Any]:
-    """The loss as one compiled graph, for any number of detections."""
+    """Measure the loss as one compiled graph, for any number of detections."""
     return in_fresh_process(MODULE, "compiled", COMPILED)
 
 
 def profile() -> list[dict[str, Any]]:
-    """What a kernel for the flow could save: its launches and bytes, those of the loss and of MOTR's step."""
+    """Measure the possible saving of a flow kernel: launches and bytes of flow, loss and a step of MOTR."""
     return [{"case": case, **MOTR[case], **in_fresh_process(MODULE, "profile", case)} for case in MOTR]
 
 

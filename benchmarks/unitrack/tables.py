@@ -119,7 +119,7 @@ def render_ablation(lines: Sequence[Line]) -> str:
 
 
 def _getters(lines: Sequence[Line], wanted: Callable[[str], bool]) -> dict[str, Get]:
-    """Return a function that reads a metric from a line, averaged over the given groups."""
+    """Return functions that read each metric from a line, averaged over the groups that ``wanted`` accepts."""
     tests = lines[0]["test"] if lines else {}
     groups = [group for group in tests if wanted(group)]
     metrics = list(tests[groups[0]]) if groups else []
