@@ -63,8 +63,8 @@ def _pairs(rows: Tensor, columns: Tensor) -> Tensor:
     iou = inside / (size_a.prod(-1, keepdim=True) + size_b.prod(-1, keepdim=True) - inside)
     distance = offset.square().sum(-1, keepdim=True).add(1e-6).sqrt()
     shape = iou.shape
-    told = [a[..., 5:6].expand(shape), a[..., 9:10].expand(shape), b[..., 4:5].expand(shape)]
-    return torch.cat([offset.clamp(-5, 5), b[..., 2:4] - a[..., 2:4], iou, distance.log1p(), *told], -1)
+    confidence = [a[..., 5:6].expand(shape), a[..., 9:10].expand(shape), b[..., 4:5].expand(shape)]
+    return torch.cat([offset.clamp(-5, 5), b[..., 2:4] - a[..., 2:4], iou, distance.log1p(), *confidence], -1)
 
 
 def row_softmax(logits: Tensor) -> Tensor:

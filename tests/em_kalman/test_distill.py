@@ -21,7 +21,7 @@ def clip(seed, objects=8, frames=4):
     """
     rng = torch.Generator().manual_seed(seed)
     place, step = torch.rand(objects, 2, generator=rng) * 1000, 4 * torch.randn(objects, 2, generator=rng)
-    looks = torch.randn(objects, LOOK, generator=rng)
+    appearance = torch.randn(objects, LOOK, generator=rng)
     boxes, valid = torch.zeros(1, frames, objects, 4), torch.zeros(1, frames, objects, dtype=torch.bool)
     seen, names = torch.zeros(1, frames, objects, 2 * LOOK), torch.full((1, frames, objects), -1)
     for frame in range(frames):
@@ -31,7 +31,7 @@ def clip(seed, objects=8, frames=4):
         rows = slice(len(who))
         boxes[0, frame, rows] = torch.cat([corner, corner + torch.tensor([40.0, 100.0])], 1)
         other = torch.randn(len(who), LOOK, generator=rng)
-        seen[0, frame, rows] = torch.cat([looks[who] + 0.2 * torch.randn(len(who), LOOK, generator=rng), other], 1)
+        seen[0, frame, rows] = torch.cat([appearance[who] + 0.2 * torch.randn(len(who), LOOK, generator=rng), other], 1)
         valid[0, frame, rows], names[0, frame, rows] = True, who
     size, numbers = torch.tensor([[1080, 1920]]), torch.arange(frames)[None]
     return WindowBatch(boxes, valid, size, numbers, embeddings=seen, gt_ids=names)

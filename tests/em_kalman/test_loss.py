@@ -64,7 +64,7 @@ def test_published_objectives_equal_a_dense_implementation(objective, second_upd
     assoc = assoc / assoc.sum(2, keepdim=True)
     assoc[:, 0] = torch.eye(4)
     output = output_for(batch, assoc, MotionModel.published(), "joint")
-    found = EMKalmanLoss(objective, normalise=False)(output, batch)["loss"].item()
+    found = EMKalmanLoss(objective, normalize=False)(output, batch)["loss"].item()
     wanted = dense_4k(output.points[0].numpy(), assoc[0].numpy(), second_update)
     assert found == pytest.approx(wanted, rel=1e-9)
     assert wanted > 100

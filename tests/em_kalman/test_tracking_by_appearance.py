@@ -28,7 +28,7 @@ SIDES = np.array([40, 100])
 SIZE = (1080, 1920)
 
 
-def looks_of(people, rng):
+def appearance_of(people, rng):
     """Return distinct appearance features ``(people, LOOK)``."""
     return np.linalg.qr(rng.standard_normal((LOOK, LOOK)))[0][:people]
 
@@ -36,7 +36,7 @@ def looks_of(people, rng):
 def street(seed, people=6, frames=60):
     """Return equally sized people who walk straight and fast, shuffled and 5% missing, with appearance features."""
     rng = np.random.default_rng(seed)
-    looks, place = looks_of(people, rng), rng.uniform(200, [1700, 880], (people, 2))
+    appearance, place = appearance_of(people, rng), rng.uniform(200, [1700, 880], (people, 2))
     step = 12 * rng.standard_normal((people, 2))
     rows, seen = [], []
     for frame in range(1, frames + 1):
@@ -44,7 +44,7 @@ def street(seed, people=6, frames=60):
         who = who[rng.random(people) > 0.05]
         corner = place[who] + rng.standard_normal((len(who), 2))
         rows.append((np.full(len(who), frame), np.concatenate([corner, corner + SIDES], 1)))
-        seen.append(looks[who] + 0.1 * rng.standard_normal((len(who), LOOK)))
+        seen.append(appearance[who] + 0.1 * rng.standard_normal((len(who), LOOK)))
         place = place + step
         step = np.where((place < 0) | (place > [1880, 980]), -step, step)
     numbers, boxes = (np.concatenate(each) for each in zip(*rows, strict=True))
@@ -71,10 +71,10 @@ def boxes(*places):
 def names(model, frames):
     """Return the identity of each person in every frame; ``frames`` are lists of ``(person, x, y)``."""
     rng = np.random.default_rng(1)
-    looks, tracker, found = looks_of(LOOK, rng), EMKalmanTracker(model=model), []
+    appearance, tracker, found = appearance_of(LOOK, rng), EMKalmanTracker(model=model), []
     for people in frames:
         given = boxes(*((x, y) for _, x, y in people))
-        seen = looks[[person for person, _, _ in people]] + 0.1 * rng.standard_normal((len(people), LOOK))
+        seen = appearance[[person for person, _, _ in people]] + 0.1 * rng.standard_normal((len(people), LOOK))
         tracks = tracker.update(given, np.ones(len(given)), embeddings=seen if model.embeddings else None)
         ids = dict(zip(tracks.detection_index.tolist(), tracks.ids.tolist(), strict=True))
         found.append([ids.get(row) for row in range(len(people))])
@@ -102,17 +102,17 @@ def test_score_equals_the_network():
     model = NeuralKalmanFilter(embeddings=True)
     rng = np.random.default_rng(0)
     given = boxes((0, 0), (30, 5), (200, 40), (3, 2), (207, 38), (28, 9))
-    looks = rng.standard_normal((6, LOOK))
-    looks[1] = 0.0
+    appearance = rng.standard_normal((6, LOOK))
+    appearance[1] = 0.0
     window = WindowBatch(
         torch.tensor(given).view(1, 2, 3, 4),
         torch.ones(1, 2, 3, dtype=torch.bool),
         torch.tensor([SIZE]),
         torch.arange(2)[None],
-        embeddings=torch.tensor(7 * looks).view(1, 2, 3, LOOK),
+        embeddings=torch.tensor(7 * appearance).view(1, 2, 3, LOOK),
     )
     expected = model.double()(window).logits[0, 0]
-    unit = [read_frame(given, np.ones(6), None, scale * looks).embeddings for scale in (1.0, 1000.0)]
+    unit = [read_frame(given, np.ones(6), None, scale * appearance).embeddings for scale in (1.0, 1000.0)]
     np.testing.assert_allclose(*unit, atol=1e-12)
     corners = given.T
     found = FrameAssociation(model).scores(corners[:, :3, None], corners[:, None, 3:], unit[0][:3] @ unit[0][3:].T)
@@ -126,8 +126,8 @@ def test_saved_state_continues_and_streams_are_independent(learned):
     for t in range(30):
         here = rng.permutation(4)[: rng.integers(0, 5)]
         places = [(100 * person + 6 * t, 300 + 3 * person) for person in here]
-        looks = np.eye(LOOK)[here] + 0.1 * rng.standard_normal((len(here), LOOK))
-        frames.append(Detections(boxes(*places), rng.uniform(0.2, 1, len(here)), embeddings=looks))
+        appearance = np.eye(LOOK)[here] + 0.1 * rng.standard_normal((len(here), LOOK))
+        frames.append(Detections(boxes(*places), rng.uniform(0.2, 1, len(here)), embeddings=appearance))
 
     def tracker():
         return EMKalmanTracker(model=learned[True], min_score=0.3, max_age=4)
@@ -160,10 +160,10 @@ def test_checkpoint_tracks(learned, tmp_path):
 
 def test_track_embedding_of_the_last_detection(learned):
     """Includes tracks that start while others continue."""
-    tracker, looks = EMKalmanTracker(model=learned[True]), np.eye(LOOK)
+    tracker, appearance = EMKalmanTracker(model=learned[True]), np.eye(LOOK)
     for people in ([2], [5, 2, 3], [3, 2, 5]):
         places = [(300 * person, 0) for person in people]
-        tracks = tracker.update(boxes(*places), np.ones(len(people)), embeddings=looks[people])
+        tracks = tracker.update(boxes(*places), np.ones(len(people)), embeddings=appearance[people])
         kept = tracker.state_dict()["streams"][0]
         found = [people[row] for row in kept["labels"][2]]  # the row of the last detection
         assert kept["embeddings"].argmax(1).tolist() == found
@@ -177,18 +177,18 @@ def test_training_learns_the_detection_probability(learned):
 
 def test_invalid_arguments():
     with_embeddings, without = (EMKalmanTracker(model=NeuralKalmanFilter(embeddings=each)) for each in (True, False))
-    box, looks = boxes((0, 0)), np.ones((1, LOOK))
+    box, appearance = boxes((0, 0)), np.ones((1, LOOK))
     for tracker in (without, Sort()):
         with pytest.raises(ValueError, match=f"{type(tracker).__name__} does not use embeddings here: leave them out"):
-            tracker.update(box, [1.0], embeddings=looks)
+            tracker.update(box, [1.0], embeddings=appearance)
     with pytest.raises(ValueError, match=re.escape("has a model that needs embeddings: give update() an array (N, E)")):
         with_embeddings.update(box, [1.0])
     with pytest.raises(ValueError, match=re.escape("embeddings must have shape (1, E), one row per row of boxes_xyxy")):
         with_embeddings.update(box, [1.0], embeddings=np.ones((2, LOOK)))
     with pytest.raises(ValueError, match="embeddings must be finite, but row 0 is not"):
-        with_embeddings.update(box, [1.0], embeddings=np.nan * looks)
+        with_embeddings.update(box, [1.0], embeddings=np.nan * appearance)
     assert len(with_embeddings.update(boxes(), [])) == 0
-    with_embeddings.update(box, [1.0], embeddings=looks)
+    with_embeddings.update(box, [1.0], embeddings=appearance)
     with pytest.raises(ValueError, match="embeddings of this stream have 8 numbers, those of this frame 3"):
         with_embeddings.update(box, [1.0], embeddings=np.ones((1, 3)))
     without.update(box, [1.0])

@@ -155,8 +155,8 @@ def test_identities_end_to_end(pack, built):
             ids = memory.update(embeddings, scores, logits)
             assert ids[ids >= 0].tolist() == expected["ids"], t
             assert scores[ids >= 0].tolist() == pytest.approx(expected["scores"])
-            centres = [0.1 + 0.13 * j for j in range(6) if ids[j] >= 0]
-            assert centres == pytest.approx(expected["cx_norm"])
+            centers = [0.1 + 0.13 * j for j in range(6) if ids[j] >= 0]
+            assert centers == pytest.approx(expected["cx_norm"])
     finally:
         weight.div_(4)
 

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from _helpers.plain_trackers import AreaFilter, HeightFilter
 from mot_core.association import BatchedKalman, MotionNoise
 from mot_core.association.kalman import BYTETRACK_NOISE, FILTER_ROWS, PP, PV, SORT_NOISE, VV, P, V
-from mot_core.association.layouts import CentreAreaAspect, CentreAspectHeight
+from mot_core.association.layouts import CenterAreaAspect, CenterAspectHeight
 
 KINDS = {
-    "sort": (SORT_NOISE, CentreAreaAspect(), AreaFilter),
-    "bytetrack": (BYTETRACK_NOISE, CentreAspectHeight(), HeightFilter),
+    "sort": (SORT_NOISE, CenterAreaAspect(), AreaFilter),
+    "bytetrack": (BYTETRACK_NOISE, CenterAspectHeight(), HeightFilter),
 }
 
 
@@ -77,7 +77,7 @@ def test_equals_the_matrix_filter(kind, seed):
 
 def test_time_step_per_track():
     kalman = BatchedKalman(BYTETRACK_NOISE)
-    layout = CentreAspectHeight()
+    layout = CenterAspectHeight()
     boxes = random_boxes(np.random.default_rng(0), 3)
     measured = layout.measure(boxes)
     together = kalman.start(measured, measured[3])

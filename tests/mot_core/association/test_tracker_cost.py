@@ -23,8 +23,8 @@ class Appearance:
         self.of_detection = []
 
     def __call__(self, tracks, detections):
-        colours = np.array([self.of_track[id] for id in tracks.ids.tolist()])
-        return (colours[:, None] != np.array(self.of_detection)[detections.index]).astype(float)
+        colors = np.array([self.of_track[id] for id in tracks.ids.tolist()])
+        return (colors[:, None] != np.array(self.of_detection)[detections.index]).astype(float)
 
 
 @every_tracker
@@ -38,8 +38,8 @@ def test_appearance_cost_overrides_position(tracker_type):
     for number in range(20):
         appearance.of_detection = rng.permutation(3).tolist()
         tracks = tracker.update(places[rng.permutation(3)], [0.9, 0.9, 0.9])
-        colours = [appearance.of_detection[row] for row in tracks.detection_index]
-        appearance.of_track.update(zip(tracks.ids.tolist(), colours, strict=True))
+        colors = [appearance.of_detection[row] for row in tracks.detection_index]
+        appearance.of_track.update(zip(tracks.ids.tolist(), colors, strict=True))
         if number == 0:
             colour_of_id = dict(appearance.of_track)
         assert {id: appearance.of_track[id] for id in tracks.ids.tolist()} == {

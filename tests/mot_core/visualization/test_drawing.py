@@ -57,9 +57,9 @@ def test_gray_frame_without_tracks():
 
 
 def test_path_window_with_gaps():
-    centres = {1: 10, 2: 20, 4: 40, 5: 50}
-    boxes = [[x - 5, 0, x + 5, 10] for x in centres.values()]
-    paths = paths_by_identity(BoxTable([*centres, 5], [7] * 4 + [9], [*boxes, [0, 0, 10, 10]]))
+    centers = {1: 10, 2: 20, 4: 40, 5: 50}
+    boxes = [[x - 5, 0, x + 5, 10] for x in centers.values()]
+    paths = paths_by_identity(BoxTable([*centers, 5], [7] * 4 + [9], [*boxes, [0, 0, 10, 10]]))
     assert list(paths) == [7, 9]
     assert path_between(paths[7], 2, 5)[:, 0].tolist() == [20, 40, 50]
     assert path_between(paths[9], 2, 5).tolist() == [[5, 5]]

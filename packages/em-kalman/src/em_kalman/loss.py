@@ -33,7 +33,7 @@ class EMKalmanLoss(nn.Module):
         objective: Training objective; see :func:`em_kalman.frame_loglik`.
         clutter_logdensity: Logarithm of the clutter density per square pixel; one over the image area by default.
             Higher values leave more detections unexplained.
-        normalise: Whether to divide by the number of detections. Otherwise the loss is averaged over windows: the sum
+        normalize: Whether to divide by the number of detections. Otherwise the loss is averaged over windows: the sum
             over frames for "predictive" and "em", the mean over frames for the other objectives.
 
     >>> from em_kalman import NeuralKalmanFilter
@@ -47,12 +47,12 @@ class EMKalmanLoss(nn.Module):
         self,
         objective: Objective = "predictive",
         clutter_logdensity: float | None = None,
-        normalise: bool = True,
+        normalize: bool = True,
     ) -> None:
         super().__init__()
         if objective not in OBJECTIVES:
             raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
-        self.objective, self.clutter_logdensity, self.normalise = objective, clutter_logdensity, normalise
+        self.objective, self.clutter_logdensity, self.normalize = objective, clutter_logdensity, normalize
 
     # Typed for the caller: nn.Module would return Any.
     __call__: Callable[..., dict[str, Tensor]]
@@ -85,7 +85,7 @@ class EMKalmanLoss(nn.Module):
         count = used.sum().clamp(min=1)
         total = -value.sum()
         frames = 1 if first else value.shape[1]
-        loss = total / count if self.normalise else total / max(len(value), 1) / frames
+        loss = total / count if self.normalize else total / max(len(value), 1) / frames
         unexplained = output.unexplained[:, 1].sum() / valid[:, 1].sum().clamp(min=1)
         return {
             "loss": loss,

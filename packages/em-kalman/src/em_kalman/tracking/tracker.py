@@ -24,7 +24,7 @@ from mot_core.association.base import (
 )
 from mot_core.association.frame_detections import Floats, FrameDetections, Integers
 from mot_core.association.kalman import FILTER_ROWS, BatchedKalman, MotionNoise, P
-from mot_core.association.layouts import CentreAspectHeight, Layout
+from mot_core.association.layouts import CenterAspectHeight, Layout
 from mot_core.association.motion import read_motion
 
 HITS = FIRST_FREE_LABEL  # label row: number of detections after the first
@@ -80,7 +80,7 @@ class EMKalmanTracker(OnlineTracker):
     array([1])
     """
 
-    layout: ClassVar[Layout] = CentreAspectHeight()
+    layout: ClassVar[Layout] = CenterAspectHeight()
     table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE, HITS + 1)
     PRESETS: ClassVar[Mapping[str, Preset]] = {}
 

@@ -21,7 +21,7 @@ from mot_core.association.base import (
 from mot_core.association.costs import overlap_matrix, pixel_iou_cost
 from mot_core.association.frame_detections import Floats, FrameDetections, Integers
 from mot_core.association.kalman import BYTETRACK_NOISE, FILTER_ROWS, BatchedKalman, MotionNoise, P, V
-from mot_core.association.layouts import CentreAspectHeight, Layout
+from mot_core.association.layouts import CenterAspectHeight, Layout
 from mot_core.association.motion import read_motion
 
 START = FIRST_FREE_VALUE
@@ -63,7 +63,7 @@ class ByteTrack(OnlineTracker):
     (array([1]), array([[ 9.,  0., 49., 80.]]))
     """
 
-    layout: ClassVar[Layout] = CentreAspectHeight()
+    layout: ClassVar[Layout] = CenterAspectHeight()
     table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE + 1, FIRST_FREE_LABEL + 2)
     score_thresholds: ClassVar[tuple[str, ...]] = ("track_threshold", "low_threshold", "birth_threshold")
     PRESETS: ClassVar[Mapping[str, Preset]] = {

@@ -23,10 +23,10 @@ class Layout(Protocol):
         """Return the box heights ``(N,)`` in pixels, the scale of the motion noise."""
 
 
-class CentreAspectHeight:
+class CenterAspectHeight:
     """Center x, center y, width / height, height (ByteTrack).
 
-    >>> CentreAspectHeight().measure(np.array([[0.0], [0.0], [2.0], [4.0]])).ravel()
+    >>> CenterAspectHeight().measure(np.array([[0.0], [0.0], [2.0], [4.0]])).ravel()
     array([1. , 2. , 0.5, 4. ])
     """
 
@@ -55,10 +55,10 @@ class CentreAspectHeight:
         return state[3]
 
 
-class CentreAreaAspect:
+class CenterAreaAspect:
     """Center x, center y, area, width / height (SORT and OC-SORT).
 
-    >>> CentreAreaAspect().measure(np.array([[0.0], [0.0], [2.0], [4.0]])).ravel()
+    >>> CenterAreaAspect().measure(np.array([[0.0], [0.0], [2.0], [4.0]])).ravel()
     array([1. , 2. , 8. , 0.5])
     """
 

@@ -19,7 +19,7 @@ from mot_core.association.base import (
 )
 from mot_core.association.frame_detections import Floats, FrameDetections, Integers
 from mot_core.association.kalman import FILTER_ROWS, SORT_NOISE, BatchedKalman, MotionNoise, P, V
-from mot_core.association.layouts import CentreAreaAspect, Layout
+from mot_core.association.layouts import CenterAreaAspect, Layout
 from mot_core.association.motion import read_motion
 
 STREAK, CONFIRMED = FIRST_FREE_LABEL, FIRST_FREE_LABEL + 1
@@ -52,7 +52,7 @@ class Sort(OnlineTracker):
     (array([1]), array([[10.,  0., 50., 80.]]))
     """
 
-    layout: ClassVar[Layout] = CentreAreaAspect()
+    layout: ClassVar[Layout] = CenterAreaAspect()
     table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE, CONFIRMED + 1)
     score_thresholds: ClassVar[tuple[str, ...]] = ("score_threshold",)
     PRESETS: ClassVar[Mapping[str, Preset]] = {
