@@ -12,7 +12,7 @@ from mot_core.boxes import xyxy_to_cxcywh
 from mot_core.data.image_frame import ImageFrame
 from mot_core.structures import ClipBatch, FrameTargets
 
-IMAGE_MEAN = (0.485, 0.456, 0.406)  # of ImageNet, for RGB values in [0, 1]
+IMAGE_MEAN = (0.485, 0.456, 0.406)  # statistics of ImageNet, for RGB values in [0, 1]
 IMAGE_STD = (0.229, 0.224, 0.225)
 
 

@@ -38,21 +38,21 @@ def constructor_arguments(cls: type, args: Sequence[Any], kwargs: Mapping[str, A
     return {name: _as_plain_data(value, f"{cls.__name__}: argument {name!r}") for name, value in values.items()}
 
 
-def _as_plain_data(value: Any, what: str) -> Any:
+def _as_plain_data(value: Any, name: str) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _as_plain_data(getattr(value, field.name), what) for field in fields(value) if field.init}
+        return {field.name: _as_plain_data(getattr(value, field.name), name) for field in fields(value) if field.init}
     if isinstance(value, Mapping) and all(isinstance(name, str | int) for name in value):
-        return {name: _as_plain_data(one, what) for name, one in value.items()}
+        return {key: _as_plain_data(one, name) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_as_plain_data(one, what) for one in value]
+        return [_as_plain_data(one, name) for one in value]
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
-            return kind(value)  # without what a subclass such as numpy.float64 adds
+            return kind(value)  # drops the attributes of subclasses such as numpy.float64
     if isinstance(value, PathLike):
         return str(value)
     if value is not None:
         raise TypeError(
-            f"{what}: expected numbers, strings, lists, dicts or a dataclass of them, got {type(value).__name__}; "
+            f"{name}: expected numbers, strings, lists, dicts or a dataclass of them, got {type(value).__name__}; "
             "checkpoints store it as plain data"
         )
     return None
@@ -110,7 +110,9 @@ def read_tracker(
             f"{path}: expected a checkpoint of a mot-core tracker, got something else; convert released weights of "
             "other projects with `mot import`"
         )
-    classes = {one.__name__: one for one in reversed(list(subclasses(base)))}  # of one name: the one nearest to base
+    classes = {
+        one.__name__: one for one in reversed(list(subclasses(base)))
+    }  # for equal names, the class nearest to base
     if record["class"] not in classes:
         known = ", ".join(name for name, one in classes.items() if not inspect.isabstract(one))
         raise ValueError(f"{path} holds a tracker of class {record['class']!r}; known classes are: {known}")
@@ -193,7 +195,7 @@ def read_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
 
 
 def _settings(hint: Any, value: Any) -> Any:
-    """Turn a plain value back into what the type hint of its argument names: a dataclass, a tuple, or itself."""
+    """Convert a plain value back to the type hint of its argument: a dataclass, a tuple, or unchanged."""
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     for option in options:
         if isinstance(value, Mapping) and isinstance(option, type) and is_dataclass(option):
