@@ -78,6 +78,6 @@ def test_missing_result_file(tmp_path):
         table.read(tmp_path / "speed.json")
 
 
-def test_readme_shows_the_newest_result():
+def test_readme_has_the_newest_result():
     report = table.read()
     assert table.render(report) in table.README.read_text(encoding="utf-8"), "run benchmarks.association.speed --table"

@@ -6,7 +6,7 @@ from benchmarks.training import step_cost as trackers
 
 
 @pytest.mark.parametrize("tracker", trackers.TRACKERS)
-def test_a_step_is_measured(tracker):
+def test_measurement_of_a_step(tracker):
     row = trackers.measure(tracker, checkpointing=True, steps=1, frames=2, size=trackers.SMALL["size"], objects=3)
     assert row["cpu_s_per_step"] > 0
     assert row["peak_MB"] >= row["peak_before_MB"] > 0

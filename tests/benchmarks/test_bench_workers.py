@@ -53,7 +53,7 @@ def test_worker_runs_mot_core_trackers(scene, stream, tmp_path):
     assert memory["peak_mib"] > 10
 
 
-def test_worker_says_why_it_does_not_start():
+def test_start_error_of_a_worker():
     with pytest.raises(WorkerError, match=r"No module named 'benchmarks\.peers\.nobody'"):
         Worker("nobody", Path(sys.executable))
 

@@ -116,7 +116,7 @@ def test_plain_iou_has_no_motion_model():
     assert tracker.update(np.array([[10.0, 0, 50, 80]]), np.array([0.9])).ids.tolist() == [1]
 
 
-def test_costs_at_toy_size():
+def test_cost_benchmark():
     row = em_kalman_cost.compared_with_filterpy(3, 4)
     assert row["largest_difference"] < 1e-9
     assert row["factor"] > 0

@@ -113,7 +113,7 @@ def test_page_has_the_results():
 
 
 @pytest.mark.parametrize("tracker", learning.TRACKERS)
-def test_a_run_trains_goes_on_and_scores(tracker, tmp_path, capsys):
+def test_training_resuming_and_scoring(tracker, tmp_path, capsys):
     results = tmp_path / "learning.jsonl"
     command = [
         "--tracker",

@@ -168,7 +168,7 @@ def test_example_script(example, capsys):
     assert "generic/5" in shown
 
 
-def test_the_benchmark_goes_on_where_it_stopped(example, tmp_path, monkeypatch, capsys):
+def test_benchmark_resumes(example, tmp_path, monkeypatch, capsys):
     bench = runpy.run_path(str(FOLDERS[1] / "unitrack" / "association.py"))
     own = bench["main"].__globals__
     tiny = example.train.Config(weight=0.1, steps=2, clips=1, frames=4)
