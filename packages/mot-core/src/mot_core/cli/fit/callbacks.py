@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -40,6 +41,29 @@ class WriteFirst(Callback):
                     file.write(text)
 
 
+def save_checkpoint(trainer: Trainer, path: Path) -> None:
+    """Save a checkpoint so that ``path`` holds a complete one at any time, even if the process is killed.
+
+    Lightning writes to the temporary folder and copies from there if that is another file system, which truncates the
+    previous checkpoint first. This writes next to ``path``, flushes to disk and renames.
+
+    Args:
+        trainer: Trainer to save; every process must call this.
+        path: Checkpoint file.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")  # the same name in every process
+    try:
+        trainer.save_checkpoint(temporary, weights_only=False)
+        if trainer.is_global_zero:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    except BaseException:
+        if trainer.is_global_zero:
+            temporary.unlink(missing_ok=True)
+        raise
+
+
 class LastCheckpoint(Checkpoint):
     """Write one checkpoint after every epoch.
 
@@ -56,7 +80,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the checkpoint, after the other callbacks have handled the end of the epoch."""
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            trainer.save_checkpoint(self.path, weights_only=False)
+            save_checkpoint(trainer, self.path)
             self._written = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -105,7 +129,7 @@ class Interruption(Callback):
             requested = trainer.strategy.reduce_boolean_decision(requested, all=False)
         if requested:
             if trainer.checkpoint_callback is not None:
-                trainer.save_checkpoint(self.checkpoint, weights_only=False)
+                save_checkpoint(trainer, self.checkpoint)
                 raise KeyboardInterrupt(f"{self.checkpoint} is saved; rerun with --ckpt_path last to resume")
             raise KeyboardInterrupt
 
