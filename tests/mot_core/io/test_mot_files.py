@@ -214,3 +214,16 @@ def test_write_read_round_trip(tmp_path, good, decimals):
         for column in ("frames", "ids", "scores", "classes"):
             assert getattr(back, column).tolist() == getattr(table, column).tolist(), column
     assert back.visibility.tolist() == [1] * len(good)
+
+
+def test_detections_with_and_without_class(tmp_path):
+    """One row without a class must not drop the classes of all others."""
+    path = tmp_path / "det.txt"
+    rows = ["1,-1,10,10,20,40,0.9,1,-1,-1", "2,-1,10,10,20,40,0.9,-1,-1,-1", "3,-1,10,10,20,40,0.9,2,-1,-1"]
+    path.write_text("\n".join(rows))
+    with pytest.raises(ValueError, match=r"det\.txt:2: the class is -1, but other rows have classes; give every"):
+        read_mot(path, kind="detections")
+    path.write_text("\n".join([rows[0], rows[2]]))
+    assert read_mot(path, kind="detections").classes.tolist() == [1, 2]
+    path.write_text(rows[1])
+    assert read_mot(path, kind="detections").classes.tolist() == [-1]

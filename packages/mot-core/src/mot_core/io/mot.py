@@ -45,8 +45,8 @@ def read_mot(path: str | PathLike[str], *, kind: Kind) -> BoxTable:
     Raises:
         FileNotFoundError: If the file does not exist.
         ValueError: If a line is not a row of numbers, a number is not finite, frame, id or class is not an integer, a
-            frame is below 1, a size is negative, or an identity occurs twice in a frame. The message names file and
-            line.
+            frame is below 1, a size is negative, an identity occurs twice in a frame, or some detections have a class
+            and others do not. The message names file and line.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "gt.txt"
@@ -71,9 +71,29 @@ def scan_mot(path: Path, kind: Kind) -> tuple[BoxTable, list[Problem]]:
         values, lines = values[good], lines[good]
     table = _table(values, lines, path, has_class)
     if kind == "detections":
-        return table, problems
+        unclassified, found = rows_without_class(table)
+        return (table.select(~unclassified) if found else table), problems + found
     repeated, found = repeated_ids(table)
     return (table.select(~repeated) if found else table), problems + found
+
+
+def rows_without_class(table: BoxTable) -> tuple[npt.NDArray[np.bool_], list[Problem]]:
+    """Return the mask of rows without a class in a table where other rows have one, and a problem for each."""
+    missing = table.classes < 0
+    if missing.all():
+        missing[:] = False
+    problems = [
+        Problem(
+            "error",
+            table.path or Path(),
+            int(table.lines[row]),
+            f"the class is {table.classes[row]}, but other rows have classes",
+            "give every detection a class, or write -1 in all of them",
+            "class",
+        )
+        for row in np.flatnonzero(missing)
+    ]
+    return missing, problems
 
 
 def repeated_ids(table: BoxTable, by_class: bool = False) -> tuple[npt.NDArray[np.bool_], list[Problem]]:
