@@ -6,7 +6,7 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from _helpers.trackers.toy_tracker import make_toy, synthetic, trainer
-from mot_core.cli.fit.callbacks import LastCheckpoint
+from mot_core.cli.fit.callbacks import EpochLines, LastCheckpoint
 
 
 class DiskFull(TorchCheckpointIO):
@@ -49,3 +49,11 @@ def test_checkpoint_is_written_once_per_epoch(tmp_path):
     callbacks = [LastCheckpoint(tmp_path / "last.ckpt"), Note()]
     trainer(tmp_path, max_epochs=3, callbacks=callbacks, enable_checkpointing=True).fit(make_toy(), synthetic())
     assert steps == [0, 4, 8]
+
+
+def test_epoch_lines_show_scores_of_their_own_epoch_only(tmp_path, capsys):
+    run = trainer(tmp_path, max_epochs=4, check_val_every_n_epoch=2, callbacks=[EpochLines(tmp_path)])
+    run.fit(make_toy(), synthetic())
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mot: epoch")]
+    assert ["val/HOTA" in line for line in lines] == [False, True, False, True]
+    assert all("train/loss" in line for line in lines)

@@ -155,18 +155,27 @@ class EpochLines(Callback):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._start = 0.0
+        self._validated = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the folder of the run."""
         self._start = time.monotonic()
         self._print(trainer, f"training in {self.folder}")
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that this epoch has scores."""
+        self._validated = not trainer.sanity_checking
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print epoch, step, elapsed seconds, loss and scores."""
         names = dict.fromkeys([*SHOWN, *trainer.progress_bar_metrics])
         numbers = [
-            f"{name} {float(trainer.callback_metrics[name]):.4g}" for name in names if name in trainer.callback_metrics
+            f"{name} {float(trainer.callback_metrics[name]):.4g}"
+            for name in names
+            # Lightning keeps the scores of the last validation, which are not those of this epoch.
+            if name in trainer.callback_metrics and (self._validated or not name.startswith("val/"))
         ]
+        self._validated = False
         seconds = time.monotonic() - self._start
         self._print(
             trainer, f"epoch {trainer.current_epoch}, step {trainer.global_step}, {seconds:.0f} s: {', '.join(numbers)}"
