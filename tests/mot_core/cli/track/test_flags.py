@@ -175,3 +175,10 @@ def test_yaml_in_another_encoding(tmp_path, parameters):
     path.write_bytes("max_age: 7 # größer\n".encode("latin-1"))
     with pytest.raises(ValueError, match=r"c\.yaml: expected a YAML file in UTF-8"):
         read_settings(path, parameters)
+
+
+def test_broken_annotation_makes_no_flag():
+    def tracker(*, size: int = 3, scale: float = 1.0) -> None: ...
+
+    tracker.__annotations__["scale"] = "float | ("
+    assert list(parameters_of(tracker)) == ["size"]

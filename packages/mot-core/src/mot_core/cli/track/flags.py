@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,10 @@ def _evaluate(annotation: Any, tracker: Callable[..., Any]) -> Any:
     for owner in owners:
         module = sys.modules.get(getattr(owner, "__module__", ""))
         names = {**vars(module), **names} if module else names
+    holder = types.SimpleNamespace(__annotations__={"annotation": annotation})
     try:
-        return eval(annotation, names)  # noqa: S307 - source of an installed tracker, evaluated as in typing
-    except (NameError, TypeError, AttributeError):
+        return get_type_hints(holder, names)["annotation"]
+    except (NameError, TypeError, AttributeError, SyntaxError):
         return None  # a type imported for type checkers only, which cannot be a flag
 
 
