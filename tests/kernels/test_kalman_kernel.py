@@ -4,35 +4,11 @@ import pytest
 import torch
 
 from _helpers.kernels.comparison import assert_close, with_gradients
+from _helpers.kernels.kalman_cases import CASES, F64, make
 from mot_core.ops import choice, kalman_filter
 from mot_core.ops.fused import kalman as fused
 
-F64 = torch.float64
 NAMES = ("points", "assoc", "initial", "process_noise", "measurement_noise", "initial_variance")
-# Windows, frames, objects, detections, coordinates, state size.
-CASES = {
-    "usual": (2, 4, 3, 4, 2, 2),
-    "one-of-all": (1, 1, 1, 1, 1, 2),
-    "random-walk": (1, 3, 2, 5, 3, 1),
-    "several-blocks": (1, 3, 37, 35, 1, 2),
-}
-
-
-def make(windows, frames, objects, detections, coordinates, size, dtype=F64, device="cpu"):
-    generator = torch.Generator().manual_seed(0)
-
-    def uniform(*shape):
-        return torch.rand(*shape, generator=generator, dtype=F64)
-
-    inputs = [
-        4 * uniform(windows, frames, detections, coordinates),
-        uniform(windows, frames, objects, detections).softmax(2),
-        4 * uniform(windows, objects, coordinates),
-        0.1 + uniform(windows, objects, size),
-        0.5 + uniform(windows, objects),
-        1 + uniform(windows, objects, size),
-    ]
-    return [one.to(device, dtype) for one in inputs]
 
 
 def moments(inputs, **options):

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from test_kalman_kernel import CASES, make
 
 from _helpers.kernels.comparison import assert_close, with_gradients
+from _helpers.kernels.kalman_cases import CASES, make
 from mot_core.ops import FilterResult, choice, kalman_filter, rts_smoother
 from mot_core.ops.fused import smoother as fused
 

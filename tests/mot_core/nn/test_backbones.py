@@ -77,6 +77,6 @@ def test_invalid_arguments_are_rejected(monkeypatch):
     with pytest.raises(ValueError, match="width must be a multiple of 4, got 10"):
         SmallBackbone(10)
     monkeypatch.setitem(sys.modules, "timm", None)  # as if it were not installed
-    sentence = r"the backbone 'resnet18' needs timm .*run: pip install '\./packages/mot-core\[timm\]'"
+    sentence = r"the backbone 'resnet18' needs timm: pip install '\./packages/mot-core\[timm\]'"
     with pytest.raises(ModuleNotFoundError, match=sentence):
         TimmBackbone("resnet18")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mot_core.extras import require
 from mot_core.io import BoxTable, find_sequences, make_scene
 from mot_core.visualization import (
-    extras,
     identity_color,
     save_sheet,
     save_trajectories,
@@ -177,5 +177,7 @@ def test_interrupted_video_leaves_no_file(tmp_path):
 @pytest.mark.parametrize(("extra", "module"), [("plot", "matplotlib"), ("plot", "PIL"), ("video", "av")])
 def test_missing_extra_is_named(monkeypatch, extra, module):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ModuleNotFoundError, match=rf"need {module}.*pip install '\./packages/mot-core\[{extra}\]'"):
-        extras.require(extra)
+    with pytest.raises(
+        ModuleNotFoundError, match=rf"drawing needs {module}: pip install '\./packages/mot-core\[{extra}\]'"
+    ):
+        require(extra, "drawing")

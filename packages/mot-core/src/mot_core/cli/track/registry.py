@@ -19,11 +19,7 @@ def installed_trackers() -> dict[str, EntryPoint]:
 
 
 def trainable_trackers() -> dict[str, type[Any]]:
-    """Load every installed tracker that is trained end to end, by name.
-
-    >>> sorted({"motip", "motr", "sort"} & set(trainable_trackers()))
-    ['motip', 'motr']
-    """
+    """Load every installed tracker that is trained end to end, by name. Needs the extra ``[train]``."""
     loaded = {name: load_tracker(name) for name in installed_trackers()}
     return {name: cast("type[Any]", tracker) for name, tracker in loaded.items() if takes_images(tracker)}
 
