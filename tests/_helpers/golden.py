@@ -39,6 +39,18 @@ class Pack:
         count = int(np.prod(shape))
         return torch.from_numpy(uniform(np.arange(count), k, self.salt)).reshape(shape)
 
+    def described(self, text, name="", shape=None):
+        """Return the input that a rule such as "boxes (300,4) = 0.5+0.4*u(n,k=901)" of the pack describes.
+
+        ``name`` selects one of several inputs in ``text``; ``shape`` is given where the rule has none.
+        """
+        rule = rf"{name}.*?(?:\((?P<shape>[\d,]+)\) = )?(?:(?P<offset>[\d.]+)\+)?(?P<scale>[\d.]+)\*u\(n,k=(?P<k>\d+)\)"
+        match = re.search(rule, text)
+        assert match, f"no input {name!r} in {text!r}"
+        if match["shape"]:
+            shape = [int(size) for size in match["shape"].split(",")]
+        return float(match["offset"] or 0) + float(match["scale"]) * self.filled(int(match["k"]), *shape)
+
     def state_dict(self, constructed=None):
         """Return the weights with the original names.
 
@@ -118,13 +130,22 @@ def image(batch, height, width, phase=0.0, mask=None):
     return pixels if mask is None else pixels.masked_fill(mask[:, None], 0)
 
 
-def padding(batch, height, width, rows=None, columns=None, frame=0):
-    """Return a padding mask ``(batch, height, width)``: in one frame, True from these rows and columns on."""
+def padding(batch, height, width, rule):
+    """Return the padding mask ``(batch, height, width)`` of a rule such as "rows >= 112 and columns >= 136"."""
+    match = re.search(r"(?:frame (\d+): )?.*?rows >= (\d+) and columns >= (\d+)", rule)
+    assert match, f"no padding in {rule!r}"
+    frame, rows, columns = (int(number or 0) for number in match.groups())
     mask = torch.zeros(batch, height, width, dtype=torch.bool)
-    if rows is not None:
-        mask[frame, rows:] = True
-        mask[frame, :, columns:] = True
+    mask[frame, rows:] = True
+    mask[frame, :, columns:] = True
     return mask
+
+
+def clip_image(rule, time):
+    """Return frame ``time`` of a rule such as "frame t: image rule with phase 0+0.05t, 128x160"."""
+    match = re.search(r"phase ([\d.]+)\+([\d.]+)t, (\d+)x(\d+)", rule)
+    assert match, f"no clip in {rule!r}"
+    return image(1, int(match[3]), int(match[4]), float(match[1]) + float(match[2]) * time)
 
 
 @functools.cache

@@ -30,8 +30,10 @@ def built(pack):
 def run(pack, built):
     """Every stage of one forward pass, by the names of the pack."""
     detector, _ = built
-    mask = padding(2, 128, 160, rows=112, columns=136)
-    images = image(2, 128, 160, phase=pack.data["inputs"]["image_phase"], mask=mask)
+    inputs = pack.data["inputs"]
+    size = inputs["batch"], inputs["height"], inputs["width"]
+    mask = padding(*size, inputs["mask"])
+    images = image(*size, phase=inputs["image_phase"], mask=mask)
     stages = {}
 
     def keep(name, module, pick=lambda arguments, output: output):

@@ -1,5 +1,6 @@
 """Our trajectory modeling, ID decoder and stream identities equal MOTIP's on formula-filled weights."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -39,21 +40,25 @@ def run(pack, built):
     """Training mode for two groups, then inference mode on the history of the first."""
     _, trajectory_model, id_decoder, *_ = built
     info = pack.data["seq_info"]
-    shape = (2, 4, 5)
-    times = torch.arange(4)[:, None].expand(shape).contiguous()
+    sizes = {name: int(size) for name, size in (part.split("=") for part in info["shape"].split(","))}
+    shape = tuple(sizes[name] for name in "GTN")
+    times = torch.arange(sizes["T"])[:, None].expand(shape).contiguous()
     seen = absent(info["trajectory_missing_gtn"], shape)
     wanted = absent(info["unknown_missing_gtn"], shape)
-    raw = 1.5 * pack.filled(900, 1, *shape, 256)[0] * seen[..., None]
+    raw = pack.described(info["trajectory_features"], shape=sizes.values())[0] * seen[..., None]
     words = torch.tensor(info["trajectory_id_labels_per_group"])[:, None].expand(shape)
     history = TrackTokens(trajectory_model(raw), seen, times, words)
-    current = TrackTokens(1.5 * pack.filled(910, 1, *shape, 256)[0] * wanted[..., None], wanted, times)
+    unknown = pack.described(info["unknown_features"], shape=sizes.values())[0] * wanted[..., None]
+    current = TrackTokens(unknown, wanted, times)
     logits = id_decoder(history, current)
 
     layers = []
     hooks = [ffn.register_forward_hook(lambda _, given, output: layers.append(output)) for ffn in id_decoder.ffns]
     first = TrackTokens(*(tensor[:1] for tensor in (history.embeddings, seen, times, words)))
-    new = pack.filled(920, 1, 1, 3, 256) * 1.5
-    asked = TrackTokens(new, torch.ones(1, 1, 3, dtype=torch.bool), torch.full((1, 1, 3), 4))
+    rule = pack.data["inference_style"]["unknown_features"]
+    new = pack.described(rule)[0]
+    time = int(re.search(r"time (\d+)", rule)[1])
+    asked = TrackTokens(new, torch.ones(new.shape[:3], dtype=torch.bool), torch.full(new.shape[:3], time))
     answer = id_decoder(first, asked)
     for hook in hooks:
         hook.remove()

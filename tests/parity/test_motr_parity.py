@@ -1,9 +1,12 @@
 """MOTR's detector, query interaction and decoding of track queries reproduce the official numbers."""
 
+import json
+import re
+
 import pytest
 import torch
 
-from _helpers.golden import ATOL, RTOL, image, padding, read_pack
+from _helpers.golden import ATOL, RTOL, clip_image, image, padding, read_pack
 from mot_core.boxes import cxcywh_to_xyxy
 from mot_core.nn import DeformableDETR, QueryInteraction, ResNet50, inverse_sigmoid
 from mot_core.plugins import Plugin
@@ -11,8 +14,6 @@ from mot_core.structures import ClipBatch, FrameTargets, TrackState
 from mot_core.trackers import MOTR
 from mot_core.trackers.motr import load_motr
 from mot_core.trackers.motr.track_queries import next_ids
-
-SLOTS = [3, 40, 77, 150, 222, 299]
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +33,11 @@ def built(pack):
 def updated(pack, built):
     """Queries of six tracks, from the slots that the pack names."""
     detector, interaction, _ = built
-    hidden = 1.5 * pack.filled(900, 300, 256)[SLOTS]
-    boxes = 0.5 + 0.4 * pack.filled(901, 300, 4)[SLOTS]
-    queries = interaction(detector.query_embed.weight[SLOTS][None], hidden[None])
+    rule = pack.data["qim"]["inputs"]
+    slots = json.loads(re.search(r"at slots (\[.*?\])", rule)[1])
+    hidden = pack.described(rule, "output_embedding")[slots]
+    boxes = pack.described(rule, "pred_boxes")[slots]
+    queries = interaction(detector.query_embed.weight[slots][None], hidden[None])
     return queries, inverse_sigmoid(boxes[None, :, :2])
 
 
@@ -59,13 +62,15 @@ def test_query_interaction(pack, updated):
 @pytest.mark.parametrize("case", ["single_frame_padded", "frame_with_6_track_queries_unpadded"])
 def test_every_stage(pack, built, updated, case):
     detector, *_ = built
-    tracks, mask = None, padding(1, 128, 160, rows=112, columns=136)
-    phase = 0.0
-    if case != "single_frame_padded":
-        mask, phase = None, pack.data["inputs"][case]["phase"]
-        ids = torch.arange(6)[None]
+    inputs = pack.data["inputs"]
+    size = inputs["single_frame_padded"]["size"]
+    tracks, mask = None, None
+    if "padding" in inputs[case]:
+        mask = padding(1, *size, inputs[case]["padding"])
+    else:
+        ids = torch.arange(updated[0].shape[1])[None]
         tracks = TrackState(ids, ids >= 0, queries=updated[0], ref_logits=updated[1])
-    pyramid = detector.features(image(1, 128, 160, phase, mask), mask)
+    pyramid = detector.features(image(1, *size, inputs[case]["phase"], mask), mask)
     memory = detector.encode(pyramid)
     output = detector.decode(pyramid, memory, tracks)
     stages = {f"projected_level{index}": level for index, level in enumerate(pyramid.levels)}
@@ -125,8 +130,8 @@ def test_training_clip(pack, make_tracker):
         ids = torch.tensor([truth["obj_ids"]])
         boxes = torch.tensor([truth["boxes_cxcywh"]], dtype=torch.float64)
         targets.append(FrameTargets(boxes, torch.tensor([truth["labels"]]), ids, ids >= 0))
-    images = torch.stack([image(1, 128, 160, 0.05 * time) for time in range(3)], 1)
-    batch = make_batch(images, [1, 2, 3], tuple(targets))
+    images = torch.stack([clip_image(expected["frames"], time) for time in range(len(targets))], 1)
+    batch = make_batch(images, [time + 1 for time in range(len(targets))], tuple(targets))
     tracker = make_tracker(drop=0, insert=0)
     tracker.setup()
     count, losses = 0, {}
@@ -167,8 +172,11 @@ def test_inference_clip(pack, make_tracker):
         record, birth_threshold=expected["score_thresh"], keep_threshold=expected["filter_score_thresh"],
         miss_tolerance=expected["miss_tolerance"], report_threshold=expected["score_thresh"],
     ).eval()  # fmt: skip
+    original_size = tuple(map(int, re.search(r"target size \((\d+),(\d+)\)", expected["frames"]).groups()))
     for time, wanted in enumerate(expected["per_frame"]):
-        reported = tracker.track(make_batch(image(1, 128, 160, 0.3 * time)[:, None], [time + 1]))
+        reported = tracker.track(
+            make_batch(clip_image(expected["frames"], time)[:, None], [time + 1], original_size=original_size)
+        )
         tracks = record.states[-1]
         assert tracks.ids[0].tolist() == wanted["ids"]
         assert tracks.misses[0].tolist() == wanted["disappear_time"]
