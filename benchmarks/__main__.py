@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.provenance import RESULTS
+from benchmarks.provenance import RESULTS_FOLDER
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,9 @@ def main(arguments: list[str]) -> int:
         for column in ("question", "result", "page"):
             table.add_column(column)
         for one in INDEX:
-            table.add_row(one.script, one.question, one.result if (RESULTS / one.result).exists() else "-", one.page)
+            table.add_row(
+                one.script, one.question, one.result if (RESULTS_FOLDER / one.result).exists() else "-", one.page
+            )
         Console().print(table)
         return 0
     name, *rest = arguments

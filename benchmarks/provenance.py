@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS_FOLDER = ROOT / "benchmarks" / "results"
 """Results by topic: ``<topic>/<name>.json``, overwritten, or ``.jsonl``, a line per run."""
 TESTS = ROOT / "tests"
 BENCHMARKS = "benchmarks/*.py"

@@ -14,12 +14,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.provenance import ROOT, SOURCES, provenance
+from benchmarks.provenance import RESULTS_FOLDER, ROOT, SOURCES, provenance
 from mot_core.association import ByteTrack, OCSort, Sort
 from mot_core.evaluation import evaluate
 from mot_core.io import ResultWriter, find_sequences
 
-RESULTS = ROOT / "benchmarks" / "results" / "association" / "presets.json"
+RESULTS = RESULTS_FOLDER / "association/presets.json"
 PAGE = ROOT / "docs" / "parity.md"
 INPUTS = {
     "MOT17": ("MOT17/train", "yolox", None),

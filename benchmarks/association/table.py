@@ -9,11 +9,10 @@ from statistics import median
 from typing import Any, TypeAlias
 
 from benchmarks.pages import fill
-from benchmarks.provenance import RESULTS as RESULTS_OF_ALL
-from benchmarks.provenance import ROOT
+from benchmarks.provenance import RESULTS_FOLDER, ROOT
 
 README = ROOT / "benchmarks" / "README.md"
-RESULTS = RESULTS_OF_ALL / "association" / "speed.json"
+RESULTS = RESULTS_FOLDER / "association/speed.json"
 
 Report: TypeAlias = Mapping[str, Any]
 OURS = "mot_core"

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.fresh_process import in_fresh_process, peak
-from benchmarks.provenance import ROOT, provenance
+from benchmarks.provenance import RESULTS_FOLDER, provenance
 from em_kalman import EMKalmanLoss, NeuralKalmanFilter, WindowBatch
 from mot_core.ops import kalman_filter, observation_loglik, rts_smoother
 
 MODULE = "benchmarks.em_kalman.cost"
-RESULTS = ROOT / "benchmarks/results/em_kalman/cost.json"
+RESULTS = RESULTS_FOLDER / "em_kalman/cost.json"
 MEASURED = ("packages/em-kalman/src", "packages/mot-core/src/mot_core/ops")
 RUNS = 5
 REPEATS = 5  # for runs of a few milliseconds

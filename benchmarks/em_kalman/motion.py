@@ -23,12 +23,12 @@ import torch
 from benchmarks.em_kalman.data import PARTNER, RATES, SOURCES, baselines, score
 from benchmarks.em_kalman.trackers import AS_IT_IS, CONFIGS, MEASURED, learn
 from benchmarks.pages import spread
-from benchmarks.provenance import ROOT, provenance
+from benchmarks.provenance import RESULTS_FOLDER, provenance
 from em_kalman import DetectionSequence, MotionModel, NeuralKalmanFilter, WindowSampler
 from em_kalman.motion.noise import ObservedTrajectories, confident_trajectories, learn_noise, noise_loglik
 from mot_core.association.kalman import BYTETRACK_NOISE, SORT_NOISE
 
-RESULTS = ROOT / "benchmarks/results/em_kalman/motion.json"
+RESULTS = RESULTS_FOLDER / "em_kalman/motion.json"
 TRAINED_ON = "MOT17 public"
 TESTED = ("MOT15", "MOT17 public", "DanceTrack YOLOX")
 TRACKERS = ("SORT", "ByteTrack", "OC-SORT")

@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.em_kalman.data import PARTNER, RATES, SOURCES, baselines, score
 from benchmarks.em_kalman.tables import read, refresh
-from benchmarks.provenance import ROOT, provenance
+from benchmarks.provenance import RESULTS_FOLDER, provenance
 from em_kalman import (
     AssociationCollapse,
     EMKalmanTracker,
@@ -38,7 +38,7 @@ from em_kalman import (
 from em_kalman.objectives import Objective
 from em_kalman.training import calibrate_dustbin
 
-RESULTS = ROOT / "benchmarks/results/em_kalman/trackers.jsonl"
+RESULTS = RESULTS_FOLDER / "em_kalman/trackers.jsonl"
 SOURCE = "packages/mot-core/src/mot_core"
 MEASURED = ("packages/em-kalman/src", f"{SOURCE}/association", f"{SOURCE}/ops")
 SEEDS = (0, 1, 2, 3)

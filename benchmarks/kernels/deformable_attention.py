@@ -16,7 +16,7 @@ from statistics import median
 
 import torch
 
-from benchmarks.provenance import ROOT, SOURCES, TESTS, provenance
+from benchmarks.provenance import RESULTS_FOLDER, SOURCES, TESTS, provenance
 from mot_core.ops import deformable_attention
 
 sys.path.insert(0, str(TESTS))
@@ -41,7 +41,7 @@ def main() -> None:
         "threads": 1,
         "results": rows,
     }
-    path = ROOT / "benchmarks/results/kernels/deformable_attention.json"
+    path = RESULTS_FOLDER / "kernels/deformable_attention.json"
     path.write_text(json.dumps(report, indent=1) + "\n")
     for row in rows:
         print(row)

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.fresh_process import peak
-from benchmarks.provenance import ROOT, SOURCES, commit, provenance
+from benchmarks.provenance import RESULTS_FOLDER, ROOT, SOURCES, commit, provenance
 from benchmarks.training.step_cost import PAPER, SMALL, build
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from mot_core.structures import ClipBatch
     from mot_core.trackers import Tracker
 
-RESULTS = ROOT / "benchmarks/results/kernels/in_trackers.jsonl"
+RESULTS = RESULTS_FOLDER / "kernels/in_trackers.jsonl"
 CASES: dict[str, dict[str, Any]] = {
     "MOTR, training step, small": {"tracker": "motr", "warm_up": 5, "steps": 5, **SMALL},
     "MOTIP, training step, small": {"tracker": "motip", "warm_up": 5, "steps": 5, **SMALL},

@@ -12,7 +12,7 @@ import sys
 
 import torch
 
-from benchmarks.provenance import ROOT, SOURCES, provenance
+from benchmarks.provenance import RESULTS_FOLDER, SOURCES, provenance
 from mot_core.bench.cases import CASES
 from mot_core.bench.kernels import report_on, table
 
@@ -23,7 +23,7 @@ def main() -> int:
         return 2
     report = report_on(CASES)
     print(table(report))
-    path = ROOT / "benchmarks/results/kernels/speed.json"
+    path = RESULTS_FOLDER / "kernels/speed.json"
     path.write_text(json.dumps(report | provenance(f"{SOURCES}/ops", f"{SOURCES}/bench"), indent=1) + "\n")
     print(f"wrote {path}")
     return 0

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from benchmarks.pages import fill, markdown, spread
-from benchmarks.provenance import ROOT
+from benchmarks.provenance import RESULTS_FOLDER, ROOT
 
-RESULTS = ROOT / "benchmarks/results/training/learning.jsonl"
+RESULTS = RESULTS_FOLDER / "training/learning.jsonl"
 PAGE = ROOT / "docs" / "results.md"
 METRICS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW")
 

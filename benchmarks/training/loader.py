@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.provenance import ROOT, SOURCES, provenance
+from benchmarks.provenance import RESULTS_FOLDER, SOURCES, provenance
 from mot_core.data import Augmentation, ClipDataset, ClipLoader, ClipSampler, ClipSampling, FrameIndex, SyntheticVideo
 from mot_core.data.decode import DecodeCache, pillow
 from mot_core.data.folders import index_sequences
@@ -61,7 +61,7 @@ def main() -> None:
     if quick:
         return
     result = provenance(f"{SOURCES}/data") | {"torch": torch.__version__}
-    path = ROOT / "benchmarks/results/training/loader.json"
+    path = RESULTS_FOLDER / "training/loader.json"
     path.write_text(json.dumps(result | {"speed": speed, "memory": memory}, indent=1) + "\n")
     print(path)
 

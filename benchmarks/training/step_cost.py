@@ -17,7 +17,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.fresh_process import in_fresh_process, peak
-from benchmarks.provenance import ROOT, SOURCES, provenance
+from benchmarks.provenance import RESULTS_FOLDER, SOURCES, provenance
 from mot_core.cli.track.registry import trainable_trackers
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def main() -> None:
         print(json.dumps(measure(**(CASES | PAPERS)[case])))
         return
     report = {**provenance(f"{SOURCES}/trackers", f"{SOURCES}/nn"), "threads": 1, "results": []}
-    path = ROOT / "benchmarks/results/training/step_cost.json"
+    path = RESULTS_FOLDER / "training/step_cost.json"
     rows = {row["case"]: row for row in (json.loads(path.read_text())["results"] if path.is_file() else [])}
     for case in arguments.cases:
         rows[case] = in_a_process(case, arguments.limit) | {key: report[key] for key in ("date", "commit")}

@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks.environments import PEERS, install, python_of
 from benchmarks.fresh_process import EXACT_MEMORY, in_fresh_process
-from benchmarks.provenance import ROOT, SOURCES, TESTS, provenance
+from benchmarks.provenance import RESULTS_FOLDER, SOURCES, TESTS, provenance
 from benchmarks.training.step_cost import build
 
 MODULE = "benchmarks.unitrack.cost"
@@ -63,7 +63,7 @@ def main() -> None:
         name, *rest = json.loads(arguments.here)
         print(json.dumps(MEASURES[name](*rest)))
         return
-    path = ROOT / "benchmarks/results/unitrack/cost.json"
+    path = RESULTS_FOLDER / "unitrack/cost.json"
     report: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {"threads": 1, "runs": RUNS}
     for part in arguments.parts:
         where = provenance(LOSS, f"{SOURCES}/trackers")
@@ -130,7 +130,7 @@ def motr() -> list[dict[str, Any]]:
             "case": case, **MOTR[case], "without": without, "with": with_it, "loss": alone,
             "share_of_seconds": round(alone["seconds"] / without["seconds"], 5),
         })  # fmt: skip
-    path = ROOT / "benchmarks/results/training/step_cost.json"
+    path = RESULTS_FOLDER / "training/step_cost.json"
     recorded = {row["case"]: row for row in json.loads(path.read_text())["results"]}
     if paper := recorded.get("motr, 5 frames, checkpointing"):
         rows.append({

@@ -9,9 +9,9 @@ from statistics import mean, stdev
 from typing import Any, TypeAlias
 
 from benchmarks.pages import fill, markdown, spread
-from benchmarks.provenance import ROOT
+from benchmarks.provenance import RESULTS_FOLDER, ROOT
 
-FOLDER = ROOT / "benchmarks/results/unitrack"
+FOLDER = RESULTS_FOLDER / "unitrack"
 TRACKERS, ASSOCIATION = FOLDER / "trackers.jsonl", FOLDER / "association.jsonl"
 PAGE = ROOT / "docs" / "unitrack_results.md"
 METRICS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW")

@@ -1,18 +1,18 @@
 """The index of the benchmarks names every script, result and page."""
 
 from benchmarks.__main__ import INDEX, main
-from benchmarks.provenance import RESULTS, ROOT
+from benchmarks.provenance import RESULTS_FOLDER, ROOT
 
 
 def test_scripts_results_and_pages_exist():
     for one in INDEX:
         assert (ROOT / "benchmarks" / f"{one.script.replace('.', '/')}.py").is_file(), one
-        assert (RESULTS / one.result).is_file() or one.script == "kernels.speed", one  # needs a GPU
+        assert (RESULTS_FOLDER / one.result).is_file() or one.script == "kernels.speed", one  # needs a GPU
         assert (ROOT / one.page).is_file(), one
 
 
 def test_every_result_has_a_benchmark():
-    found = {path.relative_to(RESULTS).as_posix() for path in RESULTS.rglob("*.json*")}
+    found = {path.relative_to(RESULTS_FOLDER).as_posix() for path in RESULTS_FOLDER.rglob("*.json*")}
     assert found <= {one.result for one in INDEX}
 
 
