@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from mot_core.checkpoints import ImportReport, load_deformable_detr
 from mot_core.nn import DeformableDETR, DetectorOutput
 from mot_core.plugins import Context
 from mot_core.structures import FeaturePyramid, TrackerSpec, TrackState
@@ -82,6 +85,30 @@ class DETRTracker(Tracker):
             result: tuple[DetectorOutput, FeaturePyramid] = checkpoint(run, images, use_reentrant=False)
             return result
         return run(images)
+
+    # Weights.
+
+    def import_detector(self, state: Mapping[str, Tensor], prefix: str = "") -> ImportReport:
+        """Load a released Deformable DETR as initialization; all other modules of the tracker stay as they are.
+
+        Args:
+            state: Released state dict, see :func:`mot_core.checkpoints.read_state_dict`.
+            prefix: Prefix of the detector's keys in ``state``.
+
+        Returns:
+            Report of all keys, with the names of this tracker.
+
+        Raises:
+            ValueError: If the checkpoint has another architecture.
+        """
+        report = load_deformable_detr(self.detector, state, prefix=prefix)
+        fresh = [name for name in self.state_dict() if not name.startswith(("detector.", "plugins."))]
+        return ImportReport(
+            {theirs: f"detector.{ours}" for theirs, ours in report.used.items()},
+            report.unused,
+            (*(f"detector.{name}" for name in report.missing), *fresh),
+            {f"detector.{name}": shapes for name, shapes in report.remade.items()},
+        )
 
     # Optimizer.
 

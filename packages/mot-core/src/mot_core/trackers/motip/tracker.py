@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mot_core.association.assignment import assign
-from mot_core.checkpoints import ImportReport, load_deformable_detr
+from mot_core.checkpoints import ImportReport
 from mot_core.nn import (
     DetectorOutput,
     IDDecoder,
@@ -323,14 +323,7 @@ class MOTIP(DETRTracker):
         if any(name.startswith("id_decoder.") for name in state):
             return load_motip(self.detector, self.trajectory_model, self.id_decoder, state)
         prefix = "detr." if any(name.startswith("detr.") for name in state) else ""
-        report = load_deformable_detr(self.detector, state, prefix=prefix)
-        fresh = [name for name in self.state_dict() if not name.startswith(("detector.", "plugins."))]
-        return ImportReport(
-            {theirs: f"detector.{ours}" for theirs, ours in report.used.items()},
-            report.unused,
-            (*(f"detector.{name}" for name in report.missing), *fresh),
-            {f"detector.{name}": shapes for name, shapes in report.remade.items()},
-        )
+        return self.import_detector(state, prefix)
 
 
 def _at_least(least: int, **values: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mot_core.checkpoints import ImportReport, load_deformable_detr
+from mot_core.checkpoints import ImportReport
 from mot_core.nn import DetectorOutput, QueryInteraction, mean_over_processes
 from mot_core.plugins import Context
 from mot_core.structures import ClipBatch, ClipOutput, FeaturePyramid, FrameOutput, TrackState
@@ -231,14 +231,7 @@ class MOTR(DETRTracker):
         """
         if any(name.startswith("track_embed.") for name in state):
             return load_motr(self.detector, self.query_interaction, state)
-        report = load_deformable_detr(self.detector, state)
-        fresh = [f"query_interaction.{name}" for name in self.query_interaction.state_dict()]
-        return ImportReport(
-            {theirs: f"detector.{ours}" for theirs, ours in report.used.items()},
-            report.unused,
-            (*(f"detector.{name}" for name in report.missing), *fresh),
-            {f"detector.{name}": shapes for name, shapes in report.remade.items()},
-        )
+        return self.import_detector(state)
 
 
 def _slots(
