@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from mot_core.extras import needs
 from mot_core.io import open_atomic
+from mot_core.io.atomic import atomic_path
 
 with needs("lightning", "train", "training"):
     from lightning import Callback, LightningModule, Trainer
@@ -51,17 +53,11 @@ def save_checkpoint(trainer: Trainer, path: Path) -> None:
         trainer: Trainer to save; every process must call this.
         path: Checkpoint file.
     """
-    temporary = path.with_name(f".{path.name}.tmp")  # the same name in every process
-    try:
-        trainer.save_checkpoint(temporary, weights_only=False)
-        if trainer.is_global_zero:
+    with atomic_path(path) if trainer.is_global_zero else nullcontext() as temporary:
+        trainer.save_checkpoint(cast(Path, trainer.strategy.broadcast(temporary)), weights_only=False)
+        if temporary is not None:
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
-    except BaseException:
-        if trainer.is_global_zero:
-            temporary.unlink(missing_ok=True)
-        raise
 
 
 class LastCheckpoint(Checkpoint):
