@@ -3,14 +3,12 @@
 import lightning
 import torch
 
+from _helpers.trackers import toy_tracker
 from _helpers.trackers.grid_tracker import GridTracker
+from _helpers.trackers.toy_tracker import SMALL
 from mot_core.data import SyntheticDataModule
-from mot_core.trackers import MOTIP, MOTR, DetectorSettings, DETRTracker, OptimizerSettings
+from mot_core.trackers import MOTIP, MOTR, DETRTracker, OptimizerSettings
 
-SMALL = DetectorSettings(
-    "small", num_queries=8, embed_dim=32, num_heads=4, ffn_dim=32, num_levels=3, num_encoder_layers=1,
-    num_decoder_layers=2,
-)  # fmt: skip
 RATES = OptimizerSettings(lr=1e-3, milestones=(1,), warmup_epochs=0.5)
 TRACKERS = {
     "motip": lambda **options: MOTIP(
@@ -64,9 +62,5 @@ class Losses(lightning.Callback):
 
 
 def trainer(folder, *callbacks, **options):
-    defaults = {
-        "max_epochs": 2, "accelerator": "cpu", "logger": False, "enable_checkpointing": False,
-        "num_sanity_val_steps": 0, "enable_progress_bar": False, "enable_model_summary": False,
-        "default_root_dir": folder, "gradient_clip_val": 0.1,
-    }  # fmt: skip
-    return lightning.Trainer(**(defaults | options), callbacks=list(callbacks))
+    defaults = {"max_epochs": 2, "gradient_clip_val": 0.1}
+    return toy_tracker.trainer(folder, **(defaults | options), callbacks=list(callbacks))

@@ -12,6 +12,7 @@ import yaml
 from lightning import Trainer
 from PIL import Image
 
+from _helpers.trackers.toy_tracker import SMALL
 from mot_core.cli.track import command as track
 from mot_core.cli.track import images
 from mot_core.data import Augmentation, MOTDataModule, SyntheticVideo
@@ -21,10 +22,6 @@ from mot_core.structures import ClipOutput
 from mot_core.trackers import DetectorSettings, DETRTracker, FrameTracks, frame_output
 from mot_core.visualization import write_video
 
-SMALL = DetectorSettings(
-    "small", num_queries=8, embed_dim=32, num_heads=4, ffn_dim=32, num_levels=3, num_encoder_layers=1,
-    num_decoder_layers=2,
-)  # fmt: skip
 RESIZE = Augmentation(short_sides=(40,), max_long_side=50)
 
 

@@ -6,16 +6,12 @@ import av
 import pytest
 import torch
 
+from _helpers.trackers.toy_tracker import SMALL
 from _helpers.trackers.tracker_cases import EAGER, make
 from mot_core.cli.track.registry import trainable_trackers
 from mot_core.data import SyntheticVideo
 from mot_core.io import read_mot
-from mot_core.trackers import MOTIP, DetectorSettings
-
-SMALL = DetectorSettings(
-    "small", num_queries=8, embed_dim=32, num_heads=4, ffn_dim=32, num_levels=3, num_encoder_layers=1,
-    num_decoder_layers=2,
-)  # fmt: skip
+from mot_core.trackers import MOTIP
 
 
 @pytest.mark.parametrize("name", trainable_trackers())
