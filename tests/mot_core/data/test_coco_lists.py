@@ -116,6 +116,26 @@ def identity_twice(content):
             r"expected 'image_id' of a record in 'images', got 8",
         ),
         (lambda c: c["annotations"][0].update(bbox=[1, 2, -3, 4]), ValueError, r"got \[1, 2, -3, 4\]"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, 3, 10**400]), ValueError, r"at most 18 digits, got 401"),
+        (lambda c: c["annotations"][0].update(bbox=[1, 2, True, 4]), ValueError, r"got True in"),
+        (lambda c: c["annotations"][0].update(bbox="1234"), ValueError, r"expected 'bbox' as \[left, top"),
+        (
+            lambda c: c["annotations"][0].update(category_id=1.5),
+            ValueError,
+            r"'category_id' .* as a whole number, got 1\.5",
+        ),
+        (
+            lambda c: c["annotations"][0].update(category_id="x"),
+            ValueError,
+            r"'category_id' .* as a whole number, got 'x'",
+        ),
+        (
+            lambda c: c["images"].__setitem__(0, 7),
+            ValueError,
+            r"expected the key 'id' in every record .* got 7",
+        ),
+        (lambda c: c["images"][0].update(id=[1]), ValueError, r"'id' in 'images' as an integer or a string, got \[1\]"),
+        (lambda c: c["images"][0].update(height="30"), ValueError, r"'height' in 'images' as a whole number, got '30'"),
         (video_without_ids, ValueError, r"expected 'track_id' in annotations of videos"),
         (identity_twice, ValueError, r"expected one box per identity and frame, got two in street"),
     ],
@@ -129,5 +149,5 @@ def test_invalid_files_are_rejected(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"list\.json: no such file"):
         read_coco(tmp_path / "list.json", tmp_path)
     (tmp_path / "list.json").write_text("{")
-    with pytest.raises(ValueError, match=r"list\.json: expected JSON"):
+    with pytest.raises(ValueError, match=r"list\.json:1: expected JSON"):
         read_coco(tmp_path / "list.json", tmp_path)

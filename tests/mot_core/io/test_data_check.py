@@ -67,10 +67,10 @@ def test_all_problems_of_all_files_and_sequences(tmp_path):
         ("error", "a/gt/gt.txt", 4, "id 1 is already in frame 2, at line 2"),
         ("error", "a/gt/gt.txt", 5, "frame 9 is outside the sequence, which has the frames 1-3"),
         ("error", "a/gt/gt.txt", 6, "expected 9 columns as in most lines, got 4"),
-        ("error", "a/det/det.txt", 1, "width must be positive, got 0"),
-        ("error", "a/det/det.txt", 2, "frame must be a number, got 'x'"),
+        ("error", "a/det/det.txt", 1, "width must be at least 0.001 pixels, got 0"),
+        ("error", "a/det/det.txt", 2, "frame must be a finite number, got 'x'"),
         ("error", "b/seqinfo.ini", None, "seqLength must be a positive number, got 'three'"),
-        ("error", "c/gt/gt.txt", 1, "conf must be a finite number, got nan"),
+        ("error", "c/gt/gt.txt", 1, "conf must be a finite number, got 'nan'"),
     ]
     summaries = {one.name: one for one in check(tmp_path, "generic").sequences}
     assert (summaries["b"].frames, summaries["b"].boxes) == (3, 3), "checked in spite of its seqinfo.ini"

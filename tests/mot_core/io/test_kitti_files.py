@@ -41,9 +41,12 @@ def test_columns(tmp_path):
         ("3 7", "3.5 7", "frame must be a whole number, got 3.5"),
         ("3 7", "3 -1", "id must be 0 or more, except for DontCare, got -1"),
         ("1 2 -1.57", "0.5 2 -1.57", "truncated must be a whole number, got 0.5"),
-        ("10.0 20.0", "nan 20.0", "left must be a finite number, got nan"),
-        ("10.0 20.0", "10.0 inf", "top must be a finite number, got inf"),
-        ("10.0 20.0", "x 20.0", "left must be a number, got 'x'"),
+        ("10.0 20.0", "nan 20.0", "left must be a finite number, got 'nan'"),
+        ("10.0 20.0", "10.0 inf", "top must be a finite number, got 'inf'"),
+        ("10.0 20.0", "1_0 20.0", "left must be a finite number, got '1_0'"),
+        ("10.0 20.0", "10.0\xa0 20.0", r"left must be a finite number, got '10.0\\xa0'"),
+        ("10.0 20.0", "1e17 20.0", r"left must be below 9007199254740992, got 1e17"),
+        ("10.0 20.0", "x 20.0", "left must be a finite number, got 'x'"),
         ("10.0 20.0", "41.0 20.0", "must be left, top, right, bottom of a box, got 41 20 40 60"),
         ("10.0 20.0", "-1e12 20.0", "must lie within"),
     ],
@@ -70,6 +73,9 @@ def test_detections_without_area_are_rejected(tmp_path):
     assert len(read_kitti(path, kind="ground_truth")) == 1
     with pytest.raises(DataError, match=":1: columns 7 to 10"):
         read_kitti(path, kind="detections")
+    thin = write(tmp_path, LABEL.replace("10.0 20.0", "39.9995 20.0"))
+    with pytest.raises(DataError, match=r"of a box of at least 0\.001 pixels"):
+        read_kitti(thin, kind="detections")
 
 
 @given(st.lists(st.sampled_from(["0", "7", "-1", "2.5", "Car", "x", "nan", "1e400", "\n"]), max_size=60))

@@ -81,7 +81,7 @@ def test_boxes_without_area(tmp_path):
     path = write(tmp_path, "1,1,10,20,0,40,1")
     assert read_mot(path, kind="ground_truth").boxes_xyxy.tolist() == [[10, 20, 10, 60]]
     assert len(read_mot(path, kind="results")) == 1
-    with pytest.raises(ValueError, match=r"file\.txt:1: width must be positive, got 0"):
+    with pytest.raises(ValueError, match=r"file\.txt:1: width must be at least 0.001 pixels, got 0"):
         read_mot(path, kind="detections")
 
 
@@ -89,12 +89,12 @@ def test_boxes_without_area(tmp_path):
     ("bad", "complaint"),
     [
         ("1,7,10,20", "expected 9 columns as in most lines, got 4"),
-        ("1,7,10,20,30,40,1,1,", "visibility must be a number, got ''"),
+        ("1,7,10,20,30,40,1,1,", "visibility must be a finite number, got ''"),
         ("1,7,10,20,30,40,1,1,0.5,0,0", "expected 9 columns as in most lines, got 11"),
-        ("1,7,10,2O,30,40,1,1,0.5", "top must be a number, got '2O'"),
-        ("1,7,1_0,20,30,40,1,1,0.5", "left must be a number, got '1_0'"),
-        ("1,7,nan,20,30,40,1,1,0.5", "left must be a finite number, got nan"),
-        ("1,7,10,20,30,-inf,1,1,0.5", "height must be a finite number, got -inf"),
+        ("1,7,10,2O,30,40,1,1,0.5", "top must be a finite number, got '2O'"),
+        ("1,7,1_0,20,30,40,1,1,0.5", "left must be a finite number, got '1_0'"),
+        ("1,7,nan,20,30,40,1,1,0.5", "left must be a finite number, got 'nan'"),
+        ("1,7,10,20,30,-inf,1,1,0.5", "height must be a finite number, got '-inf'"),
         ("1,7,10,20,30,40,1,1,nan", "visibility must be a finite number"),
         ("0,7,10,20,30,40,1,1,0.5", "frame must be a whole number from 1, got 0"),
         ("1.5,7,10,20,30,40,1,1,0.5", "frame must be a whole number from 1, got 1.5"),
@@ -106,7 +106,11 @@ def test_boxes_without_area(tmp_path):
         ("1,7,1e30,20,30,40,1,1,0.5", "left must be within 1e"),
         ("1,7,10,20,30,40,1,1.5,0.5", "class must be a whole number, got 1.5"),
         ("2,4,10,20,30,40,1,1,0.5", "id 4 is already in frame 2, at line 2"),
-        ("frame,id,left,top,width,height,conf,class,visibility", "frame must be a number, got 'frame'"),
+        ("1,7,\u0661,20,30,40,1,1,0.5", "left must be a finite number, got '\u0661'"),
+        ("1,7,10,\xa020,30,40,1,1,0.5", r"top must be a finite number, got '\\xa020'"),
+        ("1,7,10,20,30,40,1,1,0.5\x0c", r"visibility must be a finite number, got '0.5\\x0c'"),
+        ("1,7,10,20,30,40,1,1,0.5\u2028", r"visibility must be a finite number, got '0.5\\u2028'"),
+        ("frame,id,left,top,width,height,conf,class,visibility", "frame must be a finite number, got 'frame'"),
     ],
 )
 @pytest.mark.parametrize("kind", ["ground_truth", "results"])
@@ -227,3 +231,21 @@ def test_detections_with_and_without_class(tmp_path):
     assert read_mot(path, kind="detections").classes.tolist() == [1, 2]
     path.write_text(rows[1])
     assert read_mot(path, kind="detections").classes.tolist() == [-1]
+
+
+@pytest.mark.parametrize(
+    ("size", "complaint"),
+    [
+        ("1e-200,40", "file.txt:2: width must be at least 0.001 pixels, got 1e-200"),
+        ("40,0.0009", "file.txt:2: height must be at least 0.001 pixels, got 0.0009"),
+        ("1e155,40", r"file.txt:2: width must be within 1e\+09 pixels, got 1e\+155"),
+    ],
+)
+def test_range_of_the_sizes_of_detections(tmp_path, size, complaint):
+    with pytest.raises(DataError, match=complaint):
+        read_mot(write(tmp_path, f"1,-1,0,0,5,5,1\n1,-1,10,20,{size},1\n"), kind="detections")
+    assert len(read_mot(write(tmp_path, "1,-1,10,20,0.001,1e9,1\n"), kind="detections")) == 1
+
+
+def test_old_line_ends(tmp_path):
+    assert len(read_mot(write(tmp_path, f"{ROW}\r{ROW.replace('7', '8')}\r"), kind="ground_truth")) == 2

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from mot_core.cli.fit.configs import PACKAGE, find_config, shipped_configs
+from mot_core.cli.fit.configs import PACKAGE, find_config, find_configs, shipped_configs
 from mot_core.cli.track.registry import trainable_trackers
 
 FOLDER = PACKAGE / "configs"
@@ -28,13 +28,21 @@ def test_files_take_precedence_over_shipped_configs(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("a: [1\n", "my.yaml: expected YAML"), ("text\n", "expected a mapping"), ("", "expected a mapping")],
+    [("a: [1\n", "my.yaml:2: expected YAML"), ("text\n", "expected a mapping"), ("", "expected a mapping")],
 )
 def test_invalid_config_files(tmp_path, text, words):
     path = tmp_path / "my.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=words):
         find_config(str(path))
+
+
+def test_yaml_files_in_other_arguments_are_checked(tmp_path):
+    path = tmp_path / "model.yaml"
+    path.write_text("class_path: a\nclass_path: b\n")
+    for arguments in (["--model", str(path)], [f"--model={path}"]):
+        with pytest.raises(ValueError, match=r"model\.yaml:2: expected each key once"):
+            find_configs(arguments)
 
 
 def test_misspelled_config_names_get_a_suggestion():

@@ -64,12 +64,25 @@ def test_grid_contains_every_combination(write_sweep):
         ({"parameters": {"x": {"distribution": "normal", "mu": 0}}}, r"parameters\.x: unknown key mu"),
         ({"parameters": {"x": {"distribution": "beta"}}}, r"parameters\.x\.distribution: expected one of constant, "),
         ({"parameters": {"x": {"values": [1, 2], "probabilities": [1, 0]}}}, "unknown key probabilities"),
-        ({"parameters": {"x": {"values": []}}}, r"parameters\.x\.values: expected numbers"),
-        ({"parameters": {"x": {"values": [None]}}}, r"parameters\.x\.values: expected numbers"),
-        ({"parameters": {"x": {"min": 1}}}, r"parameters\.x\.max: expected a number"),
+        ({"parameters": {"x": {"values": []}}}, r"parameters\.x\.values: expected finite numbers"),
+        ({"parameters": {"x": {"values": [None]}}}, r"parameters\.x\.values: expected finite numbers"),
+        ({"parameters": {"x": {"values": [1, math.inf]}}}, r"parameters\.x\.values: expected finite numbers"),
+        ({"parameters": {"x": {"min": 0.0, "max": math.inf}}}, r"parameters\.x\.max: expected a finite number"),
+        (
+            {"method": "grid", "parameters": {"x": {"min": 1, "max": 10**9}, "y": {"min": 1, "max": 10**9}}},
+            r"parameters: expected a grid of at most 100,000 points, got 1,000,000,000,000,000,000; use method random",
+        ),
+        (
+            {
+                "method": "grid",
+                "parameters": {"x": {"distribution": "q_uniform", "min": 0.0, "max": 1e9, "q": 1e-300}},
+            },
+            r"parameters: expected a grid of at most 100,000 points",
+        ),
+        ({"parameters": {"x": {"min": 1}}}, r"parameters\.x\.max: expected a finite number"),
         (
             {"parameters": {"x": {"min": "1e-4", "max": 1}}},
-            r"parameters\.x\.min: expected a number \(in YAML, 1e-4 is a string",
+            r"parameters\.x\.min: expected a finite number \(in YAML, 1e-4 is a string",
         ),
         ({"parameters": {"x": {"min": 4, "max": 2}}}, r"parameters\.x: expected min below max, got 4 and 2"),
         (
@@ -99,7 +112,7 @@ def test_missing_and_invalid_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected a YAML file or the name of a shipped one"):
         read_sweep(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("a: [1")
-    with pytest.raises(ValueError, match=r"bad\.yaml: expected YAML"):
+    with pytest.raises(ValueError, match=r"bad\.yaml:1: expected YAML"):
         read_sweep(tmp_path / "bad.yaml")
     (tmp_path / "list.yaml").write_text("[1]")
     with pytest.raises(ValueError, match="expected a mapping"):

@@ -162,7 +162,7 @@ def test_yaml_settings(tmp_path, parameters):
         ("scale: [1, 2]\n", r"c\.yaml: scale: expected a number, got \[1, 2\]"),
         ("- max_age\n", r"c\.yaml: expected lines 'parameter: value', got a list"),
         ("a: 1\nmax_age: [1\n", r"c\.yaml:3: expected YAML"),
-        ("x: \x01\n", r"c\.yaml: expected YAML"),
+        ("x: \x01\n", r"c\.yaml: expected YAML, got a syntax error"),
     ],
 )
 def test_invalid_yaml_is_reported_with_the_file(tmp_path, parameters, text, words):

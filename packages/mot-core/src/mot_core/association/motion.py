@@ -11,6 +11,7 @@ from typing import Any
 
 from mot_core.association.kalman import MotionNoise
 from mot_core.io.atomic import open_atomic
+from mot_core.io.documents import read_json
 
 FORMAT, VERSION, SCALE = "mot_motion", 1, "height"
 NUMBERS = ("dt", "q", "r", "p0", "v0")
@@ -101,14 +102,9 @@ def read_motion(path: str | PathLike[str]) -> LearnedMotion:
     >>> read_motion(path).v0
     0.01
     """
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such file; mot em-kalman learn-motion writes one from detections")
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: expected JSON, got a syntax error: {error.msg}") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected a JSON file in UTF-8, got other bytes ({error.reason})") from error
+    content = read_json(path)
     fixed = {"format": FORMAT, "version": VERSION, "scale": SCALE}
     for name, wanted in fixed.items():
         found = content.get(name) if isinstance(content, dict) else None

@@ -6,14 +6,15 @@ blanks; frames count from 0.
 
 from __future__ import annotations
 
+import re
 from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
-from mot_core.io._numbers import read_lines
+from mot_core.io._numbers import parse_number, read_lines, split_at_blanks
 from mot_core.io.benchmarks import DONT_CARE, KITTI_CLASSES
-from mot_core.io.mot import EXACT, FARTHEST, KINDS, Kind, repeated_ids
+from mot_core.io.mot import EXACT, FARTHEST, KINDS, SMALLEST, Kind, repeated_ids
 from mot_core.io.problems import Problem, error, raise_first
 from mot_core.io.table import BoxTable
 
@@ -60,7 +61,7 @@ def scan_kitti(path: Path, kind: Kind) -> tuple[BoxTable, list[Problem]]:
     problems: list[Problem] = []
     for number, line in zip(numbers.tolist(), lines, strict=True):
         try:
-            row, label = _parse(line.split(), kind)
+            row, label = _parse(split_at_blanks(line), kind)
         except ValueError as reason:  # noqa: PERF203
             problems.append(Problem("error", path, number, str(reason), "correct or remove the line", "row"))
         else:
@@ -97,11 +98,11 @@ def _parse(fields: list[str], kind: Kind) -> tuple[list[float], int]:
     values = []
     for name, text in zip(_NAMES, [*(fields[column] for column in _NUMBERS), *fields[17:]], strict=False):
         try:
-            value = float(text)
+            value = parse_number(text)
         except ValueError:
-            raise ValueError(f"{name} must be a number, got {text!r}") from None
+            raise ValueError(f"{name} must be a finite number, got {text!r}") from None
         if not abs(value) < EXACT:
-            raise ValueError(f"{name} must be a finite number, got {text}")
+            raise ValueError(f"{name} must be below {EXACT:.0f}, got {text}")
         values.append(value)
     if len(fields) == 17:
         values.append(1.0)
@@ -115,10 +116,12 @@ def _parse(fields: list[str], kind: Kind) -> tuple[list[float], int]:
         raise ValueError(f"id must be 0 or more, except for DontCare, got {identity:g}")
     if max(map(abs, (left, top, right, bottom))) > FARTHEST:
         raise ValueError(f"the box must lie within {FARTHEST:g} pixels, got {left:g} {top:g} {right:g} {bottom:g}")
-    empty = right <= left or bottom <= top
+    empty = min(right - left, bottom - top) < SMALLEST
     if right < left or bottom < top or (kind == "detections" and empty):
+        least = f" of at least {SMALLEST:g} pixels" if kind == "detections" else ""
         raise ValueError(
-            f"columns 7 to 10 must be left, top, right, bottom of a box, got {left:g} {top:g} {right:g} {bottom:g}"
+            f"columns 7 to 10 must be left, top, right, bottom of a box{least}, "
+            f"got {left:g} {top:g} {right:g} {bottom:g}"
         )
     return values, label
 
@@ -129,8 +132,8 @@ def read_seqmap(root: Path) -> dict[str, int]:
     for path in sorted(root.glob("evaluate_tracking.seqmap*")):
         lines, numbers = read_lines(path, "sequence map")
         for number, line in zip(numbers.tolist(), lines, strict=True):
-            fields = line.split()
-            if len(fields) < 4 or not fields[3].isdecimal():
+            fields = split_at_blanks(line)
+            if len(fields) < 4 or not re.fullmatch("[0-9]{1,9}", fields[3]):
                 raise error(path, f"expected 'name empty 000000 length', got {line!r}", "correct it", "seqmap", number)
             lengths[fields[0]] = int(fields[3])
     return lengths

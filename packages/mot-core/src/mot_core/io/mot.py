@@ -22,6 +22,7 @@ Kind = Literal["ground_truth", "detections", "results"]
 KINDS = {"ground_truth": "ground-truth", "detections": "detection", "results": "result"}
 
 EXACT = 2.0**53  # larger integers are not exact in float64
+SMALLEST = 1e-3  # pixels; ratios and logarithms of smaller sizes overflow in trackers
 FARTHEST = 1e9  # pixels; areas of larger boxes lose digits or overflow
 
 
@@ -167,7 +168,7 @@ def _check_values(
         size = values[:, column]
         if kind == "detections":
             remedy = "columns 3 to 6 are left, top, width, height; remove empty boxes"
-            require_not(size <= 0, column, "positive", remedy)
+            require_not(size < SMALLEST, column, f"at least {SMALLEST:g} pixels", remedy)
         else:
             require_not(size < 0, column, "0 or more", "columns 3 to 6 are left, top, width, height")
     if has_class:

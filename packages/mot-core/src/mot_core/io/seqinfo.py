@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from mot_core.io._numbers import NUMBER
 from mot_core.io.atomic import open_atomic
 from mot_core.io.problems import error
 
@@ -63,7 +64,7 @@ def read_seqinfo(path: Path) -> SeqInfo:
         if text is None:
             return None
         try:
-            value = convert(text)
+            value = convert(text) if NUMBER.fullmatch(text) else None
         except ValueError:
             value = None
         if value is None or not 0 < value < 1e9:

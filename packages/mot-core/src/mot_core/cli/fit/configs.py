@@ -7,9 +7,8 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
-import yaml
-
 from mot_core.cli.track.registry import installed_trackers
+from mot_core.io.documents import read_yaml
 from mot_core.plugins import installed_plugins
 
 PACKAGE = Path(__file__).parents[2]
@@ -58,7 +57,7 @@ def find_config(name: str, kind: str = "configs") -> Path:
 
 
 def find_configs(arguments: Sequence[str]) -> list[str]:
-    """Replace the name of every config in ``arguments`` by its path.
+    """Replace the name of every config in ``arguments`` by its path, and check all YAML files among the arguments.
 
     >>> found = find_configs(["--config", "motip_dancetrack", "--trainer.max_epochs", "1"])
     >>> Path(found[1]).is_file()
@@ -72,6 +71,9 @@ def find_configs(arguments: Sequence[str]) -> list[str]:
         elif equals and flag in FLAGS:
             found += [flag, str(find_config(name))]
         else:
+            value = Path(name if equals else argument)
+            if value.suffix in (".yaml", ".yml") and value.is_file():
+                read_yaml(value)
             found.append(argument)
     return found
 
@@ -87,9 +89,6 @@ def _method_packages() -> list[Path]:
 
 def _check_yaml(path: Path) -> None:
     """Check syntax and type of a YAML file, because errors of jsonargparse lack file and line."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: expected YAML, got {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a mapping such as 'trainer: ...', got {type(content).__name__}")

@@ -6,13 +6,15 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from math import floor
+from math import floor, isfinite, prod
 from pathlib import Path
 from typing import Any, Literal
 
 from mot_core.cli.fit.configs import find_config
+from mot_core.io.documents import read_yaml
 
 Scalar = bool | int | float | str
+MOST_POINTS = 100_000  # of a grid
 METHODS = ("grid", "random", "bayes")
 DISTRIBUTIONS = ("constant", "categorical", "uniform", "int_uniform", "q_uniform", "log_uniform_values")
 # Keys that are read, or that concern W&B's server only.
@@ -50,8 +52,23 @@ class Dimension:
         if self.kind == "int_uniform":
             return int(trial.suggest_int(self.name, int(self.low), int(self.high)))
         if self.kind == "q_uniform":
-            return float(trial.suggest_float(self.name, self.low, self.grid()[-1], step=self.step))
+            highest = self.low + self.step * (self.num_values() - 1)
+            return float(trial.suggest_float(self.name, self.low, highest, step=self.step))
         return float(trial.suggest_float(self.name, self.low, self.high, log=self.kind == "log_uniform_values"))
+
+    def num_values(self) -> int:
+        """Return the number of values of a discrete distribution.
+
+        Raises:
+            ValueError: If the distribution is continuous.
+        """
+        if self.values:
+            return len(self.values)
+        if self.kind == "int_uniform":
+            return int(self.high) - int(self.low) + 1
+        if self.kind == "q_uniform":
+            return floor(min((self.high - self.low) / self.step, 2.0**62) + 1e-9) + 1
+        raise ValueError(f"parameters.{self.name}: expected 'values' for method grid, got distribution {self.kind}")
 
     def grid(self) -> list[Any]:
         """Return all values of a discrete distribution.
@@ -62,14 +79,12 @@ class Dimension:
         >>> Dimension("width", "q_uniform", low=8, high=30, step=8).grid()
         [8.0, 16.0, 24.0]
         """
+        count = self.num_values()
         if self.values:
             return list(self.values)
         if self.kind == "int_uniform":
             return list(range(int(self.low), int(self.high) + 1))
-        if self.kind == "q_uniform":
-            count = floor((self.high - self.low) / self.step + 1e-9)
-            return [float(self.low + self.step * number) for number in range(count + 1)]
-        raise ValueError(f"parameters.{self.name}: expected 'values' for method grid, got distribution {self.kind}")
+        return [float(self.low + self.step * number) for number in range(count)]
 
 
 @dataclass(frozen=True)
@@ -128,12 +143,9 @@ def read_sweep(path: str | Path) -> Sweep:
     >>> read_sweep(path).argv({"model.init_args.groups": 2})
     ['fit', '--config', 'motip_synthetic', '--model.init_args.groups=2']
     """
-    import yaml
-
     file = find_config(str(path), "sweeps")
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
     try:
-        return _sweep(content, file.stem)
+        return _sweep(read_yaml(file), file.stem)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -152,8 +164,12 @@ def _sweep(content: Any, stem: str) -> Sweep:
         raise ValueError(f"parameters: expected a mapping of parameter names to values, got {parameters!r}")
     dimensions = tuple(_dimension(str(name), value) for name, value in parameters.items())
     if method == "grid":
-        for dimension in dimensions:
-            dimension.grid()
+        points = prod(dimension.num_values() for dimension in dimensions)
+        if points > MOST_POINTS:
+            raise ValueError(
+                f"parameters: expected a grid of at most {MOST_POINTS:,} points, got {points:,}; "
+                "use method random, or fewer values"
+            )
     arguments, rest = _command(keys.get("command"))
     prune_after = None
     if keys.get("early_terminate") is not None:
@@ -178,23 +194,31 @@ def _dimension(name: str, content: Any) -> Dimension:
         raise ValueError(f"{key}.distribution: expected one of {', '.join(DISTRIBUTIONS)}, got {kind!r}")
     if kind in ("constant", "categorical"):
         values = [keys.get("value")] if kind == "constant" else keys.get("values")
-        if not isinstance(values, list) or not values or not all(isinstance(one, Scalar) for one in values):
+        if not isinstance(values, list) or not values or not all(map(_is_scalar, values)):
             field = "value" if kind == "constant" else "values"
-            raise ValueError(f"{key}.{field}: expected numbers, strings or booleans, got {keys.get(field)!r}")
+            raise ValueError(f"{key}.{field}: expected finite numbers, strings or booleans, got {keys.get(field)!r}")
         return Dimension(name, kind, tuple(values))
     low: Any = keys.get("min")
     high: Any = keys.get("max")
     step: Any = keys.get("q", 1)
     numbers = (int,) if kind == "int_uniform" else (int, float)
     for field, value in (("min", low), ("max", high), ("q", step)):
-        if not isinstance(value, numbers) or isinstance(value, bool):
-            hint = "an integer" if kind == "int_uniform" else "a number (in YAML, 1e-4 is a string and 1.0e-4 a number)"
+        if not isinstance(value, numbers) or isinstance(value, bool) or not isfinite(value):
+            hint = (
+                "an integer"
+                if kind == "int_uniform"
+                else "a finite number (in YAML, 1e-4 is a string and 1.0e-4 a number)"
+            )
             raise ValueError(f"{key}.{field}: expected {hint}, got {value!r}")
     if not low < high or not step > 0 or (kind == "log_uniform_values" and not low > 0):
         raise ValueError(
             f"{key}: expected min below max{' and above 0' * (kind == 'log_uniform_values')}, got {low} and {high}"
         )
     return Dimension(name, kind, low=float(low), high=float(high), step=float(step))
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, Scalar) and (not isinstance(value, float) or isfinite(value))
 
 
 def _kind(keys: Mapping[str, Any]) -> str:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from mot_core.io.documents import read_yaml
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -154,19 +156,7 @@ def read_settings(path: Path, parameters: Mapping[str, Parameter]) -> dict[str, 
     Raises:
         ValueError: If the file is not such a mapping; the message states the line, key or value.
     """
-    import yaml
-
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: expected a YAML file in UTF-8, got other bytes ({error.reason}); save it as UTF-8"
-        ) from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ValueError(f"{path}:{line}: expected YAML, got a syntax error: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: expected YAML, got a syntax error: {error}") from error
+    settings = read_yaml(path)
     if settings is None:
         return {}
     if not isinstance(settings, dict):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from mot_core.boxes import box_area
-from mot_core.io._walkers import Camera, Walkers
 from mot_core.io.seqinfo import SeqInfo, write_seqinfo
+from mot_core.io.synthetic.walkers import Camera, Walkers
 from mot_core.io.table import BoxTable, Floats, Ints
 from mot_core.io.writer import write_mot
 
