@@ -211,6 +211,35 @@ def _kitti_line(frame, identity, label, box):
     return f"{frame} {identity} {KITTI_CLASSES[label]} -1 -1 -10 {corners} -1 -1 -1 -1000 -1000 -1000 -10 0.9\n"
 
 
+def test_kitti_windows_without_a_class_are_scored_as_in_trackeval(tmp_path):
+    from trackeval.datasets import Kitti2DBox
+
+    whole, window, results = (tmp_path / name for name in ("whole/label_02", "window/label_02", "ours/data"))
+    for folder in (whole, window, results):
+        folder.mkdir(parents=True)
+    first = {"0000": ("Car",), "0001": ("Pedestrian",), "0002": ("Van",), "0003": ("Car", "Pedestrian"), "0004": ()}
+    for name, labels in first.items():
+        start = [_kitti_label(frame, label) for frame in (0, 1) for label in labels]
+        later = [_kitti_label(frame, label) for frame in (2, 3) for label in ("Car", "Pedestrian")]
+        (whole / f"{name}.txt").write_text("".join(start + later))
+        (window / f"{name}.txt").write_text("".join(start))
+        found = [_kitti_line(0, 1, 0, [2, 0, 92, 60])] if name != "0003" else []
+        (results / f"{name}.txt").write_text("".join(found))
+    seqmap = "".join(f"{name} empty 000000 000002\n" for name in first)
+    (tmp_path / "window/evaluate_tracking.seqmap.training").write_text(seqmap)
+
+    config = {"GT_FOLDER": str(tmp_path / "window"), "TRACKERS_FOLDER": str(tmp_path), "TRACKERS_TO_EVAL": ["ours"]}
+    dataset = Kitti2DBox({**config, "PRINT_CONFIG": False})
+    evaluation = evaluate(tmp_path / "ours", tmp_path / "whole", frames=(0, 1))
+    for label, scores in evaluation.classes.items():
+        assert_identical(dict(scores.rows()), oracle(dataset, "ours", label))
+
+
+def _kitti_label(frame, label):
+    left = 200 * KITTI_CLASSES.index(label)
+    return f"{frame} {KITTI_CLASSES.index(label)} {label} 0 0 -10 {left} 0 {left + 90} 60 -1 -1 -1 -1 -1 -1 -10\n"
+
+
 def test_identical_to_trackeval_on_kitti(mot_data, tmp_path):
     from trackeval.datasets import Kitti2DBox
 

@@ -136,6 +136,16 @@ def test_windows_keep_frame_numbers(scenes):
     assert window.sequences["a"]["CLR_Frames"] == 20
 
 
+def test_windows_without_ground_truth_are_scored(root):
+    path = root / "gt/a/gt/gt.txt"
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    uncounted = [[*row[:6], "0" if int(row[0]) <= 10 else "1", *row[7:]] for row in rows]
+    path.write_text("".join(",".join(row) + "\n" for row in uncounted))
+    scores = run(root, frames=(1, 10)).sequences["a"]
+    assert (scores["GT_Dets"], scores["HOTA"]) == (0, 0)
+    assert scores["FP"] == scores["Dets"] > 0
+
+
 def test_half_val_is_the_second_half(scenes):
     half = run(scenes, split="half-val")
     assert half.to_dict() == run(scenes, frames=(FRAMES // 2 + 2, FRAMES)).to_dict()
@@ -179,7 +189,7 @@ def test_ground_truth_without_counted_rows_is_rejected(root):
     path = root / "gt/a/gt/gt.txt"
     rows = [line.split(",") for line in path.read_text().splitlines()]
     path.write_text("".join(",".join([*row[:6], "0", *row[7:]]) + "\n" for row in rows))
-    with rejects("the ground truth of a is empty under the rules of generic"):
+    with rejects(r"the ground truth of a is empty under the rules of generic: none of its \d+ rows counts .conf not 0"):
         run(root)
 
 

@@ -132,7 +132,6 @@ def test_invalid_tables_are_rejected():
     rejects("id 1 is already in frame 1", BoxTable([1, 1], [1, 1], [BOX, BOX]), results)
     rejects("results of clip.*not finite", truth, BoxTable([1], [7], [[0, 0, np.nan, 1]]))
     rejects("ground truth of clip.*not finite", BoxTable([1], [7], [[0, 0, np.inf, 1]]), results)
-    rejects("empty under the rules of generic.*2 rows", BoxTable([1, 2], [1, 1], [BOX, BOX], scores=[0, 0]), results)
     rejects("there is no benchmark 'MOT18'", truth, results, "MOT18")
 
 
@@ -141,8 +140,6 @@ def test_mismatched_rules_are_rejected():
     mot15 = BoxTable([1], [1], [BOX], classes=[-1])
     rejects("no class in column 8.*MOT17 need one of 1 to 13.*generic", mot15, results, "MOT17")
     rejects("class 17 in column 8", BoxTable([1], [1], [BOX], classes=[17]), results, "MOT17")
-    cars = BoxTable([1], [1], [BOX], classes=[3])
-    rejects("none of its 1 rows counts .conf not 0 and class 1.", cars, results, "MOT17")
     person = BoxTable([1], [1], [BOX], classes=[1])
     rejects("class 3, but MOT17 scores pedestrians", person, BoxTable([1], [7], [BOX], classes=[3]), "MOT17")
 

@@ -33,6 +33,18 @@ def test_rows_of_the_table(evaluation):
     assert text.count("100.00") >= 8  # HOTA ... of a perfect result, in both rows
 
 
+def test_ratios_without_ground_truth_are_dashes(tmp_path):
+    scene = make_scene(num_objects=4, num_frames=5)
+    for name in "ab":
+        scene.save(tmp_path / "gt", name)
+        write_mot(tmp_path / "results" / f"{name}.txt", scene.ground_truth, kind="results")
+    (tmp_path / "gt/b/gt/gt.txt").write_text("")
+    rows = printed(evaluate(tmp_path / "results", tmp_path / "gt", benchmark="generic"), width=200).splitlines()
+    (cells,) = [row.replace("│", " ").split() for row in rows if row.startswith("│ b ")]
+    number = len(scene.ground_truth)
+    assert cells == ["b", *["-"] * 9, "0", str(number), "0", "0", "0", "0", "0"]
+
+
 @pytest.mark.parametrize("width", [10, 40, 60, 80, 100, 120, 160])
 def test_numbers_are_not_truncated(evaluation, width):
     for terminal in (False, True):

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 from mot_core.evaluation.report import ClassScores, Evaluation
 from mot_core.evaluation.scores import Scores
-from mot_core.evaluation.sequence import score_sequence
+from mot_core.evaluation.sequence import nothing_counts, score_sequence
 from mot_core.io import (
     Benchmark,
     BoxTable,
@@ -81,13 +81,18 @@ def evaluate(
 
     scored: dict[str, dict[str, Scores]] = {}
     for sequence, files in _with_progress(pairs, progress):
+        ground_truth = sequence.ground_truth()
+        # A window without boxes is scored, as are KITTI sequences without cars or pedestrians.
+        if len(ground_truth) and rules.layout == "mot" and not rules.counted(ground_truth).any():
+            raise ValueError(nothing_counts(f"the ground truth of {sequence.name}", len(ground_truth), rules))
         if frames:
             sequence = sequence.window(*frames)
         elif split:
             sequence = sequence.half_val()
-        ground_truth, regions = sequence.ground_truth(), sequence.ignore_regions()
+        numbers = sequence.frame_numbers()
+        ground_truth, regions = _within(ground_truth, numbers), sequence.ignore_regions()
         for file in files:
-            found, numbers = _read_results(file, sequence), sequence.frame_numbers()
+            found = _read_results(file, sequence)
             scored[file.stem] = score_sequence(
                 ground_truth, found, rules, numbers, ignore_regions=regions, name=file.stem
             )
@@ -183,6 +188,10 @@ def _read_results(path: Path, sequence: Sequence) -> BoxTable:
     table = (read_kitti if sequence.rules.layout == "kitti" else read_mot)(path, kind="results")
     numbers = sequence.frame_numbers()
     raise_first(frames_outside(table, sequence.window_of or numbers))
+    return _within(table, numbers)
+
+
+def _within(table: BoxTable, numbers: range) -> BoxTable:
     return table.select((table.frames >= numbers[0]) & (table.frames <= numbers[-1]))
 
 

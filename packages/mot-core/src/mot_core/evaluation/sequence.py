@@ -37,8 +37,8 @@ def score_sequence(
         Scores of each class that the benchmark scores (one, except in KITTI).
 
     Raises:
-        ValueError: If the ground truth has rows but none counts, it lacks classes that the benchmark needs, a row lies
-            outside of ``frames``, an identity is negative or occurs twice in a frame, or a box is not finite.
+        ValueError: If the ground truth lacks classes that the benchmark needs, a row lies outside of ``frames``, an
+            identity is negative or occurs twice in a frame, or a box is not finite.
 
     >>> table = BoxTable([1, 2], [7, 7], [[0, 0, 10, 20], [1, 0, 11, 20]])
     >>> score_sequence(table, table, "generic", range(1, 3))["object"]["HOTA"]
@@ -52,8 +52,6 @@ def score_sequence(
         raise_first(repeated_ids(table, by_class=rules.layout == "kitti")[1])
     check_ids(results, f"results of {name}")
     check_classes(ground_truth, rules, f"ground truth of {name}")
-    if len(ground_truth) and not rules.counted(ground_truth).any():
-        raise ValueError(nothing_counts(f"the ground truth of {name}", len(ground_truth), rules))
     _check_result_classes(results, rules, name)
     regions = ignore_regions if ignore_regions is not None else BoxTable.empty()
     return {

@@ -9,6 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from mot_core.evaluation.report import COMBINED, ClassScores, Evaluation
+from mot_core.evaluation.scores import Scores
 
 # The widest row that fits the terminal is used.
 COLUMNS = [
@@ -25,7 +26,8 @@ COLUMNS = [
 def scores_table(evaluation: Evaluation, console: Console | None = None) -> list[Table]:
     """Create one table per class, with a row per sequence and one for all, and as many columns as fit the console.
 
-    If the output is not a terminal (but a file or pipe), all columns are included.
+    Ratios of a sequence without ground truth are undefined and shown as ``-``. If the output is not a terminal (but a
+    file or pipe), all columns are included.
 
     Args:
         evaluation: Result of :func:`mot_core.evaluation.evaluate`.
@@ -94,7 +96,7 @@ def _width(table: Table, console: Console) -> int:
 
 
 def _table(title: str, scores: ClassScores, columns: Sequence[str]) -> Table:
-    rows = [(name, *(_cell(row[column]) for column in columns)) for name, row in scores.rows()]
+    rows = [(name, *(_cell(row, column) for column in columns)) for name, row in scores.rows()]
     table = Table(title=title, title_justify="left", caption="percent, except counts", caption_justify="left")
     table.add_column("sequence", no_wrap=True)
     for column in columns:
@@ -106,5 +108,9 @@ def _table(title: str, scores: ClassScores, columns: Sequence[str]) -> Table:
     return table
 
 
-def _cell(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+def _cell(scores: Scores, column: str) -> str:
+    """Return a count, or a ratio; ratios are undefined without ground truth, where TrackEval reports 0."""
+    value = scores[column]
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.2f}" if scores["GT_Dets"] else "-"
