@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from _helpers.em_kalman_scenes import make_distance_model
-from em_kalman import DetectionSequence, NeuralKalmanFilter, Schedule, WindowBatch, WindowSampler, fit
+from em_kalman import DetectionSequence, NeuralKalmanFilter, Schedule, WindowBatch, WindowSampler, distill_loss, fit
 from em_kalman.appearance.appearance_network import (
     AppearanceNetwork,
     _window_loss,
@@ -157,3 +157,13 @@ def test_on_real_frames(mot_data):
     after = similarity_gap(student, held_out, images, ids)
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]  # 0.81 -> 0.30
     assert after > before + 0.1  # 0.01 -> 0.18
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_logits_that_are_not_finite_are_rejected(value):
+    logits = torch.zeros(3, 3)
+    logits[1, 2] = value
+    with pytest.raises(ValueError, match="student_logits: expected finite numbers"):
+        distill_loss(logits, torch.eye(3))
+    logits[1] = 0
+    assert distill_loss(logits, torch.eye(3)).item() == pytest.approx(math.log(3))

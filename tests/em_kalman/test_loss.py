@@ -372,3 +372,11 @@ def test_invalid_arguments():
         MotionModel(r=0)
     with pytest.raises(ValueError, match="at least 2 frames"):
         batch.first_frames(1)
+
+
+@pytest.mark.parametrize("size", [[[0, 640]], [[480, -640]], [[480, float("nan")]], [[float("inf"), 640]]])
+def test_image_sizes_without_an_area_are_rejected(size):
+    network, batch = model(), make_window()
+    batch = replace(batch, image_size=torch.tensor(size).double().expand(len(batch.image_size), 2))
+    with pytest.raises(ValueError, match="image_size: expected height and width in pixels"):
+        EMKalmanLoss()(network(batch), batch)

@@ -41,21 +41,44 @@ def test_wrong_values():
     good = perfect(walking()).validate()
     boxes = good.boxes_xyxy.clone()
     boxes[0, 1, 2] = torch.tensor([10.0, 10, 5, 20])
-    with pytest.raises(ValueError, match=r"clip 0, frame 1: detection 2 must have .* \[10.0, 10.0, 5.0, 20.0\]"):
+    with pytest.raises(ValueError, match=r"boxes_xyxy: .* got \[10.0, 10.0, 5.0, 20.0\] at row 2 in frame 1 of clip 0"):
         replace(good, boxes_xyxy=boxes).validate()
     valid = good.valid.clone()
     valid[0, 1, 2] = False
     replace(good, boxes_xyxy=boxes, valid=valid).validate()
-    with pytest.raises(ValueError, match="clip 0, frame 0: detection 0 must have finite numbers"):
+    with pytest.raises(ValueError, match="logits: expected finite numbers, got nan at row 0 in frame 0 of clip 0"):
         replace(good, logits=good.logits * torch.nan).validate()
     twice = good.det_gt.clone()
     twice[0, 3, 1] = 0
-    with pytest.raises(ValueError, match="clip 0, frame 3: det_gt has identity 0 twice; keep the best"):
+    with pytest.raises(ValueError, match=r"det_gt: .* got 0 twice in frame 3 of clip 0; keep the best"):
         replace(good, det_gt=twice).validate()
-    with pytest.raises(ValueError, match=r"clip 0, frame 3: gt_ids has identity 0 twice$"):
+    with pytest.raises(ValueError, match=r"gt_ids: .* got 0 twice in frame 3 of clip 0"):
         replace(good, gt_ids=twice).validate()
-    with pytest.raises(ValueError, match=r"frame 0: det_gt has 10, which is not among gt_ids .* \[0, 1, 2, 3\]"):
+    with pytest.raises(ValueError, match=r"det_gt: .* gt_ids .* \[0, 1, 2, 3\], got 10 in frame 0"):
         replace(good, det_gt=good.det_gt + 10).validate()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("boxes_xyxy", torch.inf, "boxes_xyxy: expected finite corners"),
+        ("logits", -torch.inf, "logits: expected finite numbers, got -inf at row 1 in frame 1 of clip 0"),
+        ("gt_boxes_xyxy", torch.nan, "gt_boxes_xyxy: expected finite corners .* correct the ground truth"),
+        ("embed", torch.inf, "embed: expected finite numbers, got .*inf.* at row 1"),
+        ("image_size", 0, r"image_size: expected height and width in pixels, got \[480, 0\] in clip 0"),
+        ("frame_stride", 0, "frame_stride: expected a positive number of frames, got 0 in clip 0"),
+        ("frame_stride", torch.nan, "frame_stride: expected a positive number of frames, got nan in clip 0"),
+        ("assoc_logits", torch.inf, "assoc_logits: expected finite numbers, got inf at row 1 in frame 1"),
+    ],
+)
+def test_loss_rejects_values_from_which_nothing_can_be_learned(name, value, sentence):
+    clip = noisy(affinity="assoc" if name == "assoc_logits" else "embed", seed=3)
+    clip = replace(clip, valid=torch.ones_like(clip.valid), det_gt=torch.full_like(clip.det_gt, -1))
+    changed = getattr(clip, name).clone()
+    place = {1: (0,), 2: (0, 1)}.get(changed.ndim, (0, 1, 1))
+    changed[place] = value
+    with pytest.raises(ValueError, match=sentence):
+        UniTrackLoss()(replace(clip, **{name: changed}))
 
 
 def frames_of(clip):
@@ -103,8 +126,10 @@ def test_from_frames_names_missing_tensors():
     ("options", "sentence"),
     [
         ({"window": 1}, "window must be at least 2 frames, got 1"),
-        ({"tau": 0}, "tau must be more than 0, got 0"),
-        ({"alpha": float("nan")}, "alpha must be 0 or more, got nan"),
+        ({"tau": 0}, "tau must be a finite number above 0, got 0"),
+        ({"alpha": float("nan")}, "alpha must be a finite number of at least 0, got nan"),
+        ({"tau": float("inf")}, "tau must be a finite number above 0, got inf"),
+        ({"null": float("nan")}, "null must be a finite number or None, got nan"),
         ({"flow_form": "square"}, "flow_form must be one of log, linear, got 'square'"),
         ({"max_gap": 0}, "max_gap must be from 1 to 4, less than window, got 0"),
         ({"max_gap": 3, "window": 3}, "max_gap must be from 1 to 2, less than window, got 3"),

@@ -65,11 +65,11 @@ def test_single_precision_is_enough_for_many_padded_slots():
     assert output.total.item() == pytest.approx(exact.total.item(), rel=1e-4)
 
 
-def test_diverged_tracker_has_nan_loss():
-    """No linear algebra error is raised; the tracker reports the step itself."""
+def test_diverged_tracker_is_reported():
     clip = noisy(dtype=torch.float32)
     boxes = clip.boxes_xyxy.masked_fill(clip.valid[..., None], torch.nan)
-    assert UniTrackLoss()(replace(clip, boxes_xyxy=boxes)).total.isnan()
+    with pytest.raises(ValueError, match=r"boxes_xyxy: expected finite corners .* the tracker may have diverged"):
+        UniTrackLoss()(replace(clip, boxes_xyxy=boxes))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -70,6 +70,9 @@ class EMKalmanLoss(nn.Module):
             object explains), ``assoc_entropy`` (entropy of the origin of a detection, in nats) and ``gate_violations``
             (share of the associations outside the 99% region of the prediction).
 
+        Raises:
+            ValueError: If an image size is not positive.
+
         >>> import em_kalman
         >>> batch = WindowBatch(torch.zeros(1, 2, 0, 4), torch.ones(1, 2, 0).bool(), torch.ones(1, 2), torch.ones(1, 2))
         >>> EMKalmanLoss()(em_kalman.NeuralKalmanFilter()(batch), batch)["unexplained"].item()  # no detections
@@ -79,6 +82,11 @@ class EMKalmanLoss(nn.Module):
         value = frame_loglik(output, valid, self.objective)
         density = self.clutter_logdensity
         area = batch.image_size.to(value.dtype).prod(-1)
+        if not torch.compiler.is_compiling() and not ((area > 0) & area.isfinite()).all():
+            raise ValueError(
+                "image_size: expected height and width in pixels, which set the clutter density, got "
+                f"{batch.image_size.tolist()}; pass positive numbers"
+            )
         clutter = -area.log() if density is None else torch.full_like(area, density)
         value = value + output.unexplained.sum(-1) * (clutter + clutter_shift)[:, None]
         used = valid[:, 1:] if first else valid

@@ -139,44 +139,75 @@ class TrackClip:
         )
 
     def validate(self) -> TrackClip:
-        """Check the values and return the clip.
-
-        Do not call this in every step, because it synchronizes with the GPU.
+        """Check the values and return the clip; the loss does so in every step that is not compiled.
 
         Raises:
-            ValueError: If a valid box or logit is not finite, a box is inverted, an identity occurs twice in a frame,
-                or a detection's identity is not in the ground truth of its frame.
+            ValueError: If a number of a valid detection or of an object is not finite, a box is inverted, an image size
+                or stride is not positive, an identity occurs twice in a frame, or a detection's identity is not in the
+                ground truth of its frame.
 
         >>> box, ids = torch.tensor([[[[0.0, 0.0, 10.0, 20.0]] * 2]]), torch.tensor([[[3, 3]]])
         >>> clip = TrackClip(box, torch.zeros(1, 1, 2), ids > 0, ids, box, ids, torch.tensor([[480, 640]]))
         >>> clip.validate()
         Traceback (most recent call last):
-        ValueError: clip 0, frame 0: gt_ids has identity 3 twice
+        ValueError: gt_ids: expected each identity once per frame, got 3 twice in frame 0 of clip 0; remove one
         """
-        boxes, logits = self.boxes_xyxy.detach(), self.logits.detach()
-        good = boxes.isfinite().all(-1) & logits.isfinite() & (boxes[..., 2:] >= boxes[..., :2]).all(-1)
-        for clip, frame, row in (self.valid & ~good).nonzero()[:1].tolist():
-            raise ValueError(
-                f"clip {clip}, frame {frame}: detection {row} must have finite numbers and corners x1 y1 x2 y2, got "
-                f"{boxes[clip, frame, row].tolist()} with logit {logits[clip, frame, row].item():g}"
+        faults = self._faults()
+        # One question to the GPU for all checks.
+        if not torch.stack([mask.any() for mask in faults.values()]).any():
+            return self
+        name, mask = next((name, mask) for name, mask in faults.items() if mask.any())
+        raise ValueError(self._sentence(name, mask.nonzero()[0].tolist()))
+
+    @torch.no_grad()
+    def _faults(self) -> dict[str, Tensor]:
+        """Return masks of invalid entries, with the clip as first and the frame as second dimension."""
+        det_gt, known = self.det_gt.where(self.valid, -1), self.gt_ids >= 0
+        ordered = self.gt_ids.sort(-1).values
+        at = torch.searchsorted(ordered, det_gt.contiguous()).clamp(max=max(ordered.shape[-1] - 1, 0))
+        found = ordered.gather(-1, at) == det_gt if ordered.shape[-1] else torch.zeros_like(self.valid)
+        faults = {
+            "boxes_xyxy": self.valid & ~_proper(self.boxes_xyxy),
+            "logits": self.valid & ~self.logits.isfinite(),
+            "gt_boxes_xyxy": known & ~_proper(self.gt_boxes_xyxy),
+            "image_size": ~(self.image_size > 0) | self.image_size.isinf(),
+            "gt_ids": _repeated(self.gt_ids),
+            "det_gt": _repeated(det_gt),
+            "unknown det_gt": (det_gt >= 0) & ~found,
+        }
+        if self.embed is not None:
+            faults["embed"] = self.valid & ~self.embed.isfinite().all(-1)
+        if self.assoc_logits is not None:
+            faults["assoc_logits"] = self.pairs() & ~self.assoc_logits.isfinite()
+        if self.frame_stride is not None:
+            faults["frame_stride"] = ~(self.frame_stride > 0) | self.frame_stride.isinf()
+        return faults
+
+    def _sentence(self, name: str, place: list[int]) -> str:
+        """Return the message for the invalid entry ``place`` of a mask of :meth:`_faults`."""
+        clip, frame = place[0], place[1] if len(place) > 1 else 0
+        where = f"in frame {frame} of clip {clip}"
+        if name == "image_size":
+            size = self.image_size[clip].tolist()
+            return f"image_size: expected height and width in pixels, got {size} in clip {clip}; pass positive numbers"
+        if name == "frame_stride":
+            stride = self.frame_stride[clip].item() if self.frame_stride is not None else 1
+            return f"frame_stride: expected a positive number of frames, got {stride:g} in clip {clip}; pass 1 or more"
+        if name == "unknown det_gt":
+            return (
+                f"det_gt: expected identities of gt_ids of the same frame, {self.gt_ids[clip, frame].tolist()}, got "
+                f"{self.det_gt[clip, frame, place[2]]} {where}; det_gt holds identities, not rows"
             )
-        det_gt = self.det_gt.where(self.valid, -1)
-        for name, ids, advice in (
-            ("gt_ids", self.gt_ids, ""),
-            ("det_gt", det_gt, "; keep the best of the detections and give the others -1"),
-        ):
-            twice = ((ids[..., None] == ids[..., None, :]).sum(-1) > 1) & (ids >= 0)
-            for clip, frame, row in twice.nonzero()[:1].tolist():
-                raise ValueError(
-                    f"clip {clip}, frame {frame}: {name} has identity {ids[clip, frame, row]} twice{advice}"
-                )
-        unknown = (det_gt >= 0) & ~(det_gt[..., None] == self.gt_ids[..., None, :]).any(-1)
-        for clip, frame, row in unknown.nonzero()[:1].tolist():
-            raise ValueError(
-                f"clip {clip}, frame {frame}: det_gt has {det_gt[clip, frame, row]}, which is not among gt_ids of this "
-                f"frame, {self.gt_ids[clip, frame].tolist()}; det_gt holds identities, not rows"
-            )
-        return self
+        if name in ("gt_ids", "det_gt"):
+            ids = self.gt_ids if name == "gt_ids" else self.det_gt.where(self.valid, -1)
+            listed = ids[clip, frame].tolist()
+            twice = next(one for one in listed if one >= 0 and listed.count(one) > 1)
+            advice = "remove one" if name == "gt_ids" else "keep the best detection, give the others -1"
+            return f"{name}: expected each identity once per frame, got {twice} twice {where}; {advice}"
+        value = getattr(self, name)[tuple(place)].tolist()
+        wanted = "finite corners x1 y1 x2 y2 with x1 <= x2 and y1 <= y2" if "boxes" in name else "finite numbers"
+        advice = "correct the ground truth" if name == "gt_boxes_xyxy" else "the tracker may have diverged"
+        return f"{name}: expected {wanted}, got {str(value)[:80]} at row {place[2]} {where}; {advice}"
 
     def clean(self) -> TrackClip:
         """Return a copy in one floating type, at least float32, with padded entries set to 0."""
@@ -201,6 +232,17 @@ class TrackClip:
     def pairs(self, gap: int = 1) -> Tensor:
         """Return the mask ``(B, T - gap, N, N)`` bool of valid pairs of detections that are ``gap`` frames apart."""
         return self.valid[:, :-gap, :, None] & self.valid[:, gap:, None, :]
+
+
+def _proper(boxes_xyxy: Tensor) -> Tensor:
+    """Return the mask of boxes with finite, ordered corners."""
+    return boxes_xyxy.isfinite().all(-1) & (boxes_xyxy[..., 2:] >= boxes_xyxy[..., :2]).all(-1)
+
+
+def _repeated(ids: Tensor) -> Tensor:
+    """Return the mask ``(B, T)`` of frames with an identity that occurs twice."""
+    ordered = ids.sort(-1).values
+    return ((ordered[..., 1:] == ordered[..., :-1]) & (ordered[..., 1:] >= 0)).any(-1)
 
 
 def _check_shape(name: str, value: Tensor, expected: list[str], sizes: dict[str, int]) -> None:

@@ -107,5 +107,5 @@ def _temporal(flow: Flow, graph: GroundTruthGraph, window: int) -> Tensor:
 
 
 def _second_eigenvalue(laplacian: Tensor) -> Tensor:
-    # LAPACK raises an error on the NaN of a diverged tracker; the other terms report NaN in that case.
+    # LAPACK raises an error on NaN, which a compiled loss does not check for; the other terms report it.
     return torch.linalg.eigvalsh(laplacian.nan_to_num(0, 0, 0))[..., 1]

@@ -98,7 +98,7 @@ def unitrack_loss(
         Loss and diagnostics.
 
     Raises:
-        ValueError: If a shape or a setting is wrong.
+        ValueError: If a shape or a setting is wrong, or :meth:`TrackClip.validate` finds an invalid value.
         TypeError: If a tensor has the wrong type, or a setting does not exist.
 
     >>> ids = torch.tensor([[[0, 1]] * 3])
@@ -140,6 +140,8 @@ class UniTrackLoss(nn.Module):
 
 
 def _loss(clip: TrackClip, settings: Settings) -> UniTrackOutput:
+    if not torch.compiler.is_compiling():  # a compiled graph cannot branch on values
+        clip.validate()
     with torch.autocast(clip.logits.device.type, enabled=False):
         clip = clip.clean()
         if clip.valid.shape[1] < 2 or not clip.valid.shape[2]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import Literal
 
 WeightMode = Literal["laplacian", "fixed", "none"]
@@ -73,11 +74,13 @@ class Settings:
         if self.max_laplacian_nodes < 2:
             raise ValueError(f"max_laplacian_nodes must be at least 2, got {self.max_laplacian_nodes}")
         for name in ("tau", "eps_lambda", "spatial_sigma"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
+            if not 0 < getattr(self, name) < inf:
+                raise ValueError(f"{name} must be a finite number above 0, got {getattr(self, name)}")
         for name in ("alpha", "flow_weight", "spatial_weight", "temporal_weight", "conservation_weight"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < inf:
+                raise ValueError(f"{name} must be a finite number of at least 0, got {getattr(self, name)}")
+        if self.null is not None and not isfinite(self.null):
+            raise ValueError(f"null must be a finite number or None, got {self.null}")
         for name, choices in (
             ("flow_form", ("log", "linear")),
             ("reference", ("gt", "paper")),

@@ -31,6 +31,9 @@ def distill_loss(student_logits: Tensor, assoc: Tensor, mask: Tensor | None = No
     Returns:
         Scalar mean over detections, in nats.
 
+    Raises:
+        ValueError: If a logit or probability of a detection is not finite.
+
     >>> round(distill_loss(torch.zeros(2, 2), torch.eye(2)).item(), 4)  # log 2
     0.6931
     """
@@ -38,8 +41,12 @@ def distill_loss(student_logits: Tensor, assoc: Tensor, mask: Tensor | None = No
     log_student = student_logits.to(torch.promote_types(student_logits.dtype, torch.float32)).log_softmax(-2)
     by_column = (torch.xlogy(teacher, teacher) - teacher * log_student).sum(-2)
     if mask is None:
-        return by_column.mean() if by_column.numel() else by_column.sum()
-    return by_column.where(mask, 0).sum() / mask.sum().clamp(min=1)
+        loss = by_column.mean() if by_column.numel() else by_column.sum()
+    else:
+        loss = by_column.where(mask, 0).sum() / mask.sum().clamp(min=1)
+    if not torch.compiler.is_compiling() and not loss.isfinite():
+        raise ValueError("student_logits: expected finite numbers, got NaN or infinity; use -1e9 for padded slots")
+    return loss
 
 
 def distill_clip_loss(student_logits: Tensor, output: NKFOutput, valid: Tensor) -> Tensor:

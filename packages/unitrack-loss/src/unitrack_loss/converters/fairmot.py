@@ -46,7 +46,7 @@ def fairmot_clip(output: Mapping[str, Tensor], batch: Mapping[str, Tensor], stri
     known = (batch["reg_mask"] > 0) & (batch["ids"] >= 0)  # objects of unknown identity are not false positives
     cells = torch.stack([index % width, index // width], -1)
     centers = cells + precise(_gather(output["reg"], index))
-    sides = precise(_gather(output["wh"], index))
+    sides = precise(_gather(output["wh"], index)).clamp(min=0)  # an untrained head predicts negative sizes too
     ids = batch["ids"].long().where(known, -1)
     return TrackClip(
         boxes_xyxy=(torch.cat([centers - sides[..., :2], centers + sides[..., 2:]], -1) * stride)[None],
