@@ -366,7 +366,7 @@ def test_invalid_arguments():
         EMKalmanLoss("best")
     with pytest.raises(ValueError, match="needs dustbin=False"):
         NeuralKalmanFilter(layout="joint")
-    with pytest.raises(ValueError, match="expected finite logits of the association network"):
+    with pytest.raises(ValueError, match=r"boxes_xyxy: expected finite corners, got .* of window"):
         model()(replace(batch, boxes_xyxy=batch.boxes_xyxy * float("inf")))
     with pytest.raises(ValueError, match="r must be a positive finite number, got 0"):
         MotionModel(r=0)

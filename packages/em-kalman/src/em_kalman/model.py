@@ -162,19 +162,18 @@ class NeuralKalmanFilter(nn.Module):
 
         Raises:
             ValueError: If there is no dustbin and the frames of a window differ in their number of detections, or if
-                the logits are not finite.
+                the boxes or the logits are not finite.
         """
         valid = batch.valid
-        if self.dustbin is None and not torch.compiler.is_compiling():
-            _check_counts(batch)
+        if not torch.compiler.is_compiling():  # a compiled graph cannot branch on values
+            _check_boxes(batch)
+            if self.dustbin is None:
+                _check_counts(batch)
         logits = self.network(self.features(batch))
         if extra_logits is not None:
             logits = logits + extra_logits
-        # A compiled graph cannot branch on values.
         if not torch.compiler.is_compiling() and not logits.isfinite().all():
-            raise ValueError(
-                "logits: expected finite logits of the association network; check for non-finite boxes, or lower lr"
-            )
+            raise ValueError("logits: expected finite logits of the association network, got others; lower lr")
         plan = sinkhorn(
             logits,
             num_iters=self.num_iters,
@@ -220,6 +219,16 @@ class NeuralKalmanFilter(nn.Module):
 def _float32(values: Tensor) -> Tensor:
     """Promote half precision, which would divide by 0 where padded and is too coarse for pixels."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _check_boxes(batch: WindowBatch) -> None:
+    bad = batch.valid & ~batch.boxes_xyxy.isfinite().all(-1)
+    if bad.any():
+        window, frame, row = bad.nonzero()[0].tolist()
+        raise ValueError(
+            f"boxes_xyxy: expected finite corners, got {batch.boxes_xyxy[window, frame, row].tolist()} at row {row} in "
+            f"frame {frame} of window {window}; remove the detection"
+        )
 
 
 def _check_counts(batch: WindowBatch) -> None:
