@@ -1,0 +1,1 @@
+"""Seeded random tests against independent implementations: ``nox -s fuzz -- --minutes 10``."""

@@ -1,0 +1,1 @@
+"""One module per battery, each with a function ``case(rng, folder)`` that raises if the case fails."""
