@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from mot_core.io.images import read_image, read_image_size
 from mot_core.visualization.drawing import draw_tracks
 from mot_core.visualization.paths import path_between, paths_by_identity
 
@@ -68,8 +69,7 @@ class TrackedFrames:
         path = self.sequence.image_path(frame)
         if path is None or not path.is_file():
             return Image.new("RGB", self.size, CANVAS)
-        with Image.open(path) as image:
-            return image.convert("RGB").resize(self.size, Image.Resampling.BILINEAR)
+        return Image.fromarray(read_image(path)).resize(self.size, Image.Resampling.BILINEAR)
 
 
 def has_images(sequence: Sequence) -> bool:
@@ -79,13 +79,8 @@ def has_images(sequence: Sequence) -> bool:
 
 
 def _first_image_size(sequence: Sequence) -> tuple[int, int] | None:
-    from PIL import Image
-
     path = sequence.image_path(sequence.first_frame)
-    if path is None or not path.is_file():
-        return None
-    with Image.open(path) as image:
-        return image.height, image.width
+    return None if path is None else read_image_size(path)
 
 
 def _extent(tracks: BoxTable) -> tuple[int, int]:
