@@ -146,6 +146,14 @@ def test_resize_defaults_to_that_of_training(toy, videos, checkpoint, tmp_path, 
     np.testing.assert_allclose(table(tmp_path / "out" / f"{name}.txt"), expected[name], atol=1e-4)
 
 
+def test_resize_beyond_memory_is_rejected_before_tracking(toy, videos, tmp_path):
+    done = toy(videos, "--resize", 100_000, 100_000)
+    assert done.code == 1
+    assert "resize: expected frames of at most 89478485 pixels, got 100000x75000 from 64x48" in done.err
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_resize_is_kept_in_later_checkpoints(checkpoint):
     tracker = Toy.from_checkpoint(checkpoint)
     assert images.choose_resize(None, tracker.resize) == RESIZE

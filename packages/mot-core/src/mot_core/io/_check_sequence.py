@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -120,7 +121,7 @@ class _SequenceChecker:
 
     def _check_seqinfo(self, images: ImageFiles | None) -> None:
         sequence, path = self.sequence, self.sequence.path / "seqinfo.ini"
-        if not path.is_file():
+        if not os.path.lexists(path):
             source = "the images" if images else "the last frame in gt and det; the end may be missing"
             message = f"the file is missing, so the length is that of {source}"
             self.note("warning", path, message, "add a seqinfo.ini", "seqinfo")
@@ -152,9 +153,9 @@ class _SequenceChecker:
         sequence, path = self.sequence, self.sequence.ground_truth_path
         ignore = sequence.path / "gt" / "ignore.txt"
         regions = BoxTable.empty()
-        if sequence.rules.layout == "mot" and ignore.is_file():
+        if sequence.rules.layout == "mot" and os.path.lexists(ignore):
             regions = self._scan(ignore, "detections")
-        if not path.is_file():
+        if not os.path.lexists(path):
             return None, regions
         table = self._scan(path, "ground_truth")
         if sequence.rules.layout == "kitti":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def open_sequence(
 ) -> Sequence:
     """Open the sequence in one folder of the MOTChallenge layout."""
     ini = folder / "seqinfo.ini"
-    info = read_seqinfo(ini) if use_seqinfo and ini.is_file() else SeqInfo()
+    info = read_seqinfo(ini) if use_seqinfo and os.path.lexists(ini) else SeqInfo()
     image_dir = folder / info.image_dir
     images = list_images(image_dir)
     size = info.image_size
@@ -183,7 +184,7 @@ def _last_frame(folder: Path, open_truth: bool) -> int:
 def _tables(folder: Path, open_truth: bool) -> list[BoxTable]:
     """Return the rows of ground truth and detections; faulty lines are reported when the files are read, not here."""
     truth = folder / "gt" / "gt.txt"
-    tables = [scan_mot(truth, "ground_truth")[0]] if open_truth and truth.is_file() else []
+    tables = [scan_mot(truth, "ground_truth")[0]] if open_truth and os.path.lexists(truth) else []
     return tables + [scan_mot(path, "detections")[0] for path in sorted(folder.glob("det/*.txt"))]
 
 
@@ -198,7 +199,7 @@ def _no_length(path: Path) -> DataError:
 
 
 def _is_sequence(folder: Path) -> bool:
-    return (folder / "seqinfo.ini").is_file() or any((folder / name).is_dir() for name in ("gt", "det", "img1"))
+    return os.path.lexists(folder / "seqinfo.ini") or any((folder / name).is_dir() for name in ("gt", "det", "img1"))
 
 
 def _folders(root: Path) -> list[Path]:

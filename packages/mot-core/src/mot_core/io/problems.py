@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def require_file(path: Path, what: str) -> None:
 
     Raises:
         FileNotFoundError: If nothing exists there.
-        ValueError: If it is a folder, a pipe, a device, or a link that leads nowhere.
+        ValueError: If it is a folder, a pipe, a device, a link that leads nowhere, or not readable.
 
     >>> require_file(Path("no/such/gt.txt"), "ground-truth")
     Traceback (most recent call last):
@@ -80,7 +81,8 @@ def require_file(path: Path, what: str) -> None:
     except OSError as reason:
         found = f"something else ({reason.strerror})"
     else:
-        if stat.S_ISREG(mode):
+        if stat.S_ISREG(mode) and os.access(path, os.R_OK):
             return
-        found = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+        kinds = {stat.S_IFREG: "one without permission to read it", stat.S_IFDIR: "a folder"}
+        found = kinds.get(stat.S_IFMT(mode), "a pipe or device")
     raise error(path, f"expected a {what} file, got {found}", "replace it by a regular file", "file")

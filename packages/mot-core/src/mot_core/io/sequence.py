@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -92,8 +93,8 @@ class Sequence:
 
     @property
     def has_ground_truth(self) -> bool:
-        """Whether the ground-truth file exists."""
-        return self.ground_truth_path.is_file()
+        """Whether the ground-truth file exists; one that is not a regular file is an error when it is read."""
+        return os.path.lexists(self.ground_truth_path)
 
     def ground_truth(self) -> BoxTable:
         """Read all ground-truth rows except KITTI's DontCare regions; ``rules.counted`` selects those that count.
@@ -112,7 +113,7 @@ class Sequence:
             table = self._read(self.ground_truth_path, "ground_truth")
             return table.select(table.classes == DONT_CARE)
         path = self.path / "gt" / "ignore.txt"
-        if self.rules.ignore_region_overlap is None or not path.is_file():
+        if self.rules.ignore_region_overlap is None or not os.path.lexists(path):
             return BoxTable.empty()
         return self._read(path, "detections")
 

@@ -121,6 +121,9 @@ def run(arguments: argparse.Namespace, tracker: type[Tracker], parameters: dict[
     streams = open_streams(arguments.source, arguments.benchmark, partial(window, arguments=arguments))
     loaded = tracker.from_checkpoint(arguments.checkpoint, recorded_plugins=arguments.plugins, **settings).to(device)
     resize = choose_resize(arguments.resize, loaded.resize)
+    for stream in streams:
+        if stream.sequence.image_size is not None:
+            resize.views(stream.sequence.image_size, 1, np.random.default_rng(0))  # rejects sizes beyond memory
     jobs = [ImageJob(stream.sequence, stream, loaded, resize) for stream in streams]
     for job in jobs:
         result_path(job, arguments.output)
