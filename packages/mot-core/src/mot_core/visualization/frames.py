@@ -67,15 +67,14 @@ class TrackedFrames:
         if self.images is not None:
             return Image.fromarray(self.images(frame)).resize(self.size, Image.Resampling.BILINEAR)
         path = self.sequence.image_path(frame)
-        if path is None or not path.is_file():
+        if path is None:
             return Image.new("RGB", self.size, CANVAS)
         return Image.fromarray(read_image(path)).resize(self.size, Image.Resampling.BILINEAR)
 
 
 def has_images(sequence: Sequence) -> bool:
     """Return whether the first frame of the sequence exists as an image."""
-    path = sequence.image_path(sequence.first_frame)
-    return path is not None and path.is_file()
+    return sequence.image_path(sequence.first_frame) is not None
 
 
 def _first_image_size(sequence: Sequence) -> tuple[int, int] | None:

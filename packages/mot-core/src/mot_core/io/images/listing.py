@@ -52,7 +52,7 @@ def list_images(folder: Path) -> ImageFiles | None:
 
 
 def frame_numbers_of(folder: Path, names: Iterable[str]) -> dict[int, str] | None:
-    """Return file names by the number at their end; None if they are not one common prefix followed by a number.
+    """Return file names by the last number in them; None if they differ in anything else but the extension.
 
     Raises:
         ValueError: If two names have the same number.
@@ -64,13 +64,13 @@ def frame_numbers_of(folder: Path, names: Iterable[str]) -> dict[int, str] | Non
     mot_core.io.problems.DataError: trip: expected one image per frame, got 000001.png and 1.png for frame 1; remove...
     """
     numbers: dict[int, str] = {}
-    prefixes = set()
+    others = set()
     for name in sorted(names):
-        match = re.fullmatch(r"(.*?)(\d+)", os.path.splitext(name)[0], re.DOTALL)
+        match = re.fullmatch(r"(.*?)(\d+)(\D*)", os.path.splitext(name)[0], re.DOTALL)
         if match is None:
             return None
-        prefixes.add(match[1])
-        if len(prefixes) > 1:
+        others.add((match[1], match[3]))
+        if len(others) > 1:
             return None
         other = numbers.setdefault(int(match[2]), name)
         if other != name:
