@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import suppress
 from fractions import Fraction
@@ -256,6 +257,7 @@ def test_rotation_is_applied(tmp_path, angle, suffix):
     assert frames.sequence.image_size == (48, 64)
     for number in (1, 3):
         np.testing.assert_allclose(frames.image(number).astype(int), upright, atol=40)
+    assert frames.batch(2).images.shape == (1, 1, 3, 48, 64)
 
 
 def test_other_rotations_are_rejected(tmp_path):
@@ -271,8 +273,11 @@ def test_other_rotations_are_rejected(tmp_path):
 
 
 def test_invalid_videos_are_rejected(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none\.mp4 does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"there is no video file .*none\.mp4"):
         VideoFile(tmp_path / "none.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(ValueError, match=r"pipe\.mp4: expected a video file, got a pipe or device"):
+        open_streams(tmp_path / "pipe.mp4")
     (tmp_path / "text.mp4").write_text("hello")
     with pytest.raises(ValueError, match=r"text\.mp4: expected a readable video \(\.mp4, "):
         VideoFile(tmp_path / "text.mp4")

@@ -89,7 +89,7 @@ def open_streams(
     ('img1', 3, torch.Size([1, 1, 3, 96, 160]))
     """
     path = Path(source)
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return [_video(path, part)]
     if path.is_dir() and not (path / "seqinfo.ini").is_file():
         images = [child for child in path.iterdir() if child.suffix.lower() in EXTENSIONS and not child.is_dir()]

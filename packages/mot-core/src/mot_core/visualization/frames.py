@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mot_core.io.images import read_image, read_image_size
+from mot_core.io.images import MAX_PIXELS, read_image, read_image_size
 from mot_core.visualization.drawing import draw_tracks
 from mot_core.visualization.paths import path_between, paths_by_identity
 
@@ -32,6 +32,9 @@ class TrackedFrames:
         tail: Length of the trail behind a box in seconds.
         magnify: Scale factor; 0 enlarges frames with a longer side below 960 pixels to keep labels readable.
         images: Function that reads the frames, if they are not files of the sequence.
+
+    Raises:
+        ValueError: If a frame has more than ``mot_core.io.images.MAX_PIXELS`` pixels.
     """
 
     def __init__(
@@ -47,6 +50,11 @@ class TrackedFrames:
         self.images = images
         self.tracks = tracks
         height, width = sequence.image_size or _first_image_size(sequence) or _extent(tracks)
+        if height * width > MAX_PIXELS:
+            raise ValueError(
+                f"{sequence.name}: expected pictures of at most {MAX_PIXELS} pixels, got {width}x{height} from "
+                "seqinfo.ini or the boxes; correct the image size in seqinfo.ini, or leave out the pictures"
+            )
         self.scale = magnify or max(1, round(SMALLEST_SIDE / max(height, width)))
         # Even sizes, because video codecs share one color value among 2x2 pixels.
         self.size = 2 * round(width * self.scale / 2), 2 * round(height * self.scale / 2)

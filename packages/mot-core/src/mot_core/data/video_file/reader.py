@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from mot_core.data.video_file.timeline import Timeline
 from mot_core.extras import needs
+from mot_core.io.problems import require_file
 
 VIDEO_EXTENSIONS = (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm")
 
@@ -37,7 +38,7 @@ class VideoFile:
     Raises:
         FileNotFoundError: If the file does not exist.
         ModuleNotFoundError: If PyAV is not installed.
-        ValueError: If the file is not a video.
+        ValueError: If the file is not a video, or not a regular file.
 
     >>> import tempfile
     >>> from PIL import Image
@@ -50,8 +51,7 @@ class VideoFile:
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            raise FileNotFoundError(f"video {path} does not exist; check the path")
+        require_file(self.path, "video")
         with self._open() as container:
             stream = container.streams.video[0]
             rate = stream.average_rate
@@ -106,7 +106,8 @@ class VideoFile:
             try:
                 for frame in container.decode(stream):
                     time = frame.time
-                    yield time, np.rot90(frame.to_ndarray(format="rgb24"), self._turns(frame))
+                    upright = np.rot90(frame.to_ndarray(format="rgb24"), self._turns(frame))
+                    yield time, np.ascontiguousarray(upright)
                     number += 1
             except errors as error:
                 reason = f"video {self.path} cannot be decoded after frame {number} ({error.strerror})"

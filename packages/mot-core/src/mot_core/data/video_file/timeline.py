@@ -76,12 +76,12 @@ class Timeline:
                 corrupt = packet.is_corrupt
                 length += bool(packet.size) and not packet.is_discard
         interval = max([step, *np.diff(sorted(times)).tolist()])
-        declared_end, declared_length = _declared(container, stream)
+        declared_end, declared_length = _declared(container, stream, min(times, default=0.0))
         of_video = "matroska" not in container.format.name or "DURATION" in stream.metadata
         return cls(length, video_end if of_video else end, video_end, interval, declared_end, declared_length, corrupt)
 
 
-def _declared(container: Any, stream: Any) -> tuple[float | None, int | None]:
+def _declared(container: Any, stream: Any, start: float) -> tuple[float | None, int | None]:
     """Return end in seconds and number of frames by the header; None if the container states none.
 
     Other containers than these have no such header: FFmpeg estimates their duration.
@@ -92,10 +92,11 @@ def _declared(container: Any, stream: Any) -> tuple[float | None, int | None]:
         return (stream.frames / rate, stream.frames) if stream.frames and rate else (None, None)
     seconds = None
     if "mov" in formats and stream.duration:
-        seconds = float(stream.duration * stream.time_base)
+        # The duration counts from the first packet, which may start late, or early if an edit list skips it.
+        seconds = start + float(stream.duration * stream.time_base)
     elif "matroska" in formats:
         seconds = container.duration / 1e6 if container.duration else None
         tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
         if seconds is not None and tag is not None:
             seconds = min(seconds, 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3]))
-    return seconds, round(seconds * rate) if seconds and rate else None
+    return seconds, stream.frames or (round(seconds * rate) if seconds and rate else None)
