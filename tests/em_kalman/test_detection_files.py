@@ -78,3 +78,9 @@ def test_invalid_arguments(train, tmp_path):
         ValueError, match=r"street: expected boxes with an area, got 1 of 3 without.*left, top, width, height"
     ):
         WindowSampler([DetectionSequence("street", flat, range(1, 3), (48, 64))], num_frames=2)
+
+
+def test_mistyped_frame_number(tmp_path):
+    (tmp_path / "det.txt").write_text("1,-1,0,0,5,5,1\n30000000,-1,0,0,5,5,1\n")
+    with pytest.raises(ValueError, match=r"det\.txt:2: expected a frame number near the one before, which is 1"):
+        read_detections(tmp_path / "det.txt", image_size=(48, 64))

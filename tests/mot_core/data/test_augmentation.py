@@ -168,3 +168,9 @@ def test_contrast_and_identity_color_change():
 def test_invalid_augmentation_is_rejected(arguments, message):
     with pytest.raises(ValueError, match=message):
         Augmentation(**arguments)
+
+
+def test_frames_beyond_memory_are_rejected():
+    message = "resize: expected frames of at most 89478485 pixels, got 100000x75000 from 64x48; choose smaller sides"
+    with pytest.raises(ValueError, match=message):
+        Augmentation((100_000,), 100_000).views((48, 64), 1, np.random.default_rng(0))

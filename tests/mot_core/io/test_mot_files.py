@@ -148,7 +148,7 @@ def test_binary_content(tmp_path, raw):
 def test_missing_file_and_folder(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no result file .*none\.txt"):
         read_mot(tmp_path / "none.txt", kind="results")
-    with pytest.raises(FileNotFoundError, match="is a folder"):
+    with pytest.raises(ValueError, match="expected a result file, got a folder"):
         read_mot(tmp_path, kind="results")
     with pytest.raises(ValueError, match="kind must be one of ground_truth, detections, results, got 'gt'"):
         read_mot(tmp_path, kind="gt")

@@ -181,3 +181,10 @@ def test_missing_extra_is_named(monkeypatch, extra, module):
         ModuleNotFoundError, match=rf"drawing needs {module}: pip install '\./packages/mot-core\[{extra}\]'"
     ):
         require(extra, "drawing")
+
+
+def test_canvas_beyond_memory_is_rejected(scene):
+    sequence, tracks = scene
+    message = r"park: expected pictures of at most 89478485 pixels, got 1000000x1000000 from seqinfo\.ini or the boxes"
+    with pytest.raises(ValueError, match=message):
+        TrackedFrames(replace(sequence, image_size=(10**6, 10**6)), tracks)

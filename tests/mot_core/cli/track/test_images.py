@@ -146,6 +146,14 @@ def test_resize_defaults_to_that_of_training(toy, videos, checkpoint, tmp_path, 
     np.testing.assert_allclose(table(tmp_path / "out" / f"{name}.txt"), expected[name], atol=1e-4)
 
 
+def test_resize_beyond_memory_is_rejected_before_tracking(toy, videos, tmp_path):
+    done = toy(videos, "--resize", 100_000, 100_000)
+    assert done.code == 1
+    assert "resize: expected frames of at most 89478485 pixels, got 100000x75000 from 64x48" in done.err
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_resize_is_kept_in_later_checkpoints(checkpoint):
     tracker = Toy.from_checkpoint(checkpoint)
     assert images.choose_resize(None, tracker.resize) == RESIZE
@@ -202,12 +210,28 @@ def test_image_folder_in_numeric_order(toy, videos, checkpoint, tmp_path):
         shutil.copy(source, folder / f"shot{number + 5}.png")  # shot10 must come after shot9
     (folder / "notes.txt").write_text("not an image")
     assert toy(folder, "--video", "--plot").code == 0
-    expected = predicted(checkpoint, videos)["synthetic-train-4-1"]
+    expected = predicted(checkpoint, videos)["synthetic-train-4-1"] + [5, 0, 0, 0, 0, 0, 0]  # numbers as in the names
     np.testing.assert_allclose(table(tmp_path / "out" / "holiday.txt"), expected, atol=1e-4)
     with av.open(str(tmp_path / "out" / "holiday.mp4")) as video:
         assert video.streams.video[0].frames == 7
     with Image.open(tmp_path / "out" / "holiday.png") as sheet:
         assert np.asarray(sheet.convert("RGB").resize((60, 30))).std() > 30  # the frames rather than an empty canvas
+
+
+def test_image_folder_with_gaps(toy, videos, tmp_path):
+    folder = tmp_path / "holiday"
+    folder.mkdir()
+    for number, name in enumerate(("1", "2", "900000"), 1):
+        shutil.copy(videos / "synthetic-train-4-1" / "img1" / f"{number:06d}.png", folder / f"{name}.png")
+    done = toy(folder, "--video")
+    assert done.code == 0
+    assert done.err.count("\n") == 1
+    assert "holiday: 899997 of the frames 1-900000 have no image, the first is 3; they are left out" in done.err
+    assert np.unique(table(tmp_path / "out" / "holiday.txt")[:, 0]).tolist() == [1, 2, 900_000]
+    record = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())
+    assert record["sequences"]["holiday"]["frames"] == "1-900000"
+    with av.open(str(tmp_path / "out" / "holiday.mp4")) as video:
+        assert video.streams.video[0].frames == 3
 
 
 def test_video_file(toy, videos, checkpoint, tmp_path):
@@ -231,6 +255,53 @@ def test_video_file(toy, videos, checkpoint, tmp_path):
     assert shown.std() > 20  # a picture rather than an empty canvas
 
 
+@pytest.mark.parametrize("arguments", [[], ["--allow-truncated"], ["--frames", "1-3"]])
+def test_video_that_is_cut_off(toy, videos, tmp_path, arguments):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "street.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 4_000_000
+        for _ in range(20):
+            noise = rng.integers(0, 255, (48, 64, 3), np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
+        container.mux(stream.encode())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    done = toy(path, "--video", *arguments)
+    assert done.code == (0 if arguments else 1)
+    sentence = "street.mkv ends after 6 of 20 frames"
+    remedy = "their tracks are written; copy the file again, or accept it with --allow-truncated"
+    last = 6
+    if "--frames" in arguments:
+        assert done.err == ""
+        last = 3
+    elif arguments:
+        assert done.err == f"mot: note: video {tmp_path}/{sentence}\n"
+    else:
+        assert done.err == f"mot: error: video {tmp_path}/{sentence}; {remedy}\n"
+    assert np.unique(table(tmp_path / "out" / "street.txt")[:, 0]).tolist() == [*range(1, last + 1)]
+    record = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())["sequences"]["street"]
+    assert record["frames"] == f"1-{last}"
+    assert ("truncated" in record) == (last == 6)
+
+
+def test_damaged_video_keeps_its_tracks(toy, videos, tmp_path):
+    names = sorted((videos / "synthetic-train-4-0/img1").iterdir())
+    path = write_video(tmp_path / "street.mp4", [Image.open(name).convert("RGB") for name in names * 6], 12)
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for begin, size in packets[30:]:
+        data[begin : begin + size] = bytes(size)
+    path.write_bytes(data)
+    done = toy(path)
+    assert done.code == 1
+    assert "their tracks are written; copy the file again" in done.err
+    last = int(table(tmp_path / "out" / "street.txt")[-1, 0])
+    assert 5 < last <= 30
+    assert f"after {last} of 42 frames" in done.err or f"after frame {last} (" in done.err
+
+
 def test_video_that_ends_early(toy, videos, tmp_path, monkeypatch):
     pictures = [Image.open(name).convert("RGB") for name in sorted((videos / "synthetic-train-4-0/img1").iterdir())]
     write_video(tmp_path / "street.mp4", pictures, 12)
@@ -238,14 +309,14 @@ def test_video_that_ends_early(toy, videos, tmp_path, monkeypatch):
 
     original = VideoFile.__init__
 
-    def longer(self, path):
+    def longer(self, path):  # as if two packets held no frame
         original(self, path)
         self.length = self._next = 9
 
     monkeypatch.setattr(VideoFile, "__init__", longer)
     done = toy(tmp_path / "street.mp4", "--video")
     assert done.code == 0
-    assert "ends after 7 frames, but its header declares 9" in done.err
+    assert "ends after 7 frames, as 2 packets hold none" in done.err
     assert table(tmp_path / "out" / "street.txt")[-1, 0] == 7
     assert yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())["sequences"]["street"]["frames"] == "1-7"
 

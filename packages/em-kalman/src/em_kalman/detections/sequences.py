@@ -12,6 +12,7 @@ from typing import TypeAlias
 from torch import Tensor
 
 from mot_core.io import BoxTable, find_sequences, read_mot
+from mot_core.io.lengths import check_length
 
 Paths: TypeAlias = str | PathLike[str] | Sequence[str | PathLike[str]]
 """One path or several paths."""
@@ -114,7 +115,9 @@ def _read_file(path: Path, image_size: tuple[int, int] | None) -> DetectionSeque
         raise ValueError(f"{path}: expected image_size, which a text file does not declare, got none; pass image_size")
     table = read_mot(path, kind="detections")
     last = int(table.frames[-1]) if len(table) else 0
-    return DetectionSequence(path.stem, table, range(1, last + 1), image_size)
+    frames = range(1, last + 1)
+    check_length(path, frames, lambda: [table])
+    return DetectionSequence(path.stem, table, frames, image_size)
 
 
 def _is_named(name: str, patterns: Sequence[str]) -> bool:

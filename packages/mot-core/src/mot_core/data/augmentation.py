@@ -10,6 +10,7 @@ import numpy as np
 from mot_core.data.color import ColorChange
 from mot_core.data.geometry import View, fit_size
 from mot_core.data.image_frame import ImageFrame
+from mot_core.io.images import MAX_PIXELS
 
 Size = tuple[int, int]
 
@@ -96,7 +97,11 @@ class Augmentation:
         return [replace(frame, image=colors.apply(frame.image)) for frame in seen]
 
     def views(self, size: Size, num_frames: int, rng: np.random.Generator, still: bool = False) -> list[View]:
-        """Draw a view of images of ``size`` (height, width) for all frames; a moving one for stills."""
+        """Draw a view of images of ``size`` (height, width) for all frames; a moving one for stills.
+
+        Raises:
+            ValueError: If the views have more than ``mot_core.io.images.MAX_PIXELS`` pixels.
+        """
         height, width = size
         window = np.array([0.0, 0.0, width, height])
         if rng.random() < self.crop:
@@ -108,6 +113,11 @@ class Augmentation:
         target = max(round(shape[0]), 1), max(round(shape[1]), 1)
         if self.short_sides:
             target = fit_size(target, int(rng.choice(self.short_sides)), self.max_long_side)
+            if target[0] * target[1] > MAX_PIXELS:
+                raise ValueError(
+                    f"resize: expected frames of at most {MAX_PIXELS} pixels, got {target[1]}x{target[0]} from "
+                    f"{width}x{height}; choose smaller sides"
+                )
         flip = bool(rng.random() < self.flip)
         return [View((float(x0), float(y0), float(x1), float(y1)), target, flip) for x0, y0, x1, y1 in windows]
 

@@ -1,66 +1,17 @@
-"""Decoding of image files, with a cache."""
+"""Cache of decoded image files."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from os import PathLike
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mot_core.extras import needs
+from mot_core.io.images import pillow, read_depth, read_image
 
-
-def read_image(path: str | PathLike[str]) -> npt.NDArray[np.uint8]:
-    """Read an image file as ``(H, W, 3)`` uint8.
-
-    Raises:
-        FileNotFoundError: If the file does not exist.
-        ValueError: If the file is not an image, or is truncated.
-
-    >>> import tempfile
-    >>> from PIL import Image
-    >>> path = tempfile.mkdtemp() + "/000001.png"
-    >>> Image.new("RGB", (4, 3), (255, 0, 9)).save(path)
-    >>> read_image(path)[2, 3]
-    array([255,   0,   9], dtype=uint8)
-    """
-    return _decode(path, "RGB")
-
-
-def read_depth(path: str | PathLike[str]) -> npt.NDArray[np.uint8]:
-    """Read a depth map from an 8-bit grayscale image as ``(H, W)`` uint8.
-
-    Raises:
-        FileNotFoundError: If the file does not exist.
-        ValueError: If the file is not an 8-bit grayscale image.
-    """
-    return _decode(path, "L")
-
-
-def _decode(path: str | PathLike[str], mode: str) -> npt.NDArray[np.uint8]:
-    image_module = pillow()
-    try:
-        with image_module.open(path) as image:
-            if mode == "L" and image.mode != "L":
-                raise ValueError(
-                    f"depth map {path}: expected an 8-bit grayscale image, got mode {image.mode}; "
-                    "save the depth values, not a colored rendering of them"
-                )
-            return np.asarray(image.convert(mode))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"image {path} is missing; add the file, or remove the sequence") from None
-    except (OSError, SyntaxError) as error:  # pillow raises SyntaxError for broken PNG files
-        raise ValueError(f"image {path} cannot be decoded ({error}); replace the file") from error
-
-
-def pillow() -> Any:
-    """Import ``PIL.Image``, or raise an error that states how to install it."""
-    with needs("PIL", "train", "reading images"):
-        from PIL import Image
-    return Image
+__all__ = ["DecodeCache", "pillow", "read_depth", "read_image"]
 
 
 class DecodeCache:

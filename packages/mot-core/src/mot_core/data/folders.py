@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mot_core.data.index import FrameIndex, Video, build_index, depth_path
 from mot_core.io import Benchmark, BoxTable, Sequence
 from mot_core.io.images import list_images
+from mot_core.io.lengths import missing_frames
 
 
 def index_sequences(
@@ -128,11 +129,10 @@ def image_paths(sequence: Sequence) -> list[Path]:
             f"{sequence.name}: expected images in {sequence.path / 'img1'}, found none; add them, or remove "
             "the sequence"
         )
-    present = set(images.numbers)
-    missing = [number for number in sequence.frame_numbers() if number not in present]
+    missing, first = missing_frames(sequence.frame_numbers(), images.numbers)
     if missing:
         raise FileNotFoundError(
-            f"image {sequence.image_dir / images.name(missing[0])} is missing ({len(missing)} of {sequence.length} of "
+            f"image {sequence.image_dir / images.name(first)} is missing ({missing} of {sequence.length} of "
             f"{sequence.name}); add the images, or correct seqLength in seqinfo.ini"
         )
     return [sequence.image_dir / images.name(number) for number in sequence.frame_numbers()]

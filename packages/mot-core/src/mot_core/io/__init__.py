@@ -10,7 +10,7 @@ from mot_core.io.benchmarks import BENCHMARKS, KITTI_CLASSES, Benchmark, Evaluat
 from mot_core.io.checks import CheckReport, check
 from mot_core.io.find import find_sequences
 from mot_core.io.guess import guess_benchmark
-from mot_core.io.images import read_image_size
+from mot_core.io.images import read_image, read_image_size
 from mot_core.io.kitti import read_kitti
 from mot_core.io.mot import read_mot
 from mot_core.io.problems import DataError, Problem
@@ -39,6 +39,7 @@ __all__ = [
     "guess_benchmark",
     "make_scene",
     "open_atomic",
+    "read_image",
     "read_image_size",
     "read_kitti",
     "read_mot",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from mot_core.io.benchmarks import DONT_CARE
 from mot_core.io.images import ImageFiles, list_images, read_image_size
 from mot_core.io.kitti import scan_kitti
+from mot_core.io.lengths import missing_frames
 from mot_core.io.mot import Kind, scan_mot
 from mot_core.io.problems import DataError, Problem
 from mot_core.io.seqinfo import SeqInfo, read_seqinfo
@@ -105,20 +107,21 @@ class _SequenceChecker:
             self._check_seqinfo(images)
         if sequence.image_dir is None or images is None or not sequence.length:
             return 0
-        wanted = set(sequence.frame_numbers())
-        missing, extra = sorted(wanted - set(images.numbers)), sorted(set(images.numbers) - wanted)
+        wanted = sequence.frame_numbers()
+        missing, first = missing_frames(wanted, images.numbers)
+        extra = [number for number in images.numbers if number not in wanted]
         if missing:
-            message = f"{len(missing)} of {len(wanted)} images are missing, the first is that of frame {missing[0]}"
+            message = f"{missing} of {len(wanted)} images are missing, the first is that of frame {first}"
             self.note("warning", sequence.image_dir, message, "copy them again or correct seqLength", "images")
         if extra:
             message = f"{len(extra)} images belong to no frame of the sequence, the first is number {extra[0]}"
             remedy = f"frames count from {sequence.first_frame}: renumber the images or correct seqLength"
             self.note("warning", sequence.image_dir, message, remedy, "images")
-        return len(wanted & set(images.numbers))
+        return len(wanted) - missing
 
     def _check_seqinfo(self, images: ImageFiles | None) -> None:
         sequence, path = self.sequence, self.sequence.path / "seqinfo.ini"
-        if not path.is_file():
+        if not os.path.lexists(path):
             source = "the images" if images else "the last frame in gt and det; the end may be missing"
             message = f"the file is missing, so the length is that of {source}"
             self.note("warning", path, message, "add a seqinfo.ini", "seqinfo")
@@ -150,9 +153,9 @@ class _SequenceChecker:
         sequence, path = self.sequence, self.sequence.ground_truth_path
         ignore = sequence.path / "gt" / "ignore.txt"
         regions = BoxTable.empty()
-        if sequence.rules.layout == "mot" and ignore.is_file():
+        if sequence.rules.layout == "mot" and os.path.lexists(ignore):
             regions = self._scan(ignore, "detections")
-        if not path.is_file():
+        if not os.path.lexists(path):
             return None, regions
         table = self._scan(path, "ground_truth")
         if sequence.rules.layout == "kitti":
@@ -212,9 +215,11 @@ class _SequenceChecker:
             message = f"none of {len(table)} rows counts as {names} by the rules of {sequence.rules.name}"
             self.note("error", self._file(table), message, "check conf, class and the benchmark", "counted")
             return
-        missing = sorted(set(sequence.frame_numbers()) - set(counted.frames.tolist()))
+        if not sequence.length:
+            return
+        missing, first = missing_frames(sequence.frame_numbers(), counted.frames)
         if missing and sequence.rules.layout == "mot":
-            message = f"{len(missing)} of {sequence.length} frames have no box that counts, the first is {missing[0]}"
+            message = f"{missing} of {sequence.length} frames have no box that counts, the first is {first}"
             self.note("warning", self._file(table), message, "correct if nobody is visible", "frames without boxes")
 
     def _check_boxes(self, table: BoxTable) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mot_core.io.problems import Problem, error
+from mot_core.io.problems import Problem, error, require_file
 from mot_core.io.table import Floats, Ints
 
 # Python also accepts 1_000 and digits of other scripts, unlike other readers of these files.
@@ -43,12 +43,8 @@ def read_lines(path: Path, what: str) -> tuple[list[str], Ints]:
 
     Lines end with ``\n``, ``\r\n`` or ``\r``.
     """
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"there is no {what} file {path}; check the path") from None
-    except IsADirectoryError:
-        raise FileNotFoundError(f"{path} is a folder, expected a {what} file") from None
+    require_file(path, what)
+    raw = path.read_bytes()
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -96,7 +96,7 @@ def check(path: str | PathLike[str], benchmark: str = "auto") -> CheckReport:
         summary, more = check_sequence(sequence)
         summaries.append(summary)
         problems += [*opening, *more]
-    return CheckReport(root, name, tuple(summaries), tuple(_shorten(problems)))
+    return CheckReport(root, name, tuple(summaries), tuple(_shorten(list(dict.fromkeys(problems)))))
 
 
 def _benchmark(root: Path, folders: list[Path], benchmark: str) -> tuple[str, list[Problem]]:

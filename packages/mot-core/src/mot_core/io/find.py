@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from os import PathLike
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from mot_core.io.benchmarks import get_benchmark
 from mot_core.io.guess import guess_benchmark
 from mot_core.io.images import list_images, read_image_size
 from mot_core.io.kitti import read_seqmap, scan_kitti
+from mot_core.io.lengths import check_length
 from mot_core.io.mot import scan_mot
 from mot_core.io.problems import DataError, error
 from mot_core.io.seqinfo import SeqInfo, read_seqinfo
 from mot_core.io.sequence import LABELS, Sequence
+from mot_core.io.table import BoxTable
 
 KITTI_FRAME_RATE = 10.0
 
@@ -92,17 +95,24 @@ def open_sequence(
 ) -> Sequence:
     """Open the sequence in one folder of the MOTChallenge layout."""
     ini = folder / "seqinfo.ini"
-    info = read_seqinfo(ini) if use_seqinfo and ini.is_file() else SeqInfo()
+    info = read_seqinfo(ini) if use_seqinfo and os.path.lexists(ini) else SeqInfo()
     image_dir = folder / info.image_dir
     images = list_images(image_dir)
     size = info.image_size
     if size is None and images:
         size = read_image_size(image_dir / images.name(images.numbers[0]))
+    length = info.length or (images.numbers[-1] if images else _last_frame(folder, open_truth))
+    check_length(
+        ini if info.length else image_dir if images else folder,
+        range(1, length + 1),
+        lambda: _tables(folder, open_truth),
+        images.numbers if images else (),
+    )
     return Sequence(
         name=folder.name,
         path=folder,
         benchmark=benchmark,
-        length=info.length or (images.numbers[-1] if images else _last_frame(folder, open_truth)),
+        length=length,
         frame_rate=info.frame_rate,
         image_size=size or image_size,
         image_dir=image_dir if images else None,
@@ -134,15 +144,19 @@ def open_kitti_sequence(
     """Open one sequence of a KITTI folder."""
     image_dir = root / "image_02" / name
     images = list_images(image_dir)
-    length = read_seqmap(root).get(name)
+    length = declared = read_seqmap(root).get(name)
     if length is None and images:
         length = images.numbers[-1] + 1
     if length is None:
-        files = [path for path in root.glob(f"*/{name}.txt") if open_truth or path.parent.name != LABELS]
-        tables = [scan_kitti(path, "detections")[0] for path in files]
+        tables = _kitti_tables(root, name, open_truth)
         length = 1 + max((int(table.frames[-1]) for table in tables if len(table)), default=-1)
     if length < 1:
         raise _no_length(root / LABELS / f"{name}.txt")
+    declared_in = image_dir if images else root / LABELS / f"{name}.txt"
+    if declared is not None:
+        declared_in = min(root.glob("evaluate_tracking.seqmap*"))
+    numbers = images.numbers if images else ()
+    check_length(declared_in, range(length), lambda: _kitti_tables(root, name, open_truth), numbers)
     if images:
         first = image_dir / images.name(images.numbers[0])
         image_size = read_image_size(first)
@@ -161,14 +175,22 @@ def open_kitti_sequence(
 
 
 def _last_frame(folder: Path, open_truth: bool) -> int:
-    # Faulty lines are reported when the files are read, not here.
-    truth = folder / "gt" / "gt.txt"
-    tables = [scan_mot(truth, "ground_truth")[0]] if open_truth and truth.is_file() else []
-    tables += [scan_mot(path, "detections")[0] for path in folder.glob("det/*.txt")]
-    last = max((int(table.frames[-1]) for table in tables if len(table)), default=0)
+    last = max((int(table.frames[-1]) for table in _tables(folder, open_truth) if len(table)), default=0)
     if last < 1:
         raise _no_length(folder)
     return last
+
+
+def _tables(folder: Path, open_truth: bool) -> list[BoxTable]:
+    """Return the rows of ground truth and detections; faulty lines are reported when the files are read, not here."""
+    truth = folder / "gt" / "gt.txt"
+    tables = [scan_mot(truth, "ground_truth")[0]] if open_truth and os.path.lexists(truth) else []
+    return tables + [scan_mot(path, "detections")[0] for path in sorted(folder.glob("det/*.txt"))]
+
+
+def _kitti_tables(root: Path, name: str, open_truth: bool) -> list[BoxTable]:
+    files = [path for path in sorted(root.glob(f"*/{name}.txt")) if open_truth or path.parent.name != LABELS]
+    return [scan_kitti(path, "detections")[0] for path in files]
 
 
 def _no_length(path: Path) -> DataError:
@@ -177,7 +199,7 @@ def _no_length(path: Path) -> DataError:
 
 
 def _is_sequence(folder: Path) -> bool:
-    return (folder / "seqinfo.ini").is_file() or any((folder / name).is_dir() for name in ("gt", "det", "img1"))
+    return os.path.lexists(folder / "seqinfo.ini") or any((folder / name).is_dir() for name in ("gt", "det", "img1"))
 
 
 def _folders(root: Path) -> list[Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,3 +59,30 @@ def raise_first(problems: Sequence[Problem]) -> None:
     """Raise ``DataError`` with the first problem (by line), if any."""
     if problems:
         raise DataError(min(problems, key=lambda problem: problem.line or 0), len(problems) - 1)
+
+
+def require_file(path: Path, what: str) -> None:
+    """Raise an exception unless ``path`` is a regular file: reading a pipe would wait forever.
+
+    Raises:
+        FileNotFoundError: If nothing exists there.
+        ValueError: If it is a folder, a pipe, a device, a link that leads nowhere, or not readable.
+
+    >>> require_file(Path("no/such/gt.txt"), "ground-truth")
+    Traceback (most recent call last):
+    FileNotFoundError: there is no ground-truth file no/such/gt.txt; check the path
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if not path.is_symlink():
+            raise FileNotFoundError(f"there is no {what} file {path}; check the path") from None
+        found = "a link to a missing file"
+    except OSError as reason:
+        found = f"something else ({reason.strerror})"
+    else:
+        if stat.S_ISREG(mode) and os.access(path, os.R_OK):
+            return
+        kinds = {stat.S_IFREG: "one without permission to read it", stat.S_IFDIR: "a folder"}
+        found = kinds.get(stat.S_IFMT(mode), "a pipe or device")
+    raise error(path, f"expected a {what} file, got {found}", "replace it by a regular file", "file")

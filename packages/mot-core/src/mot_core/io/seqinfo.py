@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from mot_core.io._numbers import NUMBER
 from mot_core.io.atomic import open_atomic
-from mot_core.io.problems import error
+from mot_core.io.problems import error, require_file
 
 T = TypeVar("T", int, float)
 
@@ -40,7 +40,8 @@ def read_seqinfo(path: Path) -> SeqInfo:
     r"""Read a ``seqinfo.ini``.
 
     Raises:
-        ValueError: If it is not an ini file, has no section [Sequence], or a number is invalid or not positive.
+        ValueError: If it is not a regular file or not an ini file, has no section [Sequence], or a number is invalid or
+            not positive.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "seqinfo.ini"
@@ -49,6 +50,7 @@ def read_seqinfo(path: Path) -> SeqInfo:
     >>> info.length, info.image_size
     (600, (1080, 1920))
     """
+    require_file(path, "seqinfo")
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(path.read_text(encoding="utf-8-sig"))

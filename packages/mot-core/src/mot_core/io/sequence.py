@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,13 +23,14 @@ class Sequence:
         name: Folder name; for KITTI the four digits.
         path: Folder of the sequence; for KITTI the folder that contains ``label_02``.
         benchmark: Key of ``BENCHMARKS``, which determines the rules.
-        length: Number of frames.
+        length: Number of frames from the first to the last.
         first_frame: Number of the first frame: 1, in KITTI 0, in a window its start.
         frame_rate: Frames per second, or None if unknown.
         image_size: (height, width), or None if unknown.
         image_dir: Folder of the images, or None without images.
         image_ext: Extension of the images, including the dot.
         image_digits: Number of digits in image names.
+        present: Frame numbers that exist if some between the first and the last are missing, otherwise None.
         window_of: All frames of the files if this is a window of them, otherwise None.
 
     >>> sequence = Sequence("MOT17-02-FRCNN", Path("MOT17-02-FRCNN"), "MOT17", length=600)
@@ -46,6 +48,7 @@ class Sequence:
     image_dir: Path | None = None
     image_ext: str = ".jpg"
     image_digits: int = 6
+    present: tuple[int, ...] | None = None
     window_of: range | None = field(default=None, repr=False)
 
     @property
@@ -54,8 +57,16 @@ class Sequence:
         return BENCHMARKS[self.benchmark]
 
     def frame_numbers(self) -> range:
-        """Return the real frame numbers."""
+        """Return the real frame numbers from the first to the last."""
         return range(self.first_frame, self.first_frame + self.length)
+
+    def present_numbers(self) -> range | tuple[int, ...]:
+        """Return the numbers of the frames that exist: all, except in a plain folder of images with gaps.
+
+        >>> Sequence("trip", Path("trip"), "generic", length=5, present=(1, 2, 5)).window(2, 5).present_numbers()
+        (2, 5)
+        """
+        return self.frame_numbers() if self.present is None else self.present
 
     def image_path(self, frame: int) -> Path | None:
         """Return the path of the image of a frame, or None if it does not exist."""
@@ -68,7 +79,7 @@ class Sequence:
         """Return the frames ``first`` to ``last``, both included, with their real numbers.
 
         Raises:
-            ValueError: If some of them are not frames of the sequence.
+            ValueError: If some of them are not frames of the sequence, or none of them exists.
         """
         numbers = self.frame_numbers()
         if not numbers[0] <= first <= last <= numbers[-1]:
@@ -76,7 +87,12 @@ class Sequence:
                 f"frames {first}-{last} are not a part of {self.name}, which has {numbers[0]}-{numbers[-1]}; "
                 "choose frames within it"
             )
-        return replace(self, first_frame=first, length=last - first + 1, window_of=self.window_of or numbers)
+        present = None if self.present is None else tuple(frame for frame in self.present if first <= frame <= last)
+        if present == ():
+            raise ValueError(f"none of the frames {first}-{last} of {self.name} exists; choose frames with images")
+        return replace(
+            self, first_frame=first, length=last - first + 1, present=present, window_of=self.window_of or numbers
+        )
 
     def half_val(self) -> Sequence:
         """Return the second half, as in the usual "half-val" split: from frame ``length // 2 + 2`` on."""
@@ -92,8 +108,8 @@ class Sequence:
 
     @property
     def has_ground_truth(self) -> bool:
-        """Whether the ground-truth file exists."""
-        return self.ground_truth_path.is_file()
+        """Whether the ground-truth file exists; one that is not a regular file is an error when it is read."""
+        return os.path.lexists(self.ground_truth_path)
 
     def ground_truth(self) -> BoxTable:
         """Read all ground-truth rows except KITTI's DontCare regions; ``rules.counted`` selects those that count.
@@ -112,7 +128,7 @@ class Sequence:
             table = self._read(self.ground_truth_path, "ground_truth")
             return table.select(table.classes == DONT_CARE)
         path = self.path / "gt" / "ignore.txt"
-        if self.rules.ignore_region_overlap is None or not path.is_file():
+        if self.rules.ignore_region_overlap is None or not os.path.lexists(path):
             return BoxTable.empty()
         return self._read(path, "detections")
 

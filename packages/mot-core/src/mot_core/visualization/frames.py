@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from mot_core.io.images import MAX_PIXELS, read_image, read_image_size
 from mot_core.visualization.drawing import draw_tracks
 from mot_core.visualization.paths import path_between, paths_by_identity
 
@@ -31,6 +32,9 @@ class TrackedFrames:
         tail: Length of the trail behind a box in seconds.
         magnify: Scale factor; 0 enlarges frames with a longer side below 960 pixels to keep labels readable.
         images: Function that reads the frames, if they are not files of the sequence.
+
+    Raises:
+        ValueError: If a frame has more than ``mot_core.io.images.MAX_PIXELS`` pixels.
     """
 
     def __init__(
@@ -46,6 +50,11 @@ class TrackedFrames:
         self.images = images
         self.tracks = tracks
         height, width = sequence.image_size or _first_image_size(sequence) or _extent(tracks)
+        if height * width > MAX_PIXELS:
+            raise ValueError(
+                f"{sequence.name}: expected pictures of at most {MAX_PIXELS} pixels, got {width}x{height} from "
+                "seqinfo.ini or the boxes; correct the image size in seqinfo.ini, or leave out the pictures"
+            )
         self.scale = magnify or max(1, round(SMALLEST_SIDE / max(height, width)))
         # Even sizes, because video codecs share one color value among 2x2 pixels.
         self.size = 2 * round(width * self.scale / 2), 2 * round(height * self.scale / 2)
@@ -66,26 +75,19 @@ class TrackedFrames:
         if self.images is not None:
             return Image.fromarray(self.images(frame)).resize(self.size, Image.Resampling.BILINEAR)
         path = self.sequence.image_path(frame)
-        if path is None or not path.is_file():
+        if path is None:
             return Image.new("RGB", self.size, CANVAS)
-        with Image.open(path) as image:
-            return image.convert("RGB").resize(self.size, Image.Resampling.BILINEAR)
+        return Image.fromarray(read_image(path)).resize(self.size, Image.Resampling.BILINEAR)
 
 
 def has_images(sequence: Sequence) -> bool:
     """Return whether the first frame of the sequence exists as an image."""
-    path = sequence.image_path(sequence.first_frame)
-    return path is not None and path.is_file()
+    return sequence.image_path(sequence.first_frame) is not None
 
 
 def _first_image_size(sequence: Sequence) -> tuple[int, int] | None:
-    from PIL import Image
-
     path = sequence.image_path(sequence.first_frame)
-    if path is None or not path.is_file():
-        return None
-    with Image.open(path) as image:
-        return image.height, image.width
+    return None if path is None else read_image_size(path)
 
 
 def _extent(tracks: BoxTable) -> tuple[int, int]:

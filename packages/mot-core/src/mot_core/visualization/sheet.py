@@ -55,7 +55,7 @@ def save_sheet(
     require("plot", "drawing")
     from PIL import Image
 
-    numbers = sequence.frame_numbers()
+    numbers = sequence.present_numbers()
     count = min(columns * rows, len(numbers))
     shown = [numbers[int((i + 0.5) * len(numbers) / count)] for i in range(count)]
     frames = TrackedFrames(sequence, tracks, tail=2.0, images=images)

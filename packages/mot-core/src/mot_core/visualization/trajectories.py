@@ -67,7 +67,7 @@ def save_trajectories(sequence: Sequence, tracks: BoxTable, path: str | Path) ->
             axes.plot(horizontal[:1], vertical[:1], "o", markersize=3, color=color)
     _label_axes(sequence, tracks, plane, over_x, over_y)
     figure.suptitle(
-        f"{sequence.name}: {len(paths)} identities, {len(tracks)} boxes, {len(sequence.frame_numbers())} frames",
+        f"{sequence.name}: {len(paths)} identities, {len(tracks)} boxes, {len(sequence.present_numbers())} frames",
         fontsize=11,
     )
     figure.draw_without_rendering()  # lays out the panels, so that space for labels can be measured

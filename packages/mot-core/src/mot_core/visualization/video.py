@@ -59,7 +59,7 @@ def save_video(
     frames = TrackedFrames(sequence, tracks, images=images)
 
     def pictures() -> Iterator[Image.Image]:
-        for number in sequence.frame_numbers():
+        for number in sequence.present_numbers():
             yield frames.draw(number)
             on_frame()
 

@@ -21,6 +21,7 @@ from mot_core.cli.track.jobs import run_jobs
 from mot_core.cli.track.pictures import check_extras
 from mot_core.data import Augmentation
 from mot_core.data.stream import FrameStream, open_streams
+from mot_core.data.video_file import TruncatedVideoError
 from mot_core.structures import Tracks
 from mot_core.trackers import Tracker
 
@@ -35,24 +36,28 @@ class ImageJob(Job):
 
     def __post_init__(self) -> None:
         self.images = self.stream.image
+        self.truncated = self.stream.truncated
         self.with_classes = self.tracker.spec.num_classes > 1
 
     def steps(self) -> Iterator[tuple[int, Callable[[], Tracks]]]:
-        """Yield every frame; if a video ends early, the sequence ends with it."""
-        numbers = self.sequence.frame_numbers()
+        """Yield every frame that exists; if a video ends early, the sequence ends with it."""
+        numbers = self.sequence.present_numbers()
         with ThreadPoolExecutor(1) as reader:  # reads the next frame while this one is tracked
             pending = reader.submit(self.stream.batch, numbers[0], self.resize)
-            for number in numbers:
+            for position, number in enumerate(numbers):
                 try:
                     batch = pending.result()
                 except EOFError as error:
-                    if number == numbers[0]:
+                    if position == 0:
                         raise ValueError(str(error)) from error
-                    print(f"mot: note: {error}", file=sys.stderr)
-                    self.sequence = self.sequence.window(numbers[0], number - 1)
+                    if isinstance(error, TruncatedVideoError):
+                        self.truncated = str(error)
+                    else:
+                        print(f"mot: note: {error}", file=sys.stderr)
+                    self.sequence = self.sequence.window(numbers[0], numbers[position - 1])
                     return
-                if number != numbers[-1]:
-                    pending = reader.submit(self.stream.batch, number + 1, self.resize)
+                if position + 1 < len(numbers):
+                    pending = reader.submit(self.stream.batch, numbers[position + 1], self.resize)
                 yield number, partial(self._track, batch)
 
     def _track(self, batch: Any) -> Tracks:
@@ -71,6 +76,10 @@ class ImageJob(Job):
     def inputs(self) -> list[Path]:
         """Return the file of the ground truth."""
         return [self.sequence.ground_truth_path]
+
+    def details(self) -> dict[str, Any]:
+        """Return the sentence about frames lost at the end of a video."""
+        return {"truncated": self.truncated} if self.truncated else {}
 
 
 def configure_images(parser: argparse.ArgumentParser, name: str, tracker: Any) -> None:
@@ -95,6 +104,11 @@ def configure_images(parser: argparse.ArgumentParser, name: str, tracker: Any) -
         type=int,
         help="resize frames to a shorter side of SHORT and a longer side of at most LONG pixels (default: as in "
         "validation during training)",
+    )
+    parser.add_argument(
+        "--allow-truncated",
+        action="store_true",
+        help="accept a video that is cut off or damaged (default: its tracks are written, but the exit code is 1)",
     )
     # The checkpoint overrides the defaults of the signature.
     parameters = {
@@ -121,6 +135,9 @@ def run(arguments: argparse.Namespace, tracker: type[Tracker], parameters: dict[
     streams = open_streams(arguments.source, arguments.benchmark, partial(window, arguments=arguments))
     loaded = tracker.from_checkpoint(arguments.checkpoint, recorded_plugins=arguments.plugins, **settings).to(device)
     resize = choose_resize(arguments.resize, loaded.resize)
+    for stream in streams:
+        if stream.sequence.image_size is not None:
+            resize.views(stream.sequence.image_size, 1, np.random.default_rng(0))  # rejects sizes beyond memory
     jobs = [ImageJob(stream.sequence, stream, loaded, resize) for stream in streams]
     for job in jobs:
         result_path(job, arguments.output)
@@ -128,8 +145,23 @@ def run(arguments: argparse.Namespace, tracker: type[Tracker], parameters: dict[
         print("mot: note: the checkpoint does not state how frames were resized; they keep their size", file=sys.stderr)
     source: dict[str, Any] = {"checkpoint": str(arguments.checkpoint), "device": str(device), "resize": resize}
     source["plugins"] = list(loaded.plugins)
+    for stream in streams:
+        if stream.note:
+            print(f"mot: note: {stream.note}", file=sys.stderr)
     run_jobs(arguments, jobs, settings, source)
-    return 0
+    return _report_truncation(jobs, arguments.allow_truncated)
+
+
+def _report_truncation(jobs: list[ImageJob], allowed: bool) -> int:
+    """Print a sentence for each video that lost frames, and return the exit code."""
+    sentences = [job.truncated for job in jobs if job.truncated]
+    for sentence in sentences:
+        if allowed:
+            print(f"mot: note: {sentence}", file=sys.stderr)
+        else:
+            remedy = "their tracks are written; copy the file again, or accept it with --allow-truncated"
+            print(f"mot: error: {sentence}; {remedy}", file=sys.stderr)
+    return int(bool(sentences) and not allowed)
 
 
 def choose_device(name: str) -> torch.device:

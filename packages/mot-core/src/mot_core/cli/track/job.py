@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ def result_path(job: Job, output: Path) -> Path:
         ValueError: If it would overwrite an input.
     """
     result = output / f"{job.sequence.name}.txt"
-    if result.resolve() in {path.resolve() for path in job.inputs()}:
+    if os.path.realpath(result) in map(os.path.realpath, job.inputs()):  # Path.resolve fails for links in a loop
         raise ValueError(
             f"--output: expected a folder without input files, got {result}, an input of this sequence; choose another"
         )

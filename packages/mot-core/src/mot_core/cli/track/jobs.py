@@ -29,7 +29,7 @@ def run_jobs(
         source: Additional entries for the run record: the origin of the other parameters.
     """
     done: list[Job] = []
-    steps = sum(job.sequence.length for job in jobs) * (2 if arguments.video else 1)
+    steps = sum(len(job.sequence.present_numbers()) for job in jobs) * (2 if arguments.video else 1)
     try:
         with Progress(steps) as progress:
             for job in jobs:
@@ -80,11 +80,11 @@ def _report(done: Sequence[Job], output: Path) -> None:
     rows = [
         {
             "sequence": job.sequence.name,
-            "frames": str(job.sequence.length),
+            "frames": str(len(job.sequence.present_numbers())),
             **job.cells(),
             "tracks": str(len(job.identities)),
             "rows": str(job.rows),
-            "frames/s": _rate(job.sequence.length / max(job.seconds, 1e-9)),
+            "frames/s": _rate(len(job.sequence.present_numbers()) / max(job.seconds, 1e-9)),
         }
         for job in done
     ]
