@@ -137,6 +137,16 @@ def kernels(session: nox.Session) -> None:
     session.run("pytest", "tests/kernels/test_ahead_of_time.py", env=env | {"CUDA_VISIBLE_DEVICES": ""})
 
 
+@nox.session(reuse_venv=True, default=False)
+def fuzz(session: nox.Session) -> None:
+    """Search for faults with random input for ten minutes: `nox -s fuzz -- --minutes 60 --jobs 2`, `-- --help`."""
+    editable = [f"packages/{name}[{','.join(extras)}]" for name, extras in EXTRAS.items()]
+    _install(session, *(part for package in editable for part in ("-e", package)), *GROUPS["fuzz"])
+    session.run(
+        "python", "-m", "fuzz", *session.posargs, env=QUIET | {"PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT}"}
+    )
+
+
 @nox.session(reuse_venv=True)
 def docs(session: nox.Session) -> None:
     """Build the documentation into site/; `nox -s docs -- serve` previews it."""

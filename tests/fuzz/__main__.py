@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.provenance import provenance
-from fuzz.runner import BATTERIES, Tally, run_battery, run_case, run_cases
+from fuzz.runner import BATTERIES, Tally, load, run_battery, run_case, run_cases
 
 DESCRIPTIONS = {
     "association": "SORT, ByteTrack and OC-SORT against plain loops",
@@ -74,13 +74,10 @@ def main() -> int:
 
 
 def _replay(which: str, seed: int, output: Path) -> int:
-    import importlib
-
     battery, _, number = which.partition(":")
     if battery not in BATTERIES or not number.isdecimal():
         sys.exit(f"--replay: expected BATTERY:NUMBER with one of {', '.join(BATTERIES)}, got {which}")
-    case = importlib.import_module(f"fuzz.batteries.{battery}").case
-    good = run_case(case, battery, seed, int(number), output)
+    good = run_case(load(battery), battery, seed, int(number), output)
     print("passed" if good else (output / f"{battery}-{int(number):06d}" / "failure.txt").read_text())
     return 0 if good else 1
 
@@ -91,9 +88,7 @@ def _table(tallies: list[Tally]) -> Table:
         table.add_column(name, justify="left" if name in ("battery", "what") else "right")
     for tally in tallies:
         speed = f"{tally.cases / max(tally.seconds, 1e-9):.1f}"
-        table.add_row(
-            tally.battery, DESCRIPTIONS[tally.battery], str(tally.cases), str(len(tally.failures)), speed
-        )
+        table.add_row(tally.battery, DESCRIPTIONS[tally.battery], str(tally.cases), str(len(tally.failures)), speed)
     table.add_section()
     total = sum(tally.cases for tally in tallies), sum(len(tally.failures) for tally in tallies)
     table.add_row("all", "", *map(str, total), "")

@@ -29,6 +29,12 @@ LARGEST = 16 * 2**30  # bytes of address space
 BATTERIES = ("association", "checkpoints", "commands", "documents", "evaluation", "images", "losses", "text", "videos")
 
 
+def load(battery: str):
+    """Return the function of a battery; a module elsewhere is given by its name."""
+    name = f"fuzz.batteries.{battery}" if battery in BATTERIES else battery
+    return importlib.import_module(name).case
+
+
 @dataclass
 class Tally:
     """Result of one battery."""
@@ -48,14 +54,15 @@ def run_battery(battery: str, seed: int, seconds: float, output: Path) -> Tally:
         command = [sys.executable, "-m", "fuzz", "--child", battery, "--seed", str(seed), "--first", str(tally.cases)]
         command += ["--seconds", str(max(left, 1)), "--output", str(output)]
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        _, words = _wait(child, log)
+        words = _wait(child, log)
         events = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
         for event in events:
             tally.cases = event["case"] + 1
             if event.get("failed"):
                 tally.failures.append(event["case"])
         if child.returncode:
-            _write_failure(output, battery, tally.cases - 1, seed, f"the process ended with {child.returncode}\n{words}")
+            reason = f"the process ended with {child.returncode}\n{words}"
+            _write_failure(output, battery, tally.cases - 1, seed, reason)
             if not tally.failures or tally.failures[-1] != tally.cases - 1:
                 tally.failures.append(tally.cases - 1)
             if not events:  # not even the first case began
@@ -64,13 +71,13 @@ def run_battery(battery: str, seed: int, seconds: float, output: Path) -> Tally:
     return tally
 
 
-def _wait(child: subprocess.Popen, log: Path) -> tuple[None, str]:
-    """Wait for the process; kill it if a case takes twice as long as allowed."""
+def _wait(child: subprocess.Popen, log: Path) -> str:
+    """Return the last words of the process; kill it if a case takes twice as long as allowed."""
     seen, since = -1, time.monotonic()
     while True:
         try:
-            return None, child.communicate(timeout=2)[1][-4000:]
-        except subprocess.TimeoutExpired:
+            return child.communicate(timeout=2)[1][-4000:]
+        except subprocess.TimeoutExpired:  # noqa: PERF203
             size = log.stat().st_size if log.exists() else 0
             if size != seen:
                 seen, since = size, time.monotonic()
@@ -80,7 +87,7 @@ def _wait(child: subprocess.Popen, log: Path) -> tuple[None, str]:
 
 def run_cases(battery: str, seed: int, first: int, seconds: float, output: Path) -> None:
     """Run cases in this process, with a line in a log before and after each."""
-    case = importlib.import_module(f"fuzz.batteries.{battery}").case
+    case = load(battery)
     resource.setrlimit(resource.RLIMIT_AS, (LARGEST, LARGEST))
     stop = time.monotonic() + seconds
     number = first
@@ -119,9 +126,7 @@ def _too_long(*_) -> None:
     raise TimeoutError(f"the case took more than {LONGEST:g} s")
 
 
-def _write_failure(
-    output: Path, battery: str, number: int, seed: int, message: str, files: Path | None = None
-) -> None:
+def _write_failure(output: Path, battery: str, number: int, seed: int, message: str, files: Path | None = None) -> None:
     folder = output / f"{battery}-{number:06d}"
     folder.mkdir(parents=True, exist_ok=True)
     again = f"nox -s fuzz -- --seed {seed} --replay {battery}:{number}"

@@ -7,31 +7,29 @@ from tempfile import mkdtemp
 
 import torch
 
+from _helpers.trackers.tracker_cases import make
 from em_kalman import NeuralKalmanFilter, load_model, save_model
 from fuzz.damage import damage_bytes, one_of, outcome
 from mot_core.io.atomic import save_atomic
+from mot_core.trackers import Tracker
 from mot_core.trackers.checkpoint import describe, read_tracker
-from mot_core.trackers.motip import MOTIP
 
 
 def case(rng, folder):
-    kind = one_of(rng, ["tracker", "model"])
+    kind = one_of(rng, ["motip", "motr", "model"])
     path = folder / "a.ckpt"
     raw = _files()[kind]
-    load = read_tracker if kind == "tracker" else load_model
     if rng.random() < 0.5:
         path.write_bytes(damage_bytes(rng, raw))
     else:
         path.write_bytes(raw)
         content = torch.load(path, weights_only=True)
-        where = _change(rng, content)
+        _change(rng, content)
         save_atomic(content, path)
-        del where
-    result, error = outcome(load, path)
+    model, error = outcome(load_model, path) if kind == "model" else outcome(read_tracker, Tracker, path)
     if error is not None:
         assert "a.ckpt" in str(error), f"no file in the message: {error}"
         return
-    model = result[0] if isinstance(result, tuple) else result
     state = model.state_dict()
     assert all(value.isfinite().all() for value in state.values() if value.is_floating_point())
 
@@ -39,19 +37,18 @@ def case(rng, folder):
 @cache
 def _files():
     folder = Path(mkdtemp())
-    torch.manual_seed(0)
-    tracker = small_tracker()
-    save_atomic({"state_dict": tracker.state_dict(), "tracker": describe(tracker)}, folder / "tracker")
+    for name in ("motip", "motr"):
+        tracker = make(name)
+        save_atomic({"state_dict": tracker.state_dict(), "tracker": describe(tracker)}, folder / name)
     save_model(NeuralKalmanFilter(), folder / "model")
-    return {kind: (folder / kind).read_bytes() for kind in ("tracker", "model")}
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def _change(rng, content):
     """Replace, remove or add one entry somewhere in the nested content."""
-    place, path = content, []
+    place = content
     while True:
         key = one_of(rng, list(place))
-        path.append(key)
         if not isinstance(place[key], dict) or not place[key] or rng.random() < 0.3:
             break
         place = place[key]
@@ -66,4 +63,3 @@ def _change(rng, content):
         place[key].view(-1)[int(rng.integers(place[key].numel()))] = one_of(rng, [float("nan"), float("inf")])
     else:
         place[key] = copy.deepcopy(one_of(rng, bad))
-    return path

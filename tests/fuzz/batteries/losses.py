@@ -87,5 +87,3 @@ def _em_kalman(rng):
         garbage[tuple(valid.nonzero()[0].tolist())] = one_of(rng, [float("nan"), float("inf")])
         _, error = outcome(lambda: EMKalmanLoss()(network(replace(batch, boxes_xyxy=garbage)), batch))
         assert error is not None
-
-

@@ -49,10 +49,11 @@ def _read(path):
     """Return all frames, and whether the video ended where it should."""
     video = VideoFile(path)
     frames = []
-    while True:
+    for position in range(video.length):
         try:
-            frames.append(video.read(len(frames)))
-        except TruncatedVideoError:
+            frames.append(video.read(position))
+        except TruncatedVideoError:  # noqa: PERF203
             return frames, False
         except EOFError:
-            return frames, True
+            break
+    return frames, video.truncated is None
