@@ -94,14 +94,20 @@ def test_file_systems_and_platforms_without_locks(tmp_path, monkeypatch, locks):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a device that is always full")
-def test_full_disk_keeps_the_earlier_file(tmp_path):
+def test_full_disk_keeps_the_earlier_file(tmp_path, monkeypatch):
     path = tmp_path / "last.ckpt"
     save_atomic({"a": torch.zeros(9)}, path)
-    with pytest.raises(OSError, match="No space left on device on /") as caught, atomic_path(path) as temporary:
-        temporary.unlink()
-        temporary.symlink_to("/dev/full")
-        with temporary.open("wb") as file:
-            torch.save({"a": torch.zeros(10_000)}, file)
+    save, opened = torch.save, []
+
+    def to_full_disk(content, file):
+        with open("/dev/full", "wb") as full:
+            opened.append(file)
+            save(content, full)
+
+    monkeypatch.setattr(torch, "save", to_full_disk)
+    with pytest.raises(OSError, match="No space left on device on /") as caught:
+        save_atomic({"a": torch.zeros(10_000)}, path)
+    assert opened
     sentence = str(caught.value)
     assert sentence.startswith(f"cannot write {path}: No space left on device on ")
     disk = sentence.split(" on ")[2].split(" (")[0]

@@ -220,7 +220,7 @@ def test_init_from_a_checkpoint_with_other_classes(mot, last, in_tmp):
             "--ckpt_path: expected an existing checkpoint file, got no.ckpt",
         ),
         (["--config", "small.yaml", "--ckpt_path", "last"], 1, "--ckpt_path last: expected a checkpoint in runs/fit"),
-        (["--config", "small.yaml", "--init", "small.yaml"], 1, "small.yaml is not a checkpoint"),
+        (["--config", "small.yaml", "--init", "small.yaml"], 1, "small.yaml: expected a checkpoint written by PyTorch"),
         (["--config", "small.yaml", "--data", "MOTDataModule", "--data.train", "no"], 1, "no"),
         (["extra"], 2, "there is no extra"),
     ],

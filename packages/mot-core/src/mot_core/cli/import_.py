@@ -65,10 +65,9 @@ def _config_of(name: str) -> str:
 
 def save(tracker: Any, path: Path) -> None:
     """Write a checkpoint in the format of `mot fit`, without optimizer state."""
-    import torch
     from lightning import __version__
 
-    from mot_core.io.atomic import atomic_path
+    from mot_core.io.atomic import save_atomic
 
     checkpoint: dict[str, Any] = {
         "epoch": 0,
@@ -77,8 +76,7 @@ def save(tracker: Any, path: Path) -> None:
         "state_dict": tracker.state_dict(),
     }
     tracker.on_save_checkpoint(checkpoint)
-    with atomic_path(path) as temporary:
-        torch.save(checkpoint, temporary)
+    save_atomic(checkpoint, path)
 
 
 def _from_config(name: str) -> Any:
