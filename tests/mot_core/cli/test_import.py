@@ -67,7 +67,7 @@ def test_imported_checkpoint_works_with_lightning(mot, files):
     ("arguments", "code", "words"),
     [
         (["no.pth", "a.ckpt", "--tracker", "motr"], 1, "checkpoint no.pth does not exist"),
-        (["small.yaml", "a.ckpt", "--tracker", "motr"], 1, "small.yaml is not a checkpoint"),
+        (["small.yaml", "a.ckpt", "--tracker", "motr"], 1, "small.yaml: expected a checkpoint written by PyTorch"),
         (
             ["released.pth", "a.ckpt", "--tracker", "sort"],
             1,

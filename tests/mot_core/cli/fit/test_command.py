@@ -223,6 +223,26 @@ def test_init_from_a_checkpoint_with_other_classes(mot, last, in_tmp):
         (["--config", "small.yaml", "--init", "small.yaml"], 1, "small.yaml: expected a checkpoint written by PyTorch"),
         (["--config", "small.yaml", "--data", "MOTDataModule", "--data.train", "no"], 1, "no"),
         (["extra"], 2, "there is no extra"),
+        (
+            ["--config", "small.yaml", "--trainer.accumulate_grad_batches", "0"],
+            1,
+            "--trainer.accumulate_grad_batches: expected at least 1, got 0",
+        ),
+        (
+            ["--config", "small.yaml", "--trainer.check_val_every_n_epoch", "0"],
+            1,
+            "--trainer.check_val_every_n_epoch: expected at least 1, got 0",
+        ),
+        (
+            ["--config", "small.yaml", "--model.detector.num_queries", "0"],
+            1,
+            "mot: error: num_queries: expected 1 to 100,000, got 0",
+        ),
+        (
+            ["--config", "motip_synthetic", "--model.num_words", "1000000000000"],
+            1,
+            "mot: error: num_words: expected 1 to 1,000,000, got 1,000,000,000,000",
+        ),
     ],
 )
 def test_invalid_arguments_are_reported_in_one_line(mot, arguments, code, words):

@@ -356,7 +356,7 @@ def test_invalid_checkpoints(toy, videos, checkpoint, tmp_path):
     assert done.code == 1
     assert "other.pth: expected a checkpoint of a mot-core tracker" in done.err
     (tmp_path / "text.ckpt").write_text("hello")
-    assert "is not a checkpoint that can be read" in toy(videos, checkpoint=tmp_path / "text.ckpt").err
+    assert "expected a checkpoint written by PyTorch" in toy(videos, checkpoint=tmp_path / "text.ckpt").err
 
 
 def test_cuda_without_a_gpu_is_rejected(toy, videos, monkeypatch):

@@ -85,7 +85,7 @@ def _from_config(name: str) -> Any:
     from yaml import safe_load
 
     from mot_core.cli.fit.configs import find_config
-    from mot_core.cli.fit.errors import in_one_sentence
+    from mot_core.cli.fit.errors import first_reason, in_one_sentence
     from mot_core.cli.fit.quiet import quiet_lightning
     from mot_core.cli.fit.registered import import_registered
     from mot_core.trackers import Tracker
@@ -99,7 +99,10 @@ def _from_config(name: str) -> Any:
         settings = parser.parse_object({"model": config.get("model")})
     except ArgumentError as error:
         raise ValueError(f"{path}: {in_one_sentence(str(error), ['model'], {'model': Tracker})}") from error
-    with quiet_lightning():
-        tracker = parser.instantiate_classes(settings).model
+    try:
+        with quiet_lightning():
+            tracker = parser.instantiate_classes(settings).model
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {first_reason(str(error))}") from error
     tracker.resize = config.get("data", {}).get("init_args", {}).get("resize")
     return tracker

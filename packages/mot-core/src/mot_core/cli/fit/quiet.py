@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import signal
 import traceback
 import warnings
@@ -12,14 +11,13 @@ from contextlib import contextmanager
 
 import torch
 
+from mot_core.cli.fit.errors import SMALLER, first_reason
 from mot_core.extras import needs
 
 with needs("lightning", "train", "training"):
     from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch.trainer.connectors import checkpoint_connector
 
-OUT_OF_MEMORY = "out of memory"
-SMALLER = "use a smaller model, smaller images, shorter clips, a smaller batch or --model.checkpointing true"
 LOGGERS = (
     "lightning.pytorch.utilities.rank_zero",
     "lightning.fabric.utilities.rank_zero",
@@ -55,7 +53,7 @@ def quiet_lightning() -> Iterator[None]:
         except MisconfigurationException as error:
             raise ValueError(" ".join(str(error).split())) from error
         except MemoryError as error:
-            raise ValueError(f"{OUT_OF_MEMORY}; {SMALLER}") from error
+            raise ValueError(f"out of memory; {SMALLER}") from error
         except torch.OutOfMemoryError as error:
             reason = str(error).partition(". ")[0]
             raise ValueError(f"{reason}; {SMALLER}") from error
@@ -66,8 +64,7 @@ def quiet_lightning() -> Iterator[None]:
                     "use fewer devices"
                 ) from error
             if "DefaultCPUAllocator" in str(error):
-                size = re.search(r"\d+ bytes", str(error))
-                raise ValueError(f"{OUT_OF_MEMORY}{f' ({size[0]})' if size else ''}; {SMALLER}") from error
+                raise ValueError(first_reason(str(error))) from error
             if str(error).startswith("Error(s) in loading state_dict"):
                 raise ValueError(_mismatch(str(error))) from error
             if _restores_checkpoint(error):
