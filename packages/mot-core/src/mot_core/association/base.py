@@ -230,11 +230,13 @@ class OnlineTracker(ABC):
         """Restore the state of a tracker of the same class and parameters.
 
         Raises:
-            ValueError: If the state was saved by a tracker of another class, with other parameters or another model.
+            ValueError: If the state was saved by a tracker of another class, with other parameters or another model, or
+                has been changed.
         """
-        if not isinstance(state, Mapping) or state.get("tracker") != type(self).__name__:
-            got = repr(state.get("tracker")) if isinstance(state, Mapping) else type(state).__name__
-            raise ValueError(f"expected state_dict() of {type(self).__name__}, got that of {got}")
+        given: Any = state  # from a file, so that its type is unknown
+        saved_by = repr(given.get("tracker")) if isinstance(given, Mapping) else type(given).__name__
+        if saved_by != repr(type(self).__name__):
+            raise ValueError(f"expected state_dict() of {type(self).__name__}, got that of {saved_by}")
         if not isinstance(state.get("streams"), Mapping):
             raise ValueError(f"streams: expected a mapping, got {type(state.get('streams')).__name__}")
         streams = {}
