@@ -147,6 +147,14 @@ def test_a_crash_loses_at_most_one_epoch(mot, monkeypatch, in_tmp):
     assert torch.load(path, weights_only=True)["epoch"] == 0
 
 
+def test_files_of_killed_runs_are_removed(mot, last, in_tmp):
+    stale = in_tmp / "run/version_0/checkpoints/.last.ckpt.0123abcd.tmp"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    assert mot("fit", "--config", "small.yaml", "--output", "run", "--trainer.fast_dev_run", "true").code == 0
+    assert not stale.exists()
+
+
 def test_a_second_signal_stops_immediately(mot, monkeypatch, in_tmp):
     def interrupt(self, *_):
         for _ in range(2):

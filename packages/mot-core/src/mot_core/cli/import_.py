@@ -81,6 +81,7 @@ def save(tracker: Any, path: Path) -> None:
 
 def _from_config(name: str) -> Any:
     """Build the model of a config, and record in it how the data of the config are resized."""
+    import torch
     from jsonargparse import ArgumentError, ArgumentParser
     from yaml import safe_load
 
@@ -100,7 +101,8 @@ def _from_config(name: str) -> Any:
     except ArgumentError as error:
         raise ValueError(f"{path}: {in_one_sentence(str(error), ['model'], {'model': Tracker})}") from error
     try:
-        with quiet_lightning():
+        with quiet_lightning(), torch.random.fork_rng([]):
+            torch.manual_seed(0)  # weights that the source lacks: the same in every run
             tracker = parser.instantiate_classes(settings).model
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {first_reason(str(error))}") from error
