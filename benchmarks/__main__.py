@@ -81,6 +81,11 @@ INDEX = [
         "docs/training_data.md",
     ),
     Benchmark(
+        "robustness.kills",
+        "Is anything lost if a command is killed?",
+        "robustness/kills.json",
+    ),
+    Benchmark(
         "unitrack.trackers",
         "What does the UniTrack loss do to trackers?",
         "unitrack/trackers.jsonl",

@@ -24,7 +24,9 @@ def test_readme_has_the_index():
 
 def test_unknown_topic(capsys):
     assert main(["nothing"]) == 2
-    assert "expected a topic (association, em_kalman, kernels, training, unitrack)" in capsys.readouterr().err
+    assert (
+        "expected a topic (association, em_kalman, kernels, robustness, training, unitrack)" in capsys.readouterr().err
+    )
 
 
 def test_list(capsys):

@@ -176,7 +176,7 @@ def test_invalid_arguments(tmp_path):
     with pytest.raises(FileNotFoundError, match="file not found"):
         load_model(tmp_path / "none.pt")
     (tmp_path / "text.pt").write_text("not a model")
-    with pytest.raises(ValueError, match="cannot read it"):
+    with pytest.raises(ValueError, match="expected a checkpoint written by PyTorch"):
         load_model(tmp_path / "text.pt")
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match="another checkpoint"):
@@ -188,6 +188,51 @@ def test_invalid_arguments(tmp_path):
         EMKalmanTracker(model=make_distance_model(), max_age=-1)
     with pytest.raises(ValueError, match="min_hits must be 0 or more"):
         EMKalmanTracker(model=make_distance_model(), min_hits=-1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(version="2"), "version: expected int, got str"),
+        (lambda c: c.update(settings=None), "settings: expected dict, got NoneType"),
+        (lambda c: c.pop("state_dict"), "state_dict: expected dict, got NoneType"),
+        (
+            lambda c: c["settings"].pop("motion"),
+            "expected the settings and weights .*, got KeyError",
+        ),
+        (lambda c: c["settings"]["motion"].update(q="small"), "expected the settings and weights .*, got TypeError"),
+        (lambda c: c["settings"].update(hidden=10**12), "expected the settings and weights .*, got RuntimeError"),
+        (
+            lambda c: c["settings"].update(hidden=9),
+            "got RuntimeError: .*size mismatch",
+        ),
+        (
+            lambda c: c["state_dict"]["network.layers.0.bias"].fill_(torch.nan),
+            "bias: expected finite weights",
+        ),
+        (lambda c: c.update(em_kalman=3), "warm: expected bool, got int"),
+        (lambda c: c.update(em_kalman={"warm": 1}), "warm: expected bool, got int"),
+    ],
+)
+def test_invalid_files_are_reported_in_one_sentence(tmp_path, change, message):
+    path = tmp_path / "model.pt"
+    save_model(NeuralKalmanFilter(hidden=7), path)
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=rf"model\.pt: .*{message}") as caught:
+        EMKalmanTracker(checkpoint=str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_file_is_detected(tmp_path):
+    path = tmp_path / "model.pt"
+    save_model(NeuralKalmanFilter(hidden=7), path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"num_iters")] ^= 8
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"model\.pt: expected a checkpoint, got a damaged file \(wrong checksum of "):
+        load_model(path)
 
 
 def test_files_saved_under_former_names(tmp_path):

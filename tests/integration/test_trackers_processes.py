@@ -29,7 +29,7 @@ def test_training_in_two_processes(reports, tracker):
     assert mean == pytest.approx(one["losses"], rel=1e-9)
     for name, weight in one["weights"].items():
         assert torch.equal(first["weights"][name], second["weights"][name]), name
-        torch.testing.assert_close(first["weights"][name], weight, rtol=1e-6, atol=1e-9, msg=name)
+        torch.testing.assert_close(first["weights"][name], weight, rtol=1e-9, atol=1e-9, msg=name)
 
 
 @pytest.mark.slow

@@ -39,6 +39,8 @@ REJECTED = {
     "named class": ([BOX], [0.9], ["car"], None, "classes must be integers"),
     "nan time": ([BOX], [0.9], None, NAN, "timestamp must"),
     "inf time": ([BOX], [0.9], None, INF, "timestamp must be a finite number"),
+    "huge time": ([BOX], [0.9], None, 1e308, "timestamp must be a finite number of seconds, at most 1e.11, got 1e.308"),
+    "nanosecond time": ([BOX], [0.9], None, 1.7e18, "timestamp must .*; convert units"),
     "same time": ([BOX], [0.9], None, 10.0, "timestamp must increase"),
     "time runs back": ([BOX], [0.9], None, 9.5, "timestamp must increase from frame to frame .*got 9.5 after 10.0"),
 }

@@ -130,9 +130,35 @@ def test_state_of_other_tracker_is_rejected_without_state_change(saved, other, s
     assert len(other.update([[0, 0, 40, 80], [90, 0, 130, 80]], [0.9, 0.8])) == 2
 
 
-def test_invalid_state_dict_is_rejected():
-    with pytest.raises(ValueError, match=re.escape("expected state_dict() of Sort, got that of None")):
-        Sort().load_state_dict({})
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda s, t: s.clear(), "expected state_dict() of Sort, got that of None"),
+        (lambda s, t: s.update(streams=3), "streams: expected a mapping, got int"),
+        (lambda s, t: s["streams"].update({0: None}), "stream 0: values: expected a matrix of float64, got NoneType"),
+        (lambda s, t: t.pop("labels"), "stream 0: labels: expected a matrix of int64, got NoneType"),
+        (lambda s, t: t.update(values=t["values"].float()), "expected a matrix of float64, got torch.float32"),
+        (lambda s, t: t.update(values=t["values"][0]), "expected a matrix of float64, got torch.float64 (1,)"),
+        (lambda s, t: t["values"].fill_(torch.nan), "values: expected finite numbers, got NaN or infinity"),
+        (lambda s, t: t.update(labels=t["labels"][:, :0]), "expected as many tracks in all arrays, got [0, 1]"),
+        (lambda s, t: t.update(next_id="2"), "next_id: expected a finite int, got '2'"),
+        (lambda s, t: t.update(step=1.5), "step: expected a finite int, got 1.5"),
+        (lambda s, t: t.update(clock=float("inf")), "clock: expected a finite float, got inf"),
+        (lambda s, t: t.update(timestamp="now"), "timestamp: expected a finite float, got 'now'"),
+    ],
+)
+def test_invalid_state_dict_is_rejected(change, sentence):
+    tracker = Sort()
+    tracker.update([[0, 0, 40, 80]], [0.9])
+    state = tracker.state_dict()
+    change(state, state["streams"][0])
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        Sort().load_state_dict(state)
+
+
+def test_state_that_is_no_mapping_is_rejected():
+    with pytest.raises(ValueError, match=re.escape("expected state_dict() of Sort, got that of list")):
+        Sort().load_state_dict([])
 
 
 @every_preset

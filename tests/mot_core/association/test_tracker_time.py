@@ -46,6 +46,15 @@ def identities_of_a_walker(tracker, timed, seed):
 
 
 @every_tracker
+def test_longest_accepted_pause(tracker_type):
+    tracker = tracker_type()
+    for time in (-1e11, -1e11 + 1, 0.0, 1e11 - 1, 1e11):
+        tracker.update([[0, 0, 40, 80], [90, 0, 130, 80]], [0.9, 0.8], timestamp=time)
+    for _ in range(5):
+        assert len(tracker.update([[0, 0, 40, 80], [90, 0, 130, 80]], [0.9, 0.8])) <= 2
+
+
+@every_tracker
 @pytest.mark.parametrize("seed", range(5))
 def test_timestamps_keep_identity_over_dropped_frames(tracker_type, seed):
     assert identities_of_a_walker(tracker_type(), True, seed) == {1}

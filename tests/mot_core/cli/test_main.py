@@ -43,6 +43,35 @@ def test_wrong_usage_is_reported_in_one_line(mot, arguments):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["track", "x", "--tracker", "sort", "--output", ""], "--output"),
+        (["track", "x", "--tracker", "sort", "--output="], "--output"),
+        (["track", "", "--tracker", "sort", "--output", "out"], "SOURCE"),
+        (["eval", "x", "--gt", "y", "--json", ""], "--json"),
+        (["eval", "x", "--gt", "y", "--csv", ""], "--csv"),
+        (["sweep", "motip_synthetic", "--output", ""], "--output"),
+        (["data", "check", "x", "--json", ""], "--json"),
+        (["import", "x", "", "--tracker", "motip"], "OUT"),
+        (["import", "x", "y", "--tracker", "motip", "--report", ""], "--report"),
+        (["bench", "kernels", "--json", ""], "--json"),
+        (["em-kalman", "learn-motion", "x", "--checkpoint", "y", "--output", ""], "--output"),
+    ],
+)
+def test_empty_arguments_are_rejected(mot, arguments, name):
+    done = mot(*arguments)
+    assert done.code == 2
+    assert f": error: argument {name}: expected a value, got an empty string (see mot " in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", list(cli.TRAINING))
+def test_empty_output_of_training_commands(mot, command):
+    done = mot(command, "--config", "motip_synthetic", "--output", "")
+    assert (done.code, done.err) == (1, "mot: error: --output: expected a folder, got an empty name\n")
+
+
+@pytest.mark.parametrize(
     ("error", "code", "words"),
     [
         (ValueError("the box is too big"), 1, "mot: error: the box is too big\n"),

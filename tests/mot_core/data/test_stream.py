@@ -233,6 +233,18 @@ def test_sound_is_part_of_the_duration(tmp_path, suffix):
     assert "of 20 frames" in VideoFile(path).truncated
 
 
+def test_metadata_in_another_encoding(tmp_path):
+    path = tmp_path / "grey.avi"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Strasse"
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_image(Image.new("RGB", (64, 48)))))
+        container.mux(stream.encode())
+    path.write_bytes(path.read_bytes().replace(b"Strasse", b"Stra\xdfen"))
+    assert VideoFile(path).length == 1
+
+
 def test_variable_frame_rate_is_no_truncation(tmp_path):
     path = write_noise(tmp_path / "noise.mkv", "mpeg4", interval=lambda n: n if n < 15 else 15 + 20 * (n - 15))
     assert VideoFile(path).length == 20

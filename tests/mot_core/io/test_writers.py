@@ -157,7 +157,7 @@ def test_unwritable_paths(tmp_path, monkeypatch):
     def deny(*_, **__):  # root may write to read-only folders, so the error is simulated
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pathlib.Path.touch", deny)
+    monkeypatch.setattr("mot_core.io.atomic.os.open", deny)
     with pytest.raises(PermissionError, match=r"cannot write .*: Permission denied"), open_atomic(tmp_path / "out.txt"):
         pass
 

@@ -187,15 +187,8 @@ def test_other_files_are_rejected(trained, tmp_path):
     path = tmp_path / "x.ckpt"
     with pytest.raises(FileNotFoundError, match=r"checkpoint .*x\.ckpt does not exist"):
         Tracker.from_checkpoint(path)
-    for content in (b"", b"no checkpoint", trained[1].read_bytes()[:5000]):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"x\.ckpt is not a checkpoint that can be read with weights_only=True"):
-            Tracker.from_checkpoint(path)
     torch.save([torch.zeros(1)], path)
     with pytest.raises(ValueError, match=r"x\.ckpt: expected a checkpoint, got list"):
-        Tracker.from_checkpoint(path)
-    torch.save({"model": print}, path)  # code
-    with pytest.raises(ValueError, match=r"x\.ckpt is not a checkpoint"):
         Tracker.from_checkpoint(path)
 
 

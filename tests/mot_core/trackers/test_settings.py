@@ -1,5 +1,7 @@
 """Settings of detector and optimizer: the built detector and the learning rate schedule."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from _helpers.trackers.toy_tracker import SMALL
 from mot_core.nn import ResNet50, SmallBackbone
 from mot_core.trackers import DetectorSettings, OptimizerSettings
+from mot_core.trackers.settings import LARGEST
 
 
 def test_detector_matches_its_settings():
@@ -31,6 +34,15 @@ def test_default_detector_is_that_of_the_papers():
 def test_unknown_backbones_are_rejected():
     with pytest.raises(ValueError, match="backbone: expected 'resnet50', 'small' or 'timm:NAME', got 'resnet18'"):
         DetectorSettings("resnet18").build()
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_sizes_out_of_range_are_rejected(name):
+    for value in (-1, 0, 10**12):
+        with pytest.raises(ValueError, match=f"^{name}: expected 1 to [0-9,]+, got {value:,}$"):
+            replace(SMALL, **{name: value})
+    with pytest.raises(ValueError, match=r"dropout: expected a probability in \[0, 1\], got 1.5"):
+        replace(SMALL, dropout=1.5)
 
 
 @given(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from em_kalman.model import NeuralKalmanFilter
 from em_kalman.motion.motion_model import MotionModel
-from mot_core.io.atomic import atomic_path
+from mot_core.checkpoints import read_checkpoint
+from mot_core.io.atomic import save_atomic
 
 FORMAT, VERSION = "em_kalman", 2
 PREFIX = "model."  # prefix of the model's weights in a checkpoint of EMKalmanModule
@@ -28,8 +26,7 @@ def save_model(model: NeuralKalmanFilter, path: str | PathLike[str]) -> None:
     7
     """
     state = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    with atomic_path(path) as temporary:
-        torch.save(record(model) | {"state_dict": state}, temporary)
+    save_atomic(record(model) | {"state_dict": state}, path)
 
 
 def record(model: NeuralKalmanFilter) -> dict[str, Any]:
@@ -57,26 +54,38 @@ def load_model(path: str | PathLike[str]) -> NeuralKalmanFilter:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: file not found; train a model with mot fit --config em_kalman_mot17")
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f"{path}: expected an em_kalman model (save_model, mot fit), cannot read it") from error
-    if isinstance(saved, dict) and FORMAT in saved:  # a checkpoint of EMKalmanModule
-        state = saved["state_dict"]
-        if not saved[FORMAT]["warm"]:
+    saved = read_checkpoint(path)
+    if FORMAT in saved:  # a checkpoint of EMKalmanModule
+        state = saved.get("state_dict", {})
+        saved = _fields(saved[FORMAT], {"warm": bool}, path)
+        if not saved["warm"]:
             raise ValueError(
                 f"{path}: training stopped before warm-up ended, so the dustbin is not calibrated; resume with "
                 "--ckpt_path and more max_epochs than warmup_epochs"
             )
-        saved = saved[FORMAT] | {"state_dict": {name.removeprefix(PREFIX): state[name] for name in state}}
-    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
+        saved = saved | {"state_dict": {name.removeprefix(PREFIX): state[name] for name in state}}
+    if saved.get("format") != FORMAT:
         raise ValueError(f"{path}: expected an em_kalman model (save_model, mot fit), got another checkpoint")
+    _fields(saved, {"version": int}, path)
     if saved["version"] != VERSION:
         raise ValueError(
             f"{path}: expected format version {VERSION}, got {saved['version']}; train again or install the em_kalman "
             "release that wrote it"
         )
-    settings = saved["settings"]
-    model = NeuralKalmanFilter(**settings | {"motion": MotionModel(**settings["motion"])})
-    model.load_state_dict(saved["state_dict"])
+    settings = _fields(saved, {"settings": dict, "state_dict": dict}, path)["settings"]
+    try:
+        model = NeuralKalmanFilter(**settings | {"motion": MotionModel(**settings["motion"])})
+        model.load_state_dict(saved["state_dict"])
+    except Exception as error:  # a constructor raises anything for arguments of the wrong type
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ValueError(f"{path}: expected the settings and weights of an em_kalman model, got {reason}") from error
     return model.eval()
+
+
+def _fields(saved: Any, kinds: dict[str, type], path: str | PathLike[str]) -> dict[str, Any]:
+    """Return a part of a checkpoint after checking the types of its fields."""
+    for name, kind in kinds.items():
+        if not isinstance(saved, dict) or not isinstance(saved.get(name), kind):
+            got = type(saved.get(name) if isinstance(saved, dict) else saved).__name__
+            raise ValueError(f"{path}: {name}: expected {kind.__name__}, got {got}; use a file of save_model")
+    return dict(saved)

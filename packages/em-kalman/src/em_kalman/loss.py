@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from em_kalman.detections.window import WindowBatch
 from em_kalman.model import NKFOutput
 from em_kalman.objectives import OBJECTIVES, Objective, frame_loglik
+from mot_core.nn import mean_over_processes
 
 GATE = 9.21  # 99% quantile of the chi-squared distribution with two degrees of freedom
 
@@ -28,6 +30,10 @@ class EMKalmanLoss(nn.Module):
 
     The Gaussian term follows Li et al. (arXiv 2411.11514), "Learning a Neural Association Network for Self-supervised
     Multi-Object Tracking"; the clutter term is an extension for a varying number of objects.
+
+    In distributed training, the loss is scaled so that DDP computes the gradient of one process with all windows; every
+    process must call the module in training mode the same number of times. In evaluation mode, processes do not
+    communicate.
 
     Args:
         objective: Training objective; see :func:`em_kalman.frame_loglik`.
@@ -94,6 +100,8 @@ class EMKalmanLoss(nn.Module):
         total = -value.sum()
         frames = 1 if first else value.shape[1]
         loss = total / count if self.normalize else total / max(len(value), 1) / frames
+        if self.training:
+            loss = _over_processes(loss, used.sum() if self.normalize else torch.tensor(len(value)).to(loss.device))
         unexplained = output.unexplained[:, 1].sum() / valid[:, 1].sum().clamp(min=1)
         return {
             "loss": loss,
@@ -102,6 +110,13 @@ class EMKalmanLoss(nn.Module):
             "assoc_entropy": _entropy(output, valid).detach(),
             "gate_violations": _gate_violations(output),
         }
+
+
+def _over_processes(loss: Tensor, count: Tensor) -> Tensor:
+    """Scale a mean over ``count`` so that DDP, which averages over processes, gives the gradient of one process."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return loss
+    return loss * count / mean_over_processes(count)
 
 
 def _entropy(output: NKFOutput, valid: Tensor) -> Tensor:

@@ -7,35 +7,48 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 
 from _helpers.trackers.toy_tracker import make_toy, synthetic, trainer
 from mot_core.cli.fit.callbacks import EpochLines, LastCheckpoint
+from mot_core.cli.fit.checkpoint_io import CheckpointFiles, with_checkpoint_files
 
 
-class DiskFull(TorchCheckpointIO):
-    """Save the first checkpoint; fail in the middle of the second one, as a full disk or a killed process does."""
+def test_previous_checkpoint_survives_a_failed_save(tmp_path, monkeypatch):
+    """The second checkpoint fails in the middle, as with a full disk."""
+    path, save, saved = tmp_path / "run" / "last.ckpt", torch.save, []
 
-    saved = 0
-
-    def save_checkpoint(self, checkpoint, path, storage_options=None):
-        self.saved += 1
-        if self.saved == 2:
-            with open(path, "wb") as file:
-                file.write(b"half of it")
+    def disk_full(content, file):
+        saved.append(content["epoch"])
+        if len(saved) == 2:
+            file.write(b"half of it")
             raise OSError(28, "No space left on device")
-        super().save_checkpoint(checkpoint, path, storage_options)
+        save(content, file)
 
-
-def test_previous_checkpoint_survives_a_failed_save(tmp_path):
-    path = tmp_path / "run" / "last.ckpt"
-    run = trainer(
-        tmp_path, max_epochs=2, callbacks=[LastCheckpoint(path)], enable_checkpointing=True, plugins=[DiskFull()]
-    )
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(torch, "save", disk_full)
+    options = {"max_epochs": 2, "plugins": [CheckpointFiles(str(path), resume=True)]}
+    run = trainer(tmp_path, callbacks=[LastCheckpoint(path)], enable_checkpointing=True, **options)
+    with pytest.raises(OSError, match=r"cannot write .*last\.ckpt: No space left .*; the earlier file is unchanged"):
         run.fit(make_toy(), synthetic())
+    assert saved == [0, 1]
     assert [one.name for one in path.parent.iterdir()] == ["last.ckpt"], "no temporary file is left"
-    content = torch.load(path, weights_only=True)
-    assert content["epoch"] == 0
-    again = trainer(tmp_path, max_epochs=2)
+    assert torch.load(path, weights_only=True)["epoch"] == 0
+    again = trainer(tmp_path, **options)
     again.fit(make_toy(), synthetic(), ckpt_path=path, weights_only=True)
     assert again.global_step == 8
+
+
+def test_checkpoints_of_a_strategy_need_no_training_state(tmp_path):
+    """Strategies such as ddp_spawn return bare weights in a file."""
+    files = CheckpointFiles(str(tmp_path / "last.ckpt"), resume=True)
+    for name in ("weights.ckpt", "last.ckpt"):
+        files.save_checkpoint({"weight": torch.ones(1)}, tmp_path / name)
+    assert files.load_checkpoint(tmp_path / "weights.ckpt") == {"weight": 1}
+    with pytest.raises(ValueError, match=r"last\.ckpt: expected a checkpoint with state_dict .*got one without"):
+        files.load_checkpoint(tmp_path / "last.ckpt")
+
+
+def test_other_storage_of_checkpoints_is_kept():
+    files, other = CheckpointFiles(), TorchCheckpointIO()
+    assert with_checkpoint_files(None, files) == [files]
+    assert with_checkpoint_files("bf16", files) == ["bf16", files]
+    assert with_checkpoint_files([other], files) == [other]
 
 
 def test_checkpoint_is_written_once_per_epoch(tmp_path):

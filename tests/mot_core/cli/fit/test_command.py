@@ -147,6 +147,14 @@ def test_a_crash_loses_at_most_one_epoch(mot, monkeypatch, in_tmp):
     assert torch.load(path, weights_only=True)["epoch"] == 0
 
 
+def test_files_of_killed_runs_are_removed(mot, last, in_tmp):
+    stale = in_tmp / "run/version_0/checkpoints/.last.ckpt.0123abcd.tmp"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    assert mot("fit", "--config", "small.yaml", "--output", "run", "--trainer.fast_dev_run", "true").code == 0
+    assert not stale.exists()
+
+
 def test_a_second_signal_stops_immediately(mot, monkeypatch, in_tmp):
     def interrupt(self, *_):
         for _ in range(2):
@@ -220,9 +228,29 @@ def test_init_from_a_checkpoint_with_other_classes(mot, last, in_tmp):
             "--ckpt_path: expected an existing checkpoint file, got no.ckpt",
         ),
         (["--config", "small.yaml", "--ckpt_path", "last"], 1, "--ckpt_path last: expected a checkpoint in runs/fit"),
-        (["--config", "small.yaml", "--init", "small.yaml"], 1, "small.yaml is not a checkpoint"),
+        (["--config", "small.yaml", "--init", "small.yaml"], 1, "small.yaml: expected a checkpoint written by PyTorch"),
         (["--config", "small.yaml", "--data", "MOTDataModule", "--data.train", "no"], 1, "no"),
         (["extra"], 2, "there is no extra"),
+        (
+            ["--config", "small.yaml", "--trainer.accumulate_grad_batches", "0"],
+            1,
+            "--trainer.accumulate_grad_batches: expected at least 1, got 0",
+        ),
+        (
+            ["--config", "small.yaml", "--trainer.check_val_every_n_epoch", "0"],
+            1,
+            "--trainer.check_val_every_n_epoch: expected at least 1, got 0",
+        ),
+        (
+            ["--config", "small.yaml", "--model.detector.num_queries", "0"],
+            1,
+            "mot: error: num_queries: expected 1 to 100,000, got 0",
+        ),
+        (
+            ["--config", "motip_synthetic", "--model.num_words", "1000000000000"],
+            1,
+            "mot: error: num_words: expected 1 to 1,000,000, got 1,000,000,000,000",
+        ),
     ],
 )
 def test_invalid_arguments_are_reported_in_one_line(mot, arguments, code, words):

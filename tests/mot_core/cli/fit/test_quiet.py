@@ -23,7 +23,12 @@ def state():
     ("error", "sentence"),
     [
         (MisconfigurationException("No  GPU\n here"), "^No GPU here$"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "^CUDA out of memory; use smaller images"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "^CUDA out of memory; use a smaller model"),
+        (MemoryError(), "^out of memory; use a smaller model"),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes."),
+            r"^out of memory \(99 bytes\); use a smaller model",
+        ),
         (RuntimeError("Error(s) in loading state_dict for A:\n\tMissing a\n\tMissing b"), r"Missing a \(and 1 more\)$"),
         (RuntimeError("`DataLoader` within local rank has zero length."), "fewer sequences than processes"),
     ],

@@ -111,6 +111,15 @@ def test_interrupted_search_resumes_exactly(mot, write_sweep, fits, tmp_path, me
     assert third.calls == []
 
 
+def test_files_of_killed_trials_are_removed(mot, write_sweep, fits, tmp_path):
+    fits(lambda point, call: [0.1])
+    stale = tmp_path / "out/trial-000/version_0/checkpoints/.last.ckpt.0123abcd.tmp"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    assert mot("sweep", write_sweep(), "--trials", 1, "--output", tmp_path / "out").code == 0
+    assert not stale.exists()
+
+
 def test_seeds_select_the_points(mot, write_sweep, fits, tmp_path):
     fake = fits(lambda point, call: [lr_of(point)])
     for seed in (0, 0, 100):

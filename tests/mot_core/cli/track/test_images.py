@@ -1,4 +1,4 @@
-"""`mot track` with a trained tracker on sequences, image folders and videos; results equal Trainer.predict."""
+"""`mot track` with a trained tracker on sequences and image folders; results equal Trainer.predict."""
 
 from __future__ import annotations
 
@@ -9,111 +9,15 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from lightning import Trainer
 from PIL import Image
 
+from _helpers.trackers.image_toy import RESIZE, Toy, predicted, save, table
 from _helpers.trackers.toy_tracker import SMALL
-from mot_core.cli.track import command as track
 from mot_core.cli.track import images
-from mot_core.data import Augmentation, MOTDataModule, SyntheticVideo
-from mot_core.io import read_kitti, read_mot
-from mot_core.nn import SetCriterion
-from mot_core.structures import ClipOutput
-from mot_core.trackers import DetectorSettings, DETRTracker, FrameTracks, frame_output
+from mot_core.data import Augmentation
+from mot_core.io import read_kitti
+from mot_core.trackers import DetectorSettings
 from mot_core.visualization import write_video
-
-RESIZE = Augmentation(short_sides=(40,), max_long_side=50)
-
-
-class Toy(DETRTracker):
-    """Tracker that reports a few slots, with new identities every three frames.
-
-    Args:
-        width: Number of slots, treated as part of the network.
-        shift: Offset added to the scores.
-    """
-
-    tracking_parameters = ("shift",)
-
-    def __init__(self, detector: DetectorSettings | None = None, *, width: int = 3, shift: float = 0.0) -> None:
-        if not 0 <= shift <= 1:
-            raise ValueError(f"shift must be from 0 to 1, got {shift}")
-        super().__init__(detector or SMALL)
-        self.width, self.shift, self.seen = width, shift, 0
-        self.criterion = SetCriterion()
-
-    def clip_losses(self, batch, ctx):
-        output, _ = self.detect(batch.images[:, 0], batch.padding, ctx.at(0, batch.targets[0]))
-        losses, _ = self.criterion(output, batch.targets[0])
-        return losses, ClipOutput([frame_output(output, batch, 0)], batch.targets[:1])
-
-    def track_frame(self, batch, ctx):
-        output, _ = self.detect(batch.images[:, 0], batch.padding, ctx)
-        ids = torch.arange(self.width, device=self.device) + self.width * (self.seen // 3)
-        self.seen += 1
-        scores, labels = output.logits[-1, 0, : self.width].sigmoid().max(-1)
-        return FrameTracks(ids, output.boxes_cxcywh[-1, 0, : self.width], scores + self.shift, labels)
-
-    def reset(self):
-        self.seen = 0
-
-
-def save(path, tracker, resize, data):
-    """Save a checkpoint of a tracker after one training step."""
-    trainer = Trainer(
-        max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=path.parent,
-    )  # fmt: skip
-    trainer.fit(tracker, MOTDataModule(train=data, benchmark="generic", resize=resize))
-    trainer.save_checkpoint(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory):
-    """Two sequences of 7 frames of 48x64, smooth enough for a video codec."""
-    root = tmp_path_factory.mktemp("videos")
-    video = SyntheticVideo(num_videos=2, num_frames=7, image_size=(48, 64), num_objects=(3, 3), seed=4)
-    for number in range(2):
-        video.save(root, number)
-    return root
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory, videos):
-    torch.manual_seed(0)
-    return save(tmp_path_factory.mktemp("toy") / "toy.ckpt", Toy(), RESIZE, videos)
-
-
-@pytest.fixture
-def toy(mot, monkeypatch, checkpoint, tmp_path):
-    """Run `mot track SOURCE ...` with the toy tracker, into the folder out."""
-    monkeypatch.setattr(track, "load_tracker", lambda name: Toy)
-
-    def run(source, *arguments, checkpoint=checkpoint):
-        given = [] if checkpoint is None else ["--checkpoint", checkpoint]
-        given += [] if "--device" in arguments else ["--device", "cpu"]  # the reference is computed on the CPU too
-        return mot("track", source, "--tracker", "toy", "--output", tmp_path / "out", *given, *arguments)
-
-    return run
-
-
-def table(path):
-    results = read_mot(path, kind="results")
-    return np.column_stack([results.frames, results.ids, results.boxes_xyxy, results.scores])
-
-
-def predicted(checkpoint, folder, resize=RESIZE):
-    """Result rows of Trainer.predict by sequence."""
-    data = MOTDataModule(predict=folder, benchmark="generic", resize=resize)
-    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
-    rows = {}
-    tracks = trainer.predict(Toy.from_checkpoint(checkpoint), data)
-    for batch, one in zip(data.predict_dataloader(), tracks, strict=True):
-        number = batch.times.item()
-        columns = np.column_stack([one.ids, one.boxes_xyxy, one.scores])
-        rows.setdefault(batch.sequences[0], []).extend([number, *row] for row in columns)
-    return {name: np.array(values) for name, values in rows.items()}
 
 
 def test_results_equal_those_of_the_trainer(toy, videos, checkpoint, tmp_path):
@@ -234,93 +138,6 @@ def test_image_folder_with_gaps(toy, videos, tmp_path):
         assert video.streams.video[0].frames == 3
 
 
-def test_video_file(toy, videos, checkpoint, tmp_path):
-    names = sorted((videos / "synthetic-train-4-0" / "img1").iterdir())
-    pictures = [Image.open(name).convert("RGB") for name in names]
-    write_video(tmp_path / "street.mp4", pictures, 12)
-    done = toy(tmp_path / "street.mp4", "--video")
-    assert (done.code, done.err) == (0, "")
-    rows = table(tmp_path / "out" / "street.txt")
-    # The decoded frames, as files.
-    folder = tmp_path / "decoded" / "street" / "img1"
-    folder.mkdir(parents=True)
-    with av.open(str(tmp_path / "street.mp4")) as video:
-        for number, frame in enumerate(video.decode(video=0), 1):
-            Image.fromarray(frame.to_ndarray(format="rgb24")).save(folder / f"{number:06d}.png")
-    np.testing.assert_allclose(rows, predicted(checkpoint, tmp_path / "decoded")["street"], atol=1e-4)
-    with av.open(str(tmp_path / "out" / "street.mp4")) as video:
-        stream = video.streams.video[0]
-        assert (stream.frames, float(stream.average_rate)) == (7, 12.0)
-        shown = next(video.decode(video=0)).to_ndarray(format="rgb24")
-    assert shown.std() > 20  # a picture rather than an empty canvas
-
-
-@pytest.mark.parametrize("arguments", [[], ["--allow-truncated"], ["--frames", "1-3"]])
-def test_video_that_is_cut_off(toy, videos, tmp_path, arguments):
-    rng = np.random.default_rng(0)
-    path = tmp_path / "street.mkv"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 4_000_000
-        for _ in range(20):
-            noise = rng.integers(0, 255, (48, 64, 3), np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
-        container.mux(stream.encode())
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
-    done = toy(path, "--video", *arguments)
-    assert done.code == (0 if arguments else 1)
-    sentence = "street.mkv ends after 6 of 20 frames"
-    remedy = "their tracks are written; copy the file again, or accept it with --allow-truncated"
-    last = 6
-    if "--frames" in arguments:
-        assert done.err == ""
-        last = 3
-    elif arguments:
-        assert done.err == f"mot: note: video {tmp_path}/{sentence}\n"
-    else:
-        assert done.err == f"mot: error: video {tmp_path}/{sentence}; {remedy}\n"
-    assert np.unique(table(tmp_path / "out" / "street.txt")[:, 0]).tolist() == [*range(1, last + 1)]
-    record = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())["sequences"]["street"]
-    assert record["frames"] == f"1-{last}"
-    assert ("truncated" in record) == (last == 6)
-
-
-def test_damaged_video_keeps_its_tracks(toy, videos, tmp_path):
-    names = sorted((videos / "synthetic-train-4-0/img1").iterdir())
-    path = write_video(tmp_path / "street.mp4", [Image.open(name).convert("RGB") for name in names * 6], 12)
-    with av.open(str(path)) as container:
-        packets = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
-    data = bytearray(path.read_bytes())
-    for begin, size in packets[30:]:
-        data[begin : begin + size] = bytes(size)
-    path.write_bytes(data)
-    done = toy(path)
-    assert done.code == 1
-    assert "their tracks are written; copy the file again" in done.err
-    last = int(table(tmp_path / "out" / "street.txt")[-1, 0])
-    assert 5 < last <= 30
-    assert f"after {last} of 42 frames" in done.err or f"after frame {last} (" in done.err
-
-
-def test_video_that_ends_early(toy, videos, tmp_path, monkeypatch):
-    pictures = [Image.open(name).convert("RGB") for name in sorted((videos / "synthetic-train-4-0/img1").iterdir())]
-    write_video(tmp_path / "street.mp4", pictures, 12)
-    from mot_core.data.video_file import VideoFile
-
-    original = VideoFile.__init__
-
-    def longer(self, path):  # as if two packets held no frame
-        original(self, path)
-        self.length = self._next = 9
-
-    monkeypatch.setattr(VideoFile, "__init__", longer)
-    done = toy(tmp_path / "street.mp4", "--video")
-    assert done.code == 0
-    assert "ends after 7 frames, as 2 packets hold none" in done.err
-    assert table(tmp_path / "out" / "street.txt")[-1, 0] == 7
-    assert yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())["sequences"]["street"]["frames"] == "1-7"
-
-
 def test_kitti_frame_numbers_and_classes(toy, videos, tmp_path):
     root = tmp_path / "training"
     (root / "label_02").mkdir(parents=True)
@@ -427,7 +244,7 @@ def test_invalid_checkpoints(toy, videos, checkpoint, tmp_path):
     assert done.code == 1
     assert "other.pth: expected a checkpoint of a mot-core tracker" in done.err
     (tmp_path / "text.ckpt").write_text("hello")
-    assert "is not a checkpoint that can be read" in toy(videos, checkpoint=tmp_path / "text.ckpt").err
+    assert "expected a checkpoint written by PyTorch" in toy(videos, checkpoint=tmp_path / "text.ckpt").err
 
 
 def test_cuda_without_a_gpu_is_rejected(toy, videos, monkeypatch):

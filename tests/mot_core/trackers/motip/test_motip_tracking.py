@@ -203,9 +203,10 @@ def test_detector_is_clipped_separately():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_words": 0}, "num_words: expected at least 1, got 0"),
-        ({"groups": 0}, "groups: expected at least 1, got 0"),
-        ({"gradient_frames": 0}, "gradient_frames: expected at least 1, got 0"),
+        ({"num_words": 0}, "num_words: expected 1 to 1,000,000, got 0"),
+        ({"num_words": 10**12}, "num_words: expected 1 to 1,000,000, got 1,000,000,000,000"),
+        ({"groups": 0}, "groups: expected 1 to 1,000, got 0"),
+        ({"gradient_frames": 0}, "gradient_frames: expected 1 to 1,000,000, got 0"),
         ({"miss_tolerance": 1}, "miss_tolerance: expected at least 2, got 1"),
         ({"id_weight": -1.0}, "id_weight: expected at least 0, got -1.0"),
         ({"id_weight": float("nan")}, "id_weight: expected at least 0, got nan"),

@@ -13,6 +13,7 @@ from mot_core.association.costs import AssociationCost, DetectionBatch, TrackBat
 from mot_core.association.frame_detections import Floats, FrameDetections, Integers, read_frame, write_tracks
 from mot_core.association.kalman import FILTER_ROWS, BatchedKalman, MotionNoise, P
 from mot_core.association.layouts import Layout
+from mot_core.association.saved_state import read_stream
 from mot_core.structures import Array, Detections, Tracks, to_numpy
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 # Row indices of TrackTable.values (after the filter block) and of TrackTable.labels.
 SCORE, ELAPSED, FIRST_FREE_VALUE = FILTER_ROWS, FILTER_ROWS + 1, FILTER_ROWS + 2
 ID, CLASS, DETECTION, FIRST_FREE_LABEL = 0, 1, 2, 3
+LATEST = 1e11  # seconds since 1970, in the year 5138
 
 
 @dataclass(slots=True, eq=False)
@@ -123,7 +125,7 @@ class OnlineTracker(ABC):
     noise: MotionNoise
 
     def __post_init__(self) -> None:
-        self._refuse_unless(0 < self.frame_rate < float("inf"), "frame_rate", "a positive number of frames per second")
+        self._refuse_unless(0 < self.frame_rate <= 1e9, "frame_rate", "a positive number of frames per second")
         self._refuse_unless(self.min_area >= 0, "min_area", "0 or more square pixels")
         self._refuse_unless(self.max_aspect > 0, "max_aspect", "positive")
         self._kalman = BatchedKalman(self.noise)
@@ -228,27 +230,26 @@ class OnlineTracker(ABC):
         """Restore the state of a tracker of the same class and parameters.
 
         Raises:
-            ValueError: If the state was saved by a tracker of another class, with other parameters or another model.
+            ValueError: If the state was saved by a tracker of another class, with other parameters or another model, or
+                has been changed.
         """
-        if state.get("tracker") != type(self).__name__:
-            raise ValueError(f"expected state_dict() of {type(self).__name__}, got that of {state.get('tracker')!r}")
+        given: Any = state  # from a file, so that its type is unknown
+        saved_by = repr(given.get("tracker")) if isinstance(given, Mapping) else type(given).__name__
+        if saved_by != repr(type(self).__name__):
+            raise ValueError(f"expected state_dict() of {type(self).__name__}, got that of {saved_by}")
+        if not isinstance(state.get("streams"), Mapping):
+            raise ValueError(f"streams: expected a mapping, got {type(state.get('streams')).__name__}")
         streams = {}
         for name, saved in state["streams"].items():
-            values, labels = saved["values"].numpy().copy(), saved["labels"].numpy().copy()
-            if (len(values), len(labels)) != self._row_counts():
-                raise ValueError(
-                    f"the state of stream {name!r} has {len(values)} + {len(labels)} rows, expected "
-                    f"{' + '.join(map(str, self._row_counts()))}; it was saved with other parameters"
-                )
-            known = saved["embeddings"] is not None and values.shape[1] > 0
-            embeddings = saved["embeddings"].numpy().copy() if known else None
-            if values.shape[1] and known != self.uses_embeddings:
+            table = TrackTable(**read_stream(name, saved, self._row_counts()))
+            known = table.embeddings is not None and len(table) > 0
+            if len(table) and known != self.uses_embeddings:
                 raise ValueError(
                     f"the state of stream {name!r} has {'' if known else 'no '}embeddings; it was saved "
                     "with another model"
                 )
-            rest = {key: saved[key] for key in ("next_id", "step", "clock", "timestamp")}
-            streams[name] = TrackTable(values, labels, **rest, embeddings=embeddings)
+            table.embeddings = table.embeddings if known else None
+            streams[name] = table
         self._streams = streams
 
     @abstractmethod
@@ -309,8 +310,10 @@ class OnlineTracker(ABC):
             return 1.0
         if last is not None and not timestamp > last:
             raise ValueError(f"timestamp must increase from frame to frame (seconds), got {timestamp} after {last}")
-        if not np.isfinite(timestamp):
-            raise ValueError(f"timestamp must be a finite number of seconds, got {timestamp}")
+        if not abs(timestamp) <= LATEST:
+            raise ValueError(
+                f"timestamp must be a finite number of seconds, at most {LATEST:g}, got {timestamp}; convert units"
+            )
         table.timestamp = float(timestamp)
         if last is None:
             return 1.0

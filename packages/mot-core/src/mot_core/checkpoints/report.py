@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from mot_core.checkpoints.file import read_file
 
 Renaming = Sequence[tuple[str, str | None]]
 """Pairs of a regular expression and its replacement, applied in order; None drops the key."""
@@ -50,22 +51,6 @@ class ImportReport:
         return "\n".join(lines)
 
 
-def read_file(path: str | PathLike[str]) -> Any:
-    """Return the content of a ``torch.save`` file without running any code in it.
-
-    Raises:
-        FileNotFoundError: If the file does not exist.
-        ValueError: If it cannot be read.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"checkpoint {path} does not exist or is not a file")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many types for broken or foreign files
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{path} is not a checkpoint that can be read with weights_only=True: {reason}") from error
-
-
 def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
     """Read the weights of a checkpoint file without running any code in it.
 
@@ -83,7 +68,11 @@ def read_state_dict(path: str | PathLike[str]) -> dict[str, Tensor]:
     ...     read_state_dict(f"{folder}/x.pth")
     {'a': tensor([1.])}
     """
-    content = read_file(path)
+    return state_dict_in(read_file(path), path)
+
+
+def state_dict_in(content: Any, path: str | PathLike[str]) -> dict[str, Tensor]:
+    """Return the weights in the content of a checkpoint; see :func:`read_state_dict`."""
     for key in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

@@ -65,10 +65,9 @@ def _config_of(name: str) -> str:
 
 def save(tracker: Any, path: Path) -> None:
     """Write a checkpoint in the format of `mot fit`, without optimizer state."""
-    import torch
     from lightning import __version__
 
-    from mot_core.io.atomic import atomic_path
+    from mot_core.io.atomic import save_atomic
 
     checkpoint: dict[str, Any] = {
         "epoch": 0,
@@ -77,17 +76,17 @@ def save(tracker: Any, path: Path) -> None:
         "state_dict": tracker.state_dict(),
     }
     tracker.on_save_checkpoint(checkpoint)
-    with atomic_path(path) as temporary:
-        torch.save(checkpoint, temporary)
+    save_atomic(checkpoint, path)
 
 
 def _from_config(name: str) -> Any:
     """Build the model of a config, and record in it how the data of the config are resized."""
+    import torch
     from jsonargparse import ArgumentError, ArgumentParser
     from yaml import safe_load
 
     from mot_core.cli.fit.configs import find_config
-    from mot_core.cli.fit.errors import in_one_sentence
+    from mot_core.cli.fit.errors import first_reason, in_one_sentence
     from mot_core.cli.fit.quiet import quiet_lightning
     from mot_core.cli.fit.registered import import_registered
     from mot_core.trackers import Tracker
@@ -101,7 +100,11 @@ def _from_config(name: str) -> Any:
         settings = parser.parse_object({"model": config.get("model")})
     except ArgumentError as error:
         raise ValueError(f"{path}: {in_one_sentence(str(error), ['model'], {'model': Tracker})}") from error
-    with quiet_lightning():
-        tracker = parser.instantiate_classes(settings).model
+    try:
+        with quiet_lightning(), torch.random.fork_rng([]):
+            torch.manual_seed(0)  # weights that the source lacks: the same in every run
+            tracker = parser.instantiate_classes(settings).model
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {first_reason(str(error))}") from error
     tracker.resize = config.get("data", {}).get("init_args", {}).get("resize")
     return tracker

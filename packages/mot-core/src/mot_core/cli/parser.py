@@ -19,6 +19,12 @@ class Parser(argparse.ArgumentParser):
         print(f"{self.prog}: error: {message} (see {self.prog} --help)", file=sys.stderr)
         sys.exit(2)
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Reject empty values: as a path, "" is the current folder, and as a file name it would be ignored."""
+        if "" in arg_strings and action.nargs != argparse.PARSER:  # a subcommand checks its own arguments
+            raise argparse.ArgumentError(action, "expected a value, got an empty string")
+        return super()._get_values(action, arg_strings)
+
 
 class Version(argparse.Action):
     """Print the version, looked up only on request because that reads the file system."""

@@ -6,15 +6,23 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from os import PathLike
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from torch import nn
 
-from mot_core.checkpoints.report import read_file
+from mot_core.checkpoints import read_checkpoint
 from mot_core.plugins import Plugin, load_plugin
 
 T = TypeVar("T", bound=nn.Module)
+PLAIN = (bool, int, float, str, NoneType)
+RECORD: dict[str, Any] = {
+    "class": str,
+    "arguments": Mapping,
+    "plugins": Mapping,
+    "plugin_arguments": Mapping,
+    "resize": Mapping | None,
+}
 
 
 def constructor_arguments(cls: type, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,12 +112,7 @@ def read_tracker(
         ValueError: If the file holds something else, or a plug-in it needs cannot be rebuilt.
     """
     content = read_checkpoint(path)
-    record = content.get("tracker")
-    if not isinstance(record, Mapping) or not {"class", "arguments", "plugins"} <= set(record):
-        raise ValueError(
-            f"{path}: expected a checkpoint of a mot-core tracker, got something else; convert released weights of "
-            "other projects with `mot import`"
-        )
+    record = _tracker_record(content, path)
     classes = {
         one.__name__: one for one in reversed(list(subclasses(base)))
     }  # for equal names, the class nearest to base
@@ -119,10 +122,11 @@ def read_tracker(
     arguments = {**record["arguments"], **(changes or {})}
     try:
         tracker: Any = build(classes[record["class"]], arguments)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # a constructor raises anything for arguments of the wrong type
         if changes:
             raise ValueError(f"{path} with {changes}: {error}") from error
-        raise ValueError(f"{path} was written by another version, its arguments do not fit: {error}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path} was written by another version, its arguments do not fit: {reason}") from error
     tracker.resize = record.get("resize")
     attached = _plugins_to_attach(record, path, plugins, rebuild=recorded_plugins)
     for plugin in attached:
@@ -136,10 +140,27 @@ def read_tracker(
     }
     try:
         tracker.load_state_dict(weights)
-    except RuntimeError as error:  # its message has a line per key
+    except (RuntimeError, TypeError) as error:  # its message has a line per key
         raise ValueError(f"{path} does not fit its own tracker: {' '.join(str(error).split())[:300]}") from error
     loaded: T = tracker.eval()
     return loaded
+
+
+def _tracker_record(content: Mapping[str, Any], path: str | PathLike[str]) -> Mapping[str, Any]:
+    """Return the description of the tracker in a checkpoint, with its types checked."""
+    record = content.get("tracker")
+    if not isinstance(record, Mapping) or not {"class", "arguments", "plugins"} <= set(record):
+        raise ValueError(
+            f"{path}: expected a checkpoint of a mot-core tracker, got something else; convert released weights of "
+            "other projects with `mot import`"
+        )
+    for name, kind in RECORD.items():
+        if name in record and not isinstance(record[name], kind):
+            raise ValueError(
+                f"{path}: tracker.{name}: expected a {'string' if kind is str else 'mapping'}, got "
+                f"{type(record[name]).__name__}; use a file written by mot fit or mot import"
+            )
+    return record
 
 
 def _plugins_to_attach(
@@ -166,7 +187,7 @@ def _plugins_to_attach(
             )
         try:
             attached[name] = build(load_plugin(name), arguments)
-        except (ValueError, TypeError, OSError) as error:
+        except Exception as error:  # a constructor raises anything for arguments of the wrong type
             raise ValueError(
                 f"{problem}: {error}; install the package that provides it, or track without it with --no-plugins"
             ) from error
@@ -178,31 +199,30 @@ def build(cls: type[Any], arguments: Mapping[str, Any]) -> Any:
     hints: dict[str, Any] = {}
     for one in reversed(cls.__mro__):
         hints.update(get_type_hints(one.__init__))  # type: ignore[misc]  # of an unknown class
-    return cls(**{name: _settings(hints.get(name), value) for name, value in arguments.items()})
+    return cls(**_all_settings(hints, arguments))
 
 
-def read_checkpoint(path: str | PathLike[str]) -> dict[str, Any]:
-    """Read a Lightning checkpoint without running any code in it.
+def _all_settings(hints: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _settings(hints.get(name), value, name) for name, value in values.items()}
+
+
+def _settings(hint: Any, value: Any, name: str) -> Any:
+    """Convert a plain value back to the type hint of its argument: a dataclass, a tuple, or unchanged.
 
     Raises:
-        FileNotFoundError: If the file does not exist.
-        ValueError: If it cannot be read, or holds something else.
+        TypeError: If a number, string or boolean is expected and the value is something else.
     """
-    content = read_file(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a checkpoint, got {type(content).__name__}")
-    return content
-
-
-def _settings(hint: Any, value: Any) -> Any:
-    """Convert a plain value back to the type hint of its argument: a dataclass, a tuple, or unchanged."""
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     for option in options:
         if isinstance(value, Mapping) and isinstance(option, type) and is_dataclass(option):
-            hints = get_type_hints(option)
-            return option(**{name: _settings(hints.get(name), one) for name, one in value.items()})
+            return option(**_all_settings(get_type_hints(option), value))
         if isinstance(value, list) and tuple in (option, get_origin(option)):
             return tuple(value)
+    if all(option in PLAIN for option in options):
+        kinds = (*options, int) if float in options else options
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in options):
+            expected = " or ".join("None" if option is NoneType else option.__name__ for option in options)
+            raise TypeError(f"{name}: expected {expected}, got {value!r}")
     return value
 
 

@@ -7,6 +7,35 @@ from typing import Literal
 
 from mot_core.nn import Backbone, DeformableDETR, ResNet50, SmallBackbone, TimmBackbone
 
+LARGEST = {
+    "num_classes": 100_000,
+    "num_queries": 100_000,
+    "embed_dim": 16_384,
+    "num_heads": 1_024,
+    "num_encoder_layers": 1_000,
+    "num_decoder_layers": 1_000,
+    "ffn_dim": 65_536,
+    "num_levels": 16,
+    "num_points": 1_000,
+}
+"""Limits of a detector, far above every published one, so that a typing error does not fill the memory."""
+
+
+def check_range(least: float, most: float, **values: float) -> None:
+    """Raise an error for the first argument that is outside of a range.
+
+    Raises:
+        ValueError: If a value is below ``least``, above ``most`` or NaN.
+
+    >>> check_range(1, 1_000_000, num_words=10**12)
+    Traceback (most recent call last):
+    ValueError: num_words: expected 1 to 1,000,000, got 1,000,000,000,000
+    """
+    for name, value in values.items():
+        if not least <= value <= most:
+            limits = f"at least {least:,}" if most == float("inf") else f"{least:,} to {most:,}"
+            raise ValueError(f"{name}: expected {limits}, got {value:,}")
+
 
 @dataclass(frozen=True)
 class DetectorSettings:
@@ -47,6 +76,12 @@ class DetectorSettings:
     num_levels: int = 4
     num_points: int = 4
     dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, largest in LARGEST.items():
+            check_range(1, largest, **{name: getattr(self, name)})
+        if not 0 <= self.dropout <= 1:
+            raise ValueError(f"dropout: expected a probability in [0, 1], got {self.dropout}")
 
     def build(self, *, track_attention: bool = False) -> DeformableDETR:
         """Build the detector with new weights.

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
 from mot_core.extras import needs
 from mot_core.io import open_atomic
-from mot_core.io.atomic import atomic_path
 
 with needs("lightning", "train", "training"):
     from lightning import Callback, LightningModule, Trainer
@@ -43,23 +40,6 @@ class WriteFirst(Callback):
                     file.write(text)
 
 
-def save_checkpoint(trainer: Trainer, path: Path) -> None:
-    """Save a checkpoint so that ``path`` holds a complete one at any time, even if the process is killed.
-
-    Lightning writes to the temporary folder and copies from there if that is another file system, which truncates the
-    previous checkpoint first. This writes next to ``path``, flushes to disk and renames.
-
-    Args:
-        trainer: Trainer to save; every process must call this.
-        path: Checkpoint file.
-    """
-    with atomic_path(path) if trainer.is_global_zero else nullcontext() as temporary:
-        trainer.save_checkpoint(cast(Path, trainer.strategy.broadcast(temporary)), weights_only=False)
-        if temporary is not None:
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-
-
 class LastCheckpoint(Checkpoint):
     """Write one checkpoint after every epoch.
 
@@ -76,7 +56,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the checkpoint, after the other callbacks have handled the end of the epoch."""
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            save_checkpoint(trainer, self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
             self._written = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -125,7 +105,7 @@ class Interruption(Callback):
             requested = trainer.strategy.reduce_boolean_decision(requested, all=False)
         if requested:
             if trainer.checkpoint_callback is not None:
-                save_checkpoint(trainer, self.checkpoint)
+                trainer.save_checkpoint(self.checkpoint, weights_only=False)
                 raise KeyboardInterrupt(f"{self.checkpoint} is saved; rerun with --ckpt_path last to resume")
             raise KeyboardInterrupt
 

@@ -13,6 +13,7 @@ from typing import Any
 from mot_core.callbacks import MemoryEstimate, ResultsWriter
 from mot_core.cli import TRAINING
 from mot_core.cli.fit.callbacks import EpochLines, Interruption, LastCheckpoint, WriteFirst
+from mot_core.cli.fit.checkpoint_io import CheckpointFiles, with_checkpoint_files
 from mot_core.cli.fit.configs import find_configs
 from mot_core.cli.fit.errors import first_reason, in_one_sentence
 from mot_core.cli.fit.folder import newest_checkpoint, next_version
@@ -21,6 +22,7 @@ from mot_core.cli.fit.registered import import_registered
 from mot_core.cli.fit.weights import load_weights, short_report
 from mot_core.cli.parser import version
 from mot_core.extras import needs
+from mot_core.io.atomic import remove_stale
 from mot_core.trackers import Tracker
 
 with needs("jsonargparse", "train", "training"), needs("lightning", "train", "training"):
@@ -169,8 +171,10 @@ class TrainingCLI(LightningCLI):
             sys.exit(2)
 
     def _parse_ckpt_path(self) -> None:
-        """Resolve ``--ckpt_path last`` to the newest checkpoint, and check that a given file exists."""
+        """Check ``--output`` and ``--ckpt_path``, and resolve ``--ckpt_path last`` to the newest checkpoint."""
         given = self.config[self._command]
+        if not given.output:
+            raise ValueError("--output: expected a folder, got an empty name")
         if given.ckpt_path == "last":
             given.ckpt_path = str(newest_checkpoint(Path(given.output)))
         elif given.ckpt_path and not Path(given.ckpt_path).is_file():
@@ -192,6 +196,7 @@ class TrainingCLI(LightningCLI):
             raise ValueError("--data: expected a data module, got none; add --data, or a --config that defines data")
         self.model = self._get(self.config_init, "model") or self._recorded(given.ckpt_path)
         if self._command == "fit":
+            remove_stale(Path(given.output), "version_*/**/.*.tmp")
             if given.init:
                 report = load_weights(self.model, given.init)
                 self._texts[self.folder / "init.txt"] = f"{given.init}\n{report}\n"
@@ -216,6 +221,12 @@ class TrainingCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the Trainer, with default folder, checkpoints and progress bar unless the config overrides them."""
         config = dict(self._get(self.config_init, "trainer"))
+        for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps"):
+            least = 0 if name == "log_every_n_steps" else 1
+            if config[name] is not None and config[name] < least:
+                raise ValueError(f"--trainer.{name}: expected at least {least}, got {config[name]}")
+        files = CheckpointFiles(self.config[self._command].ckpt_path, resume=self._command == "fit")
+        config["plugins"] = with_checkpoint_files(config["plugins"], files)
         config["default_root_dir"] = config["default_root_dir"] or str(self.folder)
         if config["enable_progress_bar"] is None:
             config["enable_progress_bar"] = sys.stderr.isatty()

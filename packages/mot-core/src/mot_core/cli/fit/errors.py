@@ -17,6 +17,7 @@ LEAF = re.compile(
     r"|Import path does not correspond to a subclass of (?P<base>\w+)"
     r"|Expected (?P<expected>.+?)(?:\. Got value: (?P<got>.*))?$"
 )
+SMALLER = "use a smaller model, smaller images, shorter clips, a smaller batch or --model.checkpointing true"
 KEY = re.compile(r'Parser key "([^"]+)"')
 CLASS = re.compile(r"Problem with given class_path '([^']+)'")
 UNKNOWN = re.compile(r"(?:Subcommand '\w+' does not accept option '([^']+)'|unrecognized arguments: (.*))", re.DOTALL)
@@ -50,13 +51,21 @@ def in_one_sentence(message: str, known_keys: Sequence[str], bases: Mapping[str,
 
 
 def first_reason(message: str) -> str:
-    r"""Extract the message of a failed constructor from the message of jsonargparse.
+    r"""Extract the message of a failed constructor from the message of jsonargparse, in one line.
 
     >>> first_reason("Does not validate\nErrors:\n  - x must be 1\n  - Expected a <class 'NoneType'>\nGiven value: 2")
     'x must be 1'
+    >>> first_reason("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
+    'out of memory (99 bytes); use a smaller model, smaller images, shorter clips, a smaller batch or ...'
     """
-    found = re.search(r"Errors:\n\s+- (.*?)(?=\n\s+- |\n\s*Given value)", message, re.DOTALL)
-    return first_reason(found[1]) if found else " ".join(message.split())
+    # The reason is the innermost of nested unions.
+    pattern = r"Errors:\n\s+- (?!Does not validate)(.*?)(?=\n\s+- |\n\s*Given value)"
+    found = re.search(pattern, message, re.DOTALL)
+    reason = " ".join((found[1] if found else message).split())
+    if "DefaultCPUAllocator" in reason:
+        size = re.search(r"\d+ bytes", reason)
+        return f"out of memory{f' ({size[0]})' if size else ''}; {SMALLER}"
+    return reason
 
 
 def _unknown_key(given: str, known: Sequence[str]) -> str:

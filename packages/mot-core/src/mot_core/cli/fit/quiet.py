@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import signal
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from mot_core.cli.fit.errors import SMALLER, first_reason
 from mot_core.extras import needs
 
 with needs("lightning", "train", "training"):
     from lightning.fabric.utilities.exceptions import MisconfigurationException
+    from lightning.pytorch.trainer.connectors import checkpoint_connector
 
 LOGGERS = (
     "lightning.pytorch.utilities.rank_zero",
@@ -49,24 +52,51 @@ def quiet_lightning() -> Iterator[None]:
             raise
         except MisconfigurationException as error:
             raise ValueError(" ".join(str(error).split())) from error
+        except MemoryError as error:
+            raise ValueError(f"out of memory; {SMALLER}") from error
         except torch.OutOfMemoryError as error:
             reason = str(error).partition(". ")[0]
-            raise ValueError(
-                f"{reason}; use smaller images, shorter clips, a smaller batch or --model.checkpointing true"
-            ) from error
+            raise ValueError(f"{reason}; {SMALLER}") from error
         except RuntimeError as error:
             if "within local rank has zero length" in str(error):
                 raise ValueError(
                     "data: expected at least one sequence per process, got fewer sequences than processes; "
                     "use fewer devices"
                 ) from error
-            if not str(error).startswith("Error(s) in loading state_dict"):
+            if "DefaultCPUAllocator" in str(error):
+                raise ValueError(first_reason(str(error))) from error
+            if str(error).startswith("Error(s) in loading state_dict"):
+                raise ValueError(_mismatch(str(error))) from error
+            if _restores_checkpoint(error):
+                raise ValueError(_unusable(error)) from error
+            raise
+        except OSError:
+            raise
+        except Exception as error:
+            # Lightning assumes that a checkpoint has the expected structure and raises anything if it does not.
+            if not _restores_checkpoint(error) or isinstance(error, ValueError):
                 raise
-            raise ValueError(_mismatch(str(error))) from error
+            raise ValueError(_unusable(error)) from error
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
             signal.signal(signal.SIGINT, handler)  # Lightning leaves SIGINT ignored after an interruption
+
+
+def _restores_checkpoint(error: BaseException) -> bool:
+    """Return whether an error was raised while Lightning restored the state in a checkpoint."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == checkpoint_connector.__name__ for frame, _ in frames)
+
+
+def _unusable(error: Exception) -> str:
+    """Return a sentence about an error of :func:`_restores_checkpoint`.
+
+    >>> _unusable(KeyError("loops"))
+    "--ckpt_path: expected a checkpoint of this model and version, got one that cannot be restored (KeyError: 'loops')"
+    """
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return f"--ckpt_path: expected a checkpoint of this model and version, got one that cannot be restored ({reason})"
 
 
 def _mismatch(message: str) -> str:

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable
 from os import PathLike
 
-from mot_core.checkpoints import ImportReport, load_renamed, read_state_dict
+from mot_core.checkpoints import ImportReport, load_renamed, read_checkpoint
+from mot_core.checkpoints.report import state_dict_in
 from mot_core.extras import needs
 from mot_core.trackers import Tracker
-from mot_core.trackers.checkpoint import read_checkpoint
 
 with needs("lightning", "train", "training"):
     from lightning import LightningModule
@@ -27,12 +27,12 @@ def load_weights(model: LightningModule, path: str | PathLike[str]) -> ImportRep
         raise TypeError(
             f"--init supports mot_core trackers only, got {type(model).__name__}; load the weights in your own code"
         )
-    record = read_checkpoint(path).get("tracker")
-    state = read_state_dict(path)
+    content = read_checkpoint(path)
+    record, state = content.get("tracker"), state_dict_in(content, path)
     if record is None:
         return model.import_weights(state)
-    if record["class"] != type(model).__name__:
-        raise ValueError(f"--init {path}: expected weights of a {type(model).__name__}, got a {record['class']}")
+    if record.get("class") != type(model).__name__:
+        raise ValueError(f"--init {path}: expected weights of a {type(model).__name__}, got a {record.get('class')}")
     return load_renamed(
         model,
         state,

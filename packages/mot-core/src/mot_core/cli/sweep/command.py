@@ -15,6 +15,7 @@ from mot_core.cli.sweep.space import Sweep, read_sweep
 from mot_core.cli.terminal import open_console, print_table
 from mot_core.extras import needs
 from mot_core.io import open_atomic
+from mot_core.io.atomic import remove_stale
 
 if TYPE_CHECKING:
     import optuna
@@ -72,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     assert total is not None
     optuna = _optuna()
     arguments.output.mkdir(parents=True, exist_ok=True)
+    remove_stale(arguments.output, "trial-*/**/.*.tmp")
     storage = arguments.storage or f"sqlite:///{arguments.output / 'study.db'}"
     study = open_study(sweep, storage, arguments.fit)
     first = True

@@ -142,7 +142,7 @@ class VideoFile:
         with needs("av", "video", "reading a video"):
             import av
         try:
-            container = av.open(str(self.path))
+            container = av.open(str(self.path), metadata_errors="replace")  # titles may have any encoding
         except _errors() as error:
             raise ValueError(
                 f"{self.path}: expected a readable video ({', '.join(VIDEO_EXTENSIONS)}), got {error.strerror}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -29,7 +30,7 @@ from mot_core.trackers.motip.frame_batches import detect_frames, join_targets
 from mot_core.trackers.motip.identity_labels import IdentityLabels, draw_labels, stack_labels
 from mot_core.trackers.motip.released_weights import load_motip
 from mot_core.trackers.outputs import frame_output
-from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
+from mot_core.trackers.settings import DetectorSettings, OptimizerSettings, check_range
 
 
 class MOTIP(DETRTracker):
@@ -104,10 +105,12 @@ class MOTIP(DETRTracker):
         checkpointing: bool = False,
         seed: int = 0,
     ) -> None:
-        _at_least(1, num_words=num_words, id_layers=id_layers, id_head_dim=id_head_dim, max_distance=max_distance)
-        _at_least(1, groups=groups, gradient_frames=gradient_frames, word_dim=1 if word_dim is None else word_dim)
-        _at_least(2, miss_tolerance=miss_tolerance)
-        _at_least(0, id_weight=id_weight, min_area=min_area)
+        # Limits far above every use, so that a typing error does not fill the memory.
+        check_range(1, 1_000_000, num_words=num_words, max_distance=max_distance, gradient_frames=gradient_frames)
+        check_range(1, 16_384, id_head_dim=id_head_dim, word_dim=1 if word_dim is None else word_dim)
+        check_range(1, 1_000, id_layers=id_layers, groups=groups)
+        check_range(2, math.inf, miss_tolerance=miss_tolerance)
+        check_range(0, math.inf, id_weight=id_weight, min_area=min_area)
         thresholds = {"detection": detection_threshold, "newborn": newborn_threshold, "id": id_threshold}
         for name, value in {
             "occlusion": occlusion,
@@ -324,12 +327,6 @@ class MOTIP(DETRTracker):
             return load_motip(self.detector, self.trajectory_model, self.id_decoder, state)
         prefix = "detr." if any(name.startswith("detr.") for name in state) else ""
         return self.import_detector(state, prefix)
-
-
-def _at_least(least: int, **values: float) -> None:
-    for name, value in values.items():
-        if not value >= least:
-            raise ValueError(f"{name}: expected at least {least}, got {value}")
 
 
 def _chunks(frames: Sequence[int], size: int) -> Iterator[list[int]]:

@@ -1,0 +1,1 @@
+"""Robustness: what survives faults of the machine."""
