@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mot_core.data.video_file.container_size import is_cut_off
 from mot_core.data.video_file.timeline import Timeline
 from mot_core.extras import needs
 from mot_core.io.problems import require_file
@@ -56,7 +57,8 @@ class VideoFile:
             stream = container.streams.video[0]
             rate = stream.average_rate
             self.frame_rate = None if not rate else float(rate)
-            self._times = Timeline.read(container, stream, self._packets(container))
+            packets = self._packets(container)
+            self._times = Timeline.read(container, stream, packets, is_short=is_cut_off(self.path))
         # The frame count in the header may be an estimate or missing; counting packets is fast.
         self.length = self._times.length
         if not self.length:

@@ -22,6 +22,7 @@ class Timeline:
         declared_end: End according to the header, or None if the header states none.
         declared_length: Number of frames according to the header, or None if it states none.
         is_corrupt: Whether the last packet of the video is incomplete.
+        is_short: Whether the file has fewer bytes than its header declares.
 
     >>> Timeline(6, 0.6, 0.6, 0.1, declared_end=2.0, declared_length=20).is_cut
     True
@@ -34,31 +35,35 @@ class Timeline:
     declared_end: float | None = None
     declared_length: int | None = None
     is_corrupt: bool = False
+    is_short: bool = False
 
     @property
     def tolerance(self) -> float:
-        """Time that may be missing at the end: twice the longest interval, because last frames may have no duration."""
-        return 2 * self.interval
+        """Time that may be missing at the end of a complete file, in which the last frames may have no duration."""
+        return self.interval / 2 if self.is_short else 2 * self.interval
 
     @property
     def is_cut(self) -> bool:
         """Whether the packets end before the time that the header declares, or within a packet."""
         if self.is_corrupt:
             return True
-        return self.declared_end is not None and self.declared_end - self.end > self.tolerance
+        if self.declared_end is None:
+            return self.is_short
+        return self.declared_end - self.end > self.tolerance
 
     def is_lost_after(self, time: float | None) -> bool:
         """Return whether frames are missing if the last decoded frame has this time; some packets hold no frame."""
         return time is None or self.video_end - time > self.interval + self.tolerance
 
     @classmethod
-    def read(cls, container: Any, stream: Any, packets: Iterable[Any]) -> Timeline:
+    def read(cls, container: Any, stream: Any, packets: Iterable[Any], *, is_short: bool) -> Timeline:
         """Read all packets of a container of PyAV.
 
         Args:
             container: Opened container.
             stream: Video stream to track.
             packets: Packets of all streams.
+            is_short: Whether the file has fewer bytes than its header declares.
         """
         step = 1 / float(stream.average_rate) if stream.average_rate else 0.04
         times, length, corrupt, end, video_end = [], 0, False, 0.0, 0.0
@@ -78,7 +83,8 @@ class Timeline:
         interval = max([step, *np.diff(sorted(times)).tolist()])
         declared_end, declared_length = _declared(container, stream, min(times, default=0.0))
         of_video = "matroska" not in container.format.name or "DURATION" in stream.metadata
-        return cls(length, video_end if of_video else end, video_end, interval, declared_end, declared_length, corrupt)
+        end = video_end if of_video else end
+        return cls(length, end, video_end, interval, declared_end, declared_length, corrupt, is_short)
 
 
 def _declared(container: Any, stream: Any, start: float) -> tuple[float | None, int | None]:
