@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pathlib
 import signal
 
 import numpy as np
@@ -265,7 +264,7 @@ def test_read_only_output(mot, scenes, tmp_path, monkeypatch):
     def fail(path, *_, **__):  # chmod has no effect for root, the user of many CI machines
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
-    monkeypatch.setattr(pathlib.Path, "touch", fail)
+    monkeypatch.setattr("mot_core.io.atomic._create", fail)
     done = mot("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path / "out")
     assert done.code == 1
     assert f"cannot write {tmp_path / 'out' / 'park.txt'}: Read-only file system" in done.err
