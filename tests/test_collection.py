@@ -26,4 +26,4 @@ def test_modules_are_collected_without_optional_packages():
     assert done.returncode == 0, done.stdout[-3000:]
     assert "test_boxes.py" in done.stdout
     reasons = {line.rpartition(": ")[2] for line in done.stdout.splitlines() if line.startswith("SKIPPED")}
-    assert {"needs lightning, which is not installed", "needs trackeval, which is not installed"} <= reasons
+    assert {"needs lightning, which is not installed", "needs hypothesis, which is not installed"} <= reasons
