@@ -356,8 +356,10 @@ class Tracker(LightningModule, ABC):
             return
         if gradient_clip_algorithm not in (None, "norm"):
             raise ValueError(f"gradient_clip_algorithm: expected norm, got {str(gradient_clip_algorithm).lower()}")
+        # Zeros of plug-ins that are switched off would change the last bit of the norm.
+        idle = {one for plugin in self.plugins.values() if not plugin.weight for one in plugin.parameters()}
         for parameters in self.clip_groups():
-            nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+            nn.utils.clip_grad_norm_([one for one in parameters if one not in idle], gradient_clip_val)
 
     # Checkpoints.
 
