@@ -84,7 +84,7 @@ class DepthBins:
 
     def to_depth(self, depth: Tensor) -> Tensor:
         """Convert values of a map to the axis of the bins, on which large is far."""
-        return (self.d_min + self.d_max) - depth if self.convention == "disparity" else depth
+        return (self.d_max - depth) + self.d_min if self.convention == "disparity" else depth
 
     def bin(self, depth: Tensor) -> Tensor:
         """Return the bin of each value of a depth map, int64; the background ``D`` if it is out of range.
