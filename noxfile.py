@@ -58,8 +58,14 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=False, requires=["dev"])
 def tests(session: nox.Session) -> None:
-    """Run every test and doctest; arguments go to pytest: `nox -s tests -- tests/mot_core -k iou`."""
-    _run_in_dev(session, "pytest", "-n", "2", *session.posargs)
+    """Run the tests and doctests, without the slow ones; arguments go to pytest: `nox -s tests -- -k iou`."""
+    _run_in_dev(session, "pytest", "-n", "2", "-m", "not slow", *session.posargs)
+
+
+@nox.session(python=False, requires=["dev"], default=False)
+def tests_slow(session: nox.Session) -> None:
+    """Run the slow tests: trainings, two processes and demos; about three minutes on two cores."""
+    _run_in_dev(session, "pytest", "-n", "2", "-m", "slow", *session.posargs)
 
 
 @nox.session(python=False, requires=["dev"])

@@ -37,6 +37,7 @@ def learn(seed, speed, q):
     return before, after, sort
 
 
+@pytest.mark.slow
 def test_learns_to_track_without_labels():
     """10% of the detections are missing; perfect association without clutter has an IDF1 of 94.7."""
     before, after, sort = learn(seed=1, speed=6, q=0.02**2)  # 93 to 94, before 1 to 7, SORT 91.4
@@ -45,6 +46,7 @@ def test_learns_to_track_without_labels():
     assert after > sort
 
 
+@pytest.mark.slow
 def test_learns_fast_objects_where_overlap_fails():
     before, after, sort = learn(seed=1, speed=15, q=0.1**2)  # 88 to 93, before 1 to 9, SORT 67
     assert before < 10

@@ -3,9 +3,12 @@
 import runpy
 from pathlib import Path
 
+import pytest
+
 DEMO = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "demo.py"))
 
 
+@pytest.mark.slow
 def test_demo_table_and_files(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     DEMO["main"](["--output", str(tmp_path), "--frames", "60"])

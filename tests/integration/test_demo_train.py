@@ -3,9 +3,12 @@
 import runpy
 from pathlib import Path
 
+import pytest
+
 DEMO = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "demo_train.py"))
 
 
+@pytest.mark.slow
 def test_training_resuming_and_output(tmp_path, capsys):
     arguments = ["--output", str(tmp_path), "--videos", "1"]
     for steps in ("2", "3"):

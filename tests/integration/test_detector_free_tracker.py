@@ -39,6 +39,7 @@ def test_number_of_lines():
     assert len(lines) < 80
 
 
+@pytest.mark.slow
 def test_training_tracking_and_reloading(tmp_path):
     tracker, trainer = fit(tmp_path, MemoryEstimate(), EmbeddingSimilarity(min_score=0.0), epochs=40)
     assert trainer.callback_metrics["val/IDF1"] > 0.6

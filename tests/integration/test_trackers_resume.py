@@ -46,6 +46,7 @@ def everything(tracker, run):
     return {**tracker.state_dict(), **{f"{n} {k}": v for n, one in state.items() for k, v in one.items()}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("name", DETR_TRACKERS)
 def test_interrupted_training_resumes_exactly(tmp_path, name, workers):
@@ -64,6 +65,7 @@ def test_interrupted_training_resumes_exactly(tmp_path, name, workers):
         assert not different
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DETR_TRACKERS)
 def test_training_does_not_depend_on_workers(tmp_path, name):
     (one, losses, _), (other, again, _) = (fit(name, tmp_path / str(workers), workers) for workers in (0, 2))

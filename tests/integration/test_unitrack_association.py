@@ -161,6 +161,7 @@ def test_training_improves_association(example, recordings):
     assert (result["mean/3"]["HOTA"] + result["mean/3"]["IDF1"]) / 2 == quality > 25
 
 
+@pytest.mark.slow
 def test_example_script(example, capsys):
     example.command.main(["--steps", "5", "--frames", "45"])
     shown = capsys.readouterr().out

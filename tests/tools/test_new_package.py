@@ -20,6 +20,7 @@ def tool():
     return module
 
 
+@pytest.mark.slow
 def test_new_package_builds_and_passes_its_tests(tool, tmp_path):
     package = tool.new_package("fine-method", "It is fine", root=tmp_path)
     texts = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]

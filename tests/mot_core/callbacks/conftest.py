@@ -5,14 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from _helpers.trackers.oracle_tracker import OracleTracker
 from mot_core.boxes import cxcywh_to_xyxy
-from mot_core.data import SyntheticDataModule
+
+# Lightning is imported in the fixtures, so that tests without it are collected and skipped.
 
 
 @pytest.fixture(scope="session")
 def make_tracker():
     """Build a tracker with perfect results, which scores 100."""
+    from _helpers.trackers.oracle_tracker import OracleTracker
 
     def make(**kwargs):
         torch.manual_seed(0)
@@ -24,6 +25,7 @@ def make_tracker():
 @pytest.fixture(scope="session")
 def make_data():
     """Build data: one video for training, and two of four frames for validation and testing."""
+    from mot_core.data import SyntheticDataModule
 
     def make(**kwargs):
         settings = {"num_videos": 1, "num_val_videos": 2, "num_frames": 4, "clip_length": 2, "batch_size": 2}

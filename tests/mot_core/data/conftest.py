@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from mot_core.data import SyntheticVideo
-from mot_core.data.decode import pillow
+# Lightning and pillow are imported in the fixtures, so that tests without them are collected and skipped.
 
 
 @pytest.fixture(scope="session")
 def video_root(tmp_path_factory):
     """A folder with two sequences of 8 frames, with depth maps, shared by tests (read-only)."""
+    from mot_core.data import SyntheticVideo
+
     root = tmp_path_factory.mktemp("videos")
     video = SyntheticVideo(num_videos=2, num_frames=8, image_size=(48, 64), num_objects=(3, 3), seed=4, with_depth=True)
     for number in range(2):
@@ -20,6 +21,8 @@ def video_root(tmp_path_factory):
 @pytest.fixture
 def video_folder(tmp_path):
     """A folder with one sequence of 6 frames, which a test may modify."""
+    from mot_core.data import SyntheticVideo
+
     video = SyntheticVideo(num_videos=1, num_frames=6, image_size=(48, 64), num_objects=(3, 3), seed=4)
     return video.save(tmp_path / "root", 0)
 
@@ -27,6 +30,7 @@ def video_folder(tmp_path):
 @pytest.fixture
 def save_image(tmp_path):
     """Write an image of one color into the folder of the test."""
+    from mot_core.data.decode import pillow
 
     def save(name, size=(30, 40), color=(10, 20, 30), mode="RGB"):
         path = tmp_path / name

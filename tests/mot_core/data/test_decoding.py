@@ -4,7 +4,8 @@ import pickle
 import numpy as np
 import pytest
 
-from mot_core.data.decode import DecodeCache, pillow, read_depth, read_image
+from mot_core.data.decode import DecodeCache, pillow, read_image
+from mot_core.io.images import read_depth
 
 
 def test_missing_image(tmp_path):
@@ -32,7 +33,7 @@ def test_images_of_any_mode_are_converted_to_rgb(tmp_path, mode):
 
 
 def test_colored_depth_map_is_rejected(save_image):
-    with pytest.raises(ValueError, match=r"expected an 8-bit grayscale image, got mode RGB"):
+    with pytest.raises(ValueError, match=r"expected a grayscale image, got mode RGB"):
         read_depth(save_image("depth.png"))
 
 

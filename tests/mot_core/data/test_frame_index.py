@@ -1,4 +1,5 @@
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -152,7 +153,14 @@ def test_missing_or_mismatched_depth_maps(video_folder, save_image, damage):
     path = video_folder / "depth" / "000005.png"
     if damage == "missing":
         path.unlink()
-        with pytest.raises(FileNotFoundError, match=rf"depth map {re.escape(str(path))} is missing"):
+        with pytest.warns(UserWarning, match=r"1 of 6 images have no depth map, the first is .*000005\.\w+; losses"):
+            source = index(video_folder, with_depth=True)
+        known, unknown = source.read(0, [3, 4])
+        assert (known.depth == 7).all()
+        assert unknown.depth.shape == (48, 64)
+        assert np.isnan(unknown.depth).all()
+        shutil.rmtree(path.parent)
+        with pytest.raises(FileNotFoundError, match=rf"{re.escape(str(path.parent))}: expected depth maps, found none"):
             index(video_folder, with_depth=True)
     else:
         save_image(f"root/{video_folder.name}/depth/000005.png", (24, 32), 7, "L")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import av
@@ -58,9 +59,19 @@ def test_resize_beyond_memory_is_rejected_before_tracking(toy, videos, tmp_path)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("record", [{"short_sides": ["x"]}, {"unknown": 1}, {"max_long_side": -4}])
+def test_invalid_resize_in_a_checkpoint(toy, videos, checkpoint, tmp_path, record):
+    content = torch.load(checkpoint, weights_only=True)
+    content["tracker"]["resize"] = record
+    torch.save(content, tmp_path / "bad.ckpt")
+    done = toy(videos / "synthetic-train-4-0", checkpoint=tmp_path / "bad.ckpt")
+    assert done.code == 1
+    assert re.search(r"bad\.ckpt: its record of resize is invalid \(.*\); pass --resize$", done.err.strip())
+
+
 def test_resize_is_kept_in_later_checkpoints(checkpoint):
     tracker = Toy.from_checkpoint(checkpoint)
-    assert images.choose_resize(None, tracker.resize) == RESIZE
+    assert images.choose_resize(None, tracker.resize, checkpoint) == RESIZE
     content = {}
     tracker.on_save_checkpoint(content)
     assert content["tracker"]["resize"] == tracker.resize

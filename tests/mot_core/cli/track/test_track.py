@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import pathlib
 import signal
 
 import numpy as np
@@ -224,7 +223,7 @@ def test_invalid_detections_are_reported_before_writing(mot, scenes, tmp_path, l
         (["--frames", "ten"], 2, "--frames: expected A-B"),
         (["--frames", "1-9", "--split", "half-val"], 2, "not allowed with argument"),
         (["--preset", "offical"], 1, "--preset: Sort has no preset 'offical'; it has: default, official"),
-        (["--config", "no.yaml"], 1, "no.yaml: No such file or directory"),
+        (["--config", "no.yaml"], 1, "no.yaml: no such file"),
         (["--max-age", "soon"], 2, "--max-age: expected a number, got 'soon'"),
         (["--inertia", "0.5"], 2, "unrecognized arguments: --inertia"),
         (["--max", "5"], 2, "unrecognized arguments: --max"),
@@ -265,7 +264,7 @@ def test_read_only_output(mot, scenes, tmp_path, monkeypatch):
     def fail(path, *_, **__):  # chmod has no effect for root, the user of many CI machines
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
-    monkeypatch.setattr(pathlib.Path, "touch", fail)
+    monkeypatch.setattr("mot_core.io.atomic._create", fail)
     done = mot("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path / "out")
     assert done.code == 1
     assert f"cannot write {tmp_path / 'out' / 'park.txt'}: Read-only file system" in done.err

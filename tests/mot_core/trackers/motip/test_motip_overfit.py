@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
 from mot_core.trackers import MOTIP, DetectorSettings, OptimizerSettings
 
 
+@pytest.mark.slow
 def test_overfit_one_clip():
     """Occlusions and swaps are disabled, because they make an accuracy of 1 impossible."""
     torch.manual_seed(0)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from mot_core.boxes import cxcywh_to_xyxy, pairwise_iou
@@ -28,6 +29,7 @@ def identities(tracker, batch):
     return found
 
 
+@pytest.mark.slow
 def test_overfit_one_clip():
     learn(seed=0)
 

@@ -21,7 +21,8 @@ def collate(clips: Sequence[Sequence[ImageFrame]]) -> ClipBatch:
 
     Images are normalized with the mean and standard deviation of ImageNet, and padded on the right and bottom. The
     extras of the targets are ``visibility (B, G)``, ``ignore (B, G)`` (regions that are neither object nor background;
-    they have a box and are not ``valid``) and, if all frames have depth maps, ``depth (B, 1, H, W)`` from 0 to 255.
+    they have a box and are not ``valid``) and, if all frames have depth maps, ``depth (B, 1, H, W)``, 0 where
+    padded and NaN where unknown.
 
     Args:
         clips: Clips of equal length, each a sequence of frames of equal size.

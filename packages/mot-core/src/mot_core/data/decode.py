@@ -6,12 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from mot_core.io.images import pillow, read_depth, read_image
+from mot_core.io.images import pillow, read_image
 
-__all__ = ["DecodeCache", "pillow", "read_depth", "read_image"]
+__all__ = ["DecodeCache", "pillow", "read_image"]
 
 
 class DecodeCache:
@@ -22,6 +21,7 @@ class DecodeCache:
 
     A copy in another process starts empty.
 
+    >>> import numpy as np
     >>> cache = DecodeCache(max_bytes=100)
     >>> for name in ("a", "b", "a", "c"):
     ...     _ = cache.get(name, lambda name: np.zeros(40, np.uint8))
@@ -34,9 +34,9 @@ class DecodeCache:
             raise ValueError(f"max_bytes: expected at least 0, got {max_bytes}")
         self.max_bytes = max_bytes
         self.num_bytes = 0
-        self.kept: OrderedDict[str, npt.NDArray[np.uint8]] = OrderedDict()
+        self.kept: OrderedDict[str, npt.NDArray[Any]] = OrderedDict()
 
-    def get(self, path: str, read: Callable[[str], npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    def get(self, path: str, read: Callable[[str], npt.NDArray[Any]]) -> npt.NDArray[Any]:
         """Return the array of a path, reading it if it is not cached. The array is read-only."""
         if path in self.kept:
             self.kept.move_to_end(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from mot_core.data.index import FrameIndex, Video, build_index, depth_path
+from mot_core.data.index import FrameIndex, Video, build_index
 from mot_core.io import Benchmark, BoxTable, Sequence
-from mot_core.io.images import list_images
+from mot_core.io.images import depth_file, list_images
 from mot_core.io.lengths import missing_frames
 
 
@@ -31,13 +33,13 @@ def index_sequences(
         sequences: Sequences with images, and with ground truth if it is needed.
         min_visibility: Smallest visible share of an object; objects below it are ignored.
         needs_ground_truth: Whether ground truth is read. False for sequences that are only tracked.
-        with_depth: Whether depth maps are read, one per image.
+        with_depth: Whether depth maps are read. Images without one get a map of NaN, and one warning states how many.
 
     Returns:
         Index of all frames and boxes.
 
     Raises:
-        FileNotFoundError: If images, ground truth or depth maps of a sequence are missing.
+        FileNotFoundError: If images or ground truth of a sequence are missing, or all depth maps.
         ValueError: If a file is invalid, or no ground truth is scored under the rules.
 
     >>> import tempfile
@@ -51,25 +53,34 @@ def index_sequences(
     parts = list(sequences)
     if not parts:
         raise ValueError("sequences: expected at least one sequence, got none")
-    videos = [_video(sequence, min_visibility, needs_ground_truth, with_depth) for sequence in parts]
+    videos = [_video(sequence, min_visibility, needs_ground_truth) for sequence in parts]
     if needs_ground_truth and all(video.ignore.all() for video in videos):
         rules = ", ".join(sorted({sequence.benchmark for sequence in parts}))
         raise ValueError(
             f"{parts[0].path}{' and others' * (len(parts) > 1)}: expected ground truth that is scored under the rules "
             f"of {rules}, got none; choose another benchmark ('generic' uses every row)"
         )
+    if with_depth:
+        _report_missing_depth([path for video in videos for path in video.paths])
     return replace(build_index(videos), with_depth=with_depth)
 
 
-def _video(sequence: Sequence, min_visibility: float, needs_ground_truth: bool, with_depth: bool) -> Video:
+def _report_missing_depth(images: list[str | os.PathLike[str]]) -> None:
+    missing = [path for path in images if depth_file(path) is None]
+    if len(missing) == len(images):
+        folder = Path(images[0]).parent.parent / "depth"
+        raise FileNotFoundError(f"{folder}: expected depth maps, found none; add them, or set with_depth to false")
+    if missing:
+        warnings.warn(
+            f"{len(missing)} of {len(images)} images have no depth map, the first is {missing[0]}; losses of depth "
+            "leave them out",
+            stacklevel=3,
+        )
+
+
+def _video(sequence: Sequence, min_visibility: float, needs_ground_truth: bool) -> Video:
     numbers = sequence.frame_numbers()
     paths = image_paths(sequence)
-    if with_depth:
-        for path in map(depth_path, paths):
-            if not path.is_file():
-                raise FileNotFoundError(
-                    f"depth map {path} is missing; add one for every image, or set with_depth to false"
-                )
     table, regions = BoxTable.empty(), BoxTable.empty()
     if needs_ground_truth:
         if not sequence.has_ground_truth:

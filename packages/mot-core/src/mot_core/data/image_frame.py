@@ -24,7 +24,7 @@ class ImageFrame:
         sequence: Name of the sequence.
         number: Frame number in the sequence.
         original_size: Height and width of the image file in pixels.
-        depth: ``(H, W)`` float32 from 0 (far) to 255 (near), or None.
+        depth: ``(H, W)`` float32, NaN where unknown, or None.
     """
 
     image: npt.NDArray[np.uint8]

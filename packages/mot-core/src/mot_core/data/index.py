@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mot_core.data.decode import DecodeCache, read_depth, read_image
+from mot_core.data.decode import DecodeCache, read_image
 from mot_core.data.image_frame import ImageFrame
+from mot_core.io.images import depth_file, read_depth
 
 Ints = npt.NDArray[np.int64]
 
@@ -34,7 +34,8 @@ class FrameIndex:
         paths: ``(F,)`` bytes, image files.
         first_row: ``(F + 1,)`` int64 offsets; frame ``f`` has the rows ``first_row[f]`` to ``first_row[f + 1] - 1``.
         boxes_xyxy, ids, labels, visibility, ignore: ``(R, ...)`` as in :class:`~mot_core.data.ImageFrame`.
-        with_depth: Whether depth maps are read from ``depth/NAME.png`` next to the folder of the images.
+        with_depth: Whether depth maps are read from the folder ``depth`` next to that of the images; frames without one
+            have a map of NaN.
         cache: Cache of decoded images.
     """
 
@@ -62,7 +63,7 @@ class FrameIndex:
         """Read the frames of a video at zero-based positions; a still image has position 0 only.
 
         Raises:
-            FileNotFoundError: If an image or depth map is missing.
+            FileNotFoundError: If an image is missing.
             ValueError: If an image cannot be decoded, or does not have the size that its boxes refer to.
         """
         return [self._frame(video, int(self.first[video]) + position) for position in positions]
@@ -92,14 +93,16 @@ class FrameIndex:
         )
 
     def _depth(self, image_path: str, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-        path = depth_path(image_path)
-        depth = self.cache.get(str(path), read_depth)
+        path = depth_file(image_path)
+        if path is None:
+            return np.full(size, np.nan, np.float32)
+        depth: npt.NDArray[np.float32] = self.cache.get(str(path), read_depth)
         if depth.shape != size:
             raise ValueError(
                 f"depth map {path}: expected {size[1]}x{size[0]}, the size of its image, got "
                 f"{depth.shape[1]}x{depth.shape[0]}; resize the depth maps"
             )
-        return depth.astype(np.float32)
+        return depth
 
     @classmethod
     def concatenate(cls, parts: Iterable[FrameIndex], cache: DecodeCache | None = None) -> FrameIndex:
@@ -158,16 +161,6 @@ def build_index(videos: Iterable[Video]) -> FrameIndex:
         first_row=_offsets(counts.astype(np.int64)),
         **columns,
     )
-
-
-def depth_path(image_path: str | os.PathLike[str]) -> Path:
-    """Return the depth map file of an image.
-
-    >>> depth_path("MOT17/train/MOT17-02/img1/000001.jpg").as_posix()
-    'MOT17/train/MOT17-02/depth/000001.png'
-    """
-    path = Path(image_path)
-    return path.parent.parent / "depth" / f"{path.stem}.png"
 
 
 _COLUMNS: dict[str, Any] = {

@@ -133,7 +133,7 @@ class MOTDataModule(ClipDataModule):
         benchmark: Benchmark whose rules select the ground truth; ``"auto"`` infers it from folder names.
         split: ``"half"`` trains on the first half of each sequence, and validates and tests on the second halves.
         min_visibility: Smallest visible share of an object; objects below it are ignored in training.
-        with_depth: Read depth maps (``depth/NAME.png`` next to ``img1``) in training.
+        with_depth: Read depth maps (``depth/NAME.png`` or ``.npy`` next to ``img1``) in training.
         cache_mb: Memory per worker for decoded images, in megabytes.
         clip_length: Frames per clip, or a schedule ``{first epoch: length}``.
         max_interval: Largest step between the frames of a clip, drawn from 1 to this number per clip.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mot_core.io.benchmarks import DONT_CARE
-from mot_core.io.images import ImageFiles, list_images, read_image_size
+from mot_core.io.images import ImageFiles, depth_file, list_images, read_depth, read_image_size
 from mot_core.io.kitti import scan_kitti
 from mot_core.io.lengths import missing_frames
 from mot_core.io.mot import Kind, scan_mot
@@ -117,7 +117,29 @@ class _SequenceChecker:
             message = f"{len(extra)} images belong to no frame of the sequence, the first is number {extra[0]}"
             remedy = f"frames count from {sequence.first_frame}: renumber the images or correct seqLength"
             self.note("warning", sequence.image_dir, message, remedy, "images")
+        self._check_depth([sequence.image_dir / images.name(number) for number in wanted if number in images.numbers])
         return len(wanted) - missing
+
+    def _check_depth(self, images: list[Path]) -> None:
+        """Check the depth maps of the images, if there is a folder of them."""
+        folder = self.sequence.path / "depth"
+        if not folder.is_dir() or not images:
+            return
+        maps = [depth_file(image) for image in images]
+        missing = [image.name for image, depth in zip(images, maps, strict=True) if depth is None]
+        if missing:
+            message = f"{len(missing)} of {len(images)} images have no depth map, the first is {missing[0]}"
+            self.note("warning", folder, message, "add it, or losses of depth leave these frames out", "depth")
+        for depth in filter(None, maps[:: max(len(maps) // ENOUGH, 1)]):
+            try:
+                size = read_depth(depth).shape
+            except ValueError as error:
+                self.note("error", depth, str(error).removeprefix(f"depth map {depth}: "), "correct it", "depth")
+                return
+            if self.sequence.image_size not in (None, size):
+                message = f"the depth map is {size[1]}x{size[0]}, unlike its image"
+                self.note("error", depth, message, "resize the depth maps", "depth")
+                return
 
     def _check_seqinfo(self, images: ImageFiles | None) -> None:
         sequence, path = self.sequence, self.sequence.path / "seqinfo.ini"

@@ -134,7 +134,7 @@ def run(arguments: argparse.Namespace, tracker: type[Tracker], parameters: dict[
     device = choose_device(arguments.device)
     streams = open_streams(arguments.source, arguments.benchmark, partial(window, arguments=arguments))
     loaded = tracker.from_checkpoint(arguments.checkpoint, recorded_plugins=arguments.plugins, **settings).to(device)
-    resize = choose_resize(arguments.resize, loaded.resize)
+    resize = choose_resize(arguments.resize, loaded.resize, arguments.checkpoint)
     for stream in streams:
         if stream.sequence.image_size is not None:
             resize.views(stream.sequence.image_size, 1, np.random.default_rng(0))  # rejects sizes beyond memory
@@ -179,10 +179,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def choose_resize(given: list[int] | None, trained: dict[str, Any] | None) -> Augmentation:
+def choose_resize(given: list[int] | None, trained: dict[str, Any] | None, checkpoint: Path) -> Augmentation:
     """Return the resizing of frames: as given, else as recorded by training, else none.
 
-    >>> choose_resize([480, 900], None).views((1080, 1920), 1, np.random.default_rng(0))[0].size
+    Raises:
+        ValueError: If the record in the checkpoint is invalid.
+
+    >>> choose_resize([480, 900], None, Path("motip.ckpt")).views((1080, 1920), 1, np.random.default_rng(0))[0].size
     (480, 853)
     """
     if given is not None:
@@ -190,4 +193,7 @@ def choose_resize(given: list[int] | None, trained: dict[str, Any] | None) -> Au
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in (trained or {}).items()
     }
-    return Augmentation(**fields)
+    try:
+        return Augmentation(**fields)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{checkpoint}: its record of resize is invalid ({error}); pass --resize") from error

@@ -55,7 +55,7 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
     array([  0,  76, 255], dtype=uint8)
     """
     pixels: npt.NDArray[Any]
-    with _opened(path) as (image, upright):
+    with opened_image(path) as (image, upright):
         if _is_deep(image):
             pixels = _values(path, image)
         else:
@@ -68,23 +68,6 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(upright(pixels))
 
 
-def read_depth(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
-    """Read a depth map from an 8-bit grayscale image as ``(H, W)`` uint8.
-
-    Raises:
-        FileNotFoundError: If the file does not exist.
-        ValueError: If the file is not an 8-bit grayscale image.
-    """
-    with _opened(path) as (image, upright):
-        mode, pixels = image.mode, np.asarray(image)
-    if mode != "L":
-        raise ValueError(
-            f"depth map {path}: expected an 8-bit grayscale image, got mode {mode}; "
-            "save the depth values, not a colored rendering of them"
-        )
-    return np.ascontiguousarray(upright(pixels))
-
-
 def pillow() -> Any:
     """Import ``PIL.Image``, or raise an error that states how to install it."""
     with needs("PIL", "train", "reading images"):
@@ -93,7 +76,7 @@ def pillow() -> Any:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:
+def opened_image(path: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:
     """Yield an opened image and the function that shows its pixels upright; errors become one sentence."""
     module = pillow()
     try:
@@ -142,7 +125,7 @@ def _range_of_folder(folder: Path, suffix: str, changed: int) -> tuple[float, fl
     chosen = np.linspace(0, len(files) - 1, min(len(files), SAMPLED)).round().astype(int)
     ranges = []
     for file in (files[position] for position in chosen):
-        with _opened(file) as (image, _):
+        with opened_image(file) as (image, _):
             if _is_deep(image):
                 values = _values(file, image)
                 ranges.append((values.min(), values.max()))
