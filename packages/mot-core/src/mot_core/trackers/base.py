@@ -20,7 +20,7 @@ from mot_core.evaluation import TrackingMetrics
 from mot_core.extras import needs
 from mot_core.plugins import Context, Plugin, Plugins
 from mot_core.structures import ClipBatch, ClipOutput, TrackerSpec, Tracks
-from mot_core.trackers.checkpoint import constructor_arguments, describe, read_tracker
+from mot_core.trackers.checkpoint import constructor_arguments, describe, read_tracker, without_training_plugins
 from mot_core.trackers.settings import OptimizerSettings
 
 with needs("lightning", "train", "a tracker that is trained"):
@@ -366,6 +366,11 @@ class Tracker(LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description that rebuilds the tracker and its plug-ins."""
         checkpoint["tracker"] = describe(self)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Outside of training, ignore the weights of plug-ins that act in training only and are not attached."""
+        if self._trainer is None or not self._trainer.training:
+            checkpoint["state_dict"] = without_training_plugins(checkpoint, self.plugins)
 
     @classmethod
     def from_checkpoint(
