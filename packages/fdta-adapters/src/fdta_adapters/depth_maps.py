@@ -75,7 +75,7 @@ class DepthModel:
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.float32]]:
-        """Return one map ``(H, W)`` per image ``(H, W, 3)``, in the units of the model; negative values are set to 0."""
+        """Return one map ``(H, W)`` per image ``(H, W, 3)``, in the units of the model; negative values become 0."""
         inputs = self.processor(images=list(images), return_tensors="pt").to(self.device)
         predicted = self.model(**inputs).predicted_depth[:, None].float()
         maps = []
