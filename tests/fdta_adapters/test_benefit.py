@@ -22,23 +22,27 @@ def test_identity_adapter_separates_similar_objects():
     signal, common = torch.randn(objects, width), 4 * torch.randn(width)
 
     def observe():
-        noise = 0.8 * torch.randn(frames, objects, width)
+        noise = torch.randn(frames, objects, width)
         return (common + 0.7 * signal + noise).flatten(0, 1)
 
     ids, time = torch.arange(objects).repeat(frames), torch.arange(frames).repeat_interleave(objects)
     encoder, adapter = nn.Linear(width, width), IdentityAdapter(width, 32, 16)
     nn.init.eye_(encoder.weight)
 
+    @torch.no_grad()
     def measure():
-        with torch.no_grad():
+        """Return the share of high similarities, and how often the nearest embedding has the same identity."""
+        shares, right = [], []
+        for _ in range(5):
             found = encoder(observe())
-        direction = nn.functional.normalize(found, dim=-1)
-        similarity = (direction @ direction.t()).masked_fill(torch.eye(len(ids)).bool(), -1)
-        accuracy = (ids[similarity.argmax(1)] == ids).float().mean()
-        return inter_object_similarity(found, time).above.item(), accuracy.item()
+            direction = nn.functional.normalize(found, dim=-1)
+            similarity = (direction @ direction.t()).masked_fill(torch.eye(len(ids)).bool(), -1)
+            shares.append(inter_object_similarity(found, time).above)
+            right.append((ids[similarity.argmax(1)] == ids).float().mean())
+        return torch.stack(shares).mean().item(), torch.stack(right).mean().item()
 
     high, before = measure()
-    assert high > 0.8, "nearly equal at first"
+    assert high > 0.75, "nearly equal at first"
     quality = torch.ones(len(ids))
     parameters = [*encoder.parameters(), *adapter.parameters()]
     fit(parameters, lambda: adapter(encoder(observe()), ids, quality).loss, 200, lr=1e-2)
