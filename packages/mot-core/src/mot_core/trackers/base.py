@@ -370,7 +370,7 @@ class Tracker(LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Outside of training, ignore the weights of plug-ins that act in training only and are not attached."""
         if self._trainer is None or not self._trainer.training:
-            checkpoint["state_dict"] = without_training_plugins(checkpoint, self.plugins)
+            checkpoint["state_dict"] = without_training_plugins(checkpoint, list(self.plugins))
 
     @classmethod
     def from_checkpoint(
