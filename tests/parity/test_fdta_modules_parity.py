@@ -106,8 +106,8 @@ def test_depth_bins(pack):
 @pytest.fixture(scope="module")
 def spatial(pack):
     rules, lid = pack["spatial"], pack["lid"]
-    ks, scale, shapes, position_k, side, edge = re.search(
-        r"ramp k=([\d,]+) \(s=([\d.]+)\) of (.*?); pos k=(\d+); padding: (last|first) (column|row) True",
+    ks, scale, shapes, position_k, side, count, edge = re.search(
+        r"ramp k=([\d,]+) \(s=([\d.]+)\) of (.*?); pos k=(\d+); padding: (last|first)(?: (\d+))? (column|row)s? True",
         rules["features"],
     ).groups()
     shapes = [shape_of(shape) for shape in re.findall(r"\(([\d,]+)\)", shapes)]
@@ -121,8 +121,8 @@ def spatial(pack):
         state[f"detr.depth_predictor.{name}"] = gains(name, ramp(shape, k, 1.0 if "pos_embed" in name else 0.05))
     assert set(load(adapter, spatial_state(state, bins), "the pack")) == set(state)
     mask = torch.zeros(len(levels[0]), *levels[0].shape[2:], dtype=torch.bool)
-    row = -1 if side == "last" else 0
-    (mask[..., row] if edge == "column" else mask[:, row]).fill_(True)
+    rows = slice(-int(count or 1), None) if side == "last" else slice(int(count or 1))
+    (mask[..., rows] if edge == "column" else mask[:, rows]).fill_(True)
     masks = [mask, *(torch.zeros(len(level), *level.shape[2:], dtype=torch.bool) for level in levels[1:])]
     positions = [ramp(levels[0].shape, int(position_k), float(scale)), *levels[1:]]
     with torch.no_grad():

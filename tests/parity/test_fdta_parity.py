@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from _helpers.detector_stages import assert_stages, complete, record, stack_boxes
-from _helpers.golden import ATOL, RTOL, image, padding, read_pack
+from _helpers.golden import ATOL, RTOL, image, numbers, padding, read_pack, scripted_detections
 from fdta_adapters import FDTA, FDTA_RELEASED, DepthBins, IdentityAdapterPlugin, SpatialAdapterPlugin, depth_position
 from fdta_adapters.plugins.released_weights import BIN_VALUES
 from mot_core.nn import IdentityMemory, SetCriterion, TrackTokens
@@ -15,13 +15,6 @@ from mot_core.slots import take
 from mot_core.structures import ClipOutput, FrameOutput, FrameTargets
 from mot_core.trackers import MOTIP
 from mot_core.trackers.released_plugins import attach_released, import_released
-
-
-def numbers(pattern, text):
-    """Return the numbers that the groups of a pattern match in a rule of the pack."""
-    match = re.search(pattern, text)
-    assert match, f"no {pattern!r} in {text!r}"
-    return [float(group) for group in match.groups()]
 
 
 @pytest.fixture(scope="module")
@@ -237,13 +230,7 @@ def test_temporal_adapter(pack, built):
 def test_identities_end_to_end(pack, built):
     tracker, _ = built
     rules = pack.data["extra"]["runtime_end_to_end"]
-    settings, text = rules["settings"], rules["inputs"]
-    frames, objects = (int(n) for n in numbers(r"t=0\.\.(\d+), detections j=0\.\.(\d+)", text))
-    a, k, b, m, by_t = numbers(r"([\d.]+)\*u\(n,k=(\d+)\+j\) \+ ([\d.]+)\*u\(n,k=(\d+)\+(\d+)t\+j\)", text)
-    low, span, t_step, j_step, modulus, divisor = numbers(
-        r"score = ([\d.]+)\+([\d.]+)\*\(\(\((\d+)t\+(\d+)j\) mod (\d+)\)/(\d+)\)", text
-    )
-    left, step = numbers(r"box cxcywh = \(([\d.]+)\+([\d.]+)j", text)
+    settings = rules["settings"]
     (factor,) = numbers(r"multiplied by ([\d.]+)", settings["embed_to_word"])
     memory = IdentityMemory(
         settings["num_id_vocabulary"], settings["miss_tolerance"] - 1, settings["newborn_thresh"], settings["id_thresh"]
@@ -253,22 +240,15 @@ def test_identities_end_to_end(pack, built):
     weight = tracker.id_decoder.embed_to_word.weight
     weight.mul_(factor)
     try:
-        for t, expected in zip(range(frames + 1), rules["expected"], strict=True):
-            js = torch.arange(objects + 1)
-            embeddings = torch.stack(
-                [
-                    a * pack.filled(int(k) + j, width) + b * pack.filled(int(m) + int(by_t) * t + j, width)
-                    for j in range(objects + 1)
-                ]
-            )
-            scores = low + span * (((t_step * t + j_step * js) % modulus) / divisor).double()
+        script = scripted_detections(pack, rules, width)
+        for t, ((embeddings, scores, centers), expected) in enumerate(zip(script, rules["expected"], strict=True)):
             kept = scores > settings["det_thresh"]
-            embeddings, scores, js = embeddings[kept], scores[kept], js[kept]
+            embeddings, scores, centers = embeddings[kept], scores[kept], centers[kept]
             logits, history = None, memory.tokens()
             if history is not None:
                 missing = ~history.valid
                 refined = adapter(history.embeddings.transpose(1, 2), missing.transpose(1, 2)).transpose(1, 2)
-                now = torch.full((1, 1, len(js)), history.times.shape[1])
+                now = torch.full((1, 1, len(scores)), history.times.shape[1])
                 current = TrackTokens(embeddings[None, None], now >= 0, now)
                 history = replace(history, embeddings=tracker.trajectory_model(refined))
                 logits = tracker.id_decoder(history, current)[0, 0]
@@ -279,7 +259,7 @@ def test_identities_end_to_end(pack, built):
             ids = memory.update(embeddings, scores, logits)
             assert ids[ids >= 0].tolist() == expected["ids"], t
             assert scores[ids >= 0].tolist() == pytest.approx(expected["scores"])
-            assert (left + step * js[ids >= 0]).tolist() == pytest.approx(expected["cx_norm"])
+            assert centers[ids >= 0].tolist() == pytest.approx(expected["cx_norm"])
     finally:
         weight.div_(factor)
 

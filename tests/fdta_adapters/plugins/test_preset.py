@@ -53,6 +53,14 @@ def test_loss_falls_in_training():
     assert values[-1]["fdta_identity"] < values[0]["fdta_identity"]
 
 
+@pytest.fixture
+def deterministic():
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("deterministic")
 def test_same_seed_same_losses():
     found = []
     for _ in range(2):

@@ -159,11 +159,9 @@ class SpatialAdapterPlugin(Plugin):
             loss, pixels, errors = loss + total, pixels + count, errors + error
         if calls:
             ctx.log("depth_error", errors / pixels.clamp(min=1))
-            if self.normalizer == "boxes":
-                boxes = sum((targets.valid.sum() for targets in clip.targets or ()), torch.zeros_like(pixels))
-                loss = loss / mean_over_processes(boxes)
-            else:
-                loss = loss / mean_over_processes(pixels)
+        if self.supervise:  # in every process, because the mean waits for all of them
+            boxes = sum((targets.valid.sum() for targets in clip.targets or ()), torch.zeros_like(pixels))
+            loss = loss / mean_over_processes(boxes if self.normalizer == "boxes" else pixels)
         return {"loss": loss}
 
     def _compare(self, state: DepthState, targets: FrameTargets) -> tuple[Tensor, Tensor, Tensor]:
