@@ -25,8 +25,8 @@ PROJECTS = {
     for path in sorted(ROOT.glob("packages/*/pyproject.toml"))
     if not path.parent.name.startswith("_")
 }
-# timm needs torchvision and triton is 700 MB: they have their own sessions. wandb needs an account.
-HEAVY_EXTRAS = {"all", "timm", "triton", "wandb"}
+# timm, triton (700 MB) and transformers (depth) have their own sessions. wandb needs an account.
+HEAVY_EXTRAS = {"all", "depth", "timm", "triton", "wandb"}
 EXTRAS = {
     name: [extra for extra in project.get("optional-dependencies", {}) if extra not in HEAVY_EXTRAS]
     for name, project in PROJECTS.items()
@@ -124,6 +124,14 @@ def tests_timm(session: nox.Session) -> None:
     packages = ("-e", "packages/mot-core[train,timm]", "-e", "packages/em-kalman")
     _install(session, *packages, "torchvision", "tools/torchvision-op-guard", "pytest")
     session.run("pytest", "tests/timm", *session.posargs, env=QUIET | {"MOT_TIMM": "1"})
+
+
+@nox.session(reuse_venv=True, default=False)
+def tests_transformers(session: nox.Session) -> None:
+    """Test what needs transformers: depth maps from a depth model."""
+    packages = ("-e", "packages/mot-core[train]", "-e", "packages/fdta-adapters[depth]")
+    _install(session, *packages, "pytest")
+    session.run("pytest", "tests/transformers", *session.posargs, env=QUIET | {"MOT_TRANSFORMERS": "1"})
 
 
 @nox.session(reuse_venv=True)

@@ -132,12 +132,13 @@ def image(batch, height, width, phase=0.0, mask=None):
 
 def padding(batch, height, width, rule):
     """Return the padding mask ``(batch, height, width)`` of a rule such as "rows >= 112 and columns >= 136"."""
-    match = re.search(r"(?:frame (\d+): )?.*?rows >= (\d+) and columns >= (\d+)", rule)
-    assert match, f"no padding in {rule!r}"
-    frame, rows, columns = (int(number or 0) for number in match.groups())
+    matches = list(re.finditer(r"(?:frame (\d+): [^;]*?)?rows >= (\d+) and columns >= (\d+)", rule))
+    assert matches, f"no padding in {rule!r}"
     mask = torch.zeros(batch, height, width, dtype=torch.bool)
-    mask[frame, rows:] = True
-    mask[frame, :, columns:] = True
+    for match in matches:
+        frame, rows, columns = (int(number or 0) for number in match.groups())
+        mask[frame, rows:] = True
+        mask[frame, :, columns:] = True
     return mask
 
 
@@ -146,6 +147,32 @@ def clip_image(rule, time):
     match = re.search(r"phase ([\d.]+)\+([\d.]+)t, (\d+)x(\d+)", rule)
     assert match, f"no clip in {rule!r}"
     return image(1, int(match[3]), int(match[4]), float(match[1]) + float(match[2]) * time)
+
+
+def numbers(pattern, text):
+    """Return the numbers that the groups of a pattern match in a rule of a pack."""
+    match = re.search(pattern, text)
+    assert match, f"no {pattern!r} in {text!r}"
+    return [float(group) for group in match.groups()]
+
+
+def scripted_detections(pack, rules, width):
+    """Yield embeddings, scores and horizontal centers of the detections of each frame that ``rules`` describe."""
+    text = rules["inputs"]
+    frames, objects = (int(n) for n in numbers(r"t=0\.\.(\d+), detections j=0\.\.(\d+)", text))
+    a, k, b, m, by_t = numbers(r"([\d.]+)\*u\(n,k=(\d+)\+j\) \+ ([\d.]+)\*u\(n,k=(\d+)\+(\d+)t\+j\)", text)
+    low, span, t_step, j_step, modulus, divisor = numbers(
+        r"score = ([\d.]+)\+([\d.]+)\*\(\(\((\d+)t\+(\d+)j\) mod (\d+)\)/(\d+)\)", text
+    )
+    left, step = numbers(r"box cxcywh = \(([\d.]+)\+([\d.]+)j", text)
+    js = torch.arange(objects + 1)
+    for t in range(frames + 1):
+        rows = [
+            a * pack.filled(int(k) + j, width) + b * pack.filled(int(m) + int(by_t) * t + j, width)
+            for j in range(objects + 1)
+        ]
+        scores = low + span * (((t_step * t + j_step * js) % modulus) / divisor).double()
+        yield torch.stack(rows), scores, left + step * js.double()
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from _helpers.detector_stages import assert_stages, complete, record, stack_boxes
 from _helpers.golden import ATOL, RTOL, compare_summary, image, padding, read_pack, uniform
 from mot_core.checkpoints import load_deformable_detr
 from mot_core.nn import DeformableDETR, ResNet50, SetCriterion, detection_losses
@@ -34,36 +35,10 @@ def run(pack, built):
     size = inputs["batch"], inputs["height"], inputs["width"]
     mask = padding(*size, inputs["mask"])
     images = image(*size, phase=inputs["image_phase"], mask=mask)
-    stages = {}
-
-    def keep(name, module, pick=lambda arguments, output: output):
-        module.register_forward_hook(lambda _, arguments, output: stages.update({name: pick(arguments, output)}))
-
-    keep("backbone", detector.backbone)
-    keep("encoder_layer0_attention_out", detector.encoder.layers[0].self_attn)
-    keep("encoder_layer0_attention_reference", detector.encoder.layers[0].self_attn, lambda given, _: given[1])
-    for index, layer in enumerate(detector.encoder.layers):
-        keep(f"encoder_layer{index}", layer)
-    for index in (0, 1):
-        keep(f"decoder_layer{index}_cross_attention_out", detector.decoder.layers[index].cross_attn)
-    keep("decoder_layer1_attention_reference", detector.decoder.layers[1].cross_attn, lambda given, _: given[1])
+    stages = record(detector)
     pyramid = detector.features(images, mask)
-    memory = detector.encode(pyramid)
-    output = detector.decode(pyramid, memory)
-    for index, level in enumerate(stages.pop("backbone")):
-        stages[f"backbone_level{index}"] = level
-    for name, maps in (("projected", pyramid.levels), ("mask", pyramid.masks), ("position", pyramid.positions)):
-        stages |= {f"{name}_level{index}": level for index, level in enumerate(maps)}
-    stages["encoder_memory"] = memory
-    stages["init_reference"] = output.references[0]
-    for index in range(6):
-        stages[f"decoder_layer{index}_hidden"] = output.hidden[index]
-        stages[f"decoder_layer{index}_reference_out"] = output.boxes_cxcywh[index]
-        prefix = f"aux{index}_" if index < 5 else ""
-        stages[f"{prefix}pred_logits"] = output.logits[index]
-        stages[f"{prefix}pred_boxes"] = output.boxes_cxcywh[index]
-    stages["pred_boxes_first_12_queries"] = output.boxes_cxcywh[-1, :, :12]
-    stages["outputs"] = output.hidden[-1]
+    output = detector.decode(pyramid, detector.encode(pyramid))
+    complete(stages, pyramid, output)
     return stages, output
 
 
@@ -88,14 +63,7 @@ def test_every_key_is_used(pack, built):
 
 
 def test_every_stage(pack, run):
-    stages, _ = run
-    assert set(stages) == set(pack.data["stages"])
-    for name, expected in pack.data["stages"].items():
-        if "true_count_per_frame" in expected:
-            assert list(stages[name].shape) == expected["shape"], name
-            assert stages[name].flatten(1).sum(1).tolist() == expected["true_count_per_frame"], name
-        else:
-            pack.compare(name, stages[name])
+    assert_stages(pack, run[0])
 
 
 def test_wrong_number_is_detected(pack, run):
@@ -108,15 +76,7 @@ def test_wrong_number_is_detected(pack, run):
 
 def targets_of(frames):
     """Boxes and labels of a pack as padded targets."""
-    size = max(len(frame["labels"]) for frame in frames)
-    boxes = torch.zeros(len(frames), size, 4, dtype=torch.float64)
-    labels = torch.full((len(frames), size), -1)
-    ids = labels.clone()
-    for row, frame in enumerate(frames):
-        count = len(frame["labels"])
-        boxes[row, :count] = torch.tensor(frame["boxes_cxcywh"], dtype=torch.float64)
-        labels[row, :count] = torch.tensor(frame["labels"])
-        ids[row, :count] = torch.tensor(frame["ids"])
+    boxes, labels, ids = stack_boxes(frames)
     return FrameTargets(boxes, labels, ids, labels >= 0)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from _helpers.golden import ATOL, RTOL, read_pack
+from _helpers.golden import ATOL, RTOL, numbers, read_pack, scripted_detections
 from mot_core.nn import DeformableDETR, IDDecoder, IdentityMemory, ResNet50, TrackTokens, TrajectoryModel, id_loss
 from mot_core.trackers import MOTIP
 from mot_core.trackers.motip import load_motip
@@ -138,32 +138,31 @@ def test_identities_of_scripted_outputs(pack):
 
 def test_identities_end_to_end(pack, built):
     _, trajectory_model, id_decoder, *_ = built
-    settings = pack.data["runtime_end_to_end"]["settings"]
+    rules = pack.data["runtime_end_to_end"]
+    settings = rules["settings"]
+    (factor,) = numbers(r"multiplied by ([\d.]+)", settings["embed_to_word"])
     memory = IdentityMemory(
         settings["num_id_vocabulary"], settings["miss_tolerance"] - 1, settings["newborn_thresh"], settings["id_thresh"]
     )
     weight = id_decoder.embed_to_word.weight
-    weight.mul_(4)
+    weight.mul_(factor)
     try:
-        for t, expected in enumerate(pack.data["runtime_end_to_end"]["expected"]):
-            embeddings = torch.stack(
-                [1.2 * pack.filled(600 + j, 256) + 0.5 * pack.filled(700 + 10 * t + j, 256) for j in range(6)]
-            )
-            scores = torch.tensor([0.35 + 0.6 * (((7 * t + 3 * j) % 10) / 10) for j in range(6)], dtype=torch.float64)
-            assert (scores > settings["det_thresh"]).all()
+        script = scripted_detections(pack, rules, trajectory_model.ffn.linear2.out_features)
+        for t, ((embeddings, scores, centers), expected) in enumerate(zip(script, rules["expected"], strict=True)):
+            kept = scores > settings["det_thresh"]
+            embeddings, scores, centers = embeddings[kept], scores[kept], centers[kept]
             logits, history = None, memory.tokens()
             if history is not None:
-                now = torch.full((1, 1, 6), history.times.shape[1])
+                now = torch.full((1, 1, len(scores)), history.times.shape[1])
                 current = TrackTokens(embeddings[None, None], now >= 0, now)
                 history = replace(history, embeddings=trajectory_model(history.embeddings))
                 logits = id_decoder(history, current)[0, 0]
             ids = memory.update(embeddings, scores, logits)
             assert ids[ids >= 0].tolist() == expected["ids"], t
             assert scores[ids >= 0].tolist() == pytest.approx(expected["scores"])
-            centers = [0.1 + 0.13 * j for j in range(6) if ids[j] >= 0]
-            assert centers == pytest.approx(expected["cx_norm"])
+            assert centers[ids >= 0].tolist() == pytest.approx(expected["cx_norm"])
     finally:
-        weight.div_(4)
+        weight.div_(factor)
 
 
 def test_tracker_loads_motip_part_of_fdta_checkpoint(mot_golden):

@@ -30,7 +30,7 @@ class PluginCallback(Callback):
         self.plugin = plugin
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Attach the plug-in in training.
+        """Attach the plug-in before the tracker is set up, also to test a checkpoint that contains its weights.
 
         Raises:
             TypeError: If the model is not a mot-core tracker.
@@ -41,5 +41,6 @@ class PluginCallback(Callback):
                 f"{type(self).__name__}: expected a mot-core tracker, got {type(pl_module).__name__}; attach {name} to "
                 "your model with mot_core.tap.Tap, or compute the loss in its training step"
             )
-        if stage == "fit" and self.plugin.name not in pl_module.plugins:
+        new = stage == "fit" or pl_module.plugins.spec is None
+        if new and self.plugin.name not in pl_module.plugins:
             pl_module.attach(self.plugin)

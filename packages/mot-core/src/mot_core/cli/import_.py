@@ -14,7 +14,8 @@ examples:
   mot import motr_final.pth motr.ckpt --tracker motr --report keys.txt
 
 --tracker NAME uses the first config of that tracker. The checkpoint also holds the settings, so mot track, mot test and
-mot fit --init can read it directly. No code in SOURCE is executed.
+mot fit --init can read it directly. Weights that contain an installed plug-in, such as those of FDTA, get this plug-in.
+No code in SOURCE is executed.
 """
 
 
@@ -39,10 +40,12 @@ def run(arguments: argparse.Namespace) -> int:
     from mot_core.checkpoints import read_state_dict
     from mot_core.cli.fit.weights import short_report
     from mot_core.io import open_atomic
+    from mot_core.trackers.released_plugins import attach_released, import_released
 
     state = read_state_dict(arguments.source)
     tracker = _from_config(arguments.config or _config_of(arguments.tracker))
-    report = tracker.import_weights(state)
+    attach_released(tracker, state)
+    report = import_released(tracker, state)
     save(tracker, arguments.output)
     if arguments.report:
         with open_atomic(arguments.report) as file:

@@ -19,6 +19,7 @@ CAPABILITIES = {
     "live_boxes": "provides boxes with gradient",
     "assoc": "provides association logits between consecutive frames, with gradient",
     "ids": "is trained with identities",
+    "history": "associates with a window of earlier embeddings of each track, which plug-ins can replace",
     "track_queries": "carries tracks into the next frame as queries",
     "box_head": "shares the box head of its last layer",
 }

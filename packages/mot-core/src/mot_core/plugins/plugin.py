@@ -131,3 +131,29 @@ class Plugin(nn.Module):
     def on_clip_loss(self, clip: ClipOutput, ctx: Context) -> dict[str, Tensor]:
         """Return unweighted losses of a clip by name. All are summed; report other numbers with ``ctx.log``."""
         return {}
+
+    @classmethod
+    def released_arguments(cls, state: Mapping[str, Tensor]) -> dict[str, Any] | None:
+        """Return the constructor arguments for weights released by other projects that contain this plug-in.
+
+        Args:
+            state: Released state dict.
+
+        Returns:
+            Arguments as plain data; None if the weights do not contain it.
+        """
+        return None
+
+    def import_weights(self, state: Mapping[str, Tensor]) -> dict[str, str]:
+        """Load this plug-in's part of a released state dict. Called after :meth:`setup`.
+
+        Args:
+            state: Released tensors that the tracker itself does not use.
+
+        Returns:
+            The used names, mapped to those within the plug-in.
+
+        Raises:
+            ValueError: If the weights contain this plug-in with another architecture.
+        """
+        return {}

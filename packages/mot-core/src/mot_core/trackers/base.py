@@ -20,7 +20,7 @@ from mot_core.evaluation import TrackingMetrics
 from mot_core.extras import needs
 from mot_core.plugins import Context, Plugin, Plugins
 from mot_core.structures import ClipBatch, ClipOutput, TrackerSpec, Tracks
-from mot_core.trackers.checkpoint import constructor_arguments, describe, read_tracker
+from mot_core.trackers.checkpoint import constructor_arguments, describe, read_tracker, without_training_plugins
 from mot_core.trackers.settings import OptimizerSettings
 
 with needs("lightning", "train", "a tracker that is trained"):
@@ -356,14 +356,21 @@ class Tracker(LightningModule, ABC):
             return
         if gradient_clip_algorithm not in (None, "norm"):
             raise ValueError(f"gradient_clip_algorithm: expected norm, got {str(gradient_clip_algorithm).lower()}")
+        # Zeros of plug-ins that are switched off would change the last bit of the norm.
+        idle = {one for plugin in self.plugins.values() if not plugin.weight for one in plugin.parameters()}
         for parameters in self.clip_groups():
-            nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+            nn.utils.clip_grad_norm_([one for one in parameters if one not in idle], gradient_clip_val)
 
     # Checkpoints.
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description that rebuilds the tracker and its plug-ins."""
         checkpoint["tracker"] = describe(self)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Outside of training, ignore the weights of plug-ins that act in training only and are not attached."""
+        if self._trainer is None or not self._trainer.training:
+            checkpoint["state_dict"] = without_training_plugins(checkpoint, list(self.plugins))
 
     @classmethod
     def from_checkpoint(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from os import PathLike
 from types import NoneType, UnionType
@@ -192,6 +192,22 @@ def _plugins_to_attach(
                 f"{problem}: {error}; install the package that provides it, or track without it with --no-plugins"
             ) from error
     return [attached[name] for name in record["plugins"] if name in attached]
+
+
+def without_training_plugins(checkpoint: Mapping[str, Any], attached: Collection[str]) -> dict[str, Any]:
+    """Return the weights in a checkpoint, without those of recorded plug-ins that are useless in tracking.
+
+    Args:
+        checkpoint: Content of a checkpoint file.
+        attached: Names of plug-ins whose weights stay.
+
+    >>> without_training_plugins(
+    ...     {"state_dict": {"a": 1, "plugins.pull.w": 2}, "tracker": {"plugins": {"pull": False}}}, attached=[])
+    {'a': 1}
+    """
+    recorded = checkpoint.get("tracker", {}).get("plugins", {})
+    dropped = tuple(f"plugins.{name}." for name, acts in recorded.items() if not acts and name not in attached)
+    return {name: value for name, value in checkpoint["state_dict"].items() if not name.startswith(dropped)}
 
 
 def build(cls: type[Any], arguments: Mapping[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from mot_core.checkpoints import ImportReport, load_renamed, read_checkpoint
 from mot_core.checkpoints.report import state_dict_in
 from mot_core.extras import needs
 from mot_core.trackers import Tracker
+from mot_core.trackers.released_plugins import import_released
 
 with needs("lightning", "train", "training"):
     from lightning import LightningModule
@@ -30,7 +31,7 @@ def load_weights(model: LightningModule, path: str | PathLike[str]) -> ImportRep
     content = read_checkpoint(path)
     record, state = content.get("tracker"), state_dict_in(content, path)
     if record is None:
-        return model.import_weights(state)
+        return import_released(model, state)
     if record.get("class") != type(model).__name__:
         raise ValueError(f"--init {path}: expected weights of a {type(model).__name__}, got a {record.get('class')}")
     return load_renamed(

@@ -28,17 +28,20 @@ class DepthFormat:
     Attributes:
         kind: "depth" if larger values are farther, "disparity" if larger values are nearer.
         scale: Factor of the stored values.
+        largest: Output of the depth model that the largest stored value stands for; None if unknown.
     """
 
     kind: Kind = "disparity"
     scale: float = 1.0
+    largest: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise ValueError(f"kind: expected depth or disparity, got {self.kind!r}")
-        scale: Any = self.scale
-        if not isinstance(scale, int | float) or isinstance(scale, bool) or not isfinite(scale) or scale <= 0:
-            raise ValueError(f"scale: expected a positive number, got {scale!r}")
+        numbers: dict[str, Any] = {"scale": self.scale, "largest": 1 if self.largest is None else self.largest}
+        for name, value in numbers.items():
+            if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value) or value <= 0:
+                raise ValueError(f"{name}: expected a positive number, got {value!r}")
 
 
 def depth_file(image_path: str | os.PathLike[str]) -> Path | None:
@@ -63,7 +66,7 @@ def read_depth_format(folder: Path) -> DepthFormat | None:
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "depth.yaml").write_text("kind: depth\nscale: 0.001\n")
     >>> read_depth_format(folder)
-    DepthFormat(kind='depth', scale=0.001)
+    DepthFormat(kind='depth', scale=0.001, largest=None)
     """
     path = folder / DESCRIPTION
     return _read_format(path, path.stat().st_mtime_ns) if path.exists() else None
@@ -72,7 +75,7 @@ def read_depth_format(folder: Path) -> DepthFormat | None:
 @lru_cache(maxsize=4096)
 def _read_format(path: Path, changed: int) -> DepthFormat:
     content = read_yaml(path)
-    if not isinstance(content, dict) or not content.keys() <= {"kind", "scale"}:
+    if not isinstance(content, dict) or not content.keys() <= {"kind", "scale", "largest"}:
         raise ValueError(f"{path}: expected the keys kind and scale, got {content!r}; correct the file")
     try:
         return DepthFormat(**content)

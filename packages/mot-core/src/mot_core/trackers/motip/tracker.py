@@ -77,7 +77,7 @@ class MOTIP(DETRTracker):
     """
 
     capabilities: ClassVar[frozenset[str]] = frozenset(
-        {"features", "decoder_layer", "embeddings", "live_boxes", "ids", "box_head"}
+        {"features", "decoder_layer", "embeddings", "live_boxes", "ids", "history", "box_head"}
     )
     configs = ("motip_dancetrack", "motip_sportsmot", "motip_bft", "motip_synthetic")
     tracking_parameters = ("detection_threshold", "newborn_threshold", "id_threshold", "miss_tolerance", "min_area")
@@ -312,7 +312,9 @@ class MOTIP(DETRTracker):
         yield [parameter for name, parameter in self.named_parameters() if not name.startswith("detector.")]
 
     def import_weights(self, state: Mapping[str, Tensor]) -> ImportReport:
-        """Load a released MOTIP, FDTA without its adapters, or a Deformable DETR as initialization.
+        """Load a released MOTIP, the MOTIP part of FDTA, or a Deformable DETR as initialization.
+
+        The adapters of FDTA are plug-ins of the package ``fdta-adapters``, which load their own part.
 
         Args:
             state: Released state dict, see :func:`mot_core.checkpoints.read_state_dict`.
