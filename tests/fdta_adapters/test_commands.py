@@ -33,6 +33,7 @@ def columns(folder):
         return {name.removesuffix("_step") for name in next(csv.reader(lines))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "adapters"),
     [
@@ -55,6 +56,7 @@ def test_synthetic_config(mot, tmp_path, config, adapters):
     assert mot("test", "--config", config, "--ckpt_path", last, "--output", "out", *TINY) == 0
 
 
+@pytest.mark.slow
 def test_identity_adapter_is_not_needed_to_test(mot, tmp_path, capsys):
     """A checkpoint trained with the identity adapter is tested without it, but not resumed without it."""
     callback = ("--trainer.callbacks+=IdentityAdapterCallback", "--trainer.callbacks.start_epoch=0")
@@ -97,6 +99,7 @@ def test_paper_config_is_accepted(mot, capsys):
     assert callback["init_args"]["spatial"] == {"foreground_weight": 7.0}
 
 
+@pytest.mark.slow
 def test_sweep(mot, tmp_path):
     pytest.importorskip("optuna")
     assert mot("sweep", "fdta_weights", "--trials", "1", "--output", "out", "--", *TINY) == 0

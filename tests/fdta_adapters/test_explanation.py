@@ -5,7 +5,7 @@ import pytest
 
 from _helpers.trackers.tracker_cases import EAGER, make
 from fdta_adapters import IdentityAdapterPlugin, SpatialAdapterPlugin, TemporalAdapterPlugin
-from fdta_adapters.explanation import explain, plot
+from fdta_adapters.explanation import explain_adapters, plot_adapters
 from mot_core.cli import main
 from mot_core.data import SyntheticVideo
 from mot_core.data.stream import open_streams
@@ -41,7 +41,7 @@ def trained(name, *plugins):
 @pytest.mark.parametrize("stride", [None, 16])
 def test_recorded_arrays(video, name, stride):
     tracker = trained(name, *adapters(stride))
-    found = explain(tracker, batches(video), min_score=0.0)
+    found = explain_adapters(tracker, batches(video), min_score=0.0)
     assert [frame.number for frame in found.frames] == [1, 2, 3, 4, 5]
     for frame in found.frames:
         assert frame.image.shape == (32, 48, 3)
@@ -58,7 +58,7 @@ def test_recorded_arrays(video, name, stride):
 def test_tracking_is_unchanged(video):
     tracker = trained("motip", *adapters())
     before = [tracker.track(batch).numpy() for batch in batches(video)]
-    explain(tracker, batches(video))
+    explain_adapters(tracker, batches(video))
     tracker.reset()
     after = [tracker.track(batch).numpy() for batch in batches(video)]
     for one, other in zip(before, after, strict=True):
@@ -69,15 +69,15 @@ def test_tracking_is_unchanged(video):
 
 
 def test_tracker_without_adapters(video, tmp_path):
-    found = explain(trained("motip"), batches(video), min_score=0.0)
+    found = explain_adapters(trained("motip"), batches(video), min_score=0.0)
     assert found.frames == ()
     assert found.interaction is None
-    assert [path.name for path in plot(found, tmp_path)] == ["similarity.png"]
+    assert [path.name for path in plot_adapters(found, tmp_path)] == ["similarity.png"]
 
 
 def test_invalid_input(video):
     with pytest.raises(ValueError, match="batches: expected at least one frame, got none"):
-        explain(trained("motip"), [])
+        explain_adapters(trained("motip"), [])
 
 
 def test_command(video, tmp_path, capsys):

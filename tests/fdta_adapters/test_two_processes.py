@@ -15,6 +15,7 @@ def reports(tmp_path_factory):
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
+@pytest.mark.slow
 def test_gathered_head_equals_that_of_one_process(reports):
     adapter = make_adapter(gather=False)
     optimizer = optim.SGD(adapter.parameters(), lr=0.1)
@@ -32,6 +33,7 @@ def test_gathered_head_equals_that_of_one_process(reports):
         torch.testing.assert_close(one, parameter.detach())
 
 
+@pytest.mark.slow
 def test_gradients_of_a_tracker_equal_those_of_one_process(reports):
     whole = gradients_of_tracker([0, 1])
     first, second = (report["tracker"] for report in reports)

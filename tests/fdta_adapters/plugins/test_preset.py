@@ -93,6 +93,7 @@ def test_released_settings():
     assert identity.plugin.settings["quality"] == "giou"
 
 
+@pytest.mark.slow
 def test_resumed_training_equals_uninterrupted_training(tmp_path):
     """The head of the identity adapter is part of the checkpoint, with its optimizer state and the schedule."""
 

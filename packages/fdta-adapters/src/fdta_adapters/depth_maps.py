@@ -86,7 +86,12 @@ class DepthModel:
 
 
 def kind_of(config: Any) -> Kind:
-    """Return whether a model with this configuration estimates disparity or depth."""
+    """Return whether a model with this configuration estimates disparity or depth.
+
+    >>> from types import SimpleNamespace
+    >>> kind_of(SimpleNamespace(model_type="depth_anything", depth_estimation_type="metric"))
+    'depth'
+    """
     metric = getattr(config, "depth_estimation_type", None) == "metric" or config.model_type in METRIC
     return "depth" if metric else "disparity"
 
@@ -115,6 +120,15 @@ def write_depth_maps(
     Raises:
         FileNotFoundError: If the sequence has no images.
         ValueError: If an image cannot be read, maps of the other kind exist, or the model returns no finite values.
+
+    >>> import tempfile
+    >>> from mot_core.data import SyntheticVideo
+    >>> from mot_core.io import find_sequences
+    >>> video = SyntheticVideo(num_videos=1, num_frames=3, with_depth=True).save(tempfile.mkdtemp(), 0)
+    >>> (sequence,) = find_sequences(video, benchmark="generic")
+    >>> no_model: Any = None  # not needed, because all maps exist
+    >>> write_depth_maps(sequence, no_model)
+    (0, 3)
     """
     files = list_images(sequence.image_dir) if sequence.image_dir else None
     if sequence.image_dir is None or files is None:

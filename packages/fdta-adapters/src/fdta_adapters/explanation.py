@@ -43,7 +43,7 @@ class FrameExplanation:
 
 
 @dataclass(frozen=True, eq=False)
-class Explanation:
+class AdapterExplanation:
     """What the adapters do on a video.
 
     Attributes:
@@ -58,7 +58,7 @@ class Explanation:
     similarity: InterObjectSimilarity
 
 
-def explain(tracker: Any, batches: Iterable[ClipBatch], *, min_score: float = 0.3) -> Explanation:
+def explain_adapters(tracker: Any, batches: Iterable[ClipBatch], *, min_score: float = 0.3) -> AdapterExplanation:
     """Track a video and record what the adapters do.
 
     Args:
@@ -68,6 +68,17 @@ def explain(tracker: Any, batches: Iterable[ClipBatch], *, min_score: float = 0.
 
     Raises:
         ValueError: If there are no frames, or the tracker has no embeddings.
+
+    >>> import tempfile
+    >>> from mot_core.data import SyntheticVideo
+    >>> from mot_core.data.stream import open_streams
+    >>> from mot_core.trackers import MOTR, DetectorSettings
+    >>> video = SyntheticVideo(num_videos=1, num_frames=2).save(tempfile.mkdtemp(), 0)
+    >>> detector = DetectorSettings("small", num_queries=4, embed_dim=32, num_heads=2, num_levels=3)
+    >>> (stream,) = open_streams(video)
+    >>> found = explain_adapters(MOTR(detector).eval(), [stream.batch(1), stream.batch(2)], min_score=0.0)
+    >>> len(found.similarity.similarity)  # 6 pairs of 4 objects, in each of 2 frames
+    12
     """
     if "embeddings" not in tracker.capabilities:
         raise ValueError(f"tracker: expected a tracker with embeddings, got {type(tracker).__name__}")
@@ -102,7 +113,7 @@ def explain(tracker: Any, batches: Iterable[ClipBatch], *, min_score: float = 0.
     interaction = _interaction(temporal[0], recorder.history) if temporal and recorder.history is not None else None
     rows = torch.cat(recorder.embeddings)
     numbers = torch.arange(len(recorder.counts)).repeat_interleave(torch.tensor(recorder.counts))
-    return Explanation(tuple(recorder.frames), interaction, inter_object_similarity(rows, numbers))
+    return AdapterExplanation(tuple(recorder.frames), interaction, inter_object_similarity(rows, numbers))
 
 
 @dataclass
@@ -123,7 +134,7 @@ class _Recorder:
         self.batch, self.weights, self.state, self.objects = batch, None, None, None
 
     def see_embeddings(self, frame: FrameOutput) -> None:
-        assert frame.embeddings is not None, "checked in explain"
+        assert frame.embeddings is not None, "checked in explain_adapters"
         objects = frame.valid[0] & (frame.logits[0].sigmoid().amax(-1) >= self.min_score)
         self.objects = objects.cpu()
         self.embeddings.append(frame.embeddings[0, objects].detach().cpu())
@@ -195,14 +206,14 @@ def _interaction(adapter: TemporalAdapter, history: tuple[Tensor, Tensor]) -> Fl
     return weights.float().cpu().numpy()
 
 
-def plot(explanation: Explanation, folder: str | PathLike[str], *, pictures: int = 5) -> list[Path]:
+def plot_adapters(explanation: AdapterExplanation, folder: str | PathLike[str], *, pictures: int = 5) -> list[Path]:
     """Draw an explanation into a folder.
 
     ``depth.png`` shows evenly spaced frames with predicted depth and attention, ``history.png`` the use of history,
     and ``similarity.png`` the histogram of similarities; the first two only with the adapters they show.
 
     Args:
-        explanation: Result of :func:`explain`.
+        explanation: Result of :func:`explain_adapters`.
         folder: Folder of the files.
         pictures: Number of frames in ``depth.png``.
 
@@ -211,6 +222,11 @@ def plot(explanation: Explanation, folder: str | PathLike[str], *, pictures: int
 
     Raises:
         ModuleNotFoundError: If the extra ``[plot]`` is not installed.
+
+    >>> import tempfile
+    >>> similarity = inter_object_similarity(torch.eye(3), torch.zeros(3, dtype=torch.int64))
+    >>> [path.name for path in plot_adapters(AdapterExplanation((), None, similarity), tempfile.mkdtemp())]
+    ['similarity.png']
     """
     require("plot", "drawing")
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -93,7 +93,7 @@ def run_depth(options: argparse.Namespace) -> int:
 
 def run_explain(options: argparse.Namespace) -> int:
     """Track the start of a video and draw what the adapters do."""
-    from fdta_adapters.explanation import explain, plot
+    from fdta_adapters.explanation import explain_adapters, plot_adapters
     from mot_core.cli.track.images import choose_resize
     from mot_core.data.stream import open_streams
     from mot_core.extras import require
@@ -110,8 +110,9 @@ def run_explain(options: argparse.Namespace) -> int:
     tracker = Tracker.from_checkpoint(options.checkpoint)
     resize = choose_resize(None, tracker.resize, options.checkpoint)
     numbers = streams[0].sequence.present_numbers()[: options.frames]
-    explained = explain(tracker, (streams[0].batch(number, resize) for number in numbers), min_score=options.min_score)
-    for path in plot(explained, options.output):
+    frames = (streams[0].batch(number, resize) for number in numbers)
+    explained = explain_adapters(tracker, frames, min_score=options.min_score)
+    for path in plot_adapters(explained, options.output):
         print(path)
     similarity = explained.similarity
     pairs = len(similarity.similarity)
