@@ -181,15 +181,12 @@ def test_matchings_and_losses(pack, built, inputs, run):
     quality_by_frame = [quality[frames == time].tolist() for time in range(len(clip.frames))]
     for found, wanted in zip(quality_by_frame, extra["quality_values"], strict=True):
         assert found == pytest.approx(wanted, rel=RTOL, abs=ATOL)
-    ctx.store["fdta_spatial"].setdefault("calls", {})
-    calls = dict(ctx.store["fdta_spatial"]["calls"])
     ours = {"class": "loss_ce", "l1": "loss_bbox", "giou": "loss_giou"}
     values = {ours[name.split("_")[0]] + name[len(name.split("_")[0]) :]: loss for name, loss in losses.items()}
     for name, loss in tracker.plugins.losses(clip, ctx).items():
         renamed = {"fdta_spatial/loss": "loss_depth_map", "fdta_identity/loss": "loss_contrastive"}
         if name in renamed:
             values[renamed[name]] = loss
-    ctx.store["fdta_spatial"]["calls"] = calls
     logged = ("class_error", "cardinality_error")
     official = {name: value for name, value in expected["losses"].items() if not name.startswith(logged)}
     assert set(values) == set(official)

@@ -80,6 +80,15 @@ def test_equal_identities_of_different_clips_are_not_positives():
     assert logged["fdta_identity/pairs"] == 0, "one frame has no pairs, although both clips have the same identities"
 
 
+def test_reported_similarity_compares_objects_of_one_frame():
+    clip, logged = scripted(), {}
+    for frame in clip.frames:
+        frame.embeddings.data[:] = torch.tensor([1.0, -1.0])[:, None, None]  # opposite between clips
+    plugins = setup(identity())
+    plugins.losses(clip, plugins.start_clip(training=True, log=logged.__setitem__))
+    assert logged["fdta_identity/similarity_above_0.9"] == 1
+
+
 def test_start_epoch():
     """Before it, the loss is exactly 0 and reaches no embedding, but all parameters stay in the graph."""
     for epoch in (0, 1, 2):

@@ -131,8 +131,9 @@ class SpatialAdapterPlugin(Plugin):
         # Replaced by every call: the decoder layers of a call follow its features, also when a checkpoint recomputes.
         ctx.store["state"] = state
         if ctx.targets is not None and ctx.has_grad and self.supervise and "depth" in ctx.targets.extras:
-            # The first pass counts, not its recomputation in backward.
-            ctx.store.setdefault("calls", {}).setdefault(ctx.frame, (state, ctx.targets))
+            calls = ctx.store.setdefault("calls", {})
+            if calls is not None:  # None after the loss: storing what backward recomputes would hold its memory
+                calls.setdefault(ctx.frame, (state, ctx.targets))
         return features
 
     def on_decoder_layer(self, layer: int, hidden: Tensor, ctx: Context) -> Tensor:
@@ -145,8 +146,8 @@ class SpatialAdapterPlugin(Plugin):
         Raises:
             ValueError: If no frame of a training clip has a depth map.
         """
-        ctx.store.pop("state", None)
-        calls = list(ctx.store.pop("calls", {}).values())
+        calls = list((ctx.store.get("calls") or {}).values())
+        ctx.store["calls"] = None
         if not calls and ctx.training and self.supervise and self.weight:
             raise ValueError(
                 f"plug-in {self.name!r}: expected the depth maps of the frames in targets.extras['depth'], got none; "
