@@ -1,0 +1,1 @@
+"""The FDTA adapters: cost."""

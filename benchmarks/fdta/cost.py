@@ -1,0 +1,141 @@
+"""Time and memory of the FDTA adapters in MOTIP, at the sizes of the paper, on one thread.
+
+    python -m benchmarks.fdta.cost                   # frames of 800 x 1440, 300 queries: about ten minutes on a CPU
+    python -m benchmarks.fdta.cost --device cuda
+    python -m benchmarks.fdta.cost --size 96 160 --rounds 5
+
+Frames: MOTIP without and with adapters tracks the frames of one video in turn, so that all variants are measured side by
+side in one process. Steps: losses, backward and optimizer of two frames, one of them with gradient, each variant in a
+process of its own, with its peak memory. Writes ``results/fdta/cost.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from statistics import median
+from typing import Any
+
+from benchmarks.fresh_process import in_fresh_process, peak
+from benchmarks.provenance import RESULTS_FOLDER, SOURCES, provenance
+
+RESULT = RESULTS_FOLDER / "fdta/cost.json"
+PACKAGE = "packages/fdta-adapters/src"
+OBJECTS = 20
+VARIANTS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "spatial, stride 8": {"spatial": 8},
+    "spatial, stride 16": {"spatial": 16},
+    "temporal": {"temporal": True},
+    "identity": {"identity": True},
+    "all, stride 8": {"spatial": 8, "temporal": True, "identity": True},
+}
+
+
+def main() -> None:
+    """Measure, print and write the result file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, nargs=2, default=(800, 1440), metavar=("H", "W"), help="size of frames")
+    parser.add_argument("--rounds", type=int, default=3, help="frames per variant (default: %(default)s)")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--no-steps", action="store_true", help="only frames")
+    parser.add_argument("--here", help="measure in this process and print; used internally")
+    options = parser.parse_args()
+    if options.here:
+        variant, size = json.loads(options.here)
+        print(json.dumps(step(VARIANTS[variant], tuple(size))))
+        return
+    size = tuple(options.size)
+    report: dict[str, Any] = {**provenance(SOURCES, PACKAGE), "device": options.device, "size": size, "threads": 1}
+    report["frame_s"] = frames(size, options.rounds, options.device)
+    _print("frame", report["frame_s"])
+    if not options.no_steps and options.device == "cpu":
+        report["step"] = {
+            name: in_fresh_process("benchmarks.fdta.cost", name, list(size), exact_memory=True, limit=600)
+            for name in VARIANTS
+        }
+        _print("step", {name: row["seconds"] for name, row in report["step"].items()})
+        for name, row in report["step"].items():
+            print(f"{name:<22} peak {row['peak_MB']} MB")
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    RESULT.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _print(what: str, seconds: dict[str, float]) -> None:
+    host = seconds["none"]
+    for name, value in seconds.items():
+        print(f"{what} {name:<22} {value:8.3f} s  {100 * (value - host) / host:+6.1f} % of MOTIP alone", flush=True)
+
+
+def build(size: tuple[int, int], num_frames: int, *plugins: Any) -> Any:
+    """Return MOTIP of the paper's size with random weights, in which the plug-ins are set up, and a video."""
+    import torch
+
+    from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
+    from mot_core.trackers import MOTIP, DetectorSettings
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    tracker = MOTIP(DetectorSettings(), detection_threshold=0.0, newborn_threshold=0.0)
+    for plugin in plugins:
+        tracker.attach(plugin)
+    tracker.setup()
+    video = SyntheticVideo(
+        num_videos=1, num_frames=num_frames, image_size=size, num_objects=(OBJECTS, OBJECTS), with_depth=True
+    )
+    return tracker, collate([ClipDataset(video, ClipSampling(num_frames))[0]])
+
+
+def frames(size: tuple[int, int], rounds: int, device: str) -> dict[str, float]:
+    """Return the median seconds of a tracked frame by variant, measured in turn in one process."""
+    import torch
+
+    times: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    trackers = {}
+    for name, parts in VARIANTS.items():
+        tracker, batch = build(size, 1, *adapters(parts, tracking=True))
+        trackers[name] = tracker.eval().to(device), batch.to(device)
+    with torch.inference_mode():
+        for number in range(rounds + 1):
+            for name, (tracker, batch) in trackers.items():
+                batch.times[:] = number + 1
+                start = time.perf_counter()
+                tracker.track(batch)
+                if device != "cpu":
+                    torch.cuda.synchronize()
+                if number:  # the first frame warms up
+                    times[name].append(time.perf_counter() - start)
+    return {name: round(median(values), 4) for name, values in times.items()}
+
+
+def adapters(parts: dict[str, Any], *, tracking: bool) -> list[Any]:
+    """Return the plug-ins of a variant; the identity adapter is absent in tracking."""
+    from fdta_adapters import IdentityAdapterPlugin, SpatialAdapterPlugin, TemporalAdapterPlugin
+
+    chosen: list[Any] = []
+    if "spatial" in parts:
+        chosen.append(SpatialAdapterPlugin(encoder_stride=parts["spatial"]))
+    if "temporal" in parts:
+        chosen.append(TemporalAdapterPlugin())
+    if "identity" in parts and not tracking:
+        chosen.append(IdentityAdapterPlugin(start_epoch=0))
+    return chosen
+
+
+def step(parts: dict[str, Any], size: tuple[int, int]) -> dict[str, float]:
+    """Return seconds and peak memory of a training step of two frames, one with gradient."""
+    import torch
+
+    tracker, batch = build(size, 2, *adapters(parts, tracking=False))
+    tracker.gradient_frames = 1
+    optimizer = torch.optim.AdamW(tracker.parameter_groups(), fused=True)
+    start = time.perf_counter()
+    losses, _ = tracker.losses(batch, step=0)
+    torch.stack(list(losses.values())).sum().backward()
+    optimizer.step()
+    return {"seconds": round(time.perf_counter() - start, 2), "peak_MB": round(peak() / 2**20)}
+
+
+if __name__ == "__main__":
+    main()
