@@ -124,6 +124,11 @@ INDEX = [
         "What does EM-Kalman cost?",
         "em_kalman/cost.json",
     ),
+    Benchmark(
+        "fdta.cost",
+        "What do the FDTA adapters cost?",
+        "fdta/cost.json",
+    ),
 ]
 
 
