@@ -6,8 +6,9 @@
 
 Frames: MOTIP without and with adapters tracks the frames of one video in turn, so that all variants are measured side
 by side in one process; histories are short, so the temporal adapter is also measured alone on 20 tracks of 30 frames,
-and given as a share of the frame. CPU seconds, or wall seconds on a GPU. Steps: losses, backward and optimizer of two frames, one of them with gradient, each variant in a
-process of its own, with its peak memory. Writes ``results/fdta/cost.json``.
+and given as a share of the frame. Steps: losses, backward and optimizer of two frames, one of them with gradient, each
+variant in a process of its own, with its peak memory. CPU seconds, or wall seconds on a GPU. Writes
+``results/fdta/cost.json``.
 """
 
 from __future__ import annotations
