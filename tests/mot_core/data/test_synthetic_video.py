@@ -126,3 +126,31 @@ def test_invalid_arguments_are_rejected(arguments, message):
         SyntheticVideo(**arguments)
     with pytest.raises(IndexError, match="expected one of 2 videos of 3 frames"):
         SyntheticVideo(2, 3).read(0, [3])
+
+
+def test_likeness_of_the_figures():
+    def colors(likeness):
+        video = SyntheticVideo(1, 1, (96, 160), (4, 4), seed=3, likeness=likeness)
+        rng = np.random.default_rng((3, 0, 0))
+        rng.integers(4, 5)
+        scene = Scene(4, 1, (96, 160), rng, likeness)
+        np.testing.assert_array_equal(video.read(0, [0])[0].image, scene.render(0).image)
+        return np.stack([figure.colors.astype(int) for figure in scene.figures]), scene
+
+    different, _ = colors(0.0)
+    close, scene = colors(0.9)
+    equal, same = colors(1.0)
+    assert len({figure.shape for figure in scene.figures}) == 1
+    spread = [np.ptp(values, axis=0).max() for values in (different, close, equal)]
+    assert spread[0] > 100
+    assert spread[1] < 0.15 * spread[0]
+    assert spread[2] == 0
+    assert all(np.array_equal(figure.waves, same.figures[0].waves) for figure in same.figures)
+    boxes = [SyntheticVideo(1, 1, num_objects=(4, 4), likeness=value).read(0, [0])[0].boxes_xyxy for value in (0, 1)]
+    np.testing.assert_array_equal(*boxes)
+
+
+@pytest.mark.parametrize("likeness", [-0.1, 1.1, float("nan")])
+def test_invalid_likeness(likeness):
+    with pytest.raises(ValueError, match="likeness: expected a number from 0 to 1"):
+        SyntheticVideo(likeness=likeness)

@@ -231,6 +231,7 @@ class SyntheticDataModule(ClipDataModule):
         num_objects: Smallest and largest number of objects per video.
         with_depth: Render depth maps too.
         frame_step: Scene frames from one video frame to the next, see :class:`SyntheticVideo`.
+        likeness: How much the objects of a video look alike, from 0 to 1, see :class:`SyntheticVideo`.
         clip_length: Frames per clip, or a schedule ``{first epoch: length}``.
         max_interval: Largest step between the frames of a clip, drawn from 1 to this number per clip.
         stride: Frames between the starts of consecutive clips.
@@ -253,6 +254,7 @@ class SyntheticDataModule(ClipDataModule):
         num_objects: tuple[int, int] = (2, 5),
         with_depth: bool = False,
         frame_step: int = 1,
+        likeness: float = 0.0,
         clip_length: int | dict[int, int] = 4,
         max_interval: int = 1,
         stride: int = 1,
@@ -270,6 +272,7 @@ class SyntheticDataModule(ClipDataModule):
             "num_objects": num_objects,
             "with_depth": with_depth,
             "frame_step": frame_step,
+            "likeness": likeness,
             "seed": seed,
         }
 

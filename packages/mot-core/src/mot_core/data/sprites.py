@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -68,10 +68,16 @@ class Scene:
         num_frames: Number of frames ``T``.
         image_size: Height and width in pixels.
         rng: Random generator for the whole scene.
+        likeness: From 0 to 1, how much colors, pattern and shape of the figures resemble those of the first.
     """
 
     def __init__(
-        self, num_figures: int, num_frames: int, image_size: tuple[int, int], rng: np.random.Generator
+        self,
+        num_figures: int,
+        num_frames: int,
+        image_size: tuple[int, int],
+        rng: np.random.Generator,
+        likeness: float = 0.0,
     ) -> None:
         self.image_size = image_size
         self.background = _background(image_size, rng)
@@ -79,6 +85,8 @@ class Scene:
         self.figures = [
             _figure(num_frames, image_size, first_hue + number / num_figures, rng) for number in range(num_figures)
         ]
+        if likeness:
+            self.figures = [_resembling(figure, self.figures[0], likeness) for figure in self.figures]
         self.noise_seed = int(rng.integers(2**32))
 
     def render(self, position: int) -> Rendered:
@@ -161,6 +169,13 @@ def _figure(num_frames: int, image_size: tuple[int, int], hue: float, rng: np.ra
         depths=FAR + (NEAR - FAR) * depths,
         present=present,
     )
+
+
+def _resembling(figure: Figure, model: Figure, likeness: float) -> Figure:
+    """Return a figure with the shape of another, and with colors and pattern in between."""
+    colors = (1 - likeness) * figure.colors.astype(np.float64) + likeness * model.colors
+    waves = (1 - likeness) * figure.waves + likeness * model.waves
+    return replace(figure, shape=model.shape, colors=colors.round().astype(np.uint8), waves=waves)
 
 
 def _fold(centers: Floats, size: Floats) -> Floats:

@@ -38,6 +38,8 @@ class SyntheticVideo:
         with_depth: Whether depth maps are rendered too.
         frame_step: Scene frames from one video frame to the next; higher values make figures move farther between
             frames. With 1 (25 frames per second), association by motion alone makes few errors; with 8, many.
+        likeness: How much the figures of a video look alike, from 0 (colors all around the color circle) to 1 (equal
+            shape, colors and pattern, so that only position, size and depth tell them apart).
 
     Raises:
         ValueError: If a value is out of range.
@@ -58,7 +60,10 @@ class SyntheticVideo:
         seed: int = 0,
         with_depth: bool = False,
         frame_step: int = 1,
+        likeness: float = 0.0,
     ) -> None:
+        if not 0 <= likeness <= 1:
+            raise ValueError(f"likeness: expected a number from 0 to 1, got {likeness}")
         for name, value in (("num_videos", num_videos), ("num_frames", num_frames), ("frame_step", frame_step)):
             if value < 1:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
@@ -76,6 +81,7 @@ class SyntheticVideo:
         self.seed = seed
         self.with_depth = with_depth
         self.frame_step = frame_step
+        self.likeness = likeness
 
     @property
     def names(self) -> npt.NDArray[np.str_]:
@@ -96,7 +102,7 @@ class SyntheticVideo:
             )
         rng = np.random.default_rng((self.seed, SPLITS.index(self.split), video))
         count = int(rng.integers(self.num_objects[0], self.num_objects[1] + 1))
-        scene = Scene(count, self.num_frames * self.frame_step, self.image_size, rng)
+        scene = Scene(count, self.num_frames * self.frame_step, self.image_size, rng, self.likeness)
         return [self._frame(scene, video, position) for position in positions]
 
     def _frame(self, scene: Scene, video: int, position: int) -> ImageFrame:
