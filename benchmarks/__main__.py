@@ -86,6 +86,11 @@ INDEX = [
         "robustness/kills.json",
     ),
     Benchmark(
+        "robustness.fuzz",
+        "Do random inputs find faults?",
+        "robustness/fuzz.json",
+    ),
+    Benchmark(
         "robustness.long_video",
         "Does memory or time grow with the length of a video?",
         "robustness/long_video.json",

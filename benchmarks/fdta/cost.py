@@ -1,14 +1,15 @@
 """Time and memory of the FDTA adapters in MOTIP, at the sizes of the paper, on one thread.
 
-    python -m benchmarks.fdta.cost                   # frames of 800 x 1440, 300 queries: about ten minutes on a CPU
-    python -m benchmarks.fdta.cost --device cuda
-    python -m benchmarks.fdta.cost --size 96 160 --rounds 5
+    python -m benchmarks.fdta.cost frames steps      # about fifteen minutes on a CPU
+    python -m benchmarks.fdta.cost frames --device cuda
+    python -m benchmarks.fdta.cost frames --size 96 160 --rounds 5
 
 Frames: MOTIP without and with adapters tracks the frames of one video in turn, so that all variants are measured side
 by side in one process; histories are short, so the temporal adapter is also measured alone on 20 tracks of 30 frames,
 and given as a share of the frame. Steps: losses, backward and optimizer of two frames, one of them with gradient, each
-variant in a process of its own, with its peak memory. CPU seconds, or wall seconds on a GPU. Writes
-``results/fdta/cost.json``.
+variant in a process of its own, with its peak memory; at half the height and width, because the dense attention of the
+depth encoder takes more than 16 GB in training on a CPU at 800 x 1440 pixels. CPU seconds, or wall seconds on a GPU.
+Writes ``results/fdta/cost.json``; a part that is not measured is kept.
 """
 
 from __future__ import annotations
@@ -38,33 +39,36 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Measure, print and write the result file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=["frames", "steps"], help="parts to measure")
     parser.add_argument("--size", type=int, nargs=2, default=(800, 1440), metavar=("H", "W"), help="size of frames")
     parser.add_argument("--rounds", type=int, default=3, help="frames per variant (default: %(default)s)")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--no-steps", action="store_true", help="only frames")
     parser.add_argument("--here", help="measure in this process and print; used internally")
     options = parser.parse_args()
     if options.here:
         variant, size = json.loads(options.here)
         print(json.dumps(step(VARIANTS[variant], tuple(size))))
         return
-    size = tuple(options.size)
-    report: dict[str, Any] = {**provenance(SOURCES, PACKAGE), "device": options.device, "size": size, "threads": 1}
-    report["frame_s"] = frames(size, options.rounds, options.device)
-    _print("frame", report["frame_s"])
-    report["full_history_s"] = full_history(options.device)
-    share = 100 * report["full_history_s"] / report["frame_s"]["none"]
-    print(
-        f"temporal adapter on {OBJECTS} tracks of 30 frames: {report['full_history_s']:.3f} s, {share:.1f} % of a frame"
-    )
-    if not options.no_steps and options.device == "cpu":
-        report["step"] = {
-            name: in_fresh_process("benchmarks.fdta.cost", name, list(size), exact_memory=True, limit=600)
-            for name in VARIANTS
-        }
-        _print("step", {name: row["seconds"] for name, row in report["step"].items()})
-        for name, row in report["step"].items():
+    report: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
+    about = {**provenance(SOURCES, PACKAGE), "device": options.device, "threads": 1}
+    if "frames" in options.parts:
+        seconds = frames(tuple(options.size), options.rounds, options.device)
+        _print("frame", seconds)
+        full = full_history(options.device)
+        print(f"temporal adapter on {OBJECTS} tracks of 30 frames: {full:.3f} s, {100 * full / seconds['none']:.1f} %")
+        report["frames"] = {**about, "size": options.size, "seconds": seconds, "full_history_s": full}
+        _write(report)
+    if "steps" in options.parts:
+        size = [options.size[0] // 2, options.size[1] // 2]
+        rows = {name: in_fresh_process("benchmarks.fdta.cost", name, size, exact_memory=True) for name in VARIANTS}
+        _print("step", {name: row["seconds"] for name, row in rows.items()})
+        for name, row in rows.items():
             print(f"{name:<22} peak {row['peak_MB']} MB")
+        report["steps"] = {**about, "size": size, "variants": rows}
+        _write(report)
+
+
+def _write(report: dict[str, Any]) -> None:
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     RESULT.write_text(json.dumps(report, indent=1) + "\n")
 
