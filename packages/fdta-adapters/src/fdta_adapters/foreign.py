@@ -55,6 +55,22 @@ def attend_depth(
         read: Called with the arguments of the transformer; returns its feature maps ``(B, C, h, w)``, padding masks
             ``(B, h, w)`` and position encodings ``(B, C, h, w)`` or None, each a sequence of levels. By default, these
             are the first three arguments.
+
+    >>> from fdta_adapters import SpatialAdapterPlugin
+    >>> class Transformer(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.norm1 = nn.LayerNorm(8)
+    ...     def forward(self, srcs, masks, pos_embeds):
+    ...         return self.norm1(torch.ones(1, 5, 8))
+    >>> model = Transformer().eval()
+    >>> adapter = SpatialAdapterPlugin(residual="gated", num_heads=2)
+    >>> levels = [torch.rand(1, 8, size, size) for size in (8, 4, 2)]
+    >>> masks = [torch.zeros(1, size, size).bool() for size in (8, 4, 2)]
+    >>> with Tap(model, deformable_spec("theirs", 8, 1), adapter) as tap:
+    ...     attend_depth(tap, model, [model.norm1])
+    ...     model(levels, masks, levels).shape
+    torch.Size([1, 5, 8])
     """
     here: list[Context] = []
 
@@ -82,6 +98,13 @@ def gate_pyramid(tap: Tap, levels: Sequence[Tensor]) -> tuple[Tensor, ...]:
     Args:
         tap: Tap on the detector, whose specification has as many decoder layers as levels.
         levels: Feature maps ``(B, C, h_l, w_l)``, fine to coarse, without padding.
+
+    >>> from fdta_adapters import SpatialAdapterPlugin
+    >>> spec = TrackerSpec("dense", frozenset({"features", "decoder_layer"}), 1, 8, (8, 8), (8, 16), decoder_layers=2)
+    >>> tap = Tap(nn.Identity().eval(), spec, SpatialAdapterPlugin(residual="gated", num_heads=2))
+    >>> levels = torch.rand(1, 8, 4, 6), torch.rand(1, 8, 2, 3)
+    >>> [torch.equal(a, b) for a, b in zip(gate_pyramid(tap, levels), levels)]
+    [True, True]
     """
     here = _next_call(tap)
     masks = tuple(level.new_zeros(level[:, 0].shape, dtype=torch.bool) for level in levels)
@@ -100,6 +123,13 @@ def refine_histories(tap: Tap, histories: Tensor, missing: Tensor) -> Tensor:
         tap: Tap on the tracker.
         histories: Embeddings of shape ``(B, M, T, C)`` in order of time.
         missing: Boolean mask of shape ``(B, M, T)``, True where the track was not seen.
+
+    >>> from fdta_adapters import TemporalAdapterPlugin
+    >>> adapter = TemporalAdapterPlugin(layers=1, num_heads=2, residual="gated")
+    >>> tap = Tap(nn.Identity().eval(), deformable_spec("motip", 8, 6, "history"), adapter)
+    >>> histories, missing = torch.rand(1, 3, 5, 8), torch.zeros(1, 3, 5).bool()
+    >>> torch.equal(refine_histories(tap, histories, missing), histories)
+    True
     """
     ids = torch.zeros_like(missing[..., 0], dtype=torch.int64)
     state = TrackState(ids, ids == 0, history=histories, history_valid=~missing)
@@ -122,6 +152,16 @@ def refine_tracks(tap: Tap, ids: Tensor, embeddings: Tensor, present: Tensor) ->
 
     Returns:
         Embeddings of shape ``(N, C)``.
+
+    >>> from fdta_adapters import TemporalAdapterPlugin
+    >>> adapter = TemporalAdapterPlugin(layers=1, num_heads=2)
+    >>> tap = Tap(nn.Identity().eval(), deformable_spec("motr", 8, 6, "track_queries"), adapter)
+    >>> ids, seen = torch.tensor([4, -1]), torch.tensor([True, False])
+    >>> for frame in range(2):
+    ...     embeddings = torch.rand(2, 8)
+    ...     print((refine_tracks(tap, ids, embeddings, seen) == embeddings).all(1))
+    tensor([True, True])
+    tensor([False,  True])
     """
     known: dict[str, Tensor] = tap.context.store.setdefault("foreign_tracks", {})
     carried = (ids >= 0) & torch.isin(ids, known.get("ids", ids[:0]))
@@ -161,11 +201,13 @@ def flat_pyramid(
     (torch.Size([2, 8, 4, 4]), False)
     """
     sizes = [height * width for height, width in spatial_shapes_list]
-    maps = zip(inputs_embeds.split(sizes, 1), attention_mask.bool().split(sizes, 1), spatial_shapes_list, strict=True)
-    levels, masks = [], []
-    for cells, seen, shape in maps:
-        levels.append(cells.transpose(1, 2).unflatten(2, tuple(shape)))
-        masks.append(~seen.unflatten(1, tuple(shape)))
+    levels, masks, start = [], [], 0
+    for (height, width), size in zip(spatial_shapes_list, sizes, strict=True):
+        cells = inputs_embeds[:, start : start + size].transpose(1, 2)
+        seen = attention_mask[:, start : start + size].bool()
+        levels.append(cells.reshape(*cells.shape[:2], height, width))
+        masks.append(~seen.reshape(len(seen), height, width))
+        start += size
     return levels, masks, None
 
 
@@ -216,23 +258,34 @@ def detr_clip(
         objects: Boxes of the objects of each frame, of shape ``(n, 4)``.
         ids: Identities of the objects of each frame, of shape ``(n,)``.
         indices: Matched queries and objects of each frame, each of shape ``(k,)``.
+
+    >>> objects, ids = [torch.rand(2, 4)] * 3, [torch.tensor([4, 7])] * 3
+    >>> indices = [(torch.tensor([5, 1]), torch.tensor([0, 1]))] * 3
+    >>> clip = detr_clip(torch.rand(3, 6, 8), torch.rand(3, 6, 4), objects, ids, indices)
+    >>> clip.frames[2].embeddings.shape
+    torch.Size([1, 2, 8])
     """
-    frames, truth = [], []
+    frames = []
     for time, (target, name, pair) in enumerate(zip(objects, ids, indices, strict=True)):
         slot, row = (one.to(boxes.device) for one in pair)
-        frame, target = matched_frame(embeddings[time, slot], boxes[time, slot], target[row], name[row], time)
-        frames.append(frame)
-        truth.append(target)
-    return ClipOutput(frames, truth)
+        frames.append(matched_frame(embeddings[time, slot], boxes[time, slot], target[row], name[row], time))
+    return ClipOutput([frame for frame, _ in frames], [truth for _, truth in frames])
 
 
-def motr_frame(tracks: Any, criterion: Any) -> tuple[FrameOutput, FrameTargets]:
+def matched_motr_frame(tracks: Any, criterion: Any) -> tuple[FrameOutput, FrameTargets]:
     """Return output and targets of a frame from MOTR's instances after matching; see :func:`matched_frame`.
 
     Args:
         tracks: Instances with ``output_embedding``, ``pred_boxes``, ``obj_idxes`` and ``matched_gt_idxes``, which
             ``match_for_single_frame`` returned.
         criterion: MOTR's ``ClipMatcher``, which counts the frames that it has matched.
+
+    >>> from types import SimpleNamespace as Instances
+    >>> tracks = Instances(output_embedding=torch.rand(3, 8), pred_boxes=torch.rand(3, 4),
+    ...                    obj_idxes=torch.tensor([-1, 7, 4]), matched_gt_idxes=torch.tensor([-1, 0, -1]))
+    >>> criterion = Instances(gt_instances=[Instances(boxes=torch.rand(1, 4))], _current_frame_idx=1)
+    >>> matched_motr_frame(tracks, criterion)[1].ids
+    tensor([[7]])
     """
     time = criterion._current_frame_idx - 1
     seen = (tracks.matched_gt_idxes >= 0) & (tracks.obj_idxes >= 0)
