@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 from _helpers.recipes import recipes_of
 from _helpers.trackers.original_layouts import MOTIP, MOTR, DenseDetector, Instances, NestedTensor, SetCriterion
@@ -42,6 +43,8 @@ class OriginalMOTIP:
     def __init__(self):
         self.model, self.criterion = MOTIP(), SetCriterion()
 
+    chunks = 1
+
     def attach(self, adapters):
         return RECIPES["attach_motip"](self.model, self.criterion, *adapters)
 
@@ -66,8 +69,9 @@ class OriginalMOTIP:
         live, rest = order[:2], order[2:]
         self.model.call_targets = None
         outputs = [self._detect(images, rest, detach=True)]
-        self.model.call_targets = depth_targets(depth[live], list(boxes[live]))
-        outputs.append(self._detect(images, live, detach=False))
+        for chunk in live.split(len(live) // self.chunks):
+            self.model.call_targets = depth_targets(depth[chunk], list(boxes[chunk]))
+            outputs.append(self._detect(images, chunk, detach=False))
         back = torch.cat([rest, live]).argsort()
         merged = {key: torch.cat([out[key] for out in outputs])[back] for key in ("outputs", "pred_boxes")}
         targets = [{"boxes": box, "id": ids} for box in boxes]
@@ -100,16 +104,8 @@ class OriginalMOTR:
         data = {"gt_instances": [*truth, Instances(boxes=boxes[-1, :1], obj_ids=ids[:1])]}
         frames = [NestedTensor(image[None], torch.zeros(1, *SIZE, dtype=torch.bool)) for image in images]
 
-        def imgs():  # frames are decoded one by one
-            for time, frame in enumerate(frames):
-                self.model.call_targets = depth_targets(depth[time : time + 1], [boxes[time]])
-                yield frame
-
-        class Frames:
-            __len__ = lambda self: len(frames)  # noqa: E731
-            __iter__ = lambda self: imgs()  # noqa: E731
-
-        outputs = self.model({**data, "imgs": Frames()})
+        self.model.call_targets = [depth_targets(depth[t : t + 1], [boxes[t]]) for t in range(FRAMES)]
+        outputs = self.model({**data, "imgs": frames})
         return self.model.criterion(outputs, data), self.model.criterion.weight_dict
 
     @torch.no_grad()
@@ -367,3 +363,32 @@ def test_flat_pyramids_are_restored():
     found, padding, _ = flat_pyramid(cells, ~torch.cat([mask.flatten(1) for mask in masks], 1), shapes, other=1)
     assert equal(found, levels)
     assert equal(padding, masks)
+
+
+def test_checkpointing_of_the_detector_changes_no_gradient():
+    """Two calls with gradient, which backward computes again."""
+    gradients = []
+    for repeated in (False, True):
+        torch.manual_seed(0)
+        host = OriginalMOTIP()
+        host.chunks = 2
+        host.model.train()
+        tap = host.attach(plugins(spatial={"residual": "postnorm", "num_bins": 10, "num_heads": 4, "dropout": 0.0}))
+        detr = host.model.detr.forward
+        if repeated:
+            host.model.detr.forward = lambda samples, detr=detr: checkpoint(detr, samples, use_reentrant=False)
+        with tap:
+            torch.manual_seed(3)
+            losses, weights = host.losses()
+            sum(losses[key] * weight for key, weight in weights.items() if key in losses).backward()
+            gradients.append([parameter.grad for parameter in host.model.parameters() if parameter.grad is not None])
+    assert len(gradients[0]) > 50
+    torch.testing.assert_close(*gradients)
+
+
+def test_missing_targets_of_a_clip_are_reported():
+    torch.manual_seed(0)
+    model = DenseDetector()
+    model.call_targets = []
+    with RECIPES["attach_dense"](model, 32, *plugins(temporal=None)), pytest.raises(ValueError, match="call_targets: "):
+        model.backbone(video()[0])

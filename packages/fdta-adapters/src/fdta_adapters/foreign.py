@@ -4,7 +4,8 @@ These functions connect the tensors of a tracker to the plug-ins of a Tap; the r
 lines for some trackers. Without the plug-in concerned, each returns its input.
 
 In training, the spatial adapter needs depth maps: set the attribute ``call_targets`` of the model to the result of
-:func:`depth_targets` before each call of the detector with gradient, and to None before others.
+:func:`depth_targets` before each call of the detector with gradient, and to None before others; or, if the tracker
+calls its detector in a loop of its own, to a list of the targets of all calls of a clip.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def attend_depth(
 
     def features(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         levels, masks, positions = read(*args, **kwargs)
-        here[:] = [_next_call(tap)]
+        if not in_backward():  # a recomputation belongs to the clip of its call, which may have ended
+            here[:] = [_next_call(tap)]
         pyramid = FeaturePyramid(tuple(levels), tuple(masks), None if positions is None else tuple(positions))
         tap.plugins.on_features(pyramid, here[0])
         return forward(*args, **kwargs)
@@ -335,13 +337,22 @@ def depth_targets(depth: Tensor, objects: Sequence[Tensor]) -> FrameTargets:
 
 def _next_call(tap: Tap) -> Context:
     """Return the context of the next call of the detector."""
-    targets: FrameTargets | None = getattr(tap.model, "call_targets", None)
-    return tap.context.at(_counted(tap, "calls"), targets, has_grad=torch.is_grad_enabled())
+    number = _counted(tap, "calls")
+    targets: Any = getattr(tap.model, "call_targets", None)
+    if isinstance(targets, (list, tuple)):
+        if number >= len(targets):
+            raise ValueError(
+                f"call_targets: expected targets for call {number + 1} of the clip, got {len(targets)}; give one per "
+                "call, and call tap.reset() if a clip was interrupted"
+            )
+        targets = targets[number]
+    return tap.context.at(number, targets, has_grad=torch.is_grad_enabled())
 
 
 def _counted(tap: Tap, what: str) -> int:
     """Return the number of a call in the current clip; a recomputation in backward gets that of the last call."""
     calls: dict[str, int] = tap.context.store.setdefault("foreign_calls", {})
-    if not in_backward():
-        calls[what] = calls.get(what, -1) + 1
+    if in_backward():
+        return calls.get(what, 0)
+    calls[what] = calls.get(what, -1) + 1
     return calls[what]
