@@ -128,7 +128,7 @@ def tests_timm(session: nox.Session) -> None:
 
 @nox.session(reuse_venv=True, default=False)
 def tests_transformers(session: nox.Session) -> None:
-    """Test what needs transformers: depth maps from a depth model."""
+    """Test what needs transformers: depth maps from a depth model, and adapters on its Deformable DETR."""
     packages = ("-e", "packages/mot-core[train]", "-e", "packages/fdta-adapters[depth]")
     _install(session, *packages, "pytest")
     session.run("pytest", "tests/transformers", *session.posargs, env=QUIET | {"MOT_TRANSFORMERS": "1"})

@@ -24,6 +24,33 @@ def test_dropped_losses_are_reported_in_the_next_step():
     assert not hasattr(model, "plugins")
 
 
+class Output(dict):
+    """As in transformers: a dictionary whose values are also attributes, and which forbids update()."""
+
+    def __getattr__(self, name):
+        return self[name]
+
+    def update(self, *others):
+        raise RuntimeError("forbidden")
+
+
+@pytest.mark.parametrize("into", ["a", None])
+def test_criteria_keep_the_type_of_their_dictionary(into):
+    model = build()
+    returned = Output(a=torch.ones((), requires_grad=True), boxes=torch.rand(1, 3, 4, requires_grad=True))
+    model.criterion.forward = lambda: returned
+    tap = Tap(model, SPEC, Size())
+    tap.loss(model.criterion, lambda: live_clip(returned["boxes"]), into=into)
+    with tap:
+        result = model.criterion()
+        added = result.a - 1 if into else result["size/mean"]
+        assert type(result) is Output
+        assert added > 0
+        (result.a + (0 if into else added)).backward()
+    assert list(returned) == ["a", "boxes"]
+    assert returned.a == 1
+
+
 class Plain:
     """A criterion that is not a module, with weights under another name."""
 

@@ -13,6 +13,7 @@ torch.Size([2, 5, 8])
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from types import TracebackType
 from typing import Any
 
@@ -258,7 +259,7 @@ class Tap:
                 self._record_backward("", value)
             for name, loss in losses.items():
                 self._record_backward(name, loss)
-            return {**result, **losses}
+            return _with(result, losses)
         total = result.get(into) if isinstance(result, dict) else result
         if not isinstance(total, Tensor):
             raise TypeError(
@@ -268,7 +269,7 @@ class Tap:
         self._added = set()  # a sum cannot be dropped without the tracker's own losses
         for loss in losses.values():
             total = total + loss
-        return {**result, into: total} if isinstance(result, dict) else total
+        return _with(result, {into: total}) if isinstance(result, dict) and into is not None else total
 
     def _record_backward(self, name: str, loss: object) -> None:
         if isinstance(loss, Tensor) and loss.requires_grad:
@@ -283,6 +284,14 @@ class Tap:
                 "the last step, but not these; name the dictionary of weights it reads (weight_dict=...) or the key it "
                 "uses (into=...)"
             )
+
+
+def _with(result: dict[str, Any], entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of the same type with entries set, such as a ModelOutput of transformers with its attributes."""
+    merged = copy(result)
+    for name, value in entries.items():
+        merged[name] = value
+    return merged
 
 
 def _check_live(value: Any, what: str) -> None:
