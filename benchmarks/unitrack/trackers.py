@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from benchmarks.provenance import ROOT
-from benchmarks.training.learning import SCENE, TEST, TRACKERS, checkpoint, run
+from benchmarks.training.learning import SCENE, TEST_SEEDS, TRACKERS, VIDEOS, checkpoint, run
 from benchmarks.training.learning_table import read as read_learned
 from benchmarks.unitrack.tables import LINKS, read, refresh
 from benchmarks.unitrack.tables import TRACKERS as RESULTS
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "unitrack", help="folder for checkpoints")
     parser.add_argument("--learned", type=Path, help="results of learning.py, whose runs are reused")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file that gets a line for each run")
-    parser.add_argument("--videos", type=int, default=TEST["num_val_videos"], help="number of test videos")
+    parser.add_argument("--videos", type=int, default=VIDEOS, help="number of test videos of each test seed")
     parser.add_argument("--table", action="store_true", help="only regenerate the tables")
     parser.add_argument("--pictures", type=Path, help="folder; only draw the flow of MOTIP of seed 0")
     parser.add_argument("more", nargs="*", help="more arguments for mot fit, after --")
@@ -121,7 +121,7 @@ def links(tracker: Tracker, scene: Mapping[str, Any], videos: int) -> dict[str, 
 
 def unseen(scene: Mapping[str, Any], videos: int) -> ClipDataset:
     """Return clips of the test videos."""
-    video = SyntheticVideo(videos, split="test", seed=TEST["seed"], **{name: scene[name] for name in SCENE})
+    video = SyntheticVideo(videos, split="test", seed=TEST_SEEDS[0], **{name: scene[name] for name in SCENE})
     return ClipDataset(video, ClipSampling(CLIP, stride=CLIP))
 
 

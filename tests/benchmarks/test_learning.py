@@ -126,6 +126,8 @@ def test_training_resuming_and_scoring(tracker, tmp_path, capsys):
         str(results),
         "--videos",
         "1",
+        "--processes",
+        "1",
     ]
     short = ["--trainer.max_epochs", "-1", "--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "0"]
     for steps in (2, 3):
@@ -134,6 +136,9 @@ def test_training_resuming_and_scoring(tracker, tmp_path, capsys):
     assert (first["steps"], second["steps"]) == (2, 3)
     assert second["seed"] == 3
     assert "--data.init_args.seed 3" in second["command"]
-    assert second["test"]["frames"] == second["scene"]["num_frames"]
+    assert second["test"]["videos"] == len(learning.TEST_SEEDS)
+    assert second["test"]["frames"] == len(learning.TEST_SEEDS) * second["scene"]["num_frames"]
+    learning.main([*command, "--", *short, "--trainer.max_steps", "3"])
+    assert len(results.read_text().splitlines()) == 2  # not repeated
     assert 0 <= second["test"]["recall"] <= 100
     assert second["tracker"] in second["test"]["trackers"]
