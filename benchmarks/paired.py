@@ -91,6 +91,19 @@ def _has(line: Line, key: Mapping[str, Any]) -> bool:
     return all(name in line and line[name] == value for name, value in key.items())
 
 
+def current(lines: Sequence[Line], *names: str) -> list[Line]:
+    """Return the lines that agree in ``names`` with the last line of their tracker.
+
+    Results of an earlier recipe stay in a file, but are not mixed with new ones.
+
+    >>> lines = [{"tracker": "MOTIP", "seed": 0}, {"tracker": "MOTIP", "seed": 1, "recipe": "b"}]
+    >>> current(lines, "recipe")
+    [{'tracker': 'MOTIP', 'seed': 1, 'recipe': 'b'}]
+    """
+    last = {line["tracker"]: line for line in lines}
+    return [line for line in lines if all(line.get(name) == last[line["tracker"]].get(name) for name in names)]
+
+
 @dataclass(frozen=True)
 class Summary:
     """Values of several seeds: scores of one variant, or paired differences of two.

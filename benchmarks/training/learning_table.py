@@ -22,14 +22,8 @@ def refresh(results: Path = RESULTS, page: Path = PAGE) -> None:
 
 def read(results: Path = RESULTS) -> list[Line]:
     """Return the last line of every tracker and seed, with recipe and arguments of the tracker's last line."""
-    lines = paired.read(results)
-    last = {line["tracker"]: line for line in lines}
-
-    def is_current(line: Line) -> bool:
-        newest = last[line["tracker"]]
-        return all(line.get(name) == newest.get(name) for name in ("recipe", "arguments"))
-
-    newest = {(line["tracker"], line["seed"]): line for line in lines if is_current(line)}
+    lines = paired.current(paired.read(results), "recipe", "arguments")
+    newest = {(line["tracker"], line["seed"]): line for line in lines}
     return [newest[key] for key in sorted(newest)]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks.pages import fill, markdown, spread
-from benchmarks.paired import Get, Line, differences_row, read
+from benchmarks.paired import Get, Line, current, differences_row, read
 from benchmarks.provenance import RESULTS_FOLDER, ROOT
 
 FOLDER = RESULTS_FOLDER / "unitrack"
@@ -46,7 +46,7 @@ def tables(trackers: Sequence[Line], association: Sequence[Line]) -> dict[str, s
 
 def render_trackers(lines: Sequence[Line]) -> str:
     """Return, per tracker, scores with and without the loss, differences, and how well embeddings link objects."""
-    parts = []
+    parts, lines = [], current(lines, "recipe")
     for name in sorted({line["tracker"] for line in lines}):
         own = [line for line in lines if line["tracker"] == name]
         variants = {one: [line for line in own if line["variant"] == one] for one in _names(own, "variant")}

@@ -11,7 +11,7 @@ from unitrack_loss import TrackClip
 @pytest.fixture
 def command(tmp_path):
     folders = {"results": "results.jsonl", "output": "runs", "alone": "alone"}
-    return ["--seed=3", *(f"--{name}={tmp_path / file}" for name, file in folders.items())]
+    return ["--seed=3", "--processes=1", *(f"--{name}={tmp_path / file}" for name, file in folders.items())]
 
 
 def lines(tmp_path):
@@ -31,7 +31,8 @@ def test_training_with_the_loss(command, tmp_path, capsys):
 
 def test_runs_differ_in_the_callback_and_are_not_repeated(command, tmp_path, monkeypatch, capsys):
     ran = []
-    known = {"tracker": "MOTIP", "seed": 3, "scene": {}, "steps": 3000}
+    recipes = {name: unitrack_trackers.recipe(name) for name in ("motip", "motr")}
+    known = {"tracker": "MOTIP", "seed": 3, "recipe": recipes["motip"], "arguments": [], "scene": {}, "steps": 2000}
     (tmp_path / "learned.jsonl").write_text(json.dumps(known) + "\n")
 
     def run(tracker, seed, folder, videos, more):
@@ -45,16 +46,21 @@ def test_runs_differ_in_the_callback_and_are_not_repeated(command, tmp_path, mon
     for _ in range(2):
         unitrack_trackers.main([*command, f"--learned={tmp_path / 'learned.jsonl'}"])
     with_loss = {name: more for name, more in unitrack_trackers.VARIANTS.items() if more}
-    expected = [("motip", 3, f"motip-{name}-seed3".replace(" ", "_"), more) for name, more in with_loss.items()]
+    expected = [
+        ("motip", 3, f"motip-{name}-{recipes['motip']}-seed3".replace(" ", "_"), more)
+        for name, more in with_loss.items()
+    ]
     shorter = unitrack_trackers.MORE["motr"]
-    expected += [("motr", 3, "motr-seed3", shorter)]  # learning.py provides the other run
+    expected += [("motr", 3, f"motr-{recipes['motr']}-seed3", shorter)]  # learning.py provides the other run
     expected += [
-        ("motr", 3, f"motr-{name}-seed3".replace(" ", "_"), (*shorter, *more)) for name, more in with_loss.items()
+        ("motr", 3, f"motr-{name}-{recipes['motr']}-seed3".replace(" ", "_"), (*shorter, *more))
+        for name, more in with_loss.items()
     ]
     assert ran == expected
     done = lines(tmp_path)
     assert [line["tracker"] for line in done] == ["MOTIP"] * (1 + len(with_loss)) + ["MOTR"] * (1 + len(with_loss))
     assert done[0] == {"variant": "alone", **known, "links": {"same": 1.0}}
+    assert [line["recipe"] for line in done[-2:]] == [recipes["motr"]] * 2
 
 
 def test_objects_that_swap_positions_are_linked_by_appearance():
