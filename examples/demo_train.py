@@ -37,7 +37,7 @@ EXPECTATION = (
     "weights. After a minute, the detector finds three of four objects, with some false detections. Association is "
     "learned later, and scores rise most when the learning rate falls. MOTIP then reaches an IDF1 of about 80, and "
     "ByteTrack about 50 on the same detections, because objects move too far between frames for motion alone. Results "
-    "vary by a few points between seeds (docs/results.md has ten). They do not predict results on real video."
+    "vary by a few points between seeds (docs/results.md). They do not predict results on real video."
 )
 
 
