@@ -28,16 +28,16 @@ from mot_core.structures import ClipBatch
 from mot_core.trackers import Tracker
 from mot_core.visualization import save_sheet, save_video
 
-STEPS = 3000  # as in motip_synthetic
+STEPS = 1920  # as in motip_synthetic
 SCENE = {"num_frames": 30, "frame_step": 8}  # as in motip_synthetic
 TRACKERS = ("MOTIP", "ByteTrack")
 METRICS = ("HOTA", "DetA", "AssA", "MOTA", "IDF1", "IDSW")
 EXPECTATION = (
-    f"[bold]What to expect[/]: {STEPS} steps of six frames of 96 x 160 pixels on synthetic video, from random weights. "
-    "After a minute, the detector finds three of four objects, with some false detections. Association is learned "
-    "later, and scores rise most at the end, when the learning rate falls. MOTIP then reaches an IDF1 of about 80, and "
+    f"[bold]What to expect[/]: {STEPS} steps of twelve frames of 96 x 160 pixels on synthetic video, from random "
+    "weights. After a minute, the detector finds three of four objects, with some false detections. Association is "
+    "learned later, and scores rise most when the learning rate falls. MOTIP then reaches an IDF1 of about 80, and "
     "ByteTrack about 50 on the same detections, because objects move too far between frames for motion alone. Results "
-    "vary by a few points between seeds (docs/results.md has three). They do not predict results on real video."
+    "vary by a few points between seeds (docs/results.md). They do not predict results on real video."
 )
 
 

@@ -3,7 +3,8 @@
 ``python -m benchmarks.training.learning --tracker motip --seed 0`` runs ``mot fit --config motip_synthetic``, scores
 the result next to trackers without appearance on the same detections, and appends a line to
 ``results/training/learning.jsonl``. An interrupted run resumes when it is started again. ``--table`` regenerates the
-tables of ``docs/results.md``. ``nox -s bench -- training.learning`` runs all trackers and seeds: an hour and a half.
+tables of ``docs/results.md``. ``nox -s bench -- training.learning`` runs all trackers and seeds, two at a time: an hour
+and a half. Runs whose line exists are not repeated. ``benchmarks.training.variants`` compares other arguments.
 """
 
 from __future__ import annotations
@@ -12,22 +13,30 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import torch
 import yaml
 
+from benchmarks.paired import complete
 from benchmarks.provenance import ROOT, SOURCES, provenance
 from benchmarks.training.held_out import evaluate
 from benchmarks.training.learning_table import RESULTS, refresh
 from mot_core.cli import main as mot
 from mot_core.cli.track.registry import trainable_trackers
 from mot_core.data import SyntheticDataModule
+from mot_core.structures import ClipBatch
 from mot_core.trackers import Tracker
 
 TRACKERS = {name: tracker.__name__ for name, tracker in trainable_trackers().items()}
-TEST = {"num_val_videos": 20, "seed": 1_000_000}  # the same videos for every run; no training uses this seed
+CONFIGS = ROOT / SOURCES / "configs"
+SEEDS = tuple(range(10))
+TEST_SEEDS = tuple(range(1_000_000, 1_000_005))  # the same videos for every run; no training uses these seeds
+VIDEOS = 20  # of each test seed
 SCENE = ("num_frames", "image_size", "num_objects", "frame_step")
 
 
@@ -35,26 +44,43 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tracker", choices=TRACKERS, help="tracker to train; default: all")
-    parser.add_argument("--seed", type=int, help="seed of weights, videos and training; default: 0, 1 and 2")
+    parser.add_argument("--seed", type=int, help="seed of weights, videos and training; default: 0 to 9")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "learning", help="folder for checkpoints")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file that gets a line for each run")
     parser.add_argument("--table", action="store_true", help="only regenerate docs/results.md")
-    parser.add_argument("--videos", type=int, default=TEST["num_val_videos"], help="number of test videos")
+    parser.add_argument("--videos", type=int, default=VIDEOS, help="number of test videos of each test seed")
+    parser.add_argument("--processes", type=int, default=2, help="runs at a time, with one thread each")
     parser.add_argument("more", nargs="*", help="more arguments for mot fit, after --")
     options = parser.parse_args(arguments)
     if not options.table:
         torch.set_num_threads(1)
-        for seed in (0, 1, 2) if options.seed is None else (options.seed,):
-            for tracker in TRACKERS if options.tracker is None else (options.tracker,):
-                line = run(tracker, seed, options.output / f"{tracker}-seed{seed}", options.videos, options.more)
-                with options.results.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
-                print(json.dumps(line, indent=1))
+        seeds = SEEDS if options.seed is None else (options.seed,)
+        trackers = TRACKERS if options.tracker is None else {options.tracker: TRACKERS[options.tracker]}
+        keys = [
+            {"tracker": title, "seed": seed, "recipe": recipe(name), "arguments": options.more}
+            for name, title in trackers.items()
+            for seed in seeds
+        ]
+        complete(options.results, keys, partial(measure, options.output, options.videos), options.processes)
     if options.results == RESULTS:
         refresh()
 
 
-def run(tracker: str, seed: int, folder: Path, videos: int, more: list[str]) -> dict[str, Any]:
+def measure(output: Path, videos: int, tracker: str, seed: int, recipe: str, arguments: list[str]) -> dict[str, Any]:
+    """Train and test once; return a line of the results."""
+    name = next(name for name, title in TRACKERS.items() if title == tracker)
+    return run(name, seed, output / f"{name}-{recipe}-seed{seed}", videos, arguments)
+
+
+def recipe(tracker: str) -> str:
+    """Return a checksum of a config without its comments: results of an earlier one do not count."""
+    config = yaml.safe_load((CONFIGS / f"{tracker}_synthetic.yaml").read_text(encoding="utf-8"))
+    return f"{crc32(json.dumps(config, sort_keys=True).encode()):08x}"
+
+
+def run(
+    tracker: str, seed: int, folder: Path, videos: int, more: Sequence[str], test_seeds: Sequence[int] = TEST_SEEDS
+) -> dict[str, Any]:
     """Train and test once; return a line of the results."""
     command = ["fit", "--config", f"{tracker}_synthetic", "--seed_everything", str(seed)]
     command += ["--model.init_args.seed", str(seed), "--data.init_args.seed", str(seed), *more]
@@ -68,9 +94,8 @@ def run(tracker: str, seed: int, folder: Path, videos: int, more: list[str]) -> 
     last = checkpoint(folder)
     assert last is not None, "training writes a checkpoint"
     trained = Tracker.from_checkpoint(last)
-    recipe = yaml.safe_load((last.parents[1] / "config.yaml").read_text(encoding="utf-8"))
-    scene = {name: value for name, value in recipe["data"]["init_args"].items() if name in SCENE}
-    data = SyntheticDataModule(**{**scene, **TEST, "num_val_videos": videos})
+    config = yaml.safe_load((last.parents[1] / "config.yaml").read_text(encoding="utf-8"))
+    scene = {name: value for name, value in config["data"]["init_args"].items() if name in SCENE}
     done = steps(last)
     return {
         **about,
@@ -82,8 +107,17 @@ def run(tracker: str, seed: int, folder: Path, videos: int, more: list[str]) -> 
         # Over all steps, including those of earlier processes.
         "cpu_minutes": round(seconds / 60 * done / max(1, done - first), 1),
         "scene": scene,
-        "test": evaluate(trained, data.test_dataloader(), TRACKERS[tracker]),
+        "test": {
+            "videos": videos * len(test_seeds),
+            **evaluate(trained, unseen_frames(scene, videos, test_seeds), TRACKERS[tracker]),
+        },
     }
+
+
+def unseen_frames(scene: Mapping[str, Any], videos: int, seeds: Sequence[int] = TEST_SEEDS) -> Iterator[ClipBatch]:
+    """Yield the frames of ``videos`` test videos of each seed in order."""
+    for seed in seeds:
+        yield from SyntheticDataModule(**scene, num_val_videos=videos, seed=seed).test_dataloader()
 
 
 def checkpoint(folder: Path) -> Path | None:

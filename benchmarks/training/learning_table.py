@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
 
+from benchmarks import paired
 from benchmarks.pages import fill, markdown, spread
+from benchmarks.paired import Get, Line
 from benchmarks.provenance import RESULTS_FOLDER, ROOT
 
 RESULTS = RESULTS_FOLDER / "training/learning.jsonl"
 PAGE = ROOT / "docs" / "results.md"
 METRICS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW")
-
-Line: TypeAlias = Mapping[str, Any]
 
 
 def refresh(results: Path = RESULTS, page: Path = PAGE) -> None:
@@ -23,8 +21,8 @@ def refresh(results: Path = RESULTS, page: Path = PAGE) -> None:
 
 
 def read(results: Path = RESULTS) -> list[Line]:
-    """Return the last line of every tracker and seed, in order."""
-    lines = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    """Return the last line of every tracker and seed, with recipe and arguments of the tracker's last line."""
+    lines = paired.current(paired.read(results), "recipe", "arguments")
     newest = {(line["tracker"], line["seed"]): line for line in lines}
     return [newest[key] for key in sorted(newest)]
 
@@ -46,18 +44,24 @@ def _tracker(name: str, lines: Sequence[Line]) -> list[str]:
     commits = ", ".join(sorted({line["commit"] for line in lines}))
     rows = []
     for tracker in tests[0]["trackers"]:
-        scores = [test["trackers"][tracker] for test in tests]
-        rows.append((tracker, *(spread([score[key] for score in scores]) for key in METRICS)))
+        getters: dict[str, Get] = {
+            key: lambda line, tracker=tracker, key=key: line["test"]["trackers"][tracker][key]  # type: ignore[misc]
+            for key in METRICS
+        }
+        cells = paired.values_row(tracker, lines, getters)
+        rows.append((cells[0], *cells[2:]))  # the number of seeds is in the text
     each = ", ".join(f"{test['recall']:.1f}" for test in tests)
     recall = f"{spread([test['recall'] for test in tests])} % (per seed: {each})"
+    hota = ", ".join(f"{test['trackers'][name]['HOTA']:.1f}" for test in tests)
+    videos = first["test"].get("videos", 20)
     if all("recall_alone" in test and test["recall_alone"] != test["recall"] for test in tests):
         recall += f" and without track queries {spread([test['recall_alone'] for test in tests])} %"
     return [
         f"### {name}",
         f"{first['parameters'] / 1e6:.2f} million parameters, {seeds}: {first['steps']:,} steps in "
         f"{spread([line['cpu_minutes'] for line in lines])} minutes on one core ({machine['cpu']}, "
-        f"{machine['system']}; {dates} at commit {commits}). The videos show every "
-        f"{first['scene']['frame_step']}th frame. Detections at IoU 0.5: recall {recall}, "
+        f"{machine['system']}; {dates} at commit {commits}). The {videos} test videos show "
+        f"every {first['scene']['frame_step']}th frame. HOTA per seed: {hota}. Detections at IoU 0.5: recall {recall}, "
         f"precision {spread([test['precision'] for test in tests])} %.",
         markdown(("on its detections", *METRICS), rows),
     ]

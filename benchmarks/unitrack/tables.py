@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any, TypeAlias
+from statistics import mean
 
 from benchmarks.pages import fill, markdown, spread
+from benchmarks.paired import Get, Line, current, differences_row, read
 from benchmarks.provenance import RESULTS_FOLDER, ROOT
 
 FOLDER = RESULTS_FOLDER / "unitrack"
@@ -25,13 +24,9 @@ LINKS = {
     "confidence": "confidence",
 }
 ALONE = "alone"
-LIMITS = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57}  # two-sided 95 % limits of Student's t, by number of seeds
 COMPARED = {"UniTrack": "cross-entropy", "both ways and UniTrack": "cross-entropy both ways"}
 IOU = "IoU (ByteTrack)"
 FORMS = {"sigmoid": "sigmoid", "softmax": "softmax over detections", "chosen on validation": "chosen on validation"}
-
-Line: TypeAlias = Mapping[str, Any]
-Get: TypeAlias = Callable[[Line], float]
 
 
 def refresh(page: Path = PAGE, trackers: Path = TRACKERS, association: Path = ASSOCIATION) -> None:
@@ -49,14 +44,9 @@ def tables(trackers: Sequence[Line], association: Sequence[Line]) -> dict[str, s
     }
 
 
-def read(results: Path) -> list[Line]:
-    """Return all lines; empty if there is no file."""
-    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
-
-
 def render_trackers(lines: Sequence[Line]) -> str:
     """Return, per tracker, scores with and without the loss, differences, and how well embeddings link objects."""
-    parts = []
+    parts, lines = [], current(lines, "recipe")
     for name in sorted({line["tracker"] for line in lines}):
         own = [line for line in lines if line["tracker"] == name]
         variants = {one: [line for line in own if line["variant"] == one] for one in _names(own, "variant")}
@@ -74,7 +64,7 @@ def render_trackers(lines: Sequence[Line]) -> str:
             rows = [_row(one, len(some), getters, some) for one, some in variants.items()]
             for one, some in variants.items():
                 if one != ALONE and ALONE in variants:
-                    rows.append(_differences(f"{one} - {ALONE}", getters, some, variants[ALONE]))
+                    rows.append(differences_row(f"{one} - {ALONE}", some, variants[ALONE], getters))
             parts.append(markdown((f"**{name}**", "seeds", *getters), rows))
     return "\n\n".join(parts)
 
@@ -88,7 +78,7 @@ def render_association(lines: Sequence[Line]) -> str:
         rows = [_row(name, len(some), getters, some) for name, some in own.items()]
         for name, other in COMPARED.items():
             if name in own and other in own:
-                rows.append(_differences(f"{name} - {other}", getters, own[name], own[other]))
+                rows.append(differences_row(f"{name} - {other}", own[name], own[other], getters))
         parts.append(markdown((f"**{title}**", "seeds", *getters), rows))
     return "\n\n".join(parts)
 
@@ -101,7 +91,9 @@ def render_data_sets(lines: Sequence[Line]) -> str:
         data, stride = group.split("/")
         getters = _getters(lines, lambda one, group=group: one == group)  # type: ignore[misc]
         pair = [_both_forms(lines, name) for name in ("UniTrack", COMPARED["UniTrack"])]
-        rows.append(_differences(f"{data}, {'every frame' if stride == '1' else f'one in {stride}'}", getters, *pair))
+        rows.append(
+            differences_row(f"{data}, {'every frame' if stride == '1' else f'one in {stride}'}", *pair, getters)
+        )
     return markdown((f"UniTrack - {COMPARED['UniTrack']}", "seeds", *getters), rows) if rows else ""
 
 
@@ -113,7 +105,9 @@ def render_ablation(lines: Sequence[Line]) -> str:
     names = [name for name in _names(lines, "name") if name not in main and len(_both_forms(lines, name)) > 0]
     rows = [_row("UniTrack as it is", len(full), getters, full)] if full else []
     rows += [
-        _differences(name, getters, _both_forms(lines, name), full) for name in (COMPARED["UniTrack"], *names) if full
+        differences_row(name, _both_forms(lines, name), full, getters)
+        for name in (COMPARED["UniTrack"], *names)
+        if full
     ]
     return markdown(("", "seeds", *getters), rows)
 
@@ -158,22 +152,3 @@ def _names(lines: Iterable[Line], key: str) -> list[str]:
 
 def _row(name: str, count: int, getters: Mapping[str, Get], lines: Sequence[Line]) -> tuple[str, ...]:
     return (name, str(count), *(spread([get(line) for line in lines]) for get in getters.values()))
-
-
-def _differences(
-    name: str, getters: Mapping[str, Get], lines: Sequence[Line], others: Sequence[Line]
-) -> tuple[str, ...]:
-    """Return differences over common seeds, bold if significant at the 5 % level (paired Student's t)."""
-    before = {line["seed"]: line for line in others}
-    pairs = [(line, before[line["seed"]]) for line in lines if line["seed"] in before]
-    cells = [_signed([get(one) - get(other) for one, other in pairs]) if pairs else "" for get in getters.values()]
-    return (f"*{name}*", str(len(pairs)), *cells)
-
-
-def _signed(values: Sequence[float]) -> str:
-    text = f"{mean(values):+.1f}"
-    if len(values) < 2:
-        return text
-    text += f" ± {stdev(values):.1f}"
-    sure = abs(mean(values)) > LIMITS.get(len(values), 2.0) * stdev(values) / len(values) ** 0.5
-    return f"**{text}**" if sure else text

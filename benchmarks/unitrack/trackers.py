@@ -13,18 +13,18 @@ embeddings of an object. An interrupted run resumes where it stopped.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
 
+from benchmarks.paired import complete, read
 from benchmarks.provenance import ROOT
-from benchmarks.training.learning import SCENE, TEST, TRACKERS, checkpoint, run
-from benchmarks.training.learning_table import read as read_learned
-from benchmarks.unitrack.tables import LINKS, read, refresh
+from benchmarks.training.learning import SCENE, TEST_SEEDS, TRACKERS, VIDEOS, checkpoint, recipe, run
+from benchmarks.unitrack.tables import LINKS, refresh
 from benchmarks.unitrack.tables import TRACKERS as RESULTS
 from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
 from mot_core.trackers import Tracker
@@ -58,7 +58,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "unitrack", help="folder for checkpoints")
     parser.add_argument("--learned", type=Path, help="results of learning.py, whose runs are reused")
     parser.add_argument("--results", type=Path, default=RESULTS, help="file that gets a line for each run")
-    parser.add_argument("--videos", type=int, default=TEST["num_val_videos"], help="number of test videos")
+    parser.add_argument("--videos", type=int, default=VIDEOS, help="number of test videos of each test seed")
+    parser.add_argument("--processes", type=int, default=2, help="runs at a time, with one thread each")
     parser.add_argument("--table", action="store_true", help="only regenerate the tables")
     parser.add_argument("--pictures", type=Path, help="folder; only draw the flow of MOTIP of seed 0")
     parser.add_argument("more", nargs="*", help="more arguments for mot fit, after --")
@@ -67,10 +68,13 @@ def main(arguments: list[str] | None = None) -> None:
         draw(options)
     elif not options.table:
         torch.set_num_threads(1)
-        for seed in SEEDS if options.seed is None else (options.seed,):
-            for tracker in TRACKERS if options.tracker is None else (options.tracker,):
-                for variant in VARIANTS if options.variant is None else (options.variant,):
-                    measure(tracker, seed, variant, options)
+        keys = [
+            {"tracker": TRACKERS[tracker], "seed": seed, "variant": variant, "recipe": recipe(tracker)}
+            for seed in (SEEDS if options.seed is None else (options.seed,))
+            for tracker in (TRACKERS if options.tracker is None else (options.tracker,))
+            for variant in (VARIANTS if options.variant is None else (options.variant,))
+        ]
+        complete(options.results, keys, partial(measure, options), options.processes)
     if options.results == RESULTS:
         refresh()
 
@@ -78,27 +82,22 @@ def main(arguments: list[str] | None = None) -> None:
 def where(tracker: str, seed: int, variant: str, options: argparse.Namespace) -> Path:
     """Return the folder of a run."""
     if variant == "alone" and options.learned is not None:
-        return Path(options.alone, f"{tracker}-seed{seed}")
-    return Path(options.output, f"{tracker}-{variant}-seed{seed}".replace(" ", "_"))
+        return Path(options.alone, f"{tracker}-{recipe(tracker)}-seed{seed}")
+    return Path(options.output, f"{tracker}-{variant}-{recipe(tracker)}-seed{seed}".replace(" ", "_"))
 
 
-def measure(tracker: str, seed: int, variant: str, options: argparse.Namespace) -> None:
-    """Train and test once, unless the run is in the results."""
-    done = {(line["tracker"], line["seed"], line["variant"]) for line in read(options.results)}
-    if (TRACKERS[tracker], seed, variant) in done:
-        return
+def measure(options: argparse.Namespace, seed: int, variant: str, **key: str) -> dict[str, Any]:
+    """Train and test once, or take the run without the loss from the results of ``learning.py``."""
+    tracker = next(name for name, title in TRACKERS.items() if title == key["tracker"])
     folder, line = where(tracker, seed, variant, options), None
     if variant == "alone" and options.learned is not None:
-        before = read_learned(options.learned)
-        line = next((dict(one) for one in before if (one["tracker"], one["seed"]) == (TRACKERS[tracker], seed)), None)
+        known = {**key, "seed": seed, "arguments": list(MORE[tracker])}
+        line = next((dict(one) for one in read(options.learned) if one | known == one), None)
     if line is None or checkpoint(folder) is None:
         line = run(tracker, seed, folder, options.videos, [*MORE[tracker], *VARIANTS[variant], *options.more])
     last = checkpoint(folder)
     assert last is not None, "training writes a checkpoint"
-    line = {"variant": variant, **line, "links": links(Tracker.from_checkpoint(last), line["scene"], options.videos)}
-    with options.results.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-    print(json.dumps(line, indent=1), flush=True)
+    return {**line, "links": links(Tracker.from_checkpoint(last), line["scene"], options.videos)}
 
 
 @torch.no_grad()
@@ -121,7 +120,7 @@ def links(tracker: Tracker, scene: Mapping[str, Any], videos: int) -> dict[str, 
 
 def unseen(scene: Mapping[str, Any], videos: int) -> ClipDataset:
     """Return clips of the test videos."""
-    video = SyntheticVideo(videos, split="test", seed=TEST["seed"], **{name: scene[name] for name in SCENE})
+    video = SyntheticVideo(videos, split="test", seed=TEST_SEEDS[0], **{name: scene[name] for name in SCENE})
     return ClipDataset(video, ClipSampling(CLIP, stride=CLIP))
 
 

@@ -76,7 +76,12 @@ def line(tracker, seed, hota, date="2026-11-21T10:00:00+00:00"):
         "steps": 6000,
         "cpu_minutes": 7.5 + seed,
         "scene": {"frame_step": 8},
-        "test": {"recall": 85.0 + seed, "precision": 90.0, "trackers": {tracker: scores, "ByteTrack": scores}},
+        "test": {
+            "videos": 100,
+            "recall": 85.0 + seed,
+            "precision": 90.0,
+            "trackers": {tracker: scores, "ByteTrack": scores},
+        },
     }
 
 
@@ -87,12 +92,23 @@ def test_table_of_the_newest_runs(tmp_path):
     text = learning_table.render(learning_table.read(results))
     assert "0.85 million parameters, seeds 0, 1: 6,000 steps" in text
     assert "in 8.0 ± 0.7 minutes on one core (A CPU, Linux x86_64; 2026-11-21 at commit abc1234)" in text
-    assert (
-        "every 8th frame. Detections at IoU 0.5: recall 85.5 ± 0.7 % (per seed: 85.0, 86.0), precision 90.0 ± 0.0 %"
-        in text
-    )
-    assert "| MOTIP | 45.0 ± 7.1 | 60.0 ± 0.0 | 50.0 ± 0.0 | 70.0 ± 0.0 | 65.0 ± 0.0 | 12.0 ± 0.0 |" in text
+    assert "The 100 test videos show every 8th frame. HOTA per seed: 40.0, 50.0." in text
+    assert "recall 85.5 ± 0.7 % (per seed: 85.0, 86.0), precision 90.0 ± 0.0 %" in text
+    assert "| MOTIP | 45.0 ± 7.1 (worst 40.0) | 60.0 ± 0.0 (worst 60.0) | " in text
+    assert " | 12.0 ± 0.0 (worst 12.0) |" in text
     assert "| MOTR | 30.0 | 60.0 |" in text
+
+
+def test_lines_of_an_earlier_recipe_are_left_out(tmp_path):
+    results = tmp_path / "learning.jsonl"
+    lines = [line("MOTIP", 0, 1.0), line("MOTIP", 1, 2.0), line("MOTIP", 1, 50.0) | {"recipe": "new"}]
+    lines += [line("MOTR", 0, 3.0)]
+    results.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    found = learning_table.read(results)
+    assert [(one["tracker"], one["seed"], one.get("recipe")) for one in found] == [
+        ("MOTIP", 1, "new"),
+        ("MOTR", 0, None),
+    ]
 
 
 def test_refresh_keeps_the_text(tmp_path):
@@ -126,6 +142,8 @@ def test_training_resuming_and_scoring(tracker, tmp_path, capsys):
         str(results),
         "--videos",
         "1",
+        "--processes",
+        "1",
     ]
     short = ["--trainer.max_epochs", "-1", "--trainer.limit_train_batches", "2", "--trainer.limit_val_batches", "0"]
     for steps in (2, 3):
@@ -134,6 +152,9 @@ def test_training_resuming_and_scoring(tracker, tmp_path, capsys):
     assert (first["steps"], second["steps"]) == (2, 3)
     assert second["seed"] == 3
     assert "--data.init_args.seed 3" in second["command"]
-    assert second["test"]["frames"] == second["scene"]["num_frames"]
+    assert second["test"]["videos"] == len(learning.TEST_SEEDS)
+    assert second["test"]["frames"] == len(learning.TEST_SEEDS) * second["scene"]["num_frames"]
+    learning.main([*command, "--", *short, "--trainer.max_steps", "3"])
+    assert len(results.read_text().splitlines()) == 2  # not repeated
     assert 0 <= second["test"]["recall"] <= 100
     assert second["tracker"] in second["test"]["trackers"]

@@ -1,0 +1,73 @@
+import json
+
+import pytest
+
+from benchmarks.training import learning, variants
+
+
+def scores(hota):
+    return dict.fromkeys(variants.METRICS, 50.0) | {"HOTA": hota}
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Replace training and testing by a score that depends on seed and arguments."""
+    ran = []
+
+    def run(tracker, seed, folder, videos, more, test_seeds):
+        ran.append((tracker, seed, folder.name, videos, tuple(more), tuple(test_seeds)))
+        return {
+            "tracker": "MOTIP",
+            "seed": seed,
+            "cpu_minutes": 5.0,
+            "test": {"recall": 90.0, "trackers": {"MOTIP": scores(60.0 + seed + 2 * len(more))}},
+        }
+
+    monkeypatch.setattr(variants, "run", run)
+    return ran
+
+
+def test_variants_run_once_and_are_compared_with_the_first(runs, tmp_path, capsys):
+    command = ["--tracker=motip", "--variant", "alone:", "--variant", "two layers: --model.init_args.id_layers 2"]
+    command += ["--seeds", "0", "1", "--videos", "3", "--test-seeds", "5", "6", "--processes=1"]
+    command += ["--results", str(tmp_path / "lines.jsonl"), "--output", str(tmp_path)]
+    for _ in range(2):
+        variants.main(command)
+    more = ("--model.init_args.id_layers", "2")
+    recipe = learning.recipe("motip")
+    assert runs == [
+        ("motip", seed, f"motip-{name}-{recipe}-seed{seed}", 3, arguments, (5, 6))
+        for seed in (0, 1)
+        for name, arguments in (("alone", ()), ("two_layers", more))
+    ]
+    out = capsys.readouterr().out
+    assert "| alone | 2 | 60.5 ± 0.7 (worst 60.0) |" in out
+    assert "| *two layers - alone* | 2 | **+4.0** (+4.0 to +4.0; worst +4.0, seed 0) |" in out
+    lines = [json.loads(one) for one in (tmp_path / "lines.jsonl").read_text().splitlines()]
+    assert [(one["variant"], one["seed"]) for one in lines] == [
+        ("alone", 0),
+        ("two layers", 0),
+        ("alone", 1),
+        ("two layers", 1),
+    ]
+
+
+def test_other_arguments_under_the_same_name_run_again(runs, tmp_path, capsys):
+    for more in ((), ("--a=1",), ()):
+        variants.compare("motip", {"alone": more}, [0], tmp_path / "lines.jsonl", tmp_path, processes=1)
+    assert [one[4] for one in runs] == [(), ("--a=1",)]
+
+
+def test_variant_without_a_colon_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        variants.main(["--tracker=motip", "--variant", "alone", "--results", str(tmp_path / "lines.jsonl")])
+    assert "--variant: expected NAME: ARGUMENTS, got 'alone'; put a colon after the name" in capsys.readouterr().err
+
+
+def test_checksum_depends_on_values_and_not_on_comments(tmp_path, monkeypatch):
+    monkeypatch.setattr(learning, "CONFIGS", tmp_path)
+    found = []
+    for text in ("a: 1\n", "# why\na: 1  # because\n", "a: 2\n"):
+        (tmp_path / "motip_synthetic.yaml").write_text(text)
+        found.append(learning.recipe("motip"))
+    assert found[0] == found[1] != found[2]
