@@ -37,7 +37,7 @@ CONFIGS = ROOT / SOURCES / "configs"
 SEEDS = tuple(range(10))
 TEST_SEEDS = tuple(range(1_000_000, 1_000_005))  # the same videos for every run; no training uses these seeds
 VIDEOS = 20  # of each test seed
-SCENE = ("num_frames", "image_size", "num_objects", "frame_step")
+SCENE = ("num_frames", "image_size", "num_objects", "frame_step", "likeness")
 
 
 def main(arguments: list[str] | None = None) -> None:
