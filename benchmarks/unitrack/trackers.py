@@ -120,7 +120,8 @@ def links(tracker: Tracker, scene: Mapping[str, Any], videos: int) -> dict[str, 
 
 def unseen(scene: Mapping[str, Any], videos: int) -> ClipDataset:
     """Return clips of the test videos."""
-    video = SyntheticVideo(videos, split="test", seed=TEST_SEEDS[0], **{name: scene[name] for name in SCENE if name in scene})
+    known = {name: scene[name] for name in SCENE if name in scene}
+    video = SyntheticVideo(videos, split="test", seed=TEST_SEEDS[0], **known)
     return ClipDataset(video, ClipSampling(CLIP, stride=CLIP))
 
 
