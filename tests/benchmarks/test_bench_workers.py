@@ -70,6 +70,7 @@ def test_peers_are_pinned(peer):
     assert any(re.fullmatch(r"[a-z]+==\d+(\.\d+)+", line) for line in requirements)
 
 
+@pytest.mark.slow
 def test_installation_error_is_reported(tmp_path, monkeypatch):
     monkeypatch.setattr(environments, "PEERS", tmp_path)
     monkeypatch.setattr(environments, "ENVIRONMENTS", tmp_path / "environments")

@@ -78,6 +78,7 @@ def test_exit_code_reports_differences(factor, code, monkeypatch, tmp_path, caps
     assert "| MOTR, training step, small | 8.0 | 4.0 | 2.00 (2.00 to 2.00) | 7, 7 |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_error_of_a_process_is_reported(tmp_path):
     environment = benchmark.sides(None)["reference"]
     with pytest.raises(RuntimeError, match="KeyError: 'no such case'"):

@@ -136,6 +136,7 @@ def test_optimization_fixes_switched_identities(affinity):
     assert loss(replace(start, **{name: learnt})).id_accuracy == 1
 
 
+@pytest.mark.slow
 def test_compiles_as_one_graph():
     torch.compiler.reset()
     clip, leaves = needing_gradient(noisy(clips=2, dtype=torch.float32))

@@ -40,6 +40,7 @@ def sentence(path, read=read_file):
     return message.removeprefix(f"{path}: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bit", [0, 4, 7])
 def test_flipped_bits_are_detected_or_harmless(path, bit):
     """Every byte of a file: records, index and padding; bit 4 of an attribute makes PyTorch skip a record."""

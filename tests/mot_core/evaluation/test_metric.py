@@ -267,6 +267,7 @@ def test_missing_torchmetrics_names_install_command(monkeypatch):
         _ = mot_core.evaluation.TrackingMetrics
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(root, tmp_path):
     """Frames split between two processes, with the repeats of a padded sampler; and all frames on one of them."""
     frames = list(frames_of(root))

@@ -89,6 +89,7 @@ def test_minimized_and_overridden_metrics(mot, write_sweep, fits, tmp_path):
     assert f"val/error {min(row['val/error'] for row in rows):.4g}" in done.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["random", "bayes"])
 def test_interrupted_search_resumes_exactly(mot, write_sweep, fits, tmp_path, method):
     def formula(point, call):
@@ -151,6 +152,7 @@ def test_interrupted_grid_skips_no_point(mot, write_sweep, fits, tmp_path):
     assert tried == [(a, b) for a in "xy" for b in "123"]
 
 
+@pytest.mark.slow
 def test_bayes_concentrates_on_good_values(mot, write_sweep, fits, tmp_path):
     fake = fits(lambda point, call: [-abs(lr_of(point) - 0.3)])
     assert mot("sweep", write_sweep(method="bayes"), "--trials", 30, "--output", tmp_path / "out").code == 0

@@ -210,6 +210,7 @@ def test_autocast(dtype):
     torch.testing.assert_close(output.boxes_cxcywh.float(), expected.boxes_cxcywh, atol=0.05, rtol=0)
 
 
+@pytest.mark.slow
 def test_compiles_without_breaks():
     detector = make_detector(dtype=torch.float32, num_encoder_layers=1, num_decoder_layers=1, num_levels=3)
     compiled = torch.compile(detector, fullgraph=True, backend="aot_eager")
