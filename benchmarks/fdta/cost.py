@@ -39,7 +39,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Measure, print and write the result file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=["frames", "steps"], help="parts to measure")
+    parser.add_argument("parts", nargs="*", default=["frames", "steps"], help="frames, steps or both (default)")
     parser.add_argument("--size", type=int, nargs=2, default=(800, 1440), metavar=("H", "W"), help="size of frames")
     parser.add_argument("--rounds", type=int, default=3, help="frames per variant (default: %(default)s)")
     parser.add_argument("--device", default="cpu")
