@@ -117,18 +117,18 @@ class _SequenceChecker:
             message = f"{len(extra)} images belong to no frame of the sequence, the first is number {extra[0]}"
             remedy = f"frames count from {sequence.first_frame}: renumber the images or correct seqLength"
             self.note("warning", sequence.image_dir, message, remedy, "images")
-        self._check_depth([sequence.image_dir / images.name(number) for number in wanted if number in images.numbers])
+        if missing < len(wanted) and (sequence.path / "depth").is_dir():
+            self._check_depth([images.name(number) for number in images.numbers if number in wanted])
         return len(wanted) - missing
 
-    def _check_depth(self, images: list[Path]) -> None:
-        """Check the depth maps of the images, if there is a folder of them."""
+    def _check_depth(self, names: list[str]) -> None:
+        """Check the depth maps of the images with these names."""
+        assert self.sequence.image_dir is not None, "checked by the caller"
         folder = self.sequence.path / "depth"
-        if not folder.is_dir() or not images:
-            return
-        maps = [depth_file(image) for image in images]
-        missing = [image.name for image, depth in zip(images, maps, strict=True) if depth is None]
+        maps = [depth_file(self.sequence.image_dir / name) for name in names]
+        missing = [name for name, depth in zip(names, maps, strict=True) if depth is None]
         if missing:
-            message = f"{len(missing)} of {len(images)} images have no depth map, the first is {missing[0]}"
+            message = f"{len(missing)} of {len(names)} images have no depth map, the first is {missing[0]}"
             self.note("warning", folder, message, "add it, or losses of depth leave these frames out", "depth")
         for depth in filter(None, maps[:: max(len(maps) // ENOUGH, 1)]):
             try:
