@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from em_kalman.detections.window import WindowBatch
@@ -98,10 +97,9 @@ class EMKalmanLoss(nn.Module):
         used = valid[:, 1:] if first else valid
         count = used.sum().clamp(min=1)
         total = -value.sum()
-        frames = 1 if first else value.shape[1]
-        loss = total / count if self.normalize else total / max(len(value), 1) / frames
-        if self.training:
-            loss = _over_processes(loss, used.sum() if self.normalize else torch.tensor(len(value)).to(loss.device))
+        frames = 1 if first or self.normalize else value.shape[1]
+        number = used.sum() if self.normalize else torch.tensor(len(value), device=value.device)
+        loss = total / (mean_over_processes(number) if self.training else number.clamp(min=1)) / frames
         unexplained = output.unexplained[:, 1].sum() / valid[:, 1].sum().clamp(min=1)
         return {
             "loss": loss,
@@ -110,13 +108,6 @@ class EMKalmanLoss(nn.Module):
             "assoc_entropy": _entropy(output, valid).detach(),
             "gate_violations": _gate_violations(output),
         }
-
-
-def _over_processes(loss: Tensor, count: Tensor) -> Tensor:
-    """Scale a mean over ``count`` so that DDP, which averages over processes, gives the gradient of one process."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return loss
-    return loss * count / mean_over_processes(count)
 
 
 def _entropy(output: NKFOutput, valid: Tensor) -> Tensor:
