@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mot_core.cli.parser import add_command
+
 if TYPE_CHECKING:
     from em_kalman.detections.sequences import DetectionSequence
 
@@ -26,13 +28,7 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     parser.epilog = EPILOG
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     summary = "learn the motion and the measurement noise of detections, without labels"
-    learn = commands.add_parser(
-        "learn-motion",
-        help=summary,
-        description=summary[0].upper() + summary[1:] + ".",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    learn = add_command(commands, "learn-motion", summary, epilog=EPILOG)
     learn.add_argument("source", metavar="SOURCE", help="a sequence, or a folder of sequences")
     learn.add_argument("--checkpoint", metavar="FILE", required=True, help="trained em_kalman model")
     learn.add_argument("--output", metavar="FILE", type=Path, required=True, help="JSON file to write")

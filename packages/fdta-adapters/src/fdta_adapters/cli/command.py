@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mot_core.cli.parser import add_command
+
 EPILOG = """\
 examples:
   mot fdta depth data/DanceTrack/train --model models/Depth-Anything-V2-Large-hf
@@ -20,13 +22,8 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     parser.epilog = EPILOG
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     summary = "write a depth map for every image of sequences, with a depth model of transformers"
-    depth = commands.add_parser(
-        "depth",
-        help=summary,
-        description=summary[0].upper() + summary[1:] + ". Maps that exist are kept, so an interrupted run resumes.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    details = "Maps that exist are kept, so an interrupted run resumes."
+    depth = add_command(commands, "depth", summary, details=details, epilog=EPILOG)
     depth.add_argument("source", metavar="SOURCE", type=Path, help="a sequence with images, or a folder of sequences")
     depth.add_argument(
         "--model",
@@ -47,13 +44,7 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     depth.add_argument("--benchmark", metavar="NAME", default="auto", help="as for mot track (default: %(default)s)")
     depth.set_defaults(run=run_depth)
     summary = "draw predicted depth, attention to it, use of history and similarity of objects"
-    explain = commands.add_parser(
-        "explain",
-        help=summary,
-        description=summary[0].upper() + summary[1:] + ".",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    explain = add_command(commands, "explain", summary, epilog=EPILOG)
     explain.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help="trained tracker with adapters")
     explain.add_argument("source", metavar="SOURCE", type=Path, help="a sequence, a folder of images or a video")
     explain.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder of the pictures")

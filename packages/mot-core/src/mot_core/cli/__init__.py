@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from keyword import iskeyword
 
-from mot_core.cli.parser import Parser, Version
+from mot_core.cli.parser import Parser, Version, add_command
 
 TRAINING = {
     "fit": "train a tracker, from a config and flags",
@@ -89,7 +89,7 @@ def _run(arguments: list[str]) -> int:
     summaries = {**{name: _summary(point) for name, point in packaged.items()}, **COMMANDS}
     for name in (*COMMANDS, *(name for name in packaged if name not in COMMANDS)):
         summary = summaries[name]
-        command = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        command = add_command(commands, name, summary)
         if name == called:
             import_module(module_of(name) if name in COMMANDS else packaged[name].value).configure(command, arguments)
     namespace = parser.parse_args(arguments)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from mot_core.cli.parser import add_command
+
 EPILOG = """\
 examples:
   mot bench kernels
@@ -18,9 +20,7 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     parser.epilog = EPILOG
     commands = parser.add_subparsers(title="benchmarks", metavar="BENCHMARK", required=True)
     summary = "measure speed, memory and roofline share of the GPU kernels, compared with PyTorch"
-    kernels = commands.add_parser(
-        "kernels", help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=EPILOG
-    )
+    kernels = add_command(commands, "kernels", summary, epilog=EPILOG)
     from mot_core.bench.kernels import add_arguments, run
 
     add_arguments(kernels)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mot_core.cli.eval import write_text
-from mot_core.cli.parser import add_benchmark
+from mot_core.cli.parser import add_benchmark, add_command
 from mot_core.cli.terminal import open_console, print_table
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     parser.epilog = EPILOG
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     summary = "list the sequences, and every problem with its file, line and fix"
-    check = commands.add_parser(
-        "check", help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=EPILOG
-    )
+    check = add_command(commands, "check", summary, epilog=EPILOG)
     check.add_argument("path", metavar="PATH", type=Path, help="a sequence or a folder of sequences")
     add_benchmark(check)
     check.add_argument("--json", metavar="FILE", help="write the report as JSON; - for stdout")

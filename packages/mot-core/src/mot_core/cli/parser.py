@@ -26,6 +26,27 @@ class Parser(argparse.ArgumentParser):
         return super()._get_values(action, arg_strings)
 
 
+def add_command(
+    commands: Any, name: str, summary: str, *, details: str = "", epilog: str | None = None
+) -> argparse.ArgumentParser:
+    """Add a subcommand, described by its summary as a sentence.
+
+    Args:
+        commands: Result of ``add_subparsers``.
+        name: Name of the subcommand.
+        summary: Line in the list of commands, in lower case without a period.
+        details: Sentences that follow the summary in the help of the subcommand.
+        epilog: Text at the end of its help.
+
+    >>> commands = Parser(prog="mot").add_subparsers()
+    >>> add_command(commands, "check", "list the sequences", details="Reads no images.").description
+    'List the sequences. Reads no images.'
+    """
+    description = f"{summary[0].upper()}{summary[1:]}. {details}".rstrip()
+    command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=description, epilog=epilog)
+    return command
+
+
 class Version(argparse.Action):
     """Print the version, looked up only on request because that reads the file system."""
 
