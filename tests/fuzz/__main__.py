@@ -14,18 +14,6 @@ from rich.table import Table
 from benchmarks.provenance import provenance
 from fuzz.runner import BATTERIES, Tally, load, run_battery, run_case, run_cases
 
-DESCRIPTIONS = {
-    "association": "SORT, ByteTrack and OC-SORT against plain loops",
-    "checkpoints": "damaged checkpoints of trackers and models",
-    "commands": "mot data check, track and eval on damaged sequences",
-    "documents": "YAML, JSON, sweeps and COCO files",
-    "evaluation": "scores against TrackEval and py-motmetrics",
-    "images": "images of all modes, orientations and damages",
-    "losses": "UniTrack and em-kalman against plain loops, and bad input",
-    "text": "mutated MOT and KITTI files against an independent parser",
-    "videos": "rotated, cut and damaged videos",
-}
-
 
 def main() -> int:
     """Run the batteries in turn, print a table, and return 1 if a case failed."""
@@ -88,7 +76,7 @@ def _table(tallies: list[Tally]) -> Table:
         table.add_column(name, justify="left" if name in ("battery", "what") else "right")
     for tally in tallies:
         speed = f"{tally.cases / max(tally.seconds, 1e-9):.1f}"
-        table.add_row(tally.battery, DESCRIPTIONS[tally.battery], str(tally.cases), str(len(tally.failures)), speed)
+        table.add_row(tally.battery, BATTERIES[tally.battery], str(tally.cases), str(len(tally.failures)), speed)
     table.add_section()
     total = sum(tally.cases for tally in tallies), sum(len(tally.failures) for tally in tallies)
     table.add_row("all", "", *map(str, total), "")

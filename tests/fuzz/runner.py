@@ -26,7 +26,18 @@ import numpy as np
 
 LONGEST = 60.0  # seconds a case may take
 LARGEST = 16 * 2**30  # bytes of address space
-BATTERIES = ("association", "checkpoints", "commands", "documents", "evaluation", "images", "losses", "text", "videos")
+BATTERIES = {
+    "association": "SORT, ByteTrack and OC-SORT against plain loops",
+    "checkpoints": "damaged checkpoints of trackers and models",
+    "commands": "mot data check, track and eval on damaged sequences",
+    "documents": "YAML, JSON, sweeps and COCO files",
+    "evaluation": "scores against TrackEval and py-motmetrics",
+    "images": "images of all modes, orientations and damages",
+    "losses": "UniTrack and em-kalman against plain loops, and bad input",
+    "text": "mutated MOT and KITTI files against an independent parser",
+    "videos": "rotated, cut and damaged videos",
+}
+"""What each battery compares, by the name of its module."""
 
 
 def load(battery: str):
