@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fdta_adapters.functional.foreground import pad_boxes
 from mot_core.plugins import Context
 from mot_core.plugins.runner import in_backward
 from mot_core.structures import ClipOutput, FeaturePyramid, FrameOutput, FrameTargets, TrackerSpec, TrackState
@@ -328,9 +329,7 @@ def depth_targets(depth: Tensor, objects: Sequence[Tensor]) -> FrameTargets:
     tensor([[ True,  True,  True],
             [ True, False, False]])
     """
-    boxes = nn.utils.rnn.pad_sequence([one.reshape(-1, 4) for one in objects], batch_first=True)
-    counts = torch.tensor([len(one) for one in objects], device=boxes.device)
-    valid = torch.arange(boxes.shape[1], device=boxes.device) < counts[:, None]
+    boxes, valid = pad_boxes(objects)
     labels = torch.where(valid, 0, -1)
     return FrameTargets(boxes, labels, labels, valid, {"depth": depth})
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def foreground_mask(boxes_xyxy: Tensor, valid: Tensor, size: tuple[int, int], *, wrap: bool = False) -> Tensor:
@@ -37,6 +39,24 @@ def foreground_mask(boxes_xyxy: Tensor, valid: Tensor, size: tuple[int, int], *,
         grid.scatter_add_(1, row * (width + 1) + column, sign * counted)
     grid = grid.view(-1, height + 1, width + 1).cumsum(1).cumsum(2)
     return grid[:, :height, :width] > 0
+
+
+def pad_boxes(boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Stack the boxes of several images.
+
+    Args:
+        boxes: Boxes of each image, of shape ``(n, 4)``.
+
+    Returns:
+        Boxes of shape ``(B, G, 4)``, and a boolean mask of shape ``(B, G)``, False where padded.
+
+    >>> pad_boxes([torch.rand(2, 4), torch.rand(0, 4)])[1]
+    tensor([[ True,  True],
+            [False, False]])
+    """
+    padded = nn.utils.rnn.pad_sequence([one.reshape(-1, 4) for one in boxes], batch_first=True)
+    counts = torch.tensor([len(one) for one in boxes], device=padded.device)
+    return padded, torch.arange(padded.shape[1], device=padded.device) < counts[:, None]
 
 
 def _limited(edge: Tensor, end: int, wrap: bool) -> Tensor:

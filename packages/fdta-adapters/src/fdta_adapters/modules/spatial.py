@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from fdta_adapters.functional.depth_bins import DepthBins
 from fdta_adapters.functional.depth_loss import depth_loss
 from fdta_adapters.functional.depth_position import depth_position
-from fdta_adapters.functional.foreground import foreground_mask
+from fdta_adapters.functional.foreground import foreground_mask, pad_boxes
 from fdta_adapters.modules.attention import PostNormLayer, cross_attend
 
 Residual = Literal["postnorm", "gated"]
@@ -254,7 +254,7 @@ class SpatialAdapter(nn.Module):
         with torch.autocast(state.depth.device.type, enabled=False):
             values, valid = self._target(state, target, valid)
             if not isinstance(foreground, Tensor):
-                foreground = _stacked_mask(foreground, (values.shape[1], values.shape[2]))
+                foreground = foreground_mask(*pad_boxes(foreground), (values.shape[1], values.shape[2]))
             return depth_loss(
                 state.logits, self.bins.bin(values), foreground, valid,
                 foreground_weight=foreground_weight, smoothing=smoothing,
@@ -308,9 +308,3 @@ def _shrunk(padding: Tensor) -> Tensor:
     wider[:, :, :-1] |= padding[:, :, 1:]
     wider[:, :-1] |= padding[:, 1:]
     return wider
-
-
-def _stacked_mask(boxes_xyxy: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    padded = nn.utils.rnn.pad_sequence([boxes.reshape(-1, 4) for boxes in boxes_xyxy], batch_first=True)
-    counts = torch.tensor([len(boxes) for boxes in boxes_xyxy], device=padded.device)
-    return foreground_mask(padded, torch.arange(padded.shape[1], device=padded.device) < counts[:, None], size)
