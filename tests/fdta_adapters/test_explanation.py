@@ -55,6 +55,14 @@ def test_recorded_arrays(video, name, stride):
     assert len(found.similarity.similarity) > 0
 
 
+def test_coarse_cells_of_a_small_image(tmp_path):
+    """A stride that does not divide the map: 1 x 2 cells for a depth map of 4 x 5."""
+    small = SyntheticVideo(num_videos=1, num_frames=2, image_size=(32, 40)).save(tmp_path, 0)
+    found = explain_adapters(trained("motip", *adapters(32)), batches(small), min_score=0.0)
+    assert [frame.depth.shape for frame in found.frames] == [(4, 5)] * 2
+    assert [frame.attention.shape for frame in found.frames] == [(1, 2)] * 2
+
+
 def test_tracking_is_unchanged(video):
     tracker = trained("motip", *adapters())
     before = [tracker.track(batch).numpy() for batch in batches(video)]

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from fdta_adapters.functional.similarity import InterObjectSimilarity, inter_object_similarity
-from fdta_adapters.functional.temporal_mask import dual_mask
 from fdta_adapters.modules.spatial import DepthState, SpatialAdapter
 from fdta_adapters.modules.temporal import TemporalAdapter
 from mot_core.extras import require
@@ -128,6 +127,7 @@ class _Recorder:
     batch: ClipBatch | None = None
     weights: Tensor | None = None
     state: DepthState | None = None
+    factor: int = 1
     objects: Tensor | None = None
 
     def start(self, batch: ClipBatch) -> None:
@@ -161,7 +161,7 @@ class _Recorder:
                 asked = queries if cross.gate is None else cross.norm(queries)
                 memory = state.memory.to(asked.dtype)
                 self.weights = cross.attention(asked, memory, memory, key_padding_mask=state.key_padding)[1][0].cpu()
-                self.state = state
+                self.state, self.factor = state, adapter.factor  # cells of the memory may be coarser than the depth
             return original(layer, queries, state)
 
         return attend
@@ -170,10 +170,7 @@ class _Recorder:
         if self.weights is None or self.state is None or self.batch is None:
             return
         height, width = self.state.padding.shape[-2:]
-        # Cells of the memory may be coarser than those of the depth.
-        factor = round((height * width / self.weights.shape[1]) ** 0.5)
-        shape = -(-height // factor), -(-width // factor)
-        # Slots of the decoder come first in the predictions of a frame or, with track queries, in both.
+        shape = -(-height // self.factor), -(-width // self.factor)
         chosen = self.weights
         if self.objects is not None and len(self.objects) == len(chosen) and bool(self.objects.any()):
             chosen = chosen[self.objects]
@@ -194,10 +191,7 @@ def _interaction(adapter: TemporalAdapter, history: tuple[Tensor, Tensor]) -> Fl
     """Return the attention weights of the last layer for one history, averaged over heads."""
     x, missing = history
     x = x.masked_fill(missing[:, None], 0)[None]
-    forbidden = dual_mask(missing[None])
-    mask = torch.zeros_like(forbidden, dtype=x.dtype).masked_fill(forbidden, -torch.inf)
-    mask = mask.repeat_interleave(adapter.heads, 0)
-    positions = adapter.encode_positions(x.shape[1], x.shape[2], x)
+    positions, mask = adapter.positions_and_mask(x, missing[None])
     with torch.no_grad():
         for layer in adapter.layers[:-1]:
             x = layer(x, positions, None, mask)

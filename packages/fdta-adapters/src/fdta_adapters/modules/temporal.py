@@ -90,10 +90,7 @@ class TemporalAdapter(nn.Module):
             return x
         frames, channels = x.shape[-2:]
         tokens = x.reshape(-1, frames, channels)
-        forbidden = dual_mask(missing.reshape(-1, frames))
-        mask = torch.zeros_like(forbidden, dtype=x.dtype).masked_fill(forbidden, -torch.inf)
-        mask = mask.repeat_interleave(self.heads, 0)
-        positions = self.encode_positions(frames, channels, x)
+        positions, mask = self.positions_and_mask(tokens, missing.reshape(-1, frames))
         for layer in self.layers:
             if self.checkpointing and torch.is_grad_enabled():
                 tokens = checkpoint(layer, tokens, positions, None, mask, use_reentrant=False)
@@ -103,6 +100,13 @@ class TemporalAdapter(nn.Module):
         if self.gate is not None:
             refined = x + self.gate.tanh() * (refined - x)
         return refined.masked_fill(missing[..., None], 0) if self.zero_missing else refined
+
+    def positions_and_mask(self, tokens: Tensor, missing: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the positions ``(T, C)`` and mask ``(R * heads, T, T)`` of all layers for tokens ``(R, T, C)``."""
+        frames, channels = tokens.shape[1:]
+        forbidden = dual_mask(missing)
+        mask = torch.zeros_like(forbidden, dtype=tokens.dtype).masked_fill(forbidden, -torch.inf)
+        return self.encode_positions(frames, channels, tokens), mask.repeat_interleave(self.heads, 0)
 
     def encode_positions(self, frames: int, channels: int, like: Tensor) -> Tensor:
         """Return the sine encoding of ``frames`` positions, ``(frames, channels)``, computed in float32."""
