@@ -16,6 +16,7 @@ from mot_core.structures import ClipBatch
 from mot_core.trackers import Tracker
 
 DETECTION = 0.4  # score from which a detection counts
+SIMILAR = 0.9  # cosine similarity of embeddings above which FDTA counts objects as hard to distinguish
 METRICS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW")
 # A detector trained for minutes has lower scores than the default thresholds expect: all trackers use detections
 # from 0.4 on and start tracks at 0.5.
@@ -31,8 +32,9 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
 
     Returns:
         ``recall`` and ``precision`` of the detections at an IoU of 0.5 in percent, ``recall_alone`` of the detector on
-        single frames (the same if tracks are not queries), ``frames``, ``objects``, and under ``trackers``
-        the metrics of ``name`` and of every baseline.
+        single frames (the same if tracks are not queries), ``frames``, ``objects``, ``similar`` (the share of pairs
+        of detections in a frame whose embeddings have a cosine similarity above 0.9, in percent), and under
+        ``trackers`` the metrics of ``name`` and of every baseline.
     """
     outputs: list[DetectorOutput] = []
     detect = tracker.detect
@@ -44,6 +46,7 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
 
     metrics = {one: TrackingMetrics() for one in (name, *BASELINES)}
     detections, alone, sequence, count = TrackingMetrics(), TrackingMetrics(), "", 0
+    similar = pairs = 0
     baselines: dict[str, OnlineTracker] = {}
     tracker.eval()
     tracker.detect = listen  # capture its detections, which it does not report
@@ -59,8 +62,11 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
             with torch.no_grad():
                 boxes, scores = _boxes(tracker.detector(batch.images[:, 0], batch.padding), batch)
             _update(alone, boxes[scores > DETECTION], truth)
-            boxes, scores = _boxes(outputs.pop(), batch)
+            output = outputs.pop()
+            boxes, scores = _boxes(output, batch)
             _update(detections, boxes[scores > DETECTION], truth)
+            above, of = _similar(output.hidden[-1, 0][scores > DETECTION])
+            similar, pairs = similar + above, pairs + of
             for one, baseline in baselines.items():
                 tracks = baseline.update(boxes, scores)
                 metrics[one].update(*truth[0], tracks.ids, tracks.boxes_xyxy, **truth[1])
@@ -74,11 +80,20 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
         "recall": found["CLR_Re"],
         "precision": found["CLR_Pr"],
         "recall_alone": found_alone["CLR_Re"],
+        "similar": 100 * similar / max(1, pairs),
         "trackers": {
             one: {key: values[key].item() for key in METRICS}
             for one, values in ((one, metric.compute()) for one, metric in metrics.items())
         },
     }
+
+
+def _similar(embeddings: Tensor) -> tuple[int, int]:
+    """Return the number of pairs of different objects with a cosine similarity above 0.9, and of all pairs."""
+    directions = torch.nn.functional.normalize(embeddings, dim=-1)
+    rows, columns = torch.triu_indices(len(directions), len(directions), 1)
+    similarities = (directions[rows] * directions[columns]).sum(-1)
+    return int((similarities > SIMILAR).sum()), len(similarities)
 
 
 def _boxes(output: DetectorOutput, batch: ClipBatch) -> tuple[Tensor, Tensor]:

@@ -27,13 +27,13 @@ from benchmarks.provenance import ROOT, SOURCES, provenance
 from benchmarks.training.held_out import evaluate
 from benchmarks.training.learning_table import RESULTS, refresh
 from mot_core.cli import main as mot
+from mot_core.cli.fit.configs import find_config
 from mot_core.cli.track.registry import trainable_trackers
 from mot_core.data import SyntheticDataModule
 from mot_core.structures import ClipBatch
 from mot_core.trackers import Tracker
 
 TRACKERS = {name: tracker.__name__ for name, tracker in trainable_trackers().items()}
-CONFIGS = ROOT / SOURCES / "configs"
 SEEDS = tuple(range(10))
 TEST_SEEDS = tuple(range(1_000_000, 1_000_005))  # the same videos for every run; no training uses these seeds
 VIDEOS = 20  # of each test seed
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
         seeds = SEEDS if options.seed is None else (options.seed,)
         trackers = TRACKERS if options.tracker is None else {options.tracker: TRACKERS[options.tracker]}
         keys = [
-            {"tracker": title, "seed": seed, "recipe": recipe(name), "arguments": options.more}
+            {"tracker": title, "seed": seed, "recipe": recipe(f"{name}_synthetic"), "arguments": options.more}
             for name, title in trackers.items()
             for seed in seeds
         ]
@@ -72,17 +72,23 @@ def measure(output: Path, videos: int, tracker: str, seed: int, recipe: str, arg
     return run(name, seed, output / f"{name}-{recipe}-seed{seed}", videos, arguments)
 
 
-def recipe(tracker: str) -> str:
-    """Return a checksum of a config without its comments: results of an earlier one do not count."""
-    config = yaml.safe_load((CONFIGS / f"{tracker}_synthetic.yaml").read_text(encoding="utf-8"))
-    return f"{crc32(json.dumps(config, sort_keys=True).encode()):08x}"
+def recipe(config: str) -> str:
+    """Return a checksum of a shipped config without its comments: results of an earlier one do not count."""
+    values = yaml.safe_load(find_config(config).read_text(encoding="utf-8"))
+    return f"{crc32(json.dumps(values, sort_keys=True).encode()):08x}"
 
 
 def run(
-    tracker: str, seed: int, folder: Path, videos: int, more: Sequence[str], test_seeds: Sequence[int] = TEST_SEEDS
+    tracker: str,
+    seed: int,
+    folder: Path,
+    videos: int,
+    more: Sequence[str],
+    test_seeds: Sequence[int] = TEST_SEEDS,
+    config: str | None = None,
 ) -> dict[str, Any]:
-    """Train and test once; return a line of the results."""
-    command = ["fit", "--config", f"{tracker}_synthetic", "--seed_everything", str(seed)]
+    """Train and test once, by default with ``config`` "TRACKER_synthetic"; return a line of the results."""
+    command = ["fit", "--config", config or f"{tracker}_synthetic", "--seed_everything", str(seed)]
     command += ["--model.init_args.seed", str(seed), "--data.init_args.seed", str(seed), *more]
     about = provenance(SOURCES)
     last = checkpoint(folder)

@@ -75,6 +75,7 @@ def compare(
     videos: int = VIDEOS,
     test_seeds: Sequence[int] = TEST_SEEDS,
     processes: int = 2,
+    config: str | None = None,
 ) -> dict[str, list[Line]]:
     """Train and test every variant with every seed, unless ``results`` has the run, and return the lines by variant.
 
@@ -87,28 +88,30 @@ def compare(
         videos: Number of test videos of each test seed.
         test_seeds: Seeds of the test videos.
         processes: Runs at a time, each with one thread.
+        config: Shipped config of all variants. None: "TRACKER_synthetic".
     """
+    config = config or f"{tracker}_synthetic"
     # Seed by seed, so that an interrupted comparison has pairs.
     keys = [
         {
             "tracker": TRACKERS[tracker],
             "variant": name,
             "seed": seed,
-            "recipe": recipe(tracker),
+            "recipe": recipe(config),
             "arguments": list(more),
             "test_seeds": list(test_seeds),
         }
         for seed in seeds
         for name, more in variants.items()
     ]
-    lines = complete(results, keys, partial(measure, tracker, output, videos), processes)
+    lines = complete(results, keys, partial(measure, tracker, output, videos, config), processes)
     return {name: [line for line in lines if line["variant"] == name] for name in variants}
 
 
-def measure(name: str, output: Path, videos: int, **key: Any) -> dict[str, Any]:
+def measure(name: str, output: Path, videos: int, config: str, **key: Any) -> dict[str, Any]:
     """Train and test once; return a line of the results."""
     folder = f"{name}-{key['variant']}-{key['recipe']}-seed{key['seed']}".replace(" ", "_")
-    return run(name, key["seed"], output / folder, videos, key["arguments"], key["test_seeds"])
+    return run(name, key["seed"], output / folder, videos, key["arguments"], key["test_seeds"], config)
 
 
 if __name__ == "__main__":

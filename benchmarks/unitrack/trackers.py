@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
     elif not options.table:
         torch.set_num_threads(1)
         keys = [
-            {"tracker": TRACKERS[tracker], "seed": seed, "variant": variant, "recipe": recipe(tracker)}
+            {"tracker": TRACKERS[tracker], "seed": seed, "variant": variant, "recipe": recipe(f"{tracker}_synthetic")}
             for seed in (SEEDS if options.seed is None else (options.seed,))
             for tracker in (TRACKERS if options.tracker is None else (options.tracker,))
             for variant in (VARIANTS if options.variant is None else (options.variant,))
@@ -81,9 +81,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 def where(tracker: str, seed: int, variant: str, options: argparse.Namespace) -> Path:
     """Return the folder of a run."""
+    config = f"{tracker}_synthetic"
     if variant == "alone" and options.learned is not None:
-        return Path(options.alone, f"{tracker}-{recipe(tracker)}-seed{seed}")
-    return Path(options.output, f"{tracker}-{variant}-{recipe(tracker)}-seed{seed}".replace(" ", "_"))
+        return Path(options.alone, f"{tracker}-{recipe(config)}-seed{seed}")
+    return Path(options.output, f"{tracker}-{variant}-{recipe(config)}-seed{seed}".replace(" ", "_"))
 
 
 def measure(options: argparse.Namespace, seed: int, variant: str, **key: str) -> dict[str, Any]:

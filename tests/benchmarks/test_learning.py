@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 import torch
@@ -53,6 +54,7 @@ def test_scores_of_detection_and_identities(knows):
     assert result["objects"] > 100
     assert (result["recall"], result["precision"], result["recall_alone"]) == (100, 100, 100)
     scores = result["trackers"]
+    assert result["similar"] == pytest.approx(share_of_similar_boxes(data))
     assert list(scores) == ["oracle", "SORT", "ByteTrack", "OC-SORT"]
     if knows:
         assert scores["oracle"]["HOTA"] == pytest.approx(100)
@@ -62,6 +64,17 @@ def test_scores_of_detection_and_identities(knows):
         assert scores["oracle"]["IDF1"] < 20
     assert scores["oracle"]["DetA"] == pytest.approx(100)
     assert "detect" not in vars(tracker) or tracker.detect.__func__ is Oracle.detect  # the observer is removed
+
+
+def share_of_similar_boxes(data):
+    """Percentage of pairs of objects in a frame whose boxes, the embeddings of the oracle, have a cosine above 0.9."""
+    pairs = []
+    for batch in data.test_dataloader():
+        boxes = batch.targets[0].boxes_cxcywh[0][batch.targets[0].valid[0]].tolist()
+        pairs += [(one, other) for place, one in enumerate(boxes) for other in boxes[:place]]
+    cosines = [sum(a * b for a, b in zip(*pair, strict=True)) / math.hypot(*pair[0]) / math.hypot(*pair[1])
+               for pair in pairs]  # fmt: skip
+    return 100 * sum(cosine > 0.9 for cosine in cosines) / len(cosines)
 
 
 def line(tracker, seed, hota, date="2026-11-21T10:00:00+00:00"):

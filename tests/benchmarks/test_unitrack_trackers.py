@@ -31,7 +31,7 @@ def test_training_with_the_loss(command, tmp_path, capsys):
 
 def test_runs_differ_in_the_callback_and_are_not_repeated(command, tmp_path, monkeypatch, capsys):
     ran = []
-    recipes = {name: unitrack_trackers.recipe(name) for name in ("motip", "motr")}
+    recipes = {name: unitrack_trackers.recipe(f"{name}_synthetic") for name in ("motip", "motr")}
     known = {"tracker": "MOTIP", "seed": 3, "recipe": recipes["motip"], "arguments": [], "scene": {}, "steps": 2000}
     (tmp_path / "learned.jsonl").write_text(json.dumps(known) + "\n")
 

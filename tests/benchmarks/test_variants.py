@@ -14,7 +14,7 @@ def runs(monkeypatch):
     """Replace training and testing by a score that depends on seed and arguments."""
     ran = []
 
-    def run(tracker, seed, folder, videos, more, test_seeds):
+    def run(tracker, seed, folder, videos, more, test_seeds, config):
         ran.append((tracker, seed, folder.name, videos, tuple(more), tuple(test_seeds)))
         return {
             "tracker": "MOTIP",
@@ -34,7 +34,7 @@ def test_variants_run_once_and_are_compared_with_the_first(runs, tmp_path, capsy
     for _ in range(2):
         variants.main(command)
     more = ("--model.init_args.id_layers", "2")
-    recipe = learning.recipe("motip")
+    recipe = learning.recipe("motip_synthetic")
     assert runs == [
         ("motip", seed, f"motip-{name}-{recipe}-seed{seed}", 3, arguments, (5, 6))
         for seed in (0, 1)
@@ -65,9 +65,9 @@ def test_variant_without_a_colon_is_refused(tmp_path, capsys):
 
 
 def test_checksum_depends_on_values_and_not_on_comments(tmp_path, monkeypatch):
-    monkeypatch.setattr(learning, "CONFIGS", tmp_path)
+    monkeypatch.chdir(tmp_path)
     found = []
     for text in ("a: 1\n", "# why\na: 1  # because\n", "a: 2\n"):
-        (tmp_path / "motip_synthetic.yaml").write_text(text)
-        found.append(learning.recipe("motip"))
+        (tmp_path / "small.yaml").write_text(text)
+        found.append(learning.recipe("small.yaml"))
     assert found[0] == found[1] != found[2]

@@ -66,6 +66,16 @@ def test_missing_tokens_change_nothing():
     assert other.grad.isfinite().all()
 
 
+def test_without_the_mask_missing_frames_are_zero_vectors():
+    x, missing = example()
+    adapter, masked = make(mask_missing=False), make(zero_missing=False)
+    masked.load_state_dict(adapter.state_dict())
+    zeros = x.masked_fill(missing[..., None], 0)
+    wanted = masked(zeros, torch.zeros_like(missing)).masked_fill(missing[..., None], 0)
+    torch.testing.assert_close(adapter(x.masked_fill(missing[..., None], float("nan")), missing), wanted)
+    assert not torch.allclose(wanted, adapter.eval()(x, torch.zeros_like(missing)).masked_fill(missing[..., None], 0))
+
+
 def test_all_missing_is_finite():
     adapter = make(zero_missing=False)
     x, missing = example()

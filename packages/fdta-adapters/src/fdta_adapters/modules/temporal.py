@@ -33,6 +33,8 @@ class TemporalAdapter(nn.Module):
             "none": no encoding.
         residual: "replace": the output replaces the embeddings, as in the paper. "gated": it is blended in through a
             gate that starts closed, so that a trained tracker is bit-identical at first.
+        mask_missing: Attend to no frame in which the object was not seen. False: such a frame is a zero vector that
+            later frames attend to, which the paper found worse than no adapter (Table 6).
         zero_missing: Set the output of missing frames to 0.
         checkpointing: Recompute each layer in the backward pass to save memory.
 
@@ -53,6 +55,7 @@ class TemporalAdapter(nn.Module):
         position: Position = "window",
         residual: TemporalResidual = "replace",
         *,
+        mask_missing: bool = True,
         zero_missing: bool = True,
         checkpointing: bool = False,
     ) -> None:
@@ -66,7 +69,7 @@ class TemporalAdapter(nn.Module):
             if value not in known:
                 raise ValueError(f"{name}: expected {' or '.join(known)}, got {value!r}")
         self.heads, self.position = heads, position
-        self.zero_missing, self.checkpointing = zero_missing, checkpointing
+        self.mask_missing, self.zero_missing, self.checkpointing = mask_missing, zero_missing, checkpointing
         self.layers = nn.ModuleList(PostNormLayer(channels, heads, ffn, dropout) for _ in range(layers))
         self.gate = nn.Parameter(torch.zeros(())) if residual == "gated" else None
 
@@ -104,7 +107,7 @@ class TemporalAdapter(nn.Module):
     def positions_and_mask(self, tokens: Tensor, missing: Tensor) -> tuple[Tensor, Tensor]:
         """Return the positions ``(T, C)`` and mask ``(R * heads, T, T)`` of all layers for tokens ``(R, T, C)``."""
         frames, channels = tokens.shape[1:]
-        forbidden = dual_mask(missing)
+        forbidden = dual_mask(missing if self.mask_missing else torch.zeros_like(missing))
         mask = torch.zeros_like(forbidden, dtype=tokens.dtype).masked_fill(forbidden, -torch.inf)
         return self.encode_positions(frames, channels, tokens), mask.repeat_interleave(self.heads, 0)
 

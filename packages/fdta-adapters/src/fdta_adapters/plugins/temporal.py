@@ -35,6 +35,7 @@ class TemporalAdapterPlugin(Plugin):
             newest frame, or "none".
         residual: "replace" as in the paper, or "gated": with a gate that starts closed, which leaves a trained tracker
             bit-identical at first.
+        mask_missing: Attend to no frame in which a track was not seen. False: to a zero vector in its place.
         window: Frames of history, with the current one, for trackers with track queries.
         checkpointing: Recompute each layer in the backward pass to save memory.
 
@@ -55,6 +56,7 @@ class TemporalAdapterPlugin(Plugin):
         dropout: float = 0.1,
         position: Position = "window",
         residual: TemporalResidual = "replace",
+        mask_missing: bool = True,
         window: int = 30,
         checkpointing: bool = False,
     ) -> None:
@@ -64,7 +66,7 @@ class TemporalAdapterPlugin(Plugin):
         self.window, self.ffn_dim = window, ffn_dim
         self.settings: dict[str, Any] = {
             "layers": layers, "heads": num_heads, "dropout": dropout, "position": position, "residual": residual,
-            "checkpointing": checkpointing,
+            "mask_missing": mask_missing, "checkpointing": checkpointing,
         }  # fmt: skip
 
     def setup(self, spec: TrackerSpec) -> Mapping[str, str]:
