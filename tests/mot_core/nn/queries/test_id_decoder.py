@@ -192,3 +192,14 @@ def test_invalid_arguments_are_rejected():
         IDDecoder(embed_dim=12, word_dim=8, head_dim=8)
     with pytest.raises(ValueError, match=r"history\.words: expected the identity word of every token"):
         make()(replace(HISTORY, words=None), CURRENT)
+
+
+def test_a_fresh_decoder_attends_most_to_the_token_with_the_same_embedding():
+    torch.manual_seed(0)
+    decoder = IDDecoder(embed_dim=64, word_dim=64, num_words=20, num_layers=1)
+    embeddings = torch.randn(20, 64)
+    words = decoder.word_to_embed.weight.t()
+    known = torch.cat([embeddings, words[:20]], 1)
+    asked = torch.cat([embeddings, words[20:].expand(20, 64)], 1)
+    shares = decoder.cross_attns[0](asked[None], known[None], known[None])[1][0, :, :20]
+    assert (shares.argmax(1) == torch.arange(20)).float().mean() > 0.9

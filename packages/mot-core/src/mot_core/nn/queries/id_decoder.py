@@ -92,6 +92,12 @@ class IDDecoder(nn.Module):
         for parameter in self.parameters():
             if parameter.ndim == 2:
                 nn.init.xavier_uniform_(parameter)
+        # Keys start equal to queries, so that a detection attends to tokens with a similar embedding from the start.
+        # With independent random projections, some seeds find this late, or settle for position.
+        with torch.no_grad():
+            for attention in self.cross_attns:
+                query, key, _ = attention.in_proj_weight.chunk(3)
+                key.copy_(query)
 
     def forward(self, history: TrackTokens, current: TrackTokens) -> Tensor:
         """Compute the logits of the words.
