@@ -18,11 +18,11 @@ def make_detector(seed=0, dtype=torch.float64, **options):
     return detector.eval()
 
 
-def make_tracks(count, batch=2, seed=1, valid=None):
+def make_tracks(count, batch=2, seed=1, valid=None, dab=False):
     """Return track states with random queries, for :func:`make_detector`."""
     generator = torch.Generator().manual_seed(seed)
-    queries = torch.randn(batch, count, 64, generator=generator, dtype=torch.float64)
-    references = torch.randn(batch, count, 2, generator=generator, dtype=torch.float64)
+    queries = torch.randn(batch, count, 32 if dab else 64, generator=generator, dtype=torch.float64)
+    references = torch.randn(batch, count, 4 if dab else 2, generator=generator, dtype=torch.float64)
     valid = torch.ones(batch, count, dtype=torch.bool) if valid is None else valid
     return TrackState(torch.arange(count).expand(batch, -1), valid, queries=queries, ref_logits=references)
 

@@ -1,4 +1,4 @@
-"""Released Deformable DETR weights: COCO, and the detectors inside MOTIP, FDTA and MOTR."""
+"""Released Deformable DETR weights: COCO, and the detectors inside MOTIP, FDTA, MOTR and MeMOTR."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from mot_core.checkpoints.report import ImportReport, Renaming, load_renamed, re
 from mot_core.nn.detr.detector import DeformableDETR
 
 DETECTOR_KEYS: Renaming = [
-    (r"^backbone\.0\.body\.", "backbone."),
-    (r"^input_proj\.", "projections."),
+    (r"^backbone\.(0\.body|backbone\.backbone)\.", "backbone."),
+    (r"^(input_proj|feature_projs)\.", "projections."),
+    # Queries with anchors: names of DAB-Deformable-DETR, then of MeMOTR.
+    (r"^(tgt_embed\.weight|det_query_embed)$", "query_embed.weight"),
+    (r"^(refpoint_embed\.weight|det_anchor)$", "anchors.weight"),
+    (r"^transformer\.decoder\.ref_point_head\.", "decoder.anchor_position.head."),
+    (r"^transformer\.decoder\.query_scale\.", "decoder.anchor_position.scale."),
     (r"^transformer\.level_embed$", "encoder.level_embed"),
     (r"^transformer\.reference_points\.", "reference_points."),
     (r"^class_embed\.", "class_heads."),

@@ -5,6 +5,7 @@ from mot_core.nn.backbones import FrozenBatchNorm as FrozenBatchNorm
 from mot_core.nn.backbones import ResNet50 as ResNet50
 from mot_core.nn.backbones import SmallBackbone as SmallBackbone
 from mot_core.nn.backbones import TimmBackbone as TimmBackbone
+from mot_core.nn.detr.anchors import AnchorPosition as AnchorPosition
 from mot_core.nn.detr.attention import DeformableAttention as DeformableAttention
 from mot_core.nn.detr.criterion import SetCriterion as SetCriterion
 from mot_core.nn.detr.criterion import count_boxes as count_boxes
@@ -22,6 +23,7 @@ from mot_core.nn.detr.encoder import DeformableEncoder as DeformableEncoder
 from mot_core.nn.detr.encoder import DeformableEncoderLayer as DeformableEncoderLayer
 from mot_core.nn.detr.encoder import encoder_references as encoder_references
 from mot_core.nn.detr.matcher import HungarianMatcher as HungarianMatcher
+from mot_core.nn.detr.position import sine_boxes as sine_boxes
 from mot_core.nn.detr.position import sine_position as sine_position
 from mot_core.nn.mlp import MLP as MLP
 from mot_core.nn.mlp import FeedForward as FeedForward

@@ -1,4 +1,4 @@
-"""The base class of trackers with a deformable-DETR detector: MOTIP and MOTR."""
+"""The base class of trackers with a deformable-DETR detector: MOTIP, MOTR and MeMOTR."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ class DETRTracker(Tracker):
         checkpointing: Recompute the detector in the backward pass, frame by frame. Saves most of the memory of a
             training step and costs about a third more time.
         track_attention: Let track queries attend to each other in the decoder (MOTR).
+        dab: Give queries an anchor box instead of a position (DAB-Deformable-DETR; MeMOTR).
+        merge_layer: First decoder layer with tracks; above 0 only with ``dab`` (MeMOTR).
         seed: Seed for all random draws during training.
     """
 
@@ -38,11 +40,15 @@ class DETRTracker(Tracker):
         *,
         checkpointing: bool = False,
         track_attention: bool = False,
+        dab: bool = False,
+        merge_layer: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__(optimizer, seed=seed)
         self.checkpointing = checkpointing
-        self.detector = (detector or DetectorSettings()).build(track_attention=track_attention)
+        self.detector = (detector or DetectorSettings()).build(
+            track_attention=track_attention, dab=dab, merge_layer=merge_layer
+        )
 
     @property
     def spec(self) -> TrackerSpec:

@@ -83,11 +83,13 @@ class DetectorSettings:
         if not 0 <= self.dropout <= 1:
             raise ValueError(f"dropout: expected a probability in [0, 1], got {self.dropout}")
 
-    def build(self, *, track_attention: bool = False) -> DeformableDETR:
+    def build(self, *, track_attention: bool = False, dab: bool = False, merge_layer: int = 0) -> DeformableDETR:
         """Build the detector with new weights.
 
         Args:
             track_attention: Whether track queries attend to each other in every layer (MOTR).
+            dab: Whether queries have anchor boxes (DAB-Deformable-DETR; MeMOTR).
+            merge_layer: First decoder layer with tracks (MeMOTR).
         """
         return DeformableDETR(
             self._backbone(),
@@ -102,6 +104,8 @@ class DetectorSettings:
             num_points=self.num_points,
             dropout=self.dropout,
             track_attention=track_attention,
+            dab=dab,
+            merge_layer=merge_layer,
         )
 
     def _backbone(self) -> Backbone:

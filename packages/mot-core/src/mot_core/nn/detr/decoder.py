@@ -9,11 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from mot_core.nn.attention import attend
+from mot_core.nn.detr.anchors import AnchorPosition
 from mot_core.nn.detr.attention import DeformableAttention
 from mot_core.nn.mlp import MLP, FeedForward
 
 DecoderHook = Callable[[int, Tensor], Tensor]
-"""``(layer, queries (B, N, C)) -> queries``, called after the norm of the cross-attention, before the feed-forward."""
+"""``(layer, queries (B, N, C)) -> queries``, called after the norm of the cross-attention, before the feed-forward.
+
+Layers below ``merge_layer`` pass only the object queries.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +28,7 @@ class DecodedQueries:
         hidden: Outputs of the layer, of shape ``(B, N, C)``.
         boxes_cxcywh: Boxes after the layer, of shape ``(B, N, 4)``, with gradient.
         references: Centers ``(B, N, 2)`` or boxes ``(B, N, 4)`` in [0, 1] that entered the layer and to which its box
-            head adds; without gradient after the first layer.
+            head adds; without gradient after the first layer, except those of tracks up to ``merge_layer``.
     """
 
     hidden: list[Tensor]
@@ -119,7 +123,8 @@ class DeformableDecoder(nn.Module):
     """Stack of decoder layers, each followed by a head that refines the boxes.
 
     The boxes of a layer are the references of the next, without gradient (iterative bounding box refinement, Zhu et
-    al. 2021, arXiv:2010.04159, appendix A.4).
+    al. 2021, arXiv:2010.04159, appendix A.4). With ``dab``, references are boxes from the start, and every layer
+    derives the positions of the queries from them; see :class:`mot_core.nn.AnchorPosition`.
 
     Args:
         num_layers: Number of layers.
@@ -130,6 +135,9 @@ class DeformableDecoder(nn.Module):
         num_points: Number of points per head and level.
         dropout: Dropout probability.
         track_attention: Whether track queries first attend to each other; see :class:`DeformableDecoderLayer`.
+        dab: Whether positions follow the references from layer to layer.
+        merge_layer: First layer that decodes tracks. In earlier layers, tracks pass unchanged and objects do not attend
+            to them (MeMOTR, Gao and Wang, ICCV 2023, arXiv:2307.15700, section 3.2). Needs ``dab`` if above 0.
 
     >>> decoder = DeformableDecoder(num_layers=2, embed_dim=8, num_heads=2, ffn_dim=16, num_levels=1)
     >>> queries, memory = torch.zeros(1, 5, 8), torch.zeros(1, 6, 8)
@@ -148,12 +156,20 @@ class DeformableDecoder(nn.Module):
         num_points: int = 4,
         dropout: float = 0.0,
         track_attention: bool = False,
+        dab: bool = False,
+        merge_layer: int = 0,
     ) -> None:
         super().__init__()
+        if not 0 <= merge_layer < num_layers:
+            raise ValueError(f"merge_layer: expected 0 to {num_layers - 1}, a layer of the decoder, got {merge_layer}")
+        if merge_layer and not dab:
+            raise ValueError(f"merge_layer: expected 0 without dab, because centers have no size, got {merge_layer}")
+        self.merge_layer = merge_layer
         self.layers = nn.ModuleList(
             DeformableDecoderLayer(embed_dim, num_heads, ffn_dim, num_levels, num_points, dropout, track_attention)
             for _ in range(num_layers)
         )
+        self.anchor_position = AnchorPosition(embed_dim) if dab else None
         # No refinement initially: boxes lie at their references, with a size of sigmoid(-2) = 12 % of the image.
         self.box_heads = nn.ModuleList(
             _box_head(embed_dim, size_logit=-2.0 if layer == 0 else 0.0) for layer in range(num_layers)
@@ -162,7 +178,7 @@ class DeformableDecoder(nn.Module):
     def forward(
         self,
         queries: Tensor,
-        query_positions: Tensor,
+        query_positions: Tensor | None,
         references: Tensor,
         memory: Tensor,
         shapes: Sequence[tuple[int, int]],
@@ -176,7 +192,7 @@ class DeformableDecoder(nn.Module):
 
         Args:
             queries: Queries of shape ``(B, N, C)``; objects first, then tracks.
-            query_positions: Position encodings of shape ``(B, N, C)``.
+            query_positions: Position encodings of shape ``(B, N, C)``; unused with ``dab``.
             references: Centers ``(B, N, 2)`` or boxes ``(B, N, 4)`` (cx, cy, w, h) in [0, 1] of the image.
             memory: Encoder output of shape ``(B, S, C)``.
             shapes: (height, width) of every level.
@@ -187,21 +203,38 @@ class DeformableDecoder(nn.Module):
             hook: Function called in every layer; see :data:`DecoderHook`.
 
         Returns:
-            Outputs of every layer.
+            Outputs of every layer. For tracks in layers below ``merge_layer`` they come from the undecoded queries.
         """
         decoded = DecodedQueries([], [], [])
         scale = torch.cat([ratios, ratios], -1)[:, None]
         for index, (layer, head) in enumerate(zip(self.layers, self.box_heads, strict=True)):
-            at_levels = references[:, :, None] * scale[..., : references.shape[-1]]
-            bound = None if hook is None else _Bound(hook, index)
-            queries = layer(
-                queries, query_positions, at_levels, memory, shapes, padding_mask, valid, num_objects, bound
+            count = num_objects if index < self.merge_layer else None  # of decoded queries; None for all
+            content, anchors = queries[:, :count], references[:, :count]
+            if self.anchor_position is not None:
+                # Positions and sampling both refer to the padded image.
+                positions = self.anchor_position(anchors * scale[:, :, 0], content if index else None)
+            elif query_positions is not None:
+                positions = query_positions
+            else:
+                raise ValueError("query_positions: expected a tensor (B, N, C) without dab, got None")
+            content = layer(
+                content,
+                positions,
+                anchors[:, :, None] * scale[..., : references.shape[-1]],
+                memory,
+                shapes,
+                padding_mask,
+                None if valid is None else valid[:, :count],
+                num_objects,
+                None if hook is None else _Bound(hook, index),
             )
+            queries = content if count is None else torch.cat([content, queries[:, count:]], 1)
             boxes = refine_boxes(head(queries), references)
             decoded.hidden.append(queries)
             decoded.references.append(references)
             decoded.boxes_cxcywh.append(boxes)
-            references = boxes.detach()
+            refined = boxes.detach()
+            references = refined if count is None else torch.cat([refined[:, :count], references[:, count:]], 1)
         return decoded
 
 

@@ -39,7 +39,7 @@ class DeformableDETR(nn.Module):
     """Single-stage Deformable DETR with iterative box refinement (Zhu et al., ICLR 2021, arXiv:2010.04159).
 
     The parts can be called separately: :meth:`features`, :meth:`encode` and :meth:`decode`. Outputs and gradients
-    equal those of the released detectors of MOTIP and MOTR (see docs/parity.md).
+    equal those of the released detectors of MOTIP, MOTR and, with ``dab``, MeMOTR (see docs/parity.md).
 
     Args:
         backbone: Backbone that maps images to feature maps.
@@ -54,6 +54,10 @@ class DeformableDETR(nn.Module):
         num_points: Number of points per head and level.
         dropout: Dropout probability in encoder and decoder.
         track_attention: Whether track queries first attend to each other in every decoder layer (MOTR).
+        dab: Whether queries are a content and a learned anchor box instead of a content and a position
+            (DAB-Deformable-DETR, Liu et al., ICLR 2022, arXiv:2201.12329). Implies the position encodings of that
+            detector, with a temperature of 20.
+        merge_layer: First decoder layer with tracks; see :class:`mot_core.nn.DeformableDecoder`.
 
     >>> from mot_core.nn import SmallBackbone
     >>> detector = DeformableDETR(SmallBackbone(), num_queries=5, embed_dim=32, ffn_dim=32, num_levels=3,
@@ -77,6 +81,8 @@ class DeformableDETR(nn.Module):
         num_points: int = 4,
         dropout: float = 0.0,
         track_attention: bool = False,
+        dab: bool = False,
+        merge_layer: int = 0,
     ) -> None:
         super().__init__()
         if embed_dim % 32:
@@ -92,9 +98,11 @@ class DeformableDETR(nn.Module):
             self.projections.append(_projection(embed_dim if index else backbone.channels[-1], embed_dim, 3))
         layer = (embed_dim, num_heads, ffn_dim, num_levels, num_points, dropout)
         self.encoder = DeformableEncoder(num_encoder_layers, *layer)
-        self.decoder = DeformableDecoder(num_decoder_layers, *layer, track_attention)
-        self.query_embed = nn.Embedding(num_queries, 2 * embed_dim)
-        self.reference_points = nn.Linear(embed_dim, 2)
+        self.decoder = DeformableDecoder(num_decoder_layers, *layer, track_attention, dab, merge_layer)
+        self.temperature = 20.0 if dab else 10_000.0
+        self.query_embed = nn.Embedding(num_queries, embed_dim if dab else 2 * embed_dim)
+        self.anchors = nn.Embedding(num_queries, 4) if dab else None
+        self.reference_points = None if dab else nn.Linear(embed_dim, 2)
         heads = [nn.Linear(embed_dim, num_classes) for _ in range(num_decoder_layers)]
         for head in heads:
             nn.init.constant_(head.bias, -math.log(99))  # initial probability 1 %, so that background does not dominate
@@ -109,8 +117,14 @@ class DeformableDETR(nn.Module):
         for module in self.modules():
             if isinstance(module, DeformableAttention):
                 module.reset_parameters()
-        nn.init.xavier_uniform_(self.reference_points.weight)
-        nn.init.zeros_(self.reference_points.bias)
+        if self.reference_points is not None:
+            nn.init.xavier_uniform_(self.reference_points.weight)
+            nn.init.zeros_(self.reference_points.bias)
+
+    @property
+    def dab(self) -> bool:
+        """Whether queries are contents with anchor boxes."""
+        return self.anchors is not None
 
     def features(self, images: Tensor, padding_mask: Tensor | None = None) -> FeaturePyramid:
         """Map images to the feature pyramid that encoder and plug-ins receive.
@@ -133,7 +147,7 @@ class DeformableDETR(nn.Module):
             last = project(last)
             levels.append(last)
         masks = [resize_mask(padding_mask, size) for size in spatial_shapes(levels)]
-        positions = [sine_position(mask, self.embed_dim) for mask in masks]
+        positions = [sine_position(mask, self.embed_dim, self.temperature) for mask in masks]
         return FeaturePyramid(tuple(levels), tuple(masks), tuple(positions))
 
     def encode(self, pyramid: FeaturePyramid) -> Tensor:
@@ -152,15 +166,15 @@ class DeformableDETR(nn.Module):
         Args:
             pyramid: Output of :meth:`features`, for its masks and sizes.
             memory: Output of :meth:`encode`, of shape ``(B, S, C)``.
-            tracks: Tracks with ``queries (B, M, 2C)`` (position, then content) and ``ref_logits (B, M, 2)``. They
-                occupy the slots after the ``num_queries`` objects; no other query attends to them where ``valid`` is
-                False.
+            tracks: Tracks with ``queries (B, M, 2C)`` (position, then content) and ``ref_logits (B, M, 2)``; with
+                ``dab``, ``queries (B, M, C)`` and ``ref_logits (B, M, 4)``. They occupy the slots after the
+                ``num_queries`` objects; no other query attends to them where ``valid`` is False.
             on_decoder_layer: Function ``(layer, queries) -> queries``, called in every layer after the norm of the
-                cross-attention and before the feed-forward.
+                cross-attention and before the feed-forward; layers below ``merge_layer`` pass only the objects.
         """
         batch = memory.shape[0]
         queries = self.query_embed.weight.expand(batch, -1, -1)
-        references = self.reference_points(queries[..., : self.embed_dim]).sigmoid()
+        references = self._references().sigmoid().expand(batch, -1, -1)
         valid = None
         if tracks is not None:
             if tracks.queries is None or tracks.ref_logits is None:
@@ -168,7 +182,7 @@ class DeformableDETR(nn.Module):
             queries = torch.cat([queries, tracks.queries], 1)
             references = torch.cat([references, tracks.ref_logits.sigmoid()], 1)
             valid = torch.cat([tracks.valid.new_ones(batch, self.num_queries), tracks.valid], 1)
-        positions, content = queries.chunk(2, -1)
+        positions, content = (None, queries) if self.dab else queries.chunk(2, -1)
         decoded = self.decoder(
             content,
             positions,
@@ -185,6 +199,13 @@ class DeformableDETR(nn.Module):
         return DetectorOutput(
             torch.stack(logits), torch.stack(decoded.boxes_cxcywh), torch.stack(decoded.hidden), decoded.references
         )
+
+    def _references(self) -> Tensor:
+        """Return the logits of the references of the learned queries, ``(N, 2)`` or ``(N, 4)``."""
+        if self.anchors is not None:
+            return self.anchors.weight
+        points: Tensor = self.reference_points(self.query_embed.weight[:, : self.embed_dim])  # type: ignore[misc]
+        return points
 
     def forward(
         self,

@@ -1,4 +1,4 @@
-"""Sine position encodings of feature maps."""
+"""Sine position encodings of feature maps and boxes."""
 
 from __future__ import annotations
 
@@ -33,13 +33,40 @@ def sine_position(padding_mask: Tensor, embed_dim: int = 256, temperature: float
     if embed_dim % 4:
         raise ValueError(f"embed_dim must be a multiple of 4 (sine and cosine of row and column), got {embed_dim}")
     valid = ~padding_mask
-    axis_dim = embed_dim // 2
-    index = torch.arange(axis_dim, dtype=torch.float32, device=padding_mask.device)
-    wavelength = temperature ** (2 * (index // 2) / axis_dim)
     halves = []
     for dim in (1, 2):
         count = valid.cumsum(dim, dtype=torch.float32)
-        fraction = (count - 0.5) / (count.narrow(dim, -1, 1) + 1e-6) * (2 * math.pi)
-        angle = fraction[..., None] / wavelength
-        halves.append(torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], -1).flatten(-2))
+        fraction = (count - 0.5) / (count.narrow(dim, -1, 1) + 1e-6)
+        halves.append(_sine(fraction, embed_dim // 2, temperature))
     return torch.cat(halves, -1).permute(0, 3, 1, 2)
+
+
+def sine_boxes(boxes: Tensor, embed_dim: int = 256, temperature: float = 10_000.0) -> Tensor:
+    """Encode the coordinates of boxes or points with ``embed_dim / 2`` channels each, as :func:`sine_position` does.
+
+    The anchor encoding of DAB-DETR (Liu et al., ICLR 2022, arXiv:2201.12329, eq. 3). Computed in at least float32.
+
+    Args:
+        boxes: Coordinates in [0, 1], of shape ``(..., D)``.
+        embed_dim: Number of channels of two coordinates, a multiple of 4.
+        temperature: Base of the geometric series of wavelengths.
+
+    Returns:
+        Encodings of shape ``(..., D * embed_dim / 2)`` with the dtype of ``boxes``.
+
+    >>> encoded = sine_boxes(torch.tensor([0.25, 0.5, 0.1, 0.2]), embed_dim=8)
+    >>> encoded.shape, [round(v, 3) for v in encoded[:4].tolist()]
+    (torch.Size([16]), [1.0, -0.0, 0.016, 1.0])
+    """
+    if embed_dim % 4:
+        raise ValueError(f"embed_dim must be a multiple of 4 (sine and cosine of two coordinates), got {embed_dim}")
+    wide = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
+    return _sine(wide, embed_dim // 2, temperature).flatten(-2).to(boxes.dtype)
+
+
+def _sine(fractions: Tensor, channels: int, temperature: float) -> Tensor:
+    """Encode fractions of a turn ``(...)`` with sines and cosines in turn, ``(..., channels)``."""
+    index = torch.arange(channels, dtype=torch.float32, device=fractions.device)
+    wavelength = temperature ** (2 * (index // 2) / channels)
+    angle = (fractions * (2 * math.pi))[..., None] / wavelength
+    return torch.stack([angle[..., 0::2].sin(), angle[..., 1::2].cos()], -1).flatten(-2)
