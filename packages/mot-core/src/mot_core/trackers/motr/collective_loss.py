@@ -17,12 +17,14 @@ class CollectiveLoss:
     """Assign tracks to the object of their identity, and match free slots to objects without a track.
 
     MOTR (Zeng et al. 2022, arXiv 2105.03247), Sections 3.3 and 3.5. A track whose object has left is supervised as
-    background. Earlier layers (``frame.aux``) match the free slots again, to the same objects. Ignored regions are not
-    objects; slots on them are background.
+    background. Earlier layers (``frame.aux``) match the free slots again, to the same objects; layers that do not
+    decode tracks match them to all objects. Ignored regions are not objects; slots on them are background.
 
     Args:
         matcher: Matcher of free slots and objects.
         all_objects: Whether slots without a track are matched to all objects, so that an object can have two slots.
+        rematch_tracks: Whether a track without identity may match a new object. Otherwise it is background.
+        merge_layer: First layer that decodes tracks.
 
     >>> boxes, ids = torch.tensor([[[0.3, 0.3, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2]]]), torch.tensor([[8, 9]])
     >>> targets = FrameTargets(boxes, torch.zeros_like(ids), ids, ids > 0)
@@ -36,6 +38,8 @@ class CollectiveLoss:
 
     matcher: HungarianMatcher = field(default_factory=HungarianMatcher)
     all_objects: bool = False
+    rematch_tracks: bool = True
+    merge_layer: int = 0
 
     def __call__(
         self, frame: FrameOutput, targets: FrameTargets
@@ -54,7 +58,7 @@ class CollectiveLoss:
         matchings = self.match(frame, targets)
         matched = replace(frame, gt_index=matchings[-1])
         losses = [
-            detection_losses(layer.logits, layer.boxes_cxcywh, gt_index, targets, frame.valid)
+            detection_losses(layer.logits, layer.boxes_cxcywh, gt_index, targets, layer.valid)
             for layer, gt_index in zip(layers, matchings, strict=True)
         ]
         count = targets.valid.sum() + vanished(matched).sum()
@@ -69,19 +73,24 @@ class CollectiveLoss:
         same &= carries[:, :, None] & identified[:, None, :]
         followed = same.any(1)
         # A false positive kept as a query has no identity, so it may match a new object.
-        free_slots = frame.valid & (~frame.is_track if self.all_objects else ~carries)
-        free_targets = targets.valid if self.all_objects else targets.valid & ~followed
+        rematch = self.rematch_tracks and not self.all_objects
         layers = [*frame.aux, frame]
+        merged = torch.arange(len(layers), device=same.device)[:, None, None] >= self.merge_layer
+        free_slots = frame.valid & torch.where(merged, ~carries if rematch else ~frame.is_track, ~frame.is_track)
+        free_targets = targets.valid & ~(merged & followed & (not self.all_objects))
         found = self._match_layers(layers, targets, free_slots, free_targets)
         if not same.shape[-1]:
             return found
         own = same.to(torch.uint8).argmax(-1).where(same.any(-1), -1)
-        return torch.where(carries, own, found)
+        return torch.where(carries & merged, own, found)
 
     def _match_layers(
         self, layers: list[FrameOutput], targets: FrameTargets, free_slots: Tensor, free_targets: Tensor
     ) -> Tensor:
-        """Match all layers in one call, because every call waits for the device; errors report the last layer first."""
+        """Match all layers in one call, because every call waits for the device; errors report the last layer first.
+
+        The masks of free slots and targets have one entry per layer, ``(layers, B, N)`` and ``(layers, B, G)``.
+        """
         times = len(layers)
         order = layers[::-1]
         repeated = FrameTargets(
@@ -94,8 +103,8 @@ class CollectiveLoss:
             torch.cat([layer.logits for layer in order]),
             torch.cat([layer.boxes_cxcywh for layer in order]),
             repeated,
-            free_slots.repeat(times, 1),
-            free_targets.repeat(times, 1),
+            free_slots.flip(0).flatten(0, 1),
+            free_targets.flip(0).flatten(0, 1),
         )
         return torch.stack(found.chunk(times)).flip(0)
 

@@ -89,12 +89,7 @@ def form_tracks(
     >>> tracks.ids, tracks.ref_logits.shape
     (tensor([[ 4,  2, -1]]), torch.Size([1, 3, 2]))
     """
-    chosen = keep if added is None else keep | added
-    # Sort keys that put kept slots first, then added ones.
-    rank = torch.where(keep, 0, torch.where(chosen, 1, 2))
-    size = int(chosen.sum(-1).max()) if chosen.numel() else 0
-    index = rank.argsort(dim=-1, stable=True)[:, :size]
-    valid = take(chosen, index)
+    index, valid = order_slots(keep) if added is None else order_slots(keep, added)
     boxes = take(frame.boxes_cxcywh, index).detach()
     return TrackState(
         ids=take(ids, index).where(valid, -1),
@@ -106,3 +101,24 @@ def form_tracks(
         queries=take(queries, index),
         ref_logits=inverse_sigmoid(boxes[..., :2]),
     )
+
+
+def order_slots(*groups: Tensor) -> tuple[Tensor, Tensor]:
+    """Order slots by group, and by position within a group.
+
+    Args:
+        groups: ``(B, N)`` masks; the first group of a slot counts.
+
+    Returns:
+        ``(B, M)`` indices of the selected slots, padded to the largest number in any clip, and the mask of those that
+        are not padding.
+
+    >>> order_slots(torch.tensor([[False, True, False]]), torch.tensor([[True, True, False]]))
+    (tensor([[1, 0]]), tensor([[True, True]]))
+    """
+    rank = torch.full(groups[0].shape, len(groups), device=groups[0].device)
+    for number in reversed(range(len(groups))):
+        rank = rank.masked_fill(groups[number], number)
+    size = int((rank < len(groups)).sum(-1).max()) if rank.numel() else 0
+    rank, index = rank.sort(dim=-1, stable=True)
+    return index[:, :size], rank[:, :size] < len(groups)
