@@ -1,13 +1,15 @@
-"""MeMOTR's detector reproduces the official numbers."""
+"""MeMOTR's detector, temporal interaction and tracking reproduce the official numbers."""
 
 import re
 
 import pytest
 import torch
 
-from _helpers.golden import image, padding, read_pack
-from mot_core.checkpoints import load_deformable_detr
-from mot_core.nn import DeformableDETR, ResNet50, inverse_sigmoid
+from _helpers.golden import ATOL, RTOL, image, padding, read_pack
+from mot_core.nn import inverse_sigmoid
+from mot_core.plugins import Plugin
+from mot_core.structures import ClipBatch
+from mot_core.trackers import MeMOTR
 
 
 @pytest.fixture(scope="module")
@@ -15,13 +17,33 @@ def pack(mot_golden):
     return read_pack(mot_golden, "memotr")
 
 
+class Record(Plugin):
+    """Store the tracks of every frame, as they are decoded in the next one."""
+
+    name = "record"
+
+    def __init__(self):
+        super().__init__()
+        self.states = []
+
+    def on_tracks_update(self, frame, tracks, ctx):
+        self.states.append(tracks)
+        return tracks
+
+
 @pytest.fixture(scope="module")
-def detector(pack):
+def built(pack):
+    settings = pack.data["runtime"]["settings"]
+    threshold = settings["det_and_track_score_thresh"]
     with torch.device("meta"):  # the weights come from the pack, so initialization is skipped
-        detector = DeformableDETR(ResNet50(), ffn_dim=2048, dab=True, merge_layer=1).double()
-    report = load_deformable_detr(detector, pack.state_dict())
-    assert all(name.startswith("query_updater.") for name in report.unused)
-    return detector.eval().requires_grad_(False)
+        tracker = MeMOTR(
+            birth_threshold=threshold, keep_threshold=threshold, report_threshold=threshold,
+            update_threshold=settings["update_threshold"], miss_tolerance=settings["miss_tolerance"],
+            memory_rate=settings["official"]["long_memory_lambda"],
+        ).double()  # fmt: skip
+    report = tracker.import_weights(pack.state_dict())
+    tracker.attach(Record())
+    return tracker.eval().requires_grad_(False), report
 
 
 def frames_of(pack):
@@ -65,8 +87,51 @@ def assert_stages(pack, case, stages):
         pack.compare(f"{case}.{name}", tensor)
 
 
-def test_every_stage_without_tracks(pack, detector):
-    images, mask = frames_of(pack)[0]
-    pyramid = detector.features(images, mask)
-    memory = detector.encode(pyramid)
-    assert_stages(pack, "frame0_padded_no_tracks", stages_of(pyramid, memory, detector.decode(pyramid, memory)))
+def test_every_key_is_used(pack, built):
+    tracker, report = built
+    assert list(report.used) == [name for name, *_ in pack.data["keys"]]
+    assert (report.unused, report.missing, report.remade) == ({}, (), {})
+    assert set(report.used.values()) == set(tracker.state_dict())
+
+
+def test_number_of_trainable_parameters():
+    """The paper's table of sizes: 50.13 million."""
+    with torch.device("meta"):
+        tracker = MeMOTR()
+    assert sum(one.numel() for one in tracker.parameters() if one.requires_grad) == 50_134_478
+
+
+def test_every_stage_and_the_tracker(pack, built):
+    tracker, _ = built
+    record, settings = tracker.plugins["record"], pack.data["runtime"]["settings"]
+    record.states.clear()
+    official = settings["official"]
+    default = MeMOTR.__init__.__kwdefaults__
+    names = {"update_threshold": "update_threshold", "birth_threshold": "det", "keep_threshold": "track",
+             "miss_tolerance": "miss_tolerance", "memory_rate": "long_memory_lambda"}  # fmt: skip
+    assert {name: default[name] for name in names} == {name: official[key] for name, key in names.items()}
+    cases = dict(enumerate(dict.fromkeys(name.split(".")[0] for name in pack.data["stages"])))
+    for time, (wanted, (images, mask)) in enumerate(
+        zip(pack.data["runtime"]["per_frame_after_update"], frames_of(pack), strict=True)
+    ):
+        if time in cases:
+            assert cases[time].startswith(f"frame{time}_")
+            pyramid = tracker.detector.features(images, mask)
+            memory = tracker.detector.encode(pyramid)
+            tracks = record.states[-1] if record.states else None
+            output = tracker.detector.decode(pyramid, memory, tracks)
+            assert_stages(pack, cases[time], stages_of(pyramid, memory, output))
+        size = torch.tensor([images.shape[-2:]])
+        batch = ClipBatch(images[:, None], mask, size, 10 * size, torch.tensor([[time + 1]]), ("golden",))
+        reported = tracker.track(batch)
+        state = record.states[-1]
+        assert state.ids[0].tolist() == wanted["ids"]
+        assert state.misses[0].tolist() == wanted["disappear_time"]
+        scores = torch.tensor(wanted["scores"], dtype=torch.float64)
+        torch.testing.assert_close(state.scores[0], scores, rtol=RTOL, atol=ATOL)
+        pack.compare(wanted["ref_pts_logit"], state.ref_logits[0])
+        pack.compare(wanted["query_embed"], state.queries[0])
+        pack.compare(wanted["long_memory"], state.memory[0, :, :256])
+        pack.compare(wanted["last_output"], state.memory[0, :, 256:])
+        seen = scores > settings["det_and_track_score_thresh"]
+        assert reported.ids.tolist() == torch.tensor(wanted["ids"])[seen].tolist()

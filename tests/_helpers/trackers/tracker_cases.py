@@ -7,7 +7,7 @@ from _helpers.trackers import toy_tracker
 from _helpers.trackers.grid_tracker import GridTracker
 from _helpers.trackers.toy_tracker import SMALL
 from mot_core.data import SyntheticDataModule
-from mot_core.trackers import MOTIP, MOTR, DETRTracker, OptimizerSettings
+from mot_core.trackers import MOTIP, MOTR, DETRTracker, MeMOTR, OptimizerSettings
 
 RATES = OptimizerSettings(lr=1e-3, milestones=(1,), warmup_epochs=0.5)
 TRACKERS = {
@@ -16,12 +16,19 @@ TRACKERS = {
             "min_area": 4} | options)
     ),
     "motr": lambda **options: MOTR(**({"detector": SMALL, "optimizer": RATES, "min_area": 4} | options)),
+    "memotr": lambda **options: MeMOTR(**({"detector": SMALL, "optimizer": RATES, "min_area": 4} | options)),
     "grid": lambda **options: GridTracker(**({"optimizer": RATES} | options)),
 }  # fmt: skip
 
 EAGER = {
     "motip": {"detection_threshold": 0.005, "newborn_threshold": 0.005},
     "motr": {"birth_threshold": 0.005, "keep_threshold": 0.005, "report_threshold": 0.005},
+    "memotr": {
+        "birth_threshold": 0.005,
+        "keep_threshold": 0.005,
+        "report_threshold": 0.005,
+        "update_threshold": 0.005,
+    },
     "grid": {"threshold": 0.3},
 }
 """Thresholds with which an untrained tracker reports tracks."""

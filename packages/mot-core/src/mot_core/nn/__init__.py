@@ -1,4 +1,4 @@
-"""Building blocks of trackers: Deformable DETR, backbones, matcher, criterion, and the modules of MOTIP and MOTR."""
+"""Building blocks of trackers: Deformable DETR, backbones, matcher, criterion, and modules of MOTIP, MOTR, MeMOTR."""
 
 from mot_core.nn.backbones import Backbone as Backbone
 from mot_core.nn.backbones import FrozenBatchNorm as FrozenBatchNorm
@@ -33,4 +33,5 @@ from mot_core.nn.queries.id_decoder import id_loss as id_loss
 from mot_core.nn.queries.identity_memory import IdentityMemory as IdentityMemory
 from mot_core.nn.queries.identity_memory import assign_words as assign_words
 from mot_core.nn.queries.query_interaction import QueryInteraction as QueryInteraction
+from mot_core.nn.queries.temporal_interaction import TemporalInteraction as TemporalInteraction
 from mot_core.nn.queries.trajectory_model import TrajectoryModel as TrajectoryModel

@@ -210,6 +210,7 @@ class TrackState(_Checked):
         scores: Last scores of shape ``(B, M)``.
         misses: Number of frames since the track was seen, of shape ``(B, M)``, int64.
         embeddings: Embeddings of the last output, of shape ``(B, M, C)``.
+        memory: Further state that the tracker carries from frame to frame, of shape ``(B, M, D)``.
         queries: Queries for the next frame, of shape ``(B, M, Q)``.
         ref_logits: Logits of the reference boxes ``(B, M, 4)`` or centers ``(B, M, 2)`` of the queries.
         history: Embeddings of earlier frames, of shape ``(B, M, T, C)``, for trackers with a window of them.
@@ -223,6 +224,7 @@ class TrackState(_Checked):
         "scores": "float B M",
         "misses": "int64 B M",
         "embeddings": "float B M C",
+        "memory": "float B M D",
         "queries": "float B M Q",
         "ref_logits": "float B M R",
         "history": "float B M T C",
@@ -237,6 +239,7 @@ class TrackState(_Checked):
     embeddings: Tensor | None = None
     queries: Tensor | None = None
     ref_logits: Tensor | None = None
+    memory: Tensor | None = None
     history: Tensor | None = None
     history_valid: Tensor | None = None
 

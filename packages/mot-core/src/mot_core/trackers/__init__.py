@@ -8,8 +8,10 @@
 from mot_core.trackers.base import FrameTracks as FrameTracks
 from mot_core.trackers.base import Tracker as Tracker
 from mot_core.trackers.detr import DETRTracker as DETRTracker
+from mot_core.trackers.memotr import MeMOTR as MeMOTR
 from mot_core.trackers.motip import MOTIP as MOTIP
 from mot_core.trackers.motr import MOTR as MOTR
+from mot_core.trackers.motr.query_tracker import QueryTracker as QueryTracker
 from mot_core.trackers.outputs import frame_output as frame_output
 from mot_core.trackers.settings import DetectorSettings as DetectorSettings
 from mot_core.trackers.settings import OptimizerSettings as OptimizerSettings

@@ -46,7 +46,13 @@ class QueryTracker(DETRTracker):
     capabilities = frozenset(
         {"features", "decoder_layer", "embeddings", "live_boxes", "ids", "track_queries", "box_head"}
     )
-    tracking_parameters = ("birth_threshold", "keep_threshold", "miss_tolerance", "report_threshold", "min_area")
+    tracking_parameters: ClassVar[tuple[str, ...]] = (
+        "birth_threshold",
+        "keep_threshold",
+        "miss_tolerance",
+        "report_threshold",
+        "min_area",
+    )
     accepts: ClassVar[Mapping[str, frozenset[str]]] = {
         "object_supervision": frozenset({"all"}),
         "query_update": frozenset({"plugin"}),
