@@ -175,7 +175,8 @@ def test_missing_capability_error_lists_suitable_trackers(name):
     plugin = Needs()
     plugin.requires = [next(key for key in CAPABILITIES if key not in make(name).capabilities)]
     others = [key for key, one in trainable_trackers().items() if plugin.requires[0] in one.capabilities]
-    message = f"plug-in 'needs' needs a tracker that .*, and '{name.upper()}' does not; installed trackers that do: "
+    own = type(make(name)).__name__
+    message = f"plug-in 'needs' needs a tracker that .*, and '{own}' does not; installed trackers that do: "
     with pytest.raises(ValueError, match=message + (", ".join(others) or "none")):
         trainer(None).fit(make(name, plugin), synthetic())
 

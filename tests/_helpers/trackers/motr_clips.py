@@ -1,9 +1,9 @@
-"""A tiny MOTR with random weights, and clips with objects at its predictions, so that tracks form without training."""
+"""Tiny MOTR and MeMOTR with random weights, and clips with objects at their predictions, so that tracks form."""
 
 import torch
 
 from mot_core.structures import ClipBatch, FrameTargets
-from mot_core.trackers import MOTR, DetectorSettings
+from mot_core.trackers import MOTR, DetectorSettings, MeMOTR
 
 TINY = DetectorSettings(
     "small", num_queries=8, embed_dim=32, num_heads=4, ffn_dim=32, num_levels=3, num_encoder_layers=1,
@@ -15,8 +15,18 @@ HEIGHT, WIDTH = 64, 96
 def tiny_motr(*plugins, seed=0, **arguments):
     """Build a MOTR in float64 and training mode, with queries and boxes spread over the image."""
     torch.manual_seed(seed)
-    tracker = MOTR(TINY, **arguments).double()
-    torch.nn.init.normal_(tracker.detector.reference_points.weight, std=0.5)
+    return _spread(MOTR(TINY, **arguments).double(), plugins)
+
+
+def tiny_memotr(*plugins, seed=0, **arguments):
+    """Build a MeMOTR like :func:`tiny_motr`, whose tracks update their queries whatever their score."""
+    torch.manual_seed(seed)
+    return _spread(MeMOTR(TINY, **({"update_threshold": 0.0} | arguments)).double(), plugins)
+
+
+def _spread(tracker, plugins):
+    if tracker.detector.reference_points is not None:
+        torch.nn.init.normal_(tracker.detector.reference_points.weight, std=0.5)
     for head in tracker.detector.decoder.box_heads:
         torch.nn.init.normal_(head.layers[-1].weight, std=0.3)
     for plugin in plugins:

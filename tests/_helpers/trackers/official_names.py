@@ -8,6 +8,8 @@ OFFICIAL = [
     ("reference_points.", "transformer.reference_points."),
     ("class_heads.", "class_embed."),
     ("decoder.box_heads.", "bbox_embed."),
+    ("decoder.anchor_position.head.", "transformer.decoder.ref_point_head."),
+    ("decoder.anchor_position.scale.", "transformer.decoder.query_scale."),
     ("encoder.", "transformer.encoder."),
     ("decoder.", "transformer.decoder."),
 ]

@@ -16,7 +16,10 @@ TRACKERS = {
             "min_area": 4} | options)
     ),
     "motr": lambda **options: MOTR(**({"detector": SMALL, "optimizer": RATES, "min_area": 4} | options)),
-    "memotr": lambda **options: MeMOTR(**({"detector": SMALL, "optimizer": RATES, "min_area": 4} | options)),
+    # Untrained scores are about 0.01; half of the slots update their queries.
+    "memotr": lambda **options: MeMOTR(
+        **({"detector": SMALL, "optimizer": RATES, "min_area": 4, "update_threshold": 0.01} | options)
+    ),
     "grid": lambda **options: GridTracker(**({"optimizer": RATES} | options)),
 }  # fmt: skip
 

@@ -1,10 +1,19 @@
-"""Import of MOTIP and MOTR: every key is mapped, whatever the sizes."""
+"""Import of MOTIP, MOTR and MeMOTR: every key is mapped, whatever the sizes."""
 
 import pytest
 import torch
 
 from _helpers.trackers.official_names import officially
-from mot_core.nn import DeformableDETR, IDDecoder, QueryInteraction, SmallBackbone, TrajectoryModel
+from mot_core.checkpoints import load_deformable_detr
+from mot_core.nn import (
+    DeformableDETR,
+    IDDecoder,
+    QueryInteraction,
+    SmallBackbone,
+    TemporalInteraction,
+    TrajectoryModel,
+)
+from mot_core.trackers.memotr import load_memotr
 from mot_core.trackers.motip import load_motip
 from mot_core.trackers.motr import load_motr
 
@@ -86,3 +95,44 @@ def test_motr_keys():
     report = load_motr(make_detector(track_attention=True), target, state | officially(detector.state_dict()))
     assert all(torch.equal(tensor, target.state_dict()[name]) for name, tensor in source.state_dict().items())
     assert report.unused == {"track_embed.norm3.weight": "not needed"}
+
+
+def test_memotr_keys():
+    names = {
+        "confidence": "confidence_weight_net.0",
+        "fusion": "short_memory_fusion",
+        "query_norm": "query_feat_norm",
+        "query_ffn": "query_feat_ffn",
+        "position_head": "query_pos_head",
+    }
+    source, target = TemporalInteraction(32, 64, 4), TemporalInteraction(32, 64, 4)
+    state = {}
+    for name, tensor in source.state_dict().items():
+        part, _, rest = name.partition(".")
+        state[f"query_updater.{names.get(part, part)}.{rest}"] = tensor
+    detector, loaded = make_detector(dab=True), make_detector(dab=True)
+    own = {"anchors.weight": "det_anchor", "query_embed.weight": "det_query_embed"}
+    state |= {own.get(name, name): tensor for name, tensor in officially(detector.state_dict()).items()}
+    report = load_memotr(loaded, target, state | {"epoch_norm": torch.zeros(1)})
+    assert report.unused == {"epoch_norm": "no such key in the model"}
+    for one, other in ((source, target), (detector, loaded)):
+        assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
+    with pytest.raises(ValueError, match="not MeMOTR of this architecture: det_query_embed is"):
+        load_memotr(make_detector(), TemporalInteraction(32, 64, 4), state)
+
+
+def test_dab_deformable_detr_as_initialization():
+    """Names of the detector that MeMOTR starts from, with the classes of COCO."""
+    detector = make_detector(dab=True, num_classes=91)
+    own = {"anchors.weight": "refpoint_embed.weight", "query_embed.weight": "tgt_embed.weight"}
+    state = {own.get(name, name): tensor for name, tensor in officially(detector.state_dict()).items()}
+    loaded = make_detector(dab=True)
+    report = load_deformable_detr(loaded, state)
+    assert set(report.remade) == {"class_heads.0.weight", "class_heads.0.bias"} == set(state_of_heads(loaded))
+    assert torch.equal(loaded.anchors.weight, detector.anchors.weight)
+    scale = "decoder.anchor_position.scale.layers.0.weight"
+    assert torch.equal(loaded.state_dict()[scale], detector.state_dict()[scale])
+
+
+def state_of_heads(detector):
+    return [name for name in detector.state_dict() if name.startswith("class_heads.")]

@@ -80,7 +80,7 @@ def test_imported_checkpoint_works_with_lightning(mot, files):
         (
             ["released.pth", "a.ckpt", "--tracker", "sort"],
             1,
-            "expected a tracker with released weights (motip, motr), got sort",
+            "expected a tracker with released weights (memotr, motip, motr), got sort",
         ),
         (["released.pth", "a.ckpt", "--tracker", "motr"], 1, "of this architecture: "),
         (

@@ -71,7 +71,7 @@ def cost(logits, box, label, target):
     return 2 * focal + 5 * distance(box, target) - 2 * overlaps(box, target)[1]
 
 
-def plain(frame, layer, targets, all_objects):
+def plain(frame, layer, targets, all_objects, rematch=True, merged=True):
     """Compute gt_index, losses and count of a layer with loops over clips, slots and objects."""
     index = torch.full(frame.valid.shape, -1)
     sums, count = {"class": 0.0, "l1": 0.0, "giou": 0.0}, 0
@@ -85,10 +85,11 @@ def plain(frame, layer, targets, all_objects):
             if not frame.valid[clip, slot]:
                 continue
             if identity >= 0:
-                index[clip, slot] = by_id.get(identity, -1)
                 count += identity not in by_id
-                followed.add(by_id.get(identity))
-            elif not (all_objects and frame.is_track[clip, slot]):
+                if merged:
+                    index[clip, slot] = by_id.get(identity, -1)
+                    followed.add(by_id.get(identity))
+            elif not frame.is_track[clip, slot] or (rematch and merged and not all_objects):
                 free.append(slot)
         wanted = [row for row in objects if all_objects or row not in followed]
         boxes, logits = layer.boxes_cxcywh[clip].tolist(), layer.logits[clip].tolist()
@@ -103,7 +104,7 @@ def plain(frame, layer, targets, all_objects):
         for slot, row in zip(best, wanted, strict=True):
             index[clip, slot] = row
         for slot in range(frame.valid.shape[1]):
-            if not frame.valid[clip, slot]:
+            if not layer.valid[clip, slot]:
                 continue
             row = index[clip, slot].item()
             for label, logit in enumerate(logits[slot]):
@@ -116,16 +117,20 @@ def plain(frame, layer, targets, all_objects):
     return index, sums, count
 
 
-@pytest.mark.parametrize("all_objects", [False, True])
-@settings(max_examples=15, deadline=None)
+@pytest.mark.parametrize(
+    ("all_objects", "rematch", "merge_layer"), [(False, True, 0), (True, True, 0), (False, False, 1), (True, False, 1)]
+)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_loss_matches_loops(all_objects, seed):
+def test_loss_matches_loops(all_objects, rematch, merge_layer, seed):
     frame, targets = random_frame(seed)
-    criterion = CollectiveLoss(all_objects=all_objects)
+    early = [replace(layer, valid=layer.valid & ~frame.is_track) for layer in frame.aux[:merge_layer]]
+    frame = replace(frame, aux=(*early, *frame.aux[merge_layer:]))
+    criterion = CollectiveLoss(all_objects=all_objects, rematch_tracks=rematch, merge_layer=merge_layer)
     matched, losses, count = criterion(frame, targets)
     matchings = criterion.match(frame, targets)
     for layer, (predicted, own) in enumerate(zip([*frame.aux, frame], losses, strict=True)):
-        index, sums, number = plain(frame, predicted, targets, all_objects)
+        index, sums, number = plain(frame, predicted, targets, all_objects, rematch, layer >= merge_layer)
         assert torch.equal(matchings[layer], index)
         assert {name: value.item() for name, value in own.items()} == pytest.approx(sums)
         assert count.item() == number
