@@ -29,7 +29,8 @@ def test_installed_trackers(mot, tmp_path, name):
     other = next(one for one in trainable_trackers() if one != name)
     done = mot("track", video, *("--tracker", other), *arguments[2:])
     assert done.code == 1
-    assert f"random.ckpt holds a tracker of class '{name.upper()}'; known classes are: {other.upper()}" in done.err
+    own, known = (trainable_trackers()[one].__name__ for one in (name, other))
+    assert f"random.ckpt holds a tracker of class '{own}'; known classes are: {known}" in done.err
 
 
 @pytest.mark.parametrize("folder", ["flies/fly-clip", "MOT15/train/PETS09-S2L1"])
