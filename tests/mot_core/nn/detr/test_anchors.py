@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from _helpers.trackers.tiny_detectors import make_detector, make_targets, make_tracks
-from mot_core.nn import AnchorPosition, DeformableDecoder, SetCriterion, inverse_sigmoid, sine_boxes
+from mot_core.nn import (
+    AnchorPosition,
+    DeformableDecoder,
+    DeformableDETR,
+    SetCriterion,
+    SmallBackbone,
+    inverse_sigmoid,
+    sine_boxes,
+)
 
 KINDS = pytest.mark.parametrize("merge_layer", [0, 1, 2])
 
@@ -87,6 +95,20 @@ def test_shapes_and_ranges():
     assert output.logits.shape == (3, 2, 8, 1)
     assert [tuple(one.shape) for one in output.references] == [(2, 8, 4)] * 3
     assert ((output.boxes_cxcywh > 0) & (output.boxes_cxcywh < 1)).all()
+
+
+def test_initial_boxes_lie_at_their_anchors():
+    torch.manual_seed(0)
+    detector = DeformableDETR(
+        SmallBackbone(8), num_queries=400, embed_dim=32, num_heads=4, ffn_dim=32, num_decoder_layers=2, dab=True
+    ).eval()
+    with torch.no_grad():
+        output = detector(images(1).float())
+    boxes = output.boxes_cxcywh[-1, 0]
+    torch.testing.assert_close(boxes, detector.anchors.weight.sigmoid(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(boxes[:, 2:], torch.full((400, 2), 0.1192), atol=1e-4, rtol=0)
+    for centers in (boxes[:, 0], boxes[:, 1]):
+        assert centers.histc(4, 0, 1).min() > 70, "about 100 in every quarter"
 
 
 def test_last_box_head_and_reference_give_the_boxes():

@@ -1,4 +1,4 @@
-"""MOTR overfits one clip, including identities."""
+"""MOTR and MeMOTR overfit one clip, including identities."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import torch
 
 from mot_core.boxes import cxcywh_to_xyxy, pairwise_iou
 from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
-from mot_core.trackers import MOTR, DetectorSettings, OptimizerSettings
+from mot_core.trackers import MOTR, DetectorSettings, MeMOTR, OptimizerSettings
 
 STEPS, FRAMES, OBJECTS = 90, 4, 3
 SMALL = DetectorSettings(
@@ -30,15 +30,18 @@ def identities(tracker, batch):
 
 
 @pytest.mark.slow
-def test_overfit_one_clip():
-    learn(seed=0)
+@pytest.mark.parametrize("model", [MOTR, MeMOTR])
+def test_overfit_one_clip(model):
+    learn(model, seed=0)
 
 
-def learn(seed):
+def learn(model, seed):
     torch.manual_seed(seed)
     # After so few steps, scores are lower than in the paper.
     thresholds = {"birth_threshold": 0.5, "keep_threshold": 0.4, "report_threshold": 0.5}
-    tracker = MOTR(SMALL, OptimizerSettings(lr=1e-3, backbone_scale=1, points_scale=1), **thresholds)
+    # MeMOTR decodes tracks from the second layer on, and needs another one to separate new objects from tracked ones.
+    detector = replace(SMALL, num_decoder_layers=3) if model is MeMOTR else SMALL
+    tracker = model(detector, OptimizerSettings(lr=1e-3, backbone_scale=1, points_scale=1), **thresholds)
     source = SyntheticVideo(num_videos=1, num_frames=FRAMES, num_objects=(OBJECTS, OBJECTS), seed=seed)
     batch = collate([ClipDataset(source, ClipSampling(FRAMES))[0]])
     assert all(targets.valid.sum() == OBJECTS for targets in batch.targets)

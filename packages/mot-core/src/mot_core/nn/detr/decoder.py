@@ -170,9 +170,9 @@ class DeformableDecoder(nn.Module):
             for _ in range(num_layers)
         )
         self.anchor_position = AnchorPosition(embed_dim) if dab else None
-        # No refinement initially: boxes lie at their references, with a size of sigmoid(-2) = 12 % of the image.
+        # No refinement initially: boxes lie at their references. Centers get a size of sigmoid(-2) = 12 % of the image.
         self.box_heads = nn.ModuleList(
-            _box_head(embed_dim, size_logit=-2.0 if layer == 0 else 0.0) for layer in range(num_layers)
+            _box_head(embed_dim, size_logit=-2.0 if layer == 0 and not dab else 0.0) for layer in range(num_layers)
         )
 
     def forward(
