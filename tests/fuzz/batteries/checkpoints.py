@@ -16,7 +16,7 @@ from mot_core.trackers.checkpoint import describe, read_tracker
 
 
 def case(rng, folder):
-    kind = one_of(rng, ["motip", "motr", "model"])
+    kind = one_of(rng, ["motip", "motr", "memotr", "model"])
     path = folder / "a.ckpt"
     raw = _files()[kind]
     if rng.random() < 0.5:
@@ -37,7 +37,7 @@ def case(rng, folder):
 @cache
 def _files():
     folder = Path(mkdtemp())
-    for name in ("motip", "motr"):
+    for name in ("motip", "motr", "memotr"):
         tracker = make(name)
         save_atomic({"state_dict": tracker.state_dict(), "tracker": describe(tracker)}, folder / name)
     save_model(NeuralKalmanFilter(), folder / "model")
