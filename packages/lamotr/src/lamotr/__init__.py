@@ -1,0 +1,73 @@
+"""Learnable association (SGLA) of LA-MOTR, for any multi-object tracker.
+
+>>> from lamotr import SGLA
+>>> f"{sum(parameter.numel() for parameter in SGLA().parameters()):,}"
+'3,247,649'
+"""
+
+from lamotr.functional import (
+    DecoupledFrame,
+    LossSettings,
+    association_loss,
+    association_targets,
+    carried_ids,
+    decoupled_loss,
+    handcrafted_scores,
+    match_by_id,
+    match_detections,
+    relative_boxes,
+    valid_pairs,
+    weighted_update,
+)
+from lamotr.modules import (
+    SGLA,
+    AssociationHead,
+    RelativeBoxEncoding,
+    SGLAOutput,
+    SGLASettings,
+    SpatialWeightedAttention,
+)
+from lamotr.presets import LAMOTRSettings, paper, paper_literal, tiny
+from lamotr.tracking import (
+    AssociationFrame,
+    AssociationRules,
+    ReportedTracks,
+    Tracklets,
+    find_births,
+    match_tracklets,
+    track_associations,
+)
+
+__version__ = "0.1.0"
+__all__ = [
+    "SGLA",
+    "AssociationFrame",
+    "AssociationHead",
+    "AssociationRules",
+    "DecoupledFrame",
+    "LAMOTRSettings",
+    "LossSettings",
+    "RelativeBoxEncoding",
+    "ReportedTracks",
+    "SGLAOutput",
+    "SGLASettings",
+    "SpatialWeightedAttention",
+    "Tracklets",
+    "__version__",
+    "association_loss",
+    "association_targets",
+    "carried_ids",
+    "decoupled_loss",
+    "find_births",
+    "handcrafted_scores",
+    "match_by_id",
+    "match_detections",
+    "match_tracklets",
+    "paper",
+    "paper_literal",
+    "relative_boxes",
+    "tiny",
+    "track_associations",
+    "valid_pairs",
+    "weighted_update",
+]
