@@ -4,7 +4,15 @@ from functools import partial
 
 import torch
 
-from mot_core.ops.fused import deformable_attention, kalman, matching_cost, pairwise_iou, sinkhorn, smoother
+from mot_core.ops.fused import (
+    deformable_attention,
+    kalman,
+    matching_cost,
+    pair_bias_attention,
+    pairwise_iou,
+    sinkhorn,
+    smoother,
+)
 
 PAPER = [(100, 180), (50, 90), (25, 45), (13, 23)]
 SMALL = [(12, 20), (6, 10), (3, 5)]
@@ -38,6 +46,14 @@ def track(dtype, objects, size, masked):
     kalman.backward(*moments, *inputs[:3], variance, noise, *moments[2:], 1.0, False)
     results = smoother.forward(*moments, 1.0)
     smoother.backward(*results, *moments, *results, 1.0)
+
+
+def associate(dtype, channels, tracklets, padded):
+    joint = torch.empty(1, 300 + tracklets, 3, 8, channels, dtype=dtype)
+    bias = torch.empty(1, 300, tracklets, 8, dtype=dtype)
+    padding = torch.empty(1, 300 + tracklets, dtype=torch.bool) if padded else None
+    inputs = *joint.unbind(2), bias, padding
+    pair_bias_attention.backward(*pair_bias_attention.forward(*inputs), *inputs)
 
 
 def match(dtype, classes):
@@ -91,6 +107,20 @@ VARIANTS = (
             (SINGLE, 100, 2, False),
             (SINGLE, 8, 1, False),
             (DOUBLE, 32, 2, False),
+        ]
+    }
+    | {
+        f"pair_bias_attention {NAMES[dtype]} {channels} channels x {tracklets} tracklets{' padding' * padded}": partial(
+            associate, dtype, channels, tracklets, padded
+        )
+        for dtype, channels, tracklets, padded in [
+            (SINGLE, 32, 20, False),
+            (SINGLE, 32, 64, True),
+            (BRAIN, 32, 20, True),
+            (HALF, 32, 20, False),
+            (DOUBLE, 32, 20, True),
+            (SINGLE, 16, 20, True),
+            (SINGLE, 64, 20, True),
         ]
     }
     | {f"matching_cost {NAMES[dtype]}": partial(match, dtype, classes) for dtype, classes in [(SINGLE, 1), (HALF, 91)]}

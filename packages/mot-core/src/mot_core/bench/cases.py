@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mot_core.boxes import pairwise_giou, pairwise_iou
-from mot_core.ops import deformable_attention, kalman_filter, rts_smoother, sinkhorn
+from mot_core.ops import deformable_attention, kalman_filter, pair_bias_attention, rts_smoother, sinkhorn
 
 LEVELS = [(100, 180), (50, 90), (25, 45), (13, 23)]  # for an image of 800 x 1440
 CELLS = sum(height * width for height, width in LEVELS)
@@ -51,6 +51,18 @@ def _attention(queries: int, dtype: torch.dtype) -> Case:
     value_bytes = min(CELLS * 256, samples * 4 * 32) * size  # few queries do not read every cell
     name = f"deformable attention, {queries:,} queries, {str(dtype)[6:]}"
     return Case(name, call, inputs, 5.0, value_bytes + samples * (8 + size))
+
+
+def _pair_bias(objects: int, tracklets: int) -> Case:
+    def inputs(device: str) -> list[Tensor]:
+        joint = torch.randn(1, objects + tracklets, 3, 8, 32, device=device)
+        return [joint, torch.randn(1, objects, tracklets, 8, device=device)]
+
+    def call(joint: Tensor, bias: Tensor) -> Tensor:
+        result, forth, back = pair_bias_attention(*joint.unbind(2), bias)
+        return torch.cat([result.flatten(), forth.flatten(), back.flatten()])
+
+    return Case(f"pair_bias_attention, {objects} objects x {tracklets} tracklets", call, inputs, 3.0)
 
 
 def _sinkhorn(with_dustbin: bool) -> Case:
@@ -97,6 +109,8 @@ def _overlap(call: Callable[[Tensor, Tensor], Tensor], batch: int, n: int, m: in
 
 CASES = [
     *(_attention(queries, dtype) for dtype in (torch.float32, torch.bfloat16) for queries in (360, CELLS)),
+    _pair_bias(300, 20),
+    _pair_bias(300, 100),
     _sinkhorn(False),
     _sinkhorn(True),
     _kalman(False),

@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mot_core.ops.choice import use_kernels
+from mot_core.ops.fused import pair_bias_attention as fused
+
 
 def pair_bias_attention(
     query: Tensor, key: Tensor, value: Tensor, bias: Tensor, padding: Tensor | None = None
@@ -49,6 +52,9 @@ def pair_bias_attention(
     (tensor([0.5000, 0.3333]), tensor([0.5000, 0.2500]))
     """
     _check(query, key, value, bias, padding)
+    if use_kernels(value) and value.numel() and fused.fits(value.shape[3]):
+        result, weights, _ = fused.forward(query, key, value, bias, padding)
+        return result, weights[:, 0], weights[:, 1]
     return reference(query, key, value, bias, padding)
 
 
