@@ -59,7 +59,8 @@ def _pair_bias(objects: int, tracklets: int) -> Case:
         return [joint, torch.randn(1, objects, tracklets, 8, device=device)]
 
     def call(joint: Tensor, bias: Tensor) -> Tensor:
-        result, forth, back = pair_bias_attention(*joint.unbind(2), bias)
+        query, key, value = joint.unbind(2)
+        result, forth, back = pair_bias_attention(query, key, value, bias)
         return torch.cat([result.flatten(), forth.flatten(), back.flatten()])
 
     return Case(f"pair_bias_attention, {objects} objects x {tracklets} tracklets", call, inputs, 3.0)

@@ -58,7 +58,7 @@ def backward(
     """Return the gradients of query, key, value and bias."""
     from mot_core.ops.triton import pair_bias_attention as kernels
 
-    gradients = [one.new_empty(one.shape) for one in (query, key, value)]
+    by_query, by_key, by_value = (one.new_empty(one.shape) for one in (query, key, value))
     both = sums.new_empty(weights_gradient.shape)
     deltas = sums.new_empty(sums.shape)
     given, arguments, options = _launch(query, key, value, bias, padding)
@@ -66,13 +66,11 @@ def backward(
     batch, tokens, heads, _ = value.shape
     block = options["BLOCK"]
     with on_device(value):
-        kernels.backward_rows[_grid(bias, block)](
-            *above, *given, sums, gradients[0], both, deltas, *arguments, **options
-        )
+        kernels.backward_rows[_grid(bias, block)](*above, *given, sums, by_query, both, deltas, *arguments, **options)
         kernels.backward_columns[(blocks(tokens, block), heads, batch)](
-            *above, *given, sums, deltas, *gradients[1:], *arguments, **options
+            *above, *given, sums, deltas, by_key, by_value, *arguments, **options
         )
-    return *gradients, both.sum(1).to(bias.dtype)
+    return by_query, by_key, by_value, both.sum(1).to(bias.dtype)
 
 
 def _results(value: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
