@@ -5,6 +5,10 @@
 '3,247,649'
 """
 
+from lamotr.cost.model import BoxAssociation, load_cost, save_cost
+from lamotr.cost.recording import RecordedAssociation, record_associations
+from lamotr.cost.tracker_cost import LAMOTRCost
+from lamotr.cost.training import CostTraining, learn_cost
 from lamotr.functional import (
     DecoupledFrame,
     LossSettings,
@@ -44,9 +48,13 @@ __all__ = [
     "AssociationFrame",
     "AssociationHead",
     "AssociationRules",
+    "BoxAssociation",
+    "CostTraining",
     "DecoupledFrame",
+    "LAMOTRCost",
     "LAMOTRSettings",
     "LossSettings",
+    "RecordedAssociation",
     "RelativeBoxEncoding",
     "ReportedTracks",
     "SGLAOutput",
@@ -60,12 +68,16 @@ __all__ = [
     "decoupled_loss",
     "find_births",
     "handcrafted_scores",
+    "learn_cost",
+    "load_cost",
     "match_by_id",
     "match_detections",
     "match_tracklets",
     "paper",
     "paper_literal",
+    "record_associations",
     "relative_boxes",
+    "save_cost",
     "tiny",
     "track_associations",
     "valid_pairs",

@@ -43,6 +43,10 @@ class EMKalmanCost:
                 "model: expected a dustbin and no embeddings; train with dustbin=True and embeddings=False"
             )
         self.model = model
+        self.checkpoint = checkpoint
+
+    def __repr__(self) -> str:
+        return f"EMKalmanCost({str(self.checkpoint)!r})"
 
     @torch.no_grad()
     def __call__(self, tracks: TrackBatch, detections: DetectionBatch) -> npt.NDArray[np.float64]:

@@ -22,6 +22,7 @@ from mot_core.association.base import (
     Preset,
     TrackTable,
 )
+from mot_core.association.costs import AssociationCost, iou_cost
 from mot_core.association.frame_detections import Floats, FrameDetections, Integers
 from mot_core.association.kalman import FILTER_ROWS, BatchedKalman, MotionNoise, P
 from mot_core.association.layouts import CenterAspectHeight, Layout
@@ -89,6 +90,7 @@ class EMKalmanTracker(OnlineTracker):
     max_age: float = 30
     min_hits: int = 1
     noise: MotionNoise = LAST_SIZE
+    cost: AssociationCost = iou_cost  # without effect, therefore no flag; the model is the cost
     motion: str = ""
     model: NeuralKalmanFilter | None = None
 

@@ -16,5 +16,6 @@ from mot_core.association.kalman import BatchedKalman as BatchedKalman
 from mot_core.association.kalman import MotionNoise as MotionNoise
 from mot_core.association.motion import LearnedMotion as LearnedMotion
 from mot_core.association.motion import read_motion as read_motion
+from mot_core.association.named_costs import read_cost as read_cost
 from mot_core.association.ocsort import OCSort as OCSort
 from mot_core.association.sort import Sort as Sort

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from mot_core.association.costs import AssociationCost, DetectionBatch, TrackBatch, iou_cost
+from mot_core.association.costs import AssociationCost, DetectionBatch, TrackBatch
 from mot_core.association.frame_detections import Floats, FrameDetections, Integers, read_frame, write_tracks
-from mot_core.association.kalman import FILTER_ROWS, BatchedKalman, MotionNoise, P
+from mot_core.association.kalman import FILTER_ROWS, BatchedKalman, MotionNoise, P, V
 from mot_core.association.layouts import Layout
+from mot_core.association.named_costs import read_cost
 from mot_core.association.saved_state import read_stream
 from mot_core.structures import Array, Detections, Tracks, to_numpy
 
@@ -110,7 +111,8 @@ class OnlineTracker(ABC):
         frame_rate: Nominal frames per second, used to convert timestamps (seconds) into frames.
         min_area: Tracks with a box of at most this area (square pixels) are not reported.
         max_aspect: Tracks with a larger width / height than this are not reported.
-        cost: Association cost between tracks and detections.
+        cost: Association cost between tracks and detections: a function, or a name for
+            :func:`mot_core.association.read_cost`, which becomes the function.
     """
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {}
@@ -121,13 +123,15 @@ class OnlineTracker(ABC):
     frame_rate: float = 30.0
     min_area: float = 0.0
     max_aspect: float = float("inf")
-    cost: AssociationCost = iou_cost
+    cost: AssociationCost | str = "iou"
     noise: MotionNoise
 
     def __post_init__(self) -> None:
         self._refuse_unless(0 < self.frame_rate <= 1e9, "frame_rate", "a positive number of frames per second")
         self._refuse_unless(self.min_area >= 0, "min_area", "0 or more square pixels")
         self._refuse_unless(self.max_aspect > 0, "max_aspect", "positive")
+        if isinstance(self.cost, str):
+            self.cost = read_cost(self.cost)
         self._kalman = BatchedKalman(self.noise)
         self._streams: dict[Hashable, TrackTable] = {}
 
@@ -327,8 +331,10 @@ class OnlineTracker(ABC):
         """Return the costs ``(N, M)`` between all tracks at ``corners`` and all detections of ``frame``."""
         labels = table.labels
         detected = frame.classes if frame.classes is not None else np.zeros(len(frame.scores), np.int64)
+        velocities = table.values[V.start : V.start + 2].T  # every layout begins with the center
+        assert not isinstance(self.cost, str), "cost: names are resolved on construction; assign read_cost(name)"
         given = self.cost(
-            TrackBatch(labels[ID], corners.T, table.values[SCORE], labels[CLASS], table.values[ELAPSED]),
+            TrackBatch(labels[ID], corners.T, table.values[SCORE], labels[CLASS], table.values[ELAPSED], velocities),
             DetectionBatch(frame.boxes.T, frame.scores, detected, index),
         )
         cost = np.asarray(to_numpy(given), np.float64)

@@ -23,6 +23,8 @@ class TrackBatch:
         scores: Scores of the last detections, of shape ``(N,)``.
         classes: Classes of the last detections, of shape ``(N,)``.
         elapsed: Frames since the last detection, of shape ``(N,)``; 1 for tracks seen in the previous frame.
+        velocities: Estimated velocity of the centers (x, y) in pixels per frame, of shape ``(N, 2)``; 0 for new tracks.
+            None if unknown.
     """
 
     ids: Integers
@@ -30,6 +32,7 @@ class TrackBatch:
     scores: Floats
     classes: Integers
     elapsed: Floats
+    velocities: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,7 +41,8 @@ class Sort(OnlineTracker):
         frame_rate: Nominal frames per second, used to convert timestamps (seconds) into frames.
         min_area: Tracks with a box of at most this area (square pixels) are not reported.
         max_aspect: Tracks with a larger width / height than this are not reported.
-        cost: Association cost between tracks and detections.
+        cost: Association cost between tracks and detections: ``iou``, ``pixel_iou`` (boxes include their last pixel),
+            ``NAME:FILE`` for a learned cost such as lamotr:cost.pt, or in Python a function.
         motion: File with learned noise of center and velocity, which replaces that part of ``noise``.
         noise: Standard deviations of the Kalman filter.
 

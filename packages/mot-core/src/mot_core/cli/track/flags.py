@@ -198,6 +198,8 @@ def _flag_type(annotation: Any) -> tuple[type, tuple[Any, ...], bool] | None:
         optional = len(rest) < len(get_args(annotation))
         if set(rest) == {int, float}:
             rest = [float]
+        if len(rest) > 1:  # members that cannot be written as text are set from Python
+            rest = [member for member in rest if _flag_type(member) is not None]
         if len(rest) != 1:
             return None
         annotation = rest[0]
