@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from _helpers.em_kalman_scenes import make_scene as make_walkers
 from lamotr import record_associations
 from lamotr.cost.features import association_features
 from lamotr.cost.recording import detection_identities
@@ -99,7 +100,7 @@ def test_targets_agree_with_the_ground_truth(scene):
         shape = len(record.features.detections), len(record.features.tracks)
         assert record.target.shape == record.known.shape == shape
         assert not (record.target & ~record.known).any()
-        assert record.target.sum(1).max() <= 1 or (record.target.sum(1) > 1).sum() == 0
+        assert record.target.sum(0).max(initial=0) <= 1  # detections of one frame have different identities
     assert any((~record.known).any() for record in records)  # false tracks and false detections
     # True pairs are near each other.
     distance = [
@@ -110,15 +111,19 @@ def test_targets_agree_with_the_ground_truth(scene):
     assert np.quantile(distance, 0.95) < 0.5
 
 
-def test_the_recording_tracker_makes_no_identity_switch(scene):
-    """Tracks of the oracle: detections of one object are always in one track while it is seen without gaps."""
+@pytest.mark.parametrize("speed", [None, 60])
+def test_the_recording_tracker_makes_no_identity_switch(scene, speed):
+    """Every track of the oracle has one object, also at speeds at which boxes do not overlap from frame to frame."""
     from lamotr.cost import recording
 
-    table, truth = scene.detections(), scene.ground_truth()
+    table, truth, frames = scene.detections(), scene.ground_truth(), scene.frame_numbers()
+    if speed is not None:
+        truth, found = make_walkers(0, speed)
+        table, frames = found.table, found.frames
     oracle = recording._Oracle()
     tracker = ByteTrack(cost=oracle)
     of_track = {}
-    for frame in scene.frame_numbers():
+    for frame in frames:
         rows = table.frame(frame)
         boxes = table.boxes_xyxy[rows]
         identities = detection_identities(boxes, truth, frame)
@@ -127,7 +132,7 @@ def test_the_recording_tracker_makes_no_identity_switch(scene):
         for number, row in zip(tracks.ids.tolist(), tracks.detection_index.tolist(), strict=True):
             of_track.setdefault(number, set()).add(int(identities[row]))
     assert all(len(found) == 1 for found in of_track.values())
-    assert len(of_track) >= 12
+    assert len(of_track) >= 8
 
 
 def test_detection_identities_are_one_to_one():

@@ -29,15 +29,22 @@ def test_equals_the_loop(sizes, padded):
 
 
 def test_rows_sum_to_one_and_the_bias_fills_two_blocks():
-    inputs = make(batch=1)
+    query, key, _, bias = make(batch=1, channels=5)
     padding = torch.tensor([[False, True, False, False, True]])
-    *_, weights = attention(*(one[0] for one in inputs), padding[0])
-    sums = torch.tensor([1.0, 0, 1, 1, 0], dtype=F64)
-    torch.testing.assert_close(weights.sum(-1), sums.expand(2, 5))
+    unit = torch.eye(5, dtype=F64)[None, :, None].expand(1, 5, 2, 5)  # the result shows the weights of all tokens
+    shown = pair_bias_attention(query, key, unit, bias, padding)[0].unflatten(2, (2, 5))
+    torch.testing.assert_close(shown.sum(-1)[0], torch.tensor([[1.0, 0, 1, 1, 0]] * 2, dtype=F64).T)
+    assert not shown[..., padding[0]].any()
+    # Within a group, ratios of weights are those without bias.
+    free = pair_bias_attention(query, key, unit, torch.zeros_like(bias))[0].unflatten(2, (2, 5))
+    biased = pair_bias_attention(query, key, unit, bias)[0].unflatten(2, (2, 5))
+    for group in (slice(0, 3), slice(3, 5)):
+        own, same = biased[:, group, :, group], free[:, group, :, group]
+        torch.testing.assert_close(own / own.sum(-1, keepdim=True), same / same.sum(-1, keepdim=True))
     # Uniform logits, so that each weight shows its bias.
-    zero = torch.zeros_like(inputs[0])
-    _, forth, back = pair_bias_attention(zero, zero, zero, inputs[3])
-    bias = inputs[3].exp()
+    zero = torch.zeros_like(query)
+    _, forth, back = pair_bias_attention(zero, zero, zero, bias)
+    bias = bias.exp()
     torch.testing.assert_close(forth, bias / (3 + bias.sum(2, keepdim=True)))
     torch.testing.assert_close(back, bias / (2 + bias.sum(1, keepdim=True)))
 
