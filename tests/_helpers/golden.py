@@ -51,32 +51,34 @@ class Pack:
             shape = [int(size) for size in match["shape"].split(",")]
         return float(match["offset"] or 0) + float(match["scale"]) * self.filled(int(match["k"]), *shape)
 
-    def state_dict(self, constructed=None):
+    def state_dict(self, constructed=None, keys=None, overrides=None):
         """Return the weights with the original names.
 
-        ``constructed`` maps the names of constants of the architecture (``keep_buffers``) to their values.
+        ``constructed`` maps the names of constants of the architecture (``keep_buffers``) to their values. ``keys`` and
+        ``overrides`` select the entries and scales of one model in packs of several.
         """
         offset = self.data.get("key_offset", 0)
+        overrides = self.data["scale_overrides_regex"] if overrides is None else overrides
         state = {}
-        for position, (name, shape, *remark) in enumerate(self.data["keys"]):
+        for position, (name, shape, *remark) in enumerate(self.data["keys"] if keys is None else keys):
             note = remark[0] if remark else ""
             if note.startswith("alias_of:"):
                 state[name] = state[note.removeprefix("alias_of:")]
             elif any(pattern in name for pattern in self.data.get("keep_buffers", [])):
                 state[name] = (constructed or {})[name]
             else:
-                state[name] = self._fill(name, shape, note, position + offset)
+                state[name] = self._fill(name, shape, note, position + offset, overrides)
         return state
 
-    def _fill(self, name, shape, note, k):
+    def _fill(self, name, shape, note, k, overrides):
         if note in ("int64", "int32", "torch.int64") or name.endswith("num_batches_tracked"):
             return torch.zeros(shape, dtype=torch.int64)
         u = self.filled(k, *shape)
         spread = (3 / max(np.prod(shape[1:]), 1)) ** 0.5
-        for pattern, scale in self.data["scale_overrides_regex"].items():
+        for pattern, scale in overrides.items():
             if re.search(pattern, name):
                 if isinstance(scale, str):
-                    return u * (float(scale.removeprefix("gain:")) * spread)
+                    return u * (float(scale.removeprefix("gain:").split()[0]) * spread)
                 return u * scale
         if any(re.search(pattern, name) for pattern in self.data["unit_scale"]):
             return u

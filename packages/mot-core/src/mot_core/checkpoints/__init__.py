@@ -5,3 +5,4 @@ from mot_core.checkpoints.file import read_checkpoint as read_checkpoint
 from mot_core.checkpoints.report import ImportReport as ImportReport
 from mot_core.checkpoints.report import load_renamed as load_renamed
 from mot_core.checkpoints.report import read_state_dict as read_state_dict
+from mot_core.checkpoints.yolox import load_yolox as load_yolox

@@ -1,4 +1,4 @@
-"""Building blocks of trackers: Deformable DETR, backbones, matcher, criterion, and modules of MOTIP, MOTR, MeMOTR."""
+"""Building blocks of trackers: Deformable DETR, YOLOX, backbones, criteria, and modules of MOTIP, MOTR and MeMOTR."""
 
 from mot_core.nn.backbones import Backbone as Backbone
 from mot_core.nn.backbones import FrozenBatchNorm as FrozenBatchNorm
@@ -6,6 +6,7 @@ from mot_core.nn.backbones import ResNet50 as ResNet50
 from mot_core.nn.backbones import SmallBackbone as SmallBackbone
 from mot_core.nn.backbones import TimmBackbone as TimmBackbone
 from mot_core.nn.detr.anchors import AnchorPosition as AnchorPosition
+from mot_core.nn.dense import DenseOutput as DenseOutput
 from mot_core.nn.detr.attention import DeformableAttention as DeformableAttention
 from mot_core.nn.detr.criterion import SetCriterion as SetCriterion
 from mot_core.nn.detr.criterion import count_boxes as count_boxes
@@ -35,3 +36,10 @@ from mot_core.nn.queries.identity_memory import assign_words as assign_words
 from mot_core.nn.queries.query_interaction import QueryInteraction as QueryInteraction
 from mot_core.nn.queries.temporal_interaction import TemporalInteraction as TemporalInteraction
 from mot_core.nn.queries.trajectory_model import TrajectoryModel as TrajectoryModel
+from mot_core.nn.yolox.assignment import SimOTA as SimOTA
+from mot_core.nn.yolox.backbone import CSPDarknet as CSPDarknet
+from mot_core.nn.yolox.backbone import PathAggregation as PathAggregation
+from mot_core.nn.yolox.detector import YOLOX as YOLOX
+from mot_core.nn.yolox.head import DecoupledHead as DecoupledHead
+from mot_core.nn.yolox.head import YOLOXOutput as YOLOXOutput
+from mot_core.nn.yolox.losses import YOLOXCriterion as YOLOXCriterion

@@ -1,0 +1,1 @@
+"""YOLOX: backbone, feature pyramid, decoupled head, label assignment and losses."""
