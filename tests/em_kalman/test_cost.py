@@ -14,7 +14,7 @@ def costs(cost, tracks, detections):
     ones = np.ones(len(tracks)), np.ones(len(detections))
     ints = [one.astype(np.int64) for one in ones]
     return cost(
-        TrackBatch(ints[0], tracks, ones[0], ints[0], ones[0]),
+        TrackBatch(ints[0], tracks, ones[0], ints[0], ones[0], ints[0]),
         DetectionBatch(detections, ones[1], ints[1], ints[1]),
     )
 

@@ -7,9 +7,10 @@ from _helpers.trackers import toy_tracker
 from _helpers.trackers.grid_tracker import GridTracker
 from _helpers.trackers.toy_tracker import SMALL
 from mot_core.data import SyntheticDataModule
-from mot_core.trackers import MOTIP, MOTR, DETRTracker, MeMOTR, OptimizerSettings
+from mot_core.trackers import MOTIP, MOTR, DETRTracker, MeMOTR, OptimizerSettings, YOLOXByteTrack, YOLOXSettings
 
 RATES = OptimizerSettings(lr=1e-3, milestones=(1,), warmup_epochs=0.5)
+TINY_YOLOX = YOLOXSettings("micro", embed_dim=8, norm="group")
 TRACKERS = {
     "motip": lambda **options: MOTIP(
         **({"detector": SMALL, "optimizer": RATES, "num_words": 6, "id_layers": 1, "groups": 2, "gradient_frames": 2,
@@ -19,6 +20,9 @@ TRACKERS = {
     # Untrained scores are about 0.01; half of the slots update their queries.
     "memotr": lambda **options: MeMOTR(
         **({"detector": SMALL, "optimizer": RATES, "min_area": 4, "update_threshold": 0.01} | options)
+    ),
+    "yolox_bytetrack": lambda **options: YOLOXByteTrack(
+        **({"detector": TINY_YOLOX, "optimizer": RATES, "min_area": 4} | options)
     ),
     "grid": lambda **options: GridTracker(**({"optimizer": RATES} | options)),
 }  # fmt: skip
@@ -32,8 +36,11 @@ EAGER = {
         "report_threshold": 0.005,
         "update_threshold": 0.005,
     },
+    "yolox_bytetrack": {
+        "score_threshold": 0, "low_threshold": 0, "track_threshold": 0, "birth_threshold": 0, "max_cost": 1.0,
+    },
     "grid": {"threshold": 0.3},
-}
+}  # fmt: skip
 """Thresholds with which an untrained tracker reports tracks."""
 
 DETR_TRACKERS = [name for name, build in TRACKERS.items() if isinstance(build(), DETRTracker)]

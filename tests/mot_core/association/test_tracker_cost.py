@@ -158,7 +158,7 @@ def random_batch(rng, count):
 def test_overlaps_equal_pairwise_iou(n, m):
     rng = np.random.default_rng(n + m)
     (a, numbers_a), (b, numbers_b) = random_batch(rng, n), random_batch(rng, m)
-    tracks = TrackBatch(numbers_a, a, numbers_a, numbers_a, numbers_a)
+    tracks = TrackBatch(numbers_a, a, numbers_a, numbers_a, numbers_a, numbers_a)
     detections = DetectionBatch(b, numbers_b, numbers_b, numbers_b)
     np.testing.assert_allclose(overlap_matrix(a.T, b.T), pairwise_iou(a, b), atol=1e-12)
     np.testing.assert_allclose(iou_cost(tracks, detections), 1 - pairwise_iou(a, b), atol=1e-12)

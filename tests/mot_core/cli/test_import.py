@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from _helpers.trackers.official_names import officially
+from mot_core.cli.track.registry import trainable_trackers
 from mot_core.trackers import MOTR, DetectorSettings, Tracker
 
 SMALL = {
@@ -80,7 +81,7 @@ def test_imported_checkpoint_works_with_lightning(mot, files):
         (
             ["released.pth", "a.ckpt", "--tracker", "sort"],
             1,
-            "expected a tracker with released weights (memotr, motip, motr), got sort",
+            f"expected a tracker with released weights ({', '.join(trainable_trackers())}), got sort",
         ),
         (["released.pth", "a.ckpt", "--tracker", "motr"], 1, "of this architecture: "),
         (

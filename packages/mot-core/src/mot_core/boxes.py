@@ -230,11 +230,13 @@ def nms(boxes_xyxy: Array, scores: Array, iou_threshold: float, classes: Array |
     if classes is not None:
         labels = xp.asarray(classes)[order]
         suppresses &= labels[:, None] == labels[None, :]
-    keep = xp.ones_like(order, dtype=bool if xp is np else xp.bool)
+    # The loop runs in NumPy: on a tensor, every step would cost a kernel launch and, on a GPU, a synchronization.
+    matrix = suppresses if xp is np else suppresses.cpu().numpy()
+    keep = np.ones(len(order), bool)
     for row in range(len(order)):
         if keep[row]:
-            keep[row + 1 :] &= ~suppresses[row, row + 1 :]
-    return order[keep]
+            keep[row + 1 :] &= ~matrix[row, row + 1 :]
+    return order[keep if xp is np else xp.from_numpy(keep).to(order.device)]
 
 
 def _open(boxes: Array, name: str) -> tuple[Any, Any]:

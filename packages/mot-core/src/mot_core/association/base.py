@@ -334,7 +334,15 @@ class OnlineTracker(ABC):
         velocities = table.values[V.start : V.start + 2].T  # every layout begins with the center
         assert not isinstance(self.cost, str), "cost: names are resolved on construction; assign read_cost(name)"
         given = self.cost(
-            TrackBatch(labels[ID], corners.T, table.values[SCORE], labels[CLASS], table.values[ELAPSED], velocities),
+            TrackBatch(
+                labels[ID],
+                corners.T,
+                table.values[SCORE],
+                labels[CLASS],
+                table.values[ELAPSED],
+                labels[DETECTION],
+                velocities,
+            ),
             DetectionBatch(frame.boxes.T, frame.scores, detected, index),
         )
         cost = np.asarray(to_numpy(given), np.float64)

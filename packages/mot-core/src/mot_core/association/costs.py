@@ -23,6 +23,7 @@ class TrackBatch:
         scores: Scores of the last detections, of shape ``(N,)``.
         classes: Classes of the last detections, of shape ``(N,)``.
         elapsed: Frames since the last detection, of shape ``(N,)``; 1 for tracks seen in the previous frame.
+        index: Row of the last detection in the input of ``update`` of its frame, of shape ``(N,)``.
         velocities: Estimated velocity of the centers (x, y) in pixels per frame, of shape ``(N, 2)``; 0 for new tracks.
             None if unknown.
     """
@@ -32,6 +33,7 @@ class TrackBatch:
     scores: Floats
     classes: Integers
     elapsed: Floats
+    index: Integers
     velocities: Floats | None = None
 
 
@@ -64,7 +66,7 @@ def iou_cost(tracks: TrackBatch, detections: DetectionBatch) -> Floats:
 
     >>> empty = np.zeros(1, np.int64)
     >>> box = np.array([[0.0, 0.0, 2.0, 2.0]])
-    >>> tracks = TrackBatch(empty, box, empty, empty, empty)
+    >>> tracks = TrackBatch(empty, box, empty, empty, empty, empty)
     >>> iou_cost(tracks, DetectionBatch(box + [1, 0, 1, 0], empty, empty, empty)).round(3)
     array([[0.667]])
     """
@@ -78,7 +80,7 @@ def pixel_iou_cost(tracks: TrackBatch, detections: DetectionBatch) -> Floats:
 
     >>> empty = np.zeros(1, np.int64)
     >>> box = np.array([[0.0, 0.0, 1.0, 1.0]])
-    >>> tracks = TrackBatch(empty, box, empty, empty, empty)
+    >>> tracks = TrackBatch(empty, box, empty, empty, empty, empty)
     >>> pixel_iou_cost(tracks, DetectionBatch(box + [1, 0, 1, 0], empty, empty, empty)).round(3)
     array([[0.667]])
     """

@@ -7,6 +7,7 @@
 
 from mot_core.trackers.base import FrameTracks as FrameTracks
 from mot_core.trackers.base import Tracker as Tracker
+from mot_core.trackers.dense import DenseTracker as DenseTracker
 from mot_core.trackers.detr import DETRTracker as DETRTracker
 from mot_core.trackers.memotr import MeMOTR as MeMOTR
 from mot_core.trackers.motip import MOTIP as MOTIP
@@ -15,3 +16,5 @@ from mot_core.trackers.motr.query_tracker import QueryTracker as QueryTracker
 from mot_core.trackers.outputs import frame_output as frame_output
 from mot_core.trackers.settings import DetectorSettings as DetectorSettings
 from mot_core.trackers.settings import OptimizerSettings as OptimizerSettings
+from mot_core.trackers.settings import YOLOXSettings as YOLOXSettings
+from mot_core.trackers.yolox_bytetrack import YOLOXByteTrack as YOLOXByteTrack

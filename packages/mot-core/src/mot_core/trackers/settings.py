@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mot_core.nn import Backbone, DeformableDETR, ResNet50, SmallBackbone, TimmBackbone
+from mot_core.nn import YOLOX, Backbone, DeformableDETR, ResNet50, SmallBackbone, TimmBackbone
+from mot_core.nn.yolox.detector import SIZES
 
 LARGEST = {
     "num_classes": 100_000,
@@ -116,6 +117,39 @@ class DetectorSettings:
         if self.backbone.startswith("timm:"):
             return TimmBackbone(self.backbone.removeprefix("timm:"))
         raise ValueError(f"backbone: expected 'resnet50', 'small' or 'timm:NAME', got {self.backbone!r}")
+
+
+@dataclass(frozen=True)
+class YOLOXSettings:
+    """Settings of the YOLOX of a tracker. The defaults are those of ByteTrack.
+
+    Args:
+        size: Size of the network: ``"nano"``, ``"tiny"``, ``"s"``, ``"m"``, ``"l"`` or ``"x"`` as published, or
+            ``"micro"`` (0.6 M parameters, for small images on a CPU).
+        num_classes: Number of object classes.
+        embed_dim: Channels of the embeddings, for plug-ins; 0 for none. Released weights have none, so that this branch
+            starts from random weights and learns from plug-ins only.
+        norm: ``"batch"``, as in released weights, or ``"group"`` to train from random weights with small batches.
+
+    >>> sum(parameter.numel() for parameter in YOLOXSettings("micro", norm="group").build().parameters())
+    564034
+    """
+
+    size: Literal["micro", "nano", "tiny", "s", "m", "l", "x"] = "x"
+    num_classes: int = 1
+    embed_dim: int = 0
+    norm: Literal["batch", "group"] = "batch"
+
+    def __post_init__(self) -> None:
+        check_range(1, LARGEST["num_classes"], num_classes=self.num_classes)
+        check_range(0, LARGEST["embed_dim"], embed_dim=self.embed_dim)
+        for name, known in (("size", tuple(SIZES)), ("norm", ("batch", "group"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
+
+    def build(self) -> YOLOX:
+        """Build the detector with new weights."""
+        return YOLOX(self.size, self.num_classes, self.embed_dim, norm=self.norm)
 
 
 @dataclass(frozen=True)
