@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from mot_core.association import ByteTrack, OCSort, OnlineTracker, Sort
-from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes
+from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes, normalize_boxes
 from mot_core.evaluation import Scores, TrackingMetrics
-from mot_core.nn import DetectorOutput
+from mot_core.nn import DenseOutput, DetectorOutput
 from mot_core.structures import ClipBatch
-from mot_core.trackers import Tracker
+from mot_core.trackers import DETRTracker, Tracker
+from mot_core.trackers.compaction import suppress
 
 DETECTION = 0.4  # score from which a detection counts
 SIMILAR = 0.9  # cosine similarity of embeddings above which FDTA counts objects as hard to distinguish
@@ -36,7 +37,7 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
         of detections in a frame whose embeddings have a cosine similarity above 0.9, in percent), and under
         ``trackers`` the metrics of ``name`` and of every baseline.
     """
-    outputs: list[DetectorOutput] = []
+    outputs: list[DetectorOutput | DenseOutput] = []
     detect = tracker.detect
 
     def listen(*arguments: Any) -> Any:
@@ -59,14 +60,16 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
             truth = _truth(batch)
             tracks = tracker.track(batch)
             metrics[name].update(*truth[0], tracks.ids, tracks.boxes_xyxy, **truth[1])
-            with torch.no_grad():
-                boxes, scores = _boxes(tracker.detector(batch.images[:, 0], batch.padding), batch)
-            _update(alone, boxes[scores > DETECTION], truth)
             output = outputs.pop()
-            boxes, scores = _boxes(output, batch)
+            boxes, scores, embeddings = _detections(output, tracker, batch)
             _update(detections, boxes[scores > DETECTION], truth)
-            above, of = _similar(output.hidden[-1, 0][scores > DETECTION])
+            above, of = (0, 0) if embeddings is None else _similar(embeddings[scores > DETECTION])
             similar, pairs = similar + above, pairs + of
+            if isinstance(tracker, DETRTracker):
+                with torch.no_grad():
+                    output = tracker.detector(batch.images[:, 0], batch.padding)
+            single, confidence, _ = _detections(output, tracker, batch)
+            _update(alone, single[confidence > DETECTION], truth)
             for one, baseline in baselines.items():
                 tracks = baseline.update(boxes, scores)
                 metrics[one].update(*truth[0], tracks.ids, tracks.boxes_xyxy, **truth[1])
@@ -96,9 +99,17 @@ def _similar(embeddings: Tensor) -> tuple[int, int]:
     return int((similarities > SIMILAR).sum()), len(similarities)
 
 
-def _boxes(output: DetectorOutput, batch: ClipBatch) -> tuple[Tensor, Tensor]:
-    """Return corners in pixels of the frame, ``(N, 4)``, and scores, ``(N,)``."""
-    return _pixels(output.boxes_cxcywh[-1, 0], batch), output.logits[-1, 0].sigmoid().amax(-1)
+def _detections(
+    output: DetectorOutput | DenseOutput, tracker: Tracker, batch: ClipBatch
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return corners in pixels of the frame ``(N, 4)``, scores ``(N,)`` and embeddings ``(N, C)``, if there are any."""
+    if isinstance(output, DetectorOutput):
+        boxes, logits, embeddings = output.boxes_cxcywh[-1, 0], output.logits[-1, 0], output.hidden[-1, 0]
+    else:
+        cells = suppress(output, tracker.score_threshold, nms_threshold=tracker.nms_threshold)
+        boxes, logits = normalize_boxes(output.boxes_cxcywh[0, cells], batch.image_size[0]), output.logits[0, cells]
+        embeddings = None if output.embeddings is None else output.embeddings[0, cells]
+    return _pixels(boxes, batch), logits.sigmoid().amax(-1), embeddings
 
 
 def _update(metrics: TrackingMetrics, boxes: Tensor, truth: tuple[tuple[str, int], dict[str, Tensor]]) -> None:

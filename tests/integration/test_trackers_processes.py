@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from _helpers.trackers.tracker_cases import DETR_TRACKERS
+from _helpers.trackers.tracker_cases import SHIPPED_TRACKERS
 from _helpers.two_process.launch import launch
 
 
@@ -14,12 +14,12 @@ def reports(tmp_path_factory):
     names = {"one": "1-0", "first": "2-0", "second": "2-1"}
     return {
         tracker: {key: torch.load(folder / tracker / f"{name}.pt", weights_only=True) for key, name in names.items()}
-        for tracker in DETR_TRACKERS
+        for tracker in SHIPPED_TRACKERS
     }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tracker", DETR_TRACKERS)
+@pytest.mark.parametrize("tracker", SHIPPED_TRACKERS)
 def test_training_in_two_processes(reports, tracker):
     """In float64, results differ by rounding only, which Adam amplifies for gradients close to 0."""
     one, first, second = (reports[tracker][key] for key in ("one", "first", "second"))
@@ -33,7 +33,7 @@ def test_training_in_two_processes(reports, tracker):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tracker", DETR_TRACKERS)
+@pytest.mark.parametrize("tracker", SHIPPED_TRACKERS)
 def test_scores_of_two_processes(reports, tracker):
     one, first, second = (reports[tracker][key]["metrics"] for key in ("one", "first", "second"))
     assert one["val/HOTA"] > 0

@@ -44,6 +44,7 @@ EAGER = {
 """Thresholds with which an untrained tracker reports tracks."""
 
 DETR_TRACKERS = [name for name, build in TRACKERS.items() if isinstance(build(), DETRTracker)]
+SHIPPED_TRACKERS = [name for name in TRACKERS if name != "grid"]
 
 
 def make(name, *plugins, seed=0, **options):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from _helpers.trackers.tracker_cases import DETR_TRACKERS, EAGER, Losses, make, synthetic, trainer
+from _helpers.trackers.tracker_cases import EAGER, SHIPPED_TRACKERS, Losses, make, synthetic, trainer
 
 
 class Report(Losses):
@@ -33,7 +33,7 @@ def fit(name, folder, processes):
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    for name in DETR_TRACKERS:
+    for name in SHIPPED_TRACKERS:
         folder = Path(sys.argv[1]) / name
         folder.mkdir()
         for processes in (2, 1):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mot_core.boxes import cxcywh_to_xyxy, iou
 from mot_core.nn import DenseOutput
-from mot_core.trackers.compaction import best_cells, choose_slots, suppress
+from mot_core.trackers.compaction import cell_of_each_object, choose_slots, suppress
 
 
 def make_output(seed, images=2, cells=30, classes=2):
@@ -70,7 +70,7 @@ def test_no_objects_and_no_candidates():
     output, gt_index, quality = make_output(0)
     cells, valid = choose_slots(output, torch.full_like(gt_index, -1), quality, 0, 0)
     assert cells.shape == valid.shape == (2, 0)
-    assert best_cells(gt_index, quality, 0).shape == (2, 0)
+    assert cell_of_each_object(gt_index, quality, 0).shape == (2, 0)
     cells, valid = choose_slots(output, gt_index.clamp(min=0), quality, 3, 5)  # every cell has an object
     assert (gt_index.clamp(min=0).gather(1, cells)[valid] >= 0).all()
 

@@ -176,3 +176,9 @@ def test_padding_does_not_change_the_sums():
     padded, again = YOLOXCriterion()(output, wider, size)
     assert torch.equal(found.gt_index, again.gt_index)
     assert all(torch.equal(whole[name], padded[name]) for name in whole)
+
+
+def test_unknown_classes_are_reported():
+    output, targets, size = make_case((2, 1), classes=2)
+    with pytest.raises(ValueError, match=r"labels: expected classes 0 to 1, got [45]; set num_classes of the detector"):
+        YOLOXCriterion()(output, replace(targets, labels=targets.labels + 4 * targets.valid), size)

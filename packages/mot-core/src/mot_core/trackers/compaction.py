@@ -10,7 +10,7 @@ from mot_core.nn import DenseOutput
 
 
 @torch.no_grad()
-def best_cells(gt_index: Tensor, quality: Tensor, num_objects: int) -> Tensor:
+def cell_of_each_object(gt_index: Tensor, quality: Tensor, num_objects: int) -> Tensor:
     """Return the cell of highest quality among those of each object, ``(B, G)``; -1 for objects without cells.
 
     Args:
@@ -18,7 +18,7 @@ def best_cells(gt_index: Tensor, quality: Tensor, num_objects: int) -> Tensor:
         quality: Quality of each cell for its object, ``(B, A)``. The first of equal cells wins.
         num_objects: Number of rows ``G``.
 
-    >>> best_cells(torch.tensor([[0, -1, 0, 2]]), torch.tensor([[0.3, 0.9, 0.6, 0.1]]), 3)
+    >>> cell_of_each_object(torch.tensor([[0, -1, 0, 2]]), torch.tensor([[0.3, 0.9, 0.6, 0.1]]), 3)
     tensor([[ 2, -1,  3]])
     """
     own = gt_index[:, None, :] == torch.arange(num_objects, device=gt_index.device)[None, :, None]
@@ -60,7 +60,7 @@ def choose_slots(
     (tensor([[1, 3]]), tensor([[True, True]]))
     """
     rows = []
-    for image, cells in enumerate(best_cells(gt_index, quality, num_objects)):
+    for image, cells in enumerate(cell_of_each_object(gt_index, quality, num_objects)):
         chosen = cells[cells >= 0]
         if extra_negatives:
             scores = output.logits[image].amax(-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from torch import Tensor
 from mot_core.association import DetectionBatch, OnlineTracker, TrackBatch
 from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes, normalize_boxes, xyxy_to_cxcywh
 from mot_core.nn import DenseOutput
-from mot_core.plugins import Context
+from mot_core.plugins import Context, Plugin
 from mot_core.plugins.negotiation import groups
 from mot_core.slots import slot_iou, take
 from mot_core.structures import ClipBatch, ClipOutput, FeaturePyramid, FrameOutput, FrameTargets, TrackState
@@ -119,7 +119,8 @@ class DenseTracker(Tracker):
         """
         if "embeddings" not in self.spec.capabilities and self.plugins.spec is None:
             for name, plugin in self.plugins.items():
-                if any("embeddings" in one and not one & self.spec.capabilities for one in groups(plugin)):
+                needs = groups(cast(Plugin, plugin))
+                if any("embeddings" in one and not one & self.spec.capabilities for one in needs):
                     raise ValueError(
                         f"plug-in {name!r} needs embeddings, and this detector predicts none; set "
                         "model.detector.embed_dim, for example to 128"

@@ -65,6 +65,9 @@ class YOLOXCriterion:
             targets: Ground truth of the images.
             image_size: Height and width of the images without padding, of shape ``(B, 2)``.
             l1: Whether to add the L1 loss of the offsets, which the authors do at the end of training.
+
+        Raises:
+            ValueError: If an object has a class that the detector does not have.
         """
         truth = denormalize_boxes(targets.boxes_cxcywh.to(output.boxes_cxcywh.dtype), image_size)
         found = self._assign(output, targets, truth, image_size)
@@ -74,6 +77,11 @@ class YOLOXCriterion:
         return {name: value / number.to(value.dtype) for name, value in sums.items()}, found
 
     def _assign(self, output: YOLOXOutput, targets: FrameTargets, truth: Tensor, image_size: Tensor) -> Assignment:
+        classes, labels = output.class_logits.shape[-1], targets.labels[targets.valid]
+        if len(labels) and int(labels.max()) >= classes:
+            raise ValueError(
+                f"labels: expected classes 0 to {classes - 1}, got {int(labels.max())}; set num_classes of the detector"
+            )
         indices, overlaps = [], []
         for image, size in enumerate(image_size.tolist()):
             valid = targets.valid[image].nonzero().squeeze(1)
