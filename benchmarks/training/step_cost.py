@@ -1,4 +1,4 @@
-"""Time and memory of a training step of MOTIP and MOTR, small and at the sizes of the papers, on one CPU thread.
+"""Time and memory of a training step of every tracker, small and at the sizes of the papers, on one CPU thread.
 
     python -m benchmarks.training.step_cost                      # the small sizes
     python -m benchmarks.training.step_cost "motr, 1 frame" ...  # others, by name; see PAPERS
@@ -13,6 +13,7 @@ import argparse
 import json
 import subprocess
 import time
+from inspect import signature
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ CASES: dict[str, dict[str, Any]] = {
         "tracker": tracker, "checkpointing": checkpointing, "steps": 20, **SMALL
     }
     for tracker in TRACKERS
-    for checkpointing in (False, True)
+    for checkpointing in (False, True)[: 1 + ("checkpointing" in signature(trainable_trackers()[tracker]).parameters)]
 }  # fmt: skip
 PAPERS: dict[str, dict[str, Any]] = {
     "motip, 30 frames, 4 with gradient, checkpointing": {
@@ -45,6 +46,9 @@ PAPERS: dict[str, dict[str, Any]] = {
     "motr, 5 frames, checkpointing": {"tracker": "motr", "checkpointing": True, "steps": 1, "frames": 5, **PAPER},
     "motr, 2 frames, checkpointing": {"tracker": "motr", "checkpointing": True, "steps": 1, "frames": 2, **PAPER},
     "motr, 1 frame": {"tracker": "motr", "checkpointing": False, "steps": 1, "frames": 1, **PAPER},
+    "yolox_bytetrack, 1 frame": {
+        "tracker": "yolox_bytetrack", "checkpointing": False, "steps": 1, "frames": 1, **PAPER
+    },
 }  # fmt: skip
 
 
@@ -120,16 +124,20 @@ def build(tracker: str, size: tuple[int, int], frames: int, objects: int, **sett
     import torch
 
     from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
-    from mot_core.trackers import MOTIP, MOTR, DetectorSettings
+    from mot_core.trackers import DetectorSettings, YOLOXSettings
 
     torch.manual_seed(0)
-    detector = DetectorSettings()
-    if size == SMALL["size"]:
+    small = size == SMALL["size"]
+    detector: Any = DetectorSettings()
+    if tracker == "yolox_bytetrack":
+        detector = YOLOXSettings("micro", norm="group") if small else YOLOXSettings()
+    elif small:
         detector = DetectorSettings(
             "small", num_queries=30, embed_dim=64, ffn_dim=128, num_levels=3, num_encoder_layers=1, num_decoder_layers=2
         )
     video = SyntheticVideo(num_videos=1, num_frames=frames, image_size=size, num_objects=(objects, objects))
-    model = {"motip": MOTIP, "motr": MOTR}[tracker](detector, **settings)
+    cls = trainable_trackers()[tracker]
+    model = cls(detector, **{name: value for name, value in settings.items() if name in signature(cls).parameters})
     return model, collate([ClipDataset(video, ClipSampling(frames))[0]])
 
 

@@ -39,7 +39,11 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "UniTrack gated": GATED,
     "UniTrack gated, 0.01": (CALLBACK, "--trainer.callbacks.weight=0.01"),
 }
-MORE = {"motip": (), "motr": ("--trainer.max_epochs=5", "--model.init_args.optimizer.milestones=[4]")}
+MORE = {
+    "motip": (),
+    "motr": ("--trainer.max_epochs=5", "--model.init_args.optimizer.milestones=[4]"),
+    "yolox_bytetrack": ("--model.init_args.detector.embed_dim=32",),  # links are measured on embeddings
+}
 SEEDS = (0, 1, 2)
 CLIP = 6  # frames per clip for measuring links
 GAPS = (1, CLIP - 1)

@@ -31,13 +31,13 @@ def test_training_with_the_loss(command, tmp_path, capsys):
 
 def test_runs_differ_in_the_callback_and_are_not_repeated(command, tmp_path, monkeypatch, capsys):
     ran = []
-    recipes = {name: unitrack_trackers.recipe(f"{name}_synthetic") for name in ("motip", "motr")}
+    recipes = {name: unitrack_trackers.recipe(f"{name}_synthetic") for name in unitrack_trackers.TRACKERS}
     known = {"tracker": "MOTIP", "seed": 3, "recipe": recipes["motip"], "arguments": [], "scene": {}, "steps": 2000}
     (tmp_path / "learned.jsonl").write_text(json.dumps(known) + "\n")
 
     def run(tracker, seed, folder, videos, more):
         ran.append((tracker, seed, folder.name, tuple(more)))
-        return {"tracker": tracker.upper(), "seed": seed, "scene": {}, "steps": 1}
+        return {"tracker": unitrack_trackers.TRACKERS[tracker], "seed": seed, "scene": {}, "steps": 1}
 
     monkeypatch.setattr(unitrack_trackers, "run", run)
     monkeypatch.setattr(unitrack_trackers, "checkpoint", lambda folder: folder)
@@ -46,21 +46,24 @@ def test_runs_differ_in_the_callback_and_are_not_repeated(command, tmp_path, mon
     for _ in range(2):
         unitrack_trackers.main([*command, f"--learned={tmp_path / 'learned.jsonl'}"])
     with_loss = {name: more for name, more in unitrack_trackers.VARIANTS.items() if more}
-    expected = [
-        ("motip", 3, f"motip-{name}-{recipes['motip']}-seed3".replace(" ", "_"), more)
-        for name, more in with_loss.items()
-    ]
-    shorter = unitrack_trackers.MORE["motr"]
-    expected += [("motr", 3, f"motr-{recipes['motr']}-seed3", shorter)]  # learning.py provides the other run
-    expected += [
-        ("motr", 3, f"motr-{name}-{recipes['motr']}-seed3".replace(" ", "_"), (*shorter, *more))
-        for name, more in with_loss.items()
-    ]
+    expected = []
+    for name in unitrack_trackers.TRACKERS:
+        own = unitrack_trackers.MORE[name]
+        if name != "motip":  # learning.py provides this run
+            expected.append((name, 3, f"{name}-{recipes[name]}-seed3", own))
+        expected += [
+            (name, 3, f"{name}-{variant}-{recipes[name]}-seed3".replace(" ", "_"), (*own, *more))
+            for variant, more in with_loss.items()
+        ]
     assert ran == expected
     done = lines(tmp_path)
-    assert [line["tracker"] for line in done] == ["MOTIP"] * (1 + len(with_loss)) + ["MOTR"] * (1 + len(with_loss))
-    assert done[0] == {"variant": "alone", **known, "links": {"same": 1.0}}
-    assert [line["recipe"] for line in done[-2:]] == [recipes["motr"]] * 2
+    titles = [title for title in unitrack_trackers.TRACKERS.values() for _ in range(1 + len(with_loss))]
+    assert [line["tracker"] for line in done] == titles
+    position = titles.index("MOTIP")
+    assert done[position] == {"variant": "alone", **known, "links": {"same": 1.0}}
+    assert [line["recipe"] for line in done] == [
+        recipes[name] for name in unitrack_trackers.TRACKERS for _ in range(1 + len(with_loss))
+    ]
 
 
 def test_objects_that_swap_positions_are_linked_by_appearance():
