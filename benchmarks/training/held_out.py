@@ -13,7 +13,7 @@ from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes, normalize_boxes
 from mot_core.evaluation import Scores, TrackingMetrics
 from mot_core.nn import DenseOutput, DetectorOutput
 from mot_core.structures import ClipBatch
-from mot_core.trackers import DETRTracker, Tracker
+from mot_core.trackers import Tracker
 from mot_core.trackers.compaction import suppress
 
 DETECTION = 0.4  # score from which a detection counts
@@ -65,7 +65,7 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
             _update(detections, boxes[scores > DETECTION], truth)
             above, of = (0, 0) if embeddings is None else _similar(embeddings[scores > DETECTION])
             similar, pairs = similar + above, pairs + of
-            if isinstance(tracker, DETRTracker):
+            if isinstance(output, DetectorOutput):
                 with torch.no_grad():
                     output = tracker.detector(batch.images[:, 0], batch.padding)
             single, confidence, _ = _detections(output, tracker, batch)

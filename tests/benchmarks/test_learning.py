@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 
+from _helpers.trackers.tracker_cases import make
 from benchmarks.training import held_out, learning, learning_table
 from mot_core.boxes import cxcywh_to_xyxy
 from mot_core.data import SyntheticDataModule
@@ -64,6 +65,21 @@ def test_scores_of_detection_and_identities(knows):
         assert scores["oracle"]["IDF1"] < 20
     assert scores["oracle"]["DetA"] == pytest.approx(100)
     assert "detect" not in vars(tracker) or tracker.detect.__func__ is Oracle.detect  # the observer is removed
+
+
+def test_detections_of_a_dense_detector():
+    """ByteTrack on them scores like the tracker, which drops only boxes outside of the image."""
+    thresholds = {"score_threshold": 0.0, "track_threshold": 0.4, "birth_threshold": 0.5, "min_area": 0}
+    tracker = make("yolox_bytetrack", **thresholds)
+    for head in tracker.detector.head.object_heads:
+        torch.nn.init.constant_(head.bias, 4.0)
+    for head in tracker.detector.head.class_heads:
+        torch.nn.init.constant_(head.bias, 4.0)
+    result = held_out.evaluate(tracker, SyntheticDataModule(num_val_videos=1, num_frames=4).test_dataloader(), "own")
+    assert 0 < result["precision"] < 100
+    assert result["recall"] == result["recall_alone"]
+    assert result["trackers"]["own"] == pytest.approx(result["trackers"]["ByteTrack"], rel=0.01)
+    assert result["similar"] > 0
 
 
 def share_of_similar_boxes(data):
