@@ -22,7 +22,7 @@ def batches(seed=0, tracks=3, detections=4):
     boxes = [np.concatenate([corner, corner + rng.uniform(20, 90, corner.shape)], 1) for corner in corners]
     ints, ones = [np.arange(count) for count in (tracks, detections)], [np.ones(tracks), np.ones(detections)]
     return (
-        TrackBatch(ints[0], boxes[0], ones[0], ints[0], ones[0], rng.normal(0, 5, (tracks, 2))),
+        TrackBatch(ints[0], boxes[0], ones[0], ints[0], ones[0], ints[0], rng.normal(0, 5, (tracks, 2))),
         DetectionBatch(boxes[1], ones[1], ints[1], ints[1]),
     )
 

@@ -23,7 +23,7 @@ def batches(seed=0, tracks=3, detections=4):
 
     ints = np.arange(tracks), np.arange(detections)
     return (
-        TrackBatch(ints[0], boxes(tracks), rng.random(tracks), ints[0], rng.uniform(1, 9, tracks),
+        TrackBatch(ints[0], boxes(tracks), rng.random(tracks), ints[0], rng.uniform(1, 9, tracks), ints[0],
                    rng.normal(0, 5, (tracks, 2))),
         DetectionBatch(boxes(detections), rng.random(detections), ints[1], ints[1]),
     )  # fmt: skip
@@ -47,7 +47,8 @@ def test_features_do_not_depend_on_shift_and_zoom():
 
 def test_values_of_a_pair():
     ones = np.ones(1)
-    tracks = TrackBatch(ones, np.array([[0.0, 0, 40, 80]]), ones * 0.5, ones, ones * np.e, np.array([[8.0, -400.0]]))
+    box, velocity = np.array([[0.0, 0, 40, 80]]), np.array([[8.0, -400.0]])
+    tracks = TrackBatch(ones, box, ones * 0.5, ones, ones * np.e, ones, velocity)
     found = association_features(tracks, DetectionBatch(np.array([[40.0, 0, 80, 80]]), ones * 0.9, ones, ones))
     np.testing.assert_allclose(found.tracks, [[-20 / 80 / 4, 0, np.log(0.5), 0, 0.5, 0.1, -2, 1]], atol=1e-6)
     np.testing.assert_allclose(found.detections, [[20 / 80 / 4, 0, np.log(0.5), 0, 0.9]], atol=1e-6)

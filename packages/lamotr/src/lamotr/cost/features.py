@@ -60,7 +60,7 @@ def association_features(tracks: TrackBatch, detections: DetectionBatch) -> Asso
         detections: Detections of the frame.
 
     >>> one, box = np.ones(1), np.array([[0.0, 0.0, 40.0, 80.0]])
-    >>> tracks = TrackBatch(one, box, one, one, one, np.array([[4.0, 0.0]]))
+    >>> tracks = TrackBatch(one, box, one, one, one, one, np.array([[4.0, 0.0]]))
     >>> association_features(tracks, DetectionBatch(box, one, one, one)).tracks[0, 5:].round(2)
     array([0.05, 0.  , 0.  ], dtype=float32)
     """

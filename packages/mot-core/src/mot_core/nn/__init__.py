@@ -5,8 +5,8 @@ from mot_core.nn.backbones import FrozenBatchNorm as FrozenBatchNorm
 from mot_core.nn.backbones import ResNet50 as ResNet50
 from mot_core.nn.backbones import SmallBackbone as SmallBackbone
 from mot_core.nn.backbones import TimmBackbone as TimmBackbone
-from mot_core.nn.detr.anchors import AnchorPosition as AnchorPosition
 from mot_core.nn.dense import DenseOutput as DenseOutput
+from mot_core.nn.detr.anchors import AnchorPosition as AnchorPosition
 from mot_core.nn.detr.attention import DeformableAttention as DeformableAttention
 from mot_core.nn.detr.criterion import SetCriterion as SetCriterion
 from mot_core.nn.detr.criterion import count_boxes as count_boxes

@@ -208,6 +208,7 @@ class DenseTracker(Tracker):
         assert now is not None, "set by track_frame"
         scores = self.plugins.on_associate(now.frame, self._state(tracks, now), now.ctx) if self.plugins else None
         if scores is None:
+            assert not isinstance(self._default_cost, str), "names are resolved on construction"
             return np.asarray(self._default_cost(tracks, detections))
         cost = 1 - scores[0, :, now.rows].double().clamp(0, 1).cpu().numpy()
         return np.asarray(cost[:, detections.index])

@@ -96,6 +96,7 @@ class IDDecoder(nn.Module):
         # With independent random projections, some seeds find this late, or settle for position.
         with torch.no_grad():
             for attention in self.cross_attns:
+                assert isinstance(attention, nn.MultiheadAttention)
                 query, key, _ = attention.in_proj_weight.chunk(3)
                 key.copy_(query)
 
