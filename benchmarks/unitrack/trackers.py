@@ -40,7 +40,6 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "UniTrack gated, 0.01": (CALLBACK, "--trainer.callbacks.weight=0.01"),
 }
 MORE = {
-    "motip": (),
     "motr": ("--trainer.max_epochs=5", "--model.init_args.optimizer.milestones=[4]"),
     "yolox_bytetrack": ("--model.init_args.detector.embed_dim=32",),  # links are measured on embeddings
 }
@@ -96,10 +95,10 @@ def measure(options: argparse.Namespace, seed: int, variant: str, **key: str) ->
     tracker = next(name for name, title in TRACKERS.items() if title == key["tracker"])
     folder, line = where(tracker, seed, variant, options), None
     if variant == "alone" and options.learned is not None:
-        known = {**key, "seed": seed, "arguments": list(MORE[tracker])}
+        known = {**key, "seed": seed, "arguments": list(MORE.get(tracker, ()))}
         line = next((dict(one) for one in read(options.learned) if one | known == one), None)
     if line is None or checkpoint(folder) is None:
-        line = run(tracker, seed, folder, options.videos, [*MORE[tracker], *VARIANTS[variant], *options.more])
+        line = run(tracker, seed, folder, options.videos, [*MORE.get(tracker, ()), *VARIANTS[variant], *options.more])
     last = checkpoint(folder)
     assert last is not None, "training writes a checkpoint"
     return {**line, "links": links(Tracker.from_checkpoint(last), line["scene"], options.videos)}

@@ -48,7 +48,7 @@ def test_runs_differ_in_the_callback_and_are_not_repeated(command, tmp_path, mon
     with_loss = {name: more for name, more in unitrack_trackers.VARIANTS.items() if more}
     expected = []
     for name in unitrack_trackers.TRACKERS:
-        own = unitrack_trackers.MORE[name]
+        own = unitrack_trackers.MORE.get(name, ())
         if name != "motip":  # learning.py provides this run
             expected.append((name, 3, f"{name}-{recipes[name]}-seed3", own))
         expected += [

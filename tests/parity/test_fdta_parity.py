@@ -56,7 +56,9 @@ def built(pack, state):
     report = import_released(tracker.double(), state)
     head = pack.data["extra"]["identity_adapter"]["head_keys"]
     own = tracker.plugins["fdta_identity"].adapter.head
-    filled = {name.removeprefix("track_embed."): pack._fill(name, shape, "", k) for k, (name, shape) in enumerate(head)}
+    filled = {
+        name.removeprefix("track_embed."): pack._fill(name, shape, "", k, {}) for k, (name, shape) in enumerate(head)
+    }
     own.load_state_dict(filled, assign=True)
     return tracker.eval().requires_grad_(False), report
 
