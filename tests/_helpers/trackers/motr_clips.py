@@ -1,5 +1,6 @@
 """Tiny MOTR and MeMOTR with random weights, and clips with objects at their predictions, so that tracks form."""
 
+import pytest
 import torch
 
 from mot_core.structures import ClipBatch, FrameTargets
@@ -93,3 +94,48 @@ def merge(*batches):
         *(torch.cat([getattr(batch, name) for batch in batches]) for name in ClipBatch.SHAPES),
         tuple(name for batch in batches for name in batch.sequences), tuple(targets),
     )  # fmt: skip
+
+
+def tracks_in(steps):
+    """Return the identities carried into each frame, in order; -1 for tracks without identity."""
+    return [frame.track_ids[frame.is_track].tolist() for frame, _, _ in steps]
+
+
+def make_two(tracker):
+    """Return two clips of equal length with different objects."""
+    one = seen_clip(tracker, [[0, 1, 2, 3], [0, 1, 2, 3], [0, 2, 3, 5]], seed=1, name="one")
+    return one, seen_clip(tracker, [[4], [], [4, 6]], seed=2, name="two")
+
+
+def assert_batch_equals_clips(tracker, alone, *, loss_rtol, box_tolerance=None):
+    """Check that frames and losses of a batch are those of its clips, which have different numbers of tracks."""
+    assert len({tuple(map(len, tracks_in(follow(tracker, batch)))) for batch in alone}) == 2, (
+        "different numbers of tracks"
+    )
+    together, separate = follow(tracker, merge(*alone)), [follow(tracker, batch) for batch in alone]
+    for time, (frame, layers, count) in enumerate(together):
+        assert count == sum(steps[time][2] for steps in separate)
+        for layer, losses in enumerate(layers):
+            for name, value in losses.items():
+                expected = sum(steps[time][1][layer][name].item() for steps in separate)
+                assert value.item() == pytest.approx(expected, rel=loss_rtol), (time, layer, name)
+        for clip, steps in enumerate(separate):
+            own = steps[time][0]
+            slots = own.valid.shape[1]
+            assert torch.equal(frame.gt_index[clip, :slots], own.gt_index[0])
+            assert torch.equal(frame.track_ids[clip, :slots], own.track_ids[0])
+            assert not frame.valid[clip, slots:].any()
+            torch.testing.assert_close(frame.boxes_cxcywh[clip, :slots], own.boxes_cxcywh[0], **(box_tolerance or {}))
+
+
+def assert_gradient_is_the_weighted_mean(tracker, alone, **tolerance):
+    """Check that the gradient of a batch is the mean over its clips, weighted by the divisors of their losses."""
+
+    def gradient(batch):
+        tracker.zero_grad()
+        sum(tracker.losses(batch)[0].values()).backward()
+        return torch.cat([one.grad.flatten() for one in tracker.parameters() if one.requires_grad])
+
+    counts = [sum(count.item() for *_, count in follow(tracker, batch)) for batch in alone]
+    expected = sum(count * gradient(batch) for count, batch in zip(counts, alone, strict=True)) / sum(counts)
+    torch.testing.assert_close(gradient(merge(*alone)), expected, **tolerance)

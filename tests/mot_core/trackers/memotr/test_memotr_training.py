@@ -5,17 +5,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from _helpers.trackers.motr_clips import batch_of, follow, merge, seen_clip, tiny_memotr
+from _helpers.trackers.motr_clips import (
+    assert_batch_equals_clips,
+    assert_gradient_is_the_weighted_mean,
+    batch_of,
+    follow,
+    make_two,
+    seen_clip,
+    tiny_memotr,
+    tracks_in,
+)
 from mot_core.plugins import Plugin
 from mot_core.trackers import DetectorSettings, MeMOTR
 
 NEVER = {"update_threshold": 1.0}  # no false tracks, and queries stay as they are
 KINDS = pytest.mark.parametrize("use_dab", [True, False])
-
-
-def tracks_in(steps):
-    """Return the identities carried into each frame, in order; -1 for tracks without identity."""
-    return [frame.track_ids[frame.is_track].tolist() for frame, _, _ in steps]
 
 
 @KINDS
@@ -62,47 +66,19 @@ def test_layers_below_the_merge_layer_detect_all_objects():
     assert (matching[1][~frame.is_track] >= 0).sum() == 1, "the last layer detects the new object only"
 
 
-def make_two(tracker):
-    one = seen_clip(tracker, [[0, 1, 2, 3], [0, 1, 2, 3], [0, 2, 3, 5]], seed=1, name="one")
-    return one, seen_clip(tracker, [[4], [], [4, 6]], seed=2, name="two")
-
-
 @KINDS
 @pytest.mark.parametrize("threshold", [0.0101, 1.0])  # about half of the scores are above the first
 def test_batch_of_two_clips_matches_single_clips(use_dab, threshold):
     tracker = tiny_memotr(use_dab=use_dab, update_threshold=threshold)
     alone = make_two(tracker)
-    assert len({tuple(map(len, tracks_in(follow(tracker, batch)))) for batch in alone}) == 2, (
-        "different numbers of tracks"
-    )
-    together, separate = follow(tracker, merge(*alone)), [follow(tracker, batch) for batch in alone]
-    for time, (frame, layers, count) in enumerate(together):
-        assert count == sum(steps[time][2] for steps in separate)
-        for layer, losses in enumerate(layers):
-            for name, value in losses.items():
-                expected = sum(steps[time][1][layer][name].item() for steps in separate)
-                assert value.item() == pytest.approx(expected, rel=1e-6), (time, layer, name)
-        for clip, steps in enumerate(separate):
-            own = steps[time][0]
-            slots = own.valid.shape[1]
-            assert torch.equal(frame.gt_index[clip, :slots], own.gt_index[0])
-            assert torch.equal(frame.track_ids[clip, :slots], own.track_ids[0])
-            assert not frame.valid[clip, slots:].any()
-            torch.testing.assert_close(frame.boxes_cxcywh[clip, :slots], own.boxes_cxcywh[0], rtol=1e-6, atol=1e-7)
+    assert_batch_equals_clips(tracker, alone, loss_rtol=1e-6, box_tolerance={"rtol": 1e-6, "atol": 1e-7})
 
 
 def test_gradient_of_a_batch_is_the_weighted_mean():
     tracker = tiny_memotr(update_threshold=0.0101)
     alone = make_two(tracker)
 
-    def gradient(batch):
-        tracker.zero_grad()
-        sum(tracker.losses(batch)[0].values()).backward()
-        return torch.cat([one.grad.flatten() for one in tracker.parameters() if one.requires_grad])
-
-    counts = [sum(count.item() for *_, count in follow(tracker, batch)) for batch in alone]
-    expected = sum(count * gradient(batch) for count, batch in zip(counts, alone, strict=True)) / sum(counts)
-    torch.testing.assert_close(gradient(merge(*alone)), expected, rtol=1e-5, atol=1e-7)
+    assert_gradient_is_the_weighted_mean(tracker, alone, rtol=1e-5, atol=1e-7)
 
 
 @KINDS
