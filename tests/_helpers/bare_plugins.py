@@ -1,4 +1,4 @@
-"""Objects for plug-in tests without a tracker: a loss given as a function, a frame and tracks."""
+"""Objects for plug-in tests without a tracker: a loss given as a function, a record, a frame and tracks."""
 
 from dataclasses import replace
 
@@ -19,6 +19,20 @@ class Loss(Plugin):
 
     def on_clip_loss(self, clip, ctx):
         return {"value": self.compute(clip)}
+
+
+class Record(Plugin):
+    """Store the tracks of every frame, as they are decoded in the next one."""
+
+    name = "record"
+
+    def __init__(self):
+        super().__init__()
+        self.states = []
+
+    def on_tracks_update(self, frame, tracks, ctx):
+        self.states.append(tracks)
+        return tracks
 
 
 def frame(slots=3, **changes):

@@ -5,9 +5,9 @@ import re
 import pytest
 import torch
 
+from _helpers.bare_plugins import Record
 from _helpers.golden import ATOL, RTOL, image, padding, read_pack
 from mot_core.nn import inverse_sigmoid
-from mot_core.plugins import Plugin
 from mot_core.structures import ClipBatch
 from mot_core.trackers import MeMOTR
 
@@ -15,20 +15,6 @@ from mot_core.trackers import MeMOTR
 @pytest.fixture(scope="module")
 def pack(mot_golden):
     return read_pack(mot_golden, "memotr")
-
-
-class Record(Plugin):
-    """Store the tracks of every frame, as they are decoded in the next one."""
-
-    name = "record"
-
-    def __init__(self):
-        super().__init__()
-        self.states = []
-
-    def on_tracks_update(self, frame, tracks, ctx):
-        self.states.append(tracks)
-        return tracks
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import re
 import pytest
 import torch
 
+from _helpers.bare_plugins import Record
 from _helpers.golden import ATOL, RTOL, clip_image, image, padding, read_pack
 from mot_core.boxes import cxcywh_to_xyxy
 from mot_core.nn import DeformableDETR, QueryInteraction, ResNet50, inverse_sigmoid
-from mot_core.plugins import Plugin
 from mot_core.structures import ClipBatch, FrameTargets, TrackState
 from mot_core.trackers import MOTR
 from mot_core.trackers.motr import load_motr
@@ -85,20 +85,6 @@ def test_every_stage(pack, built, updated, case):
     assert {f"{case}.{name}" for name in stages} == {name for name in pack.data["stages"] if name.startswith(case)}
     for name, tensor in stages.items():
         pack.compare(f"{case}.{name}", tensor)
-
-
-class Record(Plugin):
-    """Store the tracks of every frame, as they are decoded in the next one."""
-
-    name = "record"
-
-    def __init__(self):
-        super().__init__()
-        self.states = []
-
-    def on_tracks_update(self, frame, tracks, ctx):
-        self.states.append(tracks)
-        return tracks
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -96,14 +98,5 @@ def form_memories(
         memory = torch.cat([memory, carried], 1)
     chosen = keep if added is None else keep | added
     index, valid = track_queries.order_slots(chosen & frame.is_track, chosen)
-    return TrackState(
-        ids=take(ids, index).where(valid, -1),
-        valid=valid,
-        boxes_cxcywh=take(frame.boxes_cxcywh, index).detach(),
-        scores=take(frame.logits, index).detach().sigmoid().amax(-1),
-        misses=None if misses is None else take(misses, index),
-        embeddings=take(frame.embeddings, index),
-        queries=take(queries, index),
-        ref_logits=take(references, index),
-        memory=take(memory, index),
-    )
+    tracks = track_queries.gather_tracks(frame, ids, queries, index, valid, misses)
+    return replace(tracks, ref_logits=take(references, index), memory=take(memory, index))

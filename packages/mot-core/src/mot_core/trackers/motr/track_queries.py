@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -90,16 +91,37 @@ def form_tracks(
     (tensor([[ 4,  2, -1]]), torch.Size([1, 3, 2]))
     """
     index, valid = order_slots(keep) if added is None else order_slots(keep, added)
-    boxes = take(frame.boxes_cxcywh, index).detach()
+    tracks = gather_tracks(frame, ids, queries, index, valid, misses)
+    assert tracks.boxes_cxcywh is not None, "gathered"
+    return replace(tracks, ref_logits=inverse_sigmoid(tracks.boxes_cxcywh[..., :2]))
+
+
+def gather_tracks(
+    frame: FrameOutput, ids: Tensor, queries: Tensor, index: Tensor, valid: Tensor, misses: Tensor | None = None
+) -> TrackState:
+    """Gather slots as tracks; boxes and scores carry no gradient.
+
+    Args:
+        frame: Predictions with ``N`` slots.
+        ids: ``(B, N)`` identities.
+        queries: ``(B, N, ...)`` queries from which the frame was decoded.
+        index: ``(B, M)`` slots of the tracks, see :func:`order_slots`.
+        valid: ``(B, M)`` bool, False for padding.
+        misses: ``(B, N)`` int64 consecutive misses, see :class:`TrackState`.
+
+    >>> slots = torch.rand(1, 3, 4), torch.zeros(1, 3, 1), torch.ones(1, 3).bool(), torch.ones(1, 2), torch.tensor([1])
+    >>> index, valid = torch.tensor([[2, 0]]), torch.tensor([[True, False]])
+    >>> gather_tracks(FrameOutput(*slots), torch.tensor([[5, 6, 7]]), torch.zeros(1, 3, 8), index, valid).ids
+    tensor([[ 7, -1]])
+    """
     return TrackState(
         ids=take(ids, index).where(valid, -1),
         valid=valid,
-        boxes_cxcywh=boxes,
+        boxes_cxcywh=take(frame.boxes_cxcywh, index).detach(),
         scores=take(frame.logits, index).detach().sigmoid().amax(-1),
         misses=None if misses is None else take(misses, index),
         embeddings=None if frame.embeddings is None else take(frame.embeddings, index),
         queries=take(queries, index),
-        ref_logits=inverse_sigmoid(boxes[..., :2]),
     )
 
 
