@@ -146,8 +146,23 @@ def test_likeness_of_the_figures():
     assert spread[1] < 0.15 * spread[0]
     assert spread[2] == 0
     assert all(np.array_equal(figure.waves, same.figures[0].waves) for figure in same.figures)
-    boxes = [SyntheticVideo(1, 1, num_objects=(4, 4), likeness=value).read(0, [0])[0].boxes_xyxy for value in (0, 1)]
-    np.testing.assert_array_equal(*boxes)
+
+
+def test_likeness_changes_sizes_and_keeps_paths_and_depth():
+    def figures(likeness):
+        return Scene(4, 20, (96, 160), np.random.default_rng(3), likeness).figures
+
+    def size(figure):
+        # The farthest depth is shown at 0.75 and the nearest at 1.25 times the size in the middle.
+        return figure.sides / (0.75 + 0.5 * (figure.depths - 80) / (250 - 80))[:, None]
+
+    first = size(figures(0.0)[0])
+    for before, close, same in zip(*map(figures, (0.0, 0.5, 1.0)), strict=True):
+        for figure in (close, same):
+            np.testing.assert_array_equal(figure.centers, before.centers)
+            np.testing.assert_array_equal(figure.depths, before.depths)
+        np.testing.assert_allclose(size(close), (size(before) + first) / 2)
+        np.testing.assert_allclose(size(same), first)
 
 
 @pytest.mark.parametrize("likeness", [-0.1, 1.1, float("nan")])

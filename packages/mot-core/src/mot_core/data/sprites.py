@@ -68,7 +68,7 @@ class Scene:
         num_frames: Number of frames ``T``.
         image_size: Height and width in pixels.
         rng: Random generator for the whole scene.
-        likeness: From 0 to 1, how much colors, pattern and shape of the figures resemble those of the first.
+        likeness: From 0 to 1, how much colors, pattern, shape and size of the figures resemble those of the first.
     """
 
     def __init__(
@@ -165,17 +165,24 @@ def _figure(num_frames: int, image_size: tuple[int, int], hue: float, rng: np.ra
         colors=(np.array(colors) * (255 - NOISE)).astype(np.uint8),
         waves=rng.uniform(1, 6, (2, 2)),
         centers=_fold(centers, np.array([width, height], np.float64)),
-        sides=np.outer(0.75 + 0.5 * depths, sides),
+        sides=np.outer(_scale(FAR + (NEAR - FAR) * depths), sides),
         depths=FAR + (NEAR - FAR) * depths,
         present=present,
     )
 
 
 def _resembling(figure: Figure, model: Figure, likeness: float) -> Figure:
-    """Return a figure with the shape of another, and with colors and pattern in between."""
+    """Return a figure with the shape of another, and with colors, pattern and size at equal depth in between."""
     colors = (1 - likeness) * figure.colors.astype(np.float64) + likeness * model.colors
     waves = (1 - likeness) * figure.waves + likeness * model.waves
-    return replace(figure, shape=model.shape, colors=colors.round().astype(np.uint8), waves=waves)
+    own, other = (one.sides[0] / _scale(one.depths[0]) for one in (figure, model))
+    sides = np.outer(_scale(figure.depths), (1 - likeness) * own + likeness * other)
+    return replace(figure, shape=model.shape, colors=colors.round().astype(np.uint8), waves=waves, sides=sides)
+
+
+def _scale(depths: Floats) -> Floats:
+    """Return the size of figures at some depths as a multiple of their size in the middle."""
+    return np.asarray(0.75 + 0.5 * (depths - FAR) / (NEAR - FAR))
 
 
 def _fold(centers: Floats, size: Floats) -> Floats:

@@ -39,7 +39,8 @@ class SyntheticVideo:
         frame_step: Scene frames from one video frame to the next; higher values make figures move farther between
             frames. With 1 (25 frames per second), association by motion alone makes few errors; with 8, many.
         likeness: How much the figures of a video look alike, from 0 (colors all around the color circle) to 1 (equal
-            shape, colors and pattern, so that only position, size and depth distinguish them).
+            shape, colors, pattern and size, so that only position and depth distinguish them; they appear larger
+            when they are nearer).
 
     Raises:
         ValueError: If a value is out of range.
