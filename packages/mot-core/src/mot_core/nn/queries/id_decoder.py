@@ -98,6 +98,7 @@ class IDDecoder(nn.Module):
             for attention in self.cross_attns:
                 assert isinstance(attention, nn.MultiheadAttention)
                 query, key, _ = attention.in_proj_weight.chunk(3)
+                query *= 2**0.5  # Xavier's rule for this projection alone; packed, they start too flat to tell tokens apart
                 key.copy_(query)
 
     def forward(self, history: TrackTokens, current: TrackTokens) -> Tensor:
