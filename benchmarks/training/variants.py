@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from benchmarks.paired import Get, Line, complete, table
 from benchmarks.provenance import ROOT
@@ -110,7 +111,9 @@ def compare(
 
 def measure(name: str, output: Path, videos: int, config: str, **key: Any) -> dict[str, Any]:
     """Train and test once; return a line of the results."""
-    folder = f"{name}-{key['variant']}-{key['recipe']}-seed{key['seed']}".replace(" ", "_")
+    # With the arguments, so that a run never resumes from a variant of the same name that was trained otherwise.
+    arguments = crc32(" ".join(key["arguments"]).encode())
+    folder = f"{name}-{key['variant']}-{key['recipe']}-{arguments:08x}-seed{key['seed']}".replace(" ", "_")
     return run(name, key["seed"], output / folder, videos, key["arguments"], key["test_seeds"], config)
 
 

@@ -35,8 +35,10 @@ def test_variants_run_once_and_are_compared_with_the_first(runs, tmp_path, capsy
         variants.main(command)
     more = ("--model.init_args.id_layers", "2")
     recipe = learning.recipe("motip_synthetic")
-    assert runs == [
-        ("motip", seed, f"motip-{name}-{recipe}-seed{seed}", 3, arguments, (5, 6))
+    folders = {name: {one[2].rsplit("-", 1)[0] for one in runs if name in one[2]} for name in ("alone", "two_layers")}
+    assert all(len(some) == 1 and some.pop().startswith(f"motip-{name}-{recipe}-") for name, some in folders.items())
+    assert [(tracker, seed, *rest) for tracker, seed, _, *rest in runs] == [
+        ("motip", seed, 3, arguments, (5, 6))
         for seed in (0, 1)
         for name, arguments in (("alone", ()), ("two_layers", more))
     ]
@@ -56,6 +58,7 @@ def test_other_arguments_under_the_same_name_run_again(runs, tmp_path, capsys):
     for more in ((), ("--a=1",), ()):
         variants.compare("motip", {"alone": more}, [0], tmp_path / "lines.jsonl", tmp_path, processes=1)
     assert [one[4] for one in runs] == [(), ("--a=1",)]
+    assert runs[0][2] != runs[1][2]  # it must not resume from the checkpoint of the first
 
 
 def test_variant_without_a_colon_is_refused(tmp_path, capsys):
