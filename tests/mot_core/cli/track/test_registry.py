@@ -29,7 +29,8 @@ def plugins(monkeypatch):
         ("away", r"away \(a_missing_package:Tracker\) cannot be loaded: ModuleNotFoundError"),
         ("renamed", r"renamed \(mot_core\.association:Sotr\) cannot be loaded: AttributeError"),
         ("number", r"number \(math:pi\) is not a tracker: it has no method update"),
-        ("srot", r"unknown tracker 'srot'; installed are: away, number, renamed, sort"),
+        ("srot", r"unknown tracker 'srot'; did you mean sort\?"),
+        ("gtr2", r"unknown tracker 'gtr2'; installed are: away, number, renamed, sort"),
     ],
 )
 def test_broken_entry_points_are_reported(plugins, name, words):

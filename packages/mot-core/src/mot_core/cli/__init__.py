@@ -27,8 +27,10 @@ COMMANDS = {
     **TRAINING,
     "import": "convert weights released by other projects into a checkpoint",
     "sweep": "search training settings from a W&B sweep file, without a W&B account",
+    "configs": "list the shipped configs, or print one",
     "bench": "measure the GPU kernels on this machine",
     "plugins": "list the installed plug-ins and the packages that provide them",
+    "env": "print versions, devices and plug-ins, for bug reports",
 }
 """Subcommands and their summaries; each is a module of this package with ``configure(parser, arguments)``."""
 

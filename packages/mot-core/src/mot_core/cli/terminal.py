@@ -21,9 +21,14 @@ def open_console(*, stderr: bool = False) -> Console:
 
 
 def print_table(
-    title: str, columns: list[str], rows: list[list[str]], console: Console, breaks: str | None = None
+    title: str,
+    columns: list[str],
+    rows: list[list[str]],
+    console: Console,
+    breaks: str | None = None,
+    left: int = 1,
 ) -> None:
-    """Print a table with its first column left-aligned and the others right-aligned.
+    """Print a table with its first ``left`` columns left-aligned and the others right-aligned.
 
     In a file or a pipe the table takes its full width; in a narrow terminal the column ``breaks`` is wrapped.
     """
@@ -31,8 +36,8 @@ def print_table(
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="left" if column == columns[0] else "right", no_wrap=column != breaks)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < left else "right", no_wrap=column != breaks)
     for row in rows:
         table.add_row(*row)
     if not console.is_terminal:

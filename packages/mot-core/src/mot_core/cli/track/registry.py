@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
@@ -32,7 +33,9 @@ def load_tracker(name: str) -> Callable[..., Any]:
     """
     trackers = installed_trackers()
     if name not in trackers:
-        raise ValueError(f"--tracker: unknown tracker {name!r}; installed are: {', '.join(trackers) or 'none'}")
+        close = get_close_matches(name, trackers, 1)
+        hint = f"did you mean {close[0]}?" if close else f"installed are: {', '.join(trackers) or 'none'}"
+        raise ValueError(f"--tracker: unknown tracker {name!r}; {hint}")
     point = trackers[name]
     try:
         tracker = point.load()

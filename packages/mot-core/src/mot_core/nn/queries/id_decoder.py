@@ -98,7 +98,7 @@ class IDDecoder(nn.Module):
             for attention in self.cross_attns:
                 assert isinstance(attention, nn.MultiheadAttention)
                 query, key, _ = attention.in_proj_weight.chunk(3)
-                query *= 2**0.5  # Xavier's rule for this projection alone; packed, they start too flat to tell tokens apart
+                query *= 2**0.5  # Xavier's rule for one projection; for all three packed, attention starts too flat
                 key.copy_(query)
 
     def forward(self, history: TrackTokens, current: TrackTokens) -> Tensor:
