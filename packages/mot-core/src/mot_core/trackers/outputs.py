@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from mot_core.nn import DetectorOutput
-from mot_core.structures import ClipBatch, FrameOutput
+from mot_core.structures import ClipBatch, FeaturePyramid, FrameOutput, TrackState
 
 
 def frame_output(output: DetectorOutput, batch: ClipBatch, frame: int, **more: Any) -> FrameOutput:
@@ -37,3 +37,54 @@ def frame_output(output: DetectorOutput, batch: ClipBatch, frame: int, **more: A
         "embeddings": output.hidden[-1],
     }
     return FrameOutput(**{**fields, **more})
+
+
+def query_slots(
+    output: DetectorOutput,
+    pyramid: FeaturePyramid,
+    batch: ClipBatch,
+    index: int,
+    tracks: TrackState | None,
+    merge_layer: int,
+) -> FrameOutput:
+    """Convert predictions of learned queries, then tracks, with earlier layers as ``aux`` and track flags.
+
+    Slots of tracks are not valid in layers that do not decode them.
+
+    Args:
+        output: Output of the detector for this frame of each clip.
+        pyramid: Feature maps.
+        batch: Batch of clips.
+        index: Zero-based index of the frame in the clips.
+        tracks: Decoded tracks, or None.
+        merge_layer: First decoder layer with tracks.
+
+    >>> size = torch.tensor([[96, 160]])
+    >>> batch = ClipBatch(torch.zeros(1, 2, 3, 96, 160), torch.zeros(1, 96, 160).bool(), size, size,
+    ...                   torch.tensor([[7, 8]]), ("crossing",))
+    >>> layers = torch.zeros(2, 1, 5, 1), torch.rand(2, 1, 5, 4), torch.zeros(2, 1, 5, 32), [torch.rand(1, 5, 4)]
+    >>> ids = torch.tensor([[4, 9]])
+    >>> frame = query_slots(DetectorOutput(*layers), FeaturePyramid((), ()), batch, 1, TrackState(ids, ids > 0), 1)
+    >>> frame.track_ids, frame.aux[0].valid.sum().item()
+    (tensor([[-1, -1, -1,  4,  9]]), 3)
+    """
+    layers, clips, slots = output.logits.shape[:3]
+    valid = torch.ones(clips, slots, dtype=torch.bool, device=output.logits.device)
+    is_track, track_ids = torch.zeros_like(valid), valid.long().fill_(-1)
+    if tracks is not None:
+        start = slots - tracks.ids.shape[1]
+        valid[:, start:] = is_track[:, start:] = tracks.valid
+        track_ids[:, start:] = tracks.ids.where(tracks.valid, -1)
+    marks: dict[str, Any] = {"is_track": is_track, "track_ids": track_ids}
+    aux = tuple(
+        frame_output(
+            output, batch, index, **marks, valid=valid & ~is_track if layer < merge_layer else valid,
+            boxes_cxcywh=output.boxes_cxcywh[layer], logits=output.logits[layer], embeddings=output.hidden[layer],
+        )
+        for layer in range(layers - 1)
+    )  # fmt: skip
+    reference = output.references[-1]
+    return frame_output(
+        output, batch, index, **marks, valid=valid, aux=aux, features=pyramid,
+        ref_boxes_cxcywh=reference if reference.shape[-1] == 4 else None,
+    )  # fmt: skip

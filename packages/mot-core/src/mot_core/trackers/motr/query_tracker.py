@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from mot_core.nn import DetectorOutput, mean_over_processes
+from mot_core.nn import mean_over_processes
 from mot_core.plugins import Context
-from mot_core.structures import ClipBatch, ClipOutput, FeaturePyramid, FrameOutput, FrameTargets, TrackState
+from mot_core.structures import ClipBatch, ClipOutput, FrameOutput, FrameTargets, TrackState
 from mot_core.trackers.base import FrameTracks
 from mot_core.trackers.detr import DETRTracker
 from mot_core.trackers.motr.collective_loss import CollectiveLoss
 from mot_core.trackers.motr.track_queries import next_ids
-from mot_core.trackers.outputs import frame_output
+from mot_core.trackers.outputs import query_slots
 from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
 
 WEIGHTS = {"class": 2.0, "l1": 5.0, "giou": 2.0}
@@ -188,7 +188,7 @@ class QueryTracker(DETRTracker):
         tracks = tracks if tracks is not None and tracks.ids.shape[1] else None
         output, pyramid = self.detect(batch.images[:, index], batch.padding, ctx, tracks)
         merge_layer = self.detector.decoder.merge_layer
-        return self.plugins.on_embeddings(_slots(output, pyramid, batch, index, tracks, merge_layer), ctx)
+        return self.plugins.on_embeddings(query_slots(output, pyramid, batch, index, tracks, merge_layer), ctx)
 
     def _update(self, frame: FrameOutput, tracks: TrackState, ctx: Context) -> TrackState:
         """Update the tracks to the queries of the next frame."""
@@ -239,37 +239,3 @@ class QueryTracker(DETRTracker):
             ids[born] = torch.arange(self._next_id, self._next_id + count, device=ids.device)
             self._next_id += count
         return ids[None], misses[None]
-
-
-def _slots(
-    output: DetectorOutput,
-    pyramid: FeaturePyramid,
-    batch: ClipBatch,
-    index: int,
-    tracks: TrackState | None,
-    merge_layer: int,
-) -> FrameOutput:
-    """Convert the predictions to a frame output, with earlier layers as ``aux`` and track flags.
-
-    Slots of tracks are not valid in layers that do not decode them.
-    """
-    layers, clips, slots = output.logits.shape[:3]
-    valid = torch.ones(clips, slots, dtype=torch.bool, device=output.logits.device)
-    is_track, track_ids = torch.zeros_like(valid), valid.long().fill_(-1)
-    if tracks is not None:
-        start = slots - tracks.ids.shape[1]
-        valid[:, start:] = is_track[:, start:] = tracks.valid
-        track_ids[:, start:] = tracks.ids.where(tracks.valid, -1)
-    marks: dict[str, Any] = {"is_track": is_track, "track_ids": track_ids}
-    aux = tuple(
-        frame_output(
-            output, batch, index, **marks, valid=valid & ~is_track if layer < merge_layer else valid,
-            boxes_cxcywh=output.boxes_cxcywh[layer], logits=output.logits[layer], embeddings=output.hidden[layer],
-        )
-        for layer in range(layers - 1)
-    )  # fmt: skip
-    reference = output.references[-1]
-    return frame_output(
-        output, batch, index, **marks, valid=valid, aux=aux, features=pyramid,
-        ref_boxes_cxcywh=reference if reference.shape[-1] == 4 else None,
-    )  # fmt: skip
