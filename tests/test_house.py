@@ -173,7 +173,7 @@ def test_no_circular_imports():
 
 # Functions that all modules of a kind define.
 INTERFACES = {
-    r"mot_core\.cli\..*|em_kalman\.motion\.command|lamotr\.cost\.command": {"configure", "run"},
+    r"mot_core\.cli\..*|em_kalman\.motion\.command|lamotr\.cli\.command": {"configure", "run"},
     r"mot_core\.bench\..*": {"run"},
     r"mot_core\.ops\..*": {"forward", "backward", "reference", "fits"},
 }

@@ -1,8 +1,10 @@
-"""Tiny MOTR and MeMOTR with random weights, and clips with objects at their predictions, so that tracks form."""
+"""Tiny trackers with track queries and random weights, and clips with objects at their predictions."""
 
 import pytest
 import torch
 
+from lamotr import SGLASettings
+from lamotr.lightning import LAMOTR
 from mot_core.structures import ClipBatch, FrameTargets
 from mot_core.trackers import MOTR, DetectorSettings, MeMOTR
 
@@ -25,6 +27,13 @@ def tiny_memotr(*plugins, seed=0, **arguments):
     return _spread(MeMOTR(TINY, **({"update_threshold": 0.0} | arguments)).double(), plugins)
 
 
+def tiny_lamotr(*plugins, seed=0, sgla=None, **arguments):
+    """Build an LA-MOTR like :func:`tiny_motr`, whose tracks are kept whatever their score."""
+    torch.manual_seed(seed)
+    sgla = SGLASettings(32, 4, 2, 32, **(sgla or {}))
+    return _spread(LAMOTR(TINY, **({"sgla": sgla, "exclude": "memotr"} | arguments)).double(), plugins)
+
+
 def _spread(tracker, plugins):
     if tracker.detector.reference_points is not None:
         torch.nn.init.normal_(tracker.detector.reference_points.weight, std=0.5)
@@ -33,7 +42,7 @@ def _spread(tracker, plugins):
     for plugin in plugins:
         tracker.attach(plugin)
     tracker.setup()
-    return tracker
+    return tracker.double()  # with the modules of plug-ins
 
 
 def targets_of(objects):

@@ -6,6 +6,7 @@ import torch
 from _helpers.trackers import toy_tracker
 from _helpers.trackers.grid_tracker import GridTracker
 from _helpers.trackers.toy_tracker import SMALL
+from lamotr.lightning import LAMOTR
 from mot_core.data import SyntheticDataModule
 from mot_core.trackers import MOTIP, MOTR, DETRTracker, MeMOTR, OptimizerSettings, YOLOXByteTrack, YOLOXSettings
 
@@ -20,6 +21,10 @@ TRACKERS = {
     # Untrained scores are about 0.01; half of the slots update their queries.
     "memotr": lambda **options: MeMOTR(
         **({"detector": SMALL, "optimizer": RATES, "min_area": 4, "update_threshold": 0.01} | options)
+    ),
+    # Boxes of an untrained tracker hardly overlap the objects: these rules carry them nevertheless.
+    "lamotr": lambda **options: LAMOTR(
+        **({"detector": SMALL, "optimizer": RATES, "min_area": 4, "exclude": "none", "demote": False} | options)
     ),
     "yolox_bytetrack": lambda **options: YOLOXByteTrack(
         **({"detector": TINY_YOLOX, "optimizer": RATES, "min_area": 4} | options)
@@ -36,6 +41,7 @@ EAGER = {
         "report_threshold": 0.005,
         "update_threshold": 0.005,
     },
+    "lamotr": {"detection_threshold": 0.005, "track_threshold": 0.005},
     "yolox_bytetrack": {
         "score_threshold": 0, "low_threshold": 0, "track_threshold": 0, "birth_threshold": 0, "max_cost": 1.0,
     },

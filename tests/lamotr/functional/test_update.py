@@ -60,6 +60,7 @@ RULES = {
                (False, False): (False, -1)},
     "memotr": {(True, True): (True, 7), (True, False): (True, -1), (False, True): (True, 7),
                (False, False): (True, -1)},
+    "none": {(True, True): (True, 7), (True, False): (True, -1), (False, True): (True, 7), (False, False): (True, -1)},
 }  # fmt: skip
 
 
@@ -80,5 +81,5 @@ def test_targets_without_identity_and_demotion():
     ]
     kept = carried_ids(torch.tensor([7]), torch.tensor([0.8]), torch.tensor([0.2]), demote=False)
     assert kept[1].item() == 7
-    with pytest.raises(ValueError, match="exclude: expected both, either or memotr, got 'none'"):
-        carried_ids(ids, scores, overlaps, "none")
+    with pytest.raises(ValueError, match="exclude: expected both, either, memotr or none, got 'all'"):
+        carried_ids(ids, scores, overlaps, "all")

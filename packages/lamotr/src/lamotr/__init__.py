@@ -5,6 +5,7 @@
 '3,247,649'
 """
 
+from lamotr.association import SlotAssociation
 from lamotr.cost.model import BoxAssociation, load_cost, save_cost
 from lamotr.cost.recording import RecordedAssociation, record_associations
 from lamotr.cost.tracker_cost import LAMOTRCost
@@ -16,6 +17,7 @@ from lamotr.functional import (
     association_targets,
     carried_ids,
     decoupled_loss,
+    frame_association_loss,
     handcrafted_scores,
     match_by_id,
     match_detections,
@@ -31,6 +33,7 @@ from lamotr.modules import (
     SGLASettings,
     SpatialWeightedAttention,
 )
+from lamotr.plugin import LAMOTRPlugin
 from lamotr.presets import LAMOTRSettings, paper, paper_literal, tiny
 from lamotr.tracking import (
     AssociationFrame,
@@ -52,6 +55,7 @@ __all__ = [
     "CostTraining",
     "DecoupledFrame",
     "LAMOTRCost",
+    "LAMOTRPlugin",
     "LAMOTRSettings",
     "LossSettings",
     "RecordedAssociation",
@@ -59,6 +63,7 @@ __all__ = [
     "ReportedTracks",
     "SGLAOutput",
     "SGLASettings",
+    "SlotAssociation",
     "SpatialWeightedAttention",
     "Tracklets",
     "__version__",
@@ -67,6 +72,7 @@ __all__ = [
     "carried_ids",
     "decoupled_loss",
     "find_births",
+    "frame_association_loss",
     "handcrafted_scores",
     "learn_cost",
     "load_cost",

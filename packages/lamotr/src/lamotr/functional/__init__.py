@@ -5,6 +5,7 @@ from lamotr.functional.losses import DecoupledFrame as DecoupledFrame
 from lamotr.functional.losses import LossSettings as LossSettings
 from lamotr.functional.losses import association_loss as association_loss
 from lamotr.functional.losses import decoupled_loss as decoupled_loss
+from lamotr.functional.losses import frame_association_loss as frame_association_loss
 from lamotr.functional.losses import valid_pairs as valid_pairs
 from lamotr.functional.matching import association_targets as association_targets
 from lamotr.functional.matching import match_by_id as match_by_id

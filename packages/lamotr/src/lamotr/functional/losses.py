@@ -64,7 +64,7 @@ class DecoupledFrame:
         obj_boxes_cxcywh: Boxes of the objects in [0, 1], of shape ``(B, M, 4)``.
         tck_logits: Class logits of the tracklets, of shape ``(B, K, C)``.
         tck_boxes_cxcywh: Boxes of the tracklets, of shape ``(B, K, 4)``.
-        score_logits: Association logits of shape ``(B, M, K)``.
+        score_logits: Association logits of shape ``(B, M, K)``, or None for a layer without association.
         obj_match: Row of the ground truth of each object, of shape ``(B, M)``; -1 for none.
         tck_match: Row of the ground truth of each tracklet, of shape ``(B, K)``; -1 for none.
         targets: Ground truth.
@@ -76,7 +76,7 @@ class DecoupledFrame:
     obj_boxes_cxcywh: Tensor
     tck_logits: Tensor
     tck_boxes_cxcywh: Tensor
-    score_logits: Tensor
+    score_logits: Tensor | None
     obj_match: Tensor
     tck_match: Tensor
     targets: FrameTargets
@@ -85,7 +85,11 @@ class DecoupledFrame:
 
 
 def association_loss(
-    score_logits: Tensor, target: Tensor, valid: Tensor | None = None, positive_weight: float = 1.0
+    score_logits: Tensor,
+    target: Tensor,
+    valid: Tensor | None = None,
+    positive_weight: float = 1.0,
+    count: Tensor | None = None,
 ) -> Tensor:
     r"""Compute the binary cross-entropy of the association scores, averaged over the valid pairs.
 
@@ -102,6 +106,7 @@ def association_loss(
         target: Labels of shape ``(..., M, K)``, boolean or 0 and 1.
         valid: Boolean mask that broadcasts to ``(..., M, K)``, False for pairs to ignore. None means all count.
         positive_weight: Weight ``w`` of the positive pairs.
+        count: Divisor. None means the number of valid pairs, at least 1.
 
     >>> logits, target = torch.tensor([[0.0, 2.0]]), torch.tensor([[False, True]])
     >>> round(association_loss(logits, target).item(), 4)  # (log 2 + log(1 + e^-2)) / 2
@@ -113,7 +118,7 @@ def association_loss(
     each = F.binary_cross_entropy_with_logits(
         logits.masked_fill(~counted, 0), target.to(logits.dtype), pos_weight=weight, reduction="none"
     )
-    return each.where(counted, 0).sum() / counted.sum().clamp(min=1)
+    return each.where(counted, 0).sum() / (counted.sum().clamp(min=1) if count is None else count)
 
 
 def decoupled_loss(
@@ -161,12 +166,35 @@ def decoupled_loss(
             continue
         tracked = (frame.tck_logits, frame.tck_boxes_cxcywh, frame.tck_match, frame.tck_pad)
         terms[f"tracking_{number}"] = settings.tracking_weight * _set_loss(*tracked, frame.targets, settings) / count
-        target = association_targets(frame.obj_match, frame.tck_match)
-        loss = association_loss(
-            frame.score_logits, target, valid_pairs(frame, settings.pairs), settings.positive_weight
-        )
-        terms[f"association_{number}"] = settings.association_weight * loss
+        if frame.score_logits is not None:
+            loss = frame_association_loss(frame, settings.pairs, settings.positive_weight)
+            terms[f"association_{number}"] = settings.association_weight * loss
     return terms
+
+
+def frame_association_loss(frame: DecoupledFrame, pairs: Pairs = "all", positive_weight: float = 1.0) -> Tensor:
+    """Compute :func:`association_loss` of a frame, averaged over the pairs of all processes of a training.
+
+    Args:
+        frame: Frame with scores and matches.
+        pairs: Pairs that count; see :class:`LossSettings`.
+        positive_weight: Weight of positive pairs.
+
+    Raises:
+        ValueError: If the frame has no scores.
+
+    >>> boxes, index = torch.rand(1, 3, 4), torch.tensor([[0, -1, -1]])
+    >>> targets = FrameTargets(boxes[:, :1], index[:, :1], index[:, :1], index[:, :1] == 0)
+    >>> frame = DecoupledFrame(boxes[..., :1], boxes, boxes[:, :1, :1], boxes[:, :1], torch.zeros(1, 3, 1), index,
+    ...     index[:, :1], targets)
+    >>> round(frame_association_loss(frame).item(), 4)
+    0.6931
+    """
+    if frame.score_logits is None:
+        raise ValueError("frame.score_logits: expected the association logits of the frame, got None")
+    valid = valid_pairs(frame, pairs)
+    target = association_targets(frame.obj_match, frame.tck_match)
+    return association_loss(frame.score_logits, target, valid, positive_weight, mean_over_processes(valid.sum()))
 
 
 def valid_pairs(frame: DecoupledFrame, pairs: Pairs = "all") -> Tensor:

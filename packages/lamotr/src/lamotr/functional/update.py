@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+import torch
 from torch import Tensor
 
-Exclusion: TypeAlias = Literal["both", "either", "memotr"]
+Exclusion: TypeAlias = Literal["both", "either", "memotr", "none"]
 """Rule that excludes tracked targets from the next frame of a training clip."""
 
 
@@ -35,7 +36,6 @@ def weighted_update(
     Raises:
         ValueError: If ``weight`` is outside of [0, 1].
 
-    >>> import torch
     >>> tracklets, objects = torch.tensor([[1.0], [2.0]]), torch.tensor([[5.0]])
     >>> weighted_update(tracklets, objects, torch.tensor([0, -1]), 0.75).flatten().tolist()
     [2.0, 2.0]
@@ -64,6 +64,7 @@ def carried_ids(
     both     score < 0.5 and IoU < 0.5                               IoU < 0.5 and ``demote``
     either   score < 0.5 or IoU < 0.5                                never, because its IoU is at least 0.5
     memotr   score <= 0.5 and it has no identity (MeMOTR's code)     IoU < 0.5
+    none     never                                                   IoU < 0.5 and ``demote``
     ======== ======================================================= ==========================================
 
     A target without an identity trains the tracker to end false tracks.
@@ -73,7 +74,7 @@ def carried_ids(
         scores: Detection scores of shape ``(...)``.
         overlaps: IoU with the ground truth, of shape ``(...)``; 0 without ground truth.
         exclude: Rule.
-        demote: Whether "both" removes the identity of a kept target with an IoU below 0.5.
+        demote: Whether "both" and "none" remove the identity of a kept target with an IoU below 0.5.
 
     Returns:
         Boolean mask of the kept targets, and their identities in the next frame, both of shape ``(...)``.
@@ -81,7 +82,6 @@ def carried_ids(
     Raises:
         ValueError: If ``exclude`` is unknown.
 
-    >>> import torch
     >>> ids, scores, overlaps = torch.tensor([1, 2, 3]), torch.tensor([0.9, 0.2, 0.2]), torch.tensor([0.3, 0.8, 0.1])
     >>> carried_ids(ids, scores, overlaps)
     (tensor([ True,  True, False]), tensor([-1,  2, -1]))
@@ -93,8 +93,10 @@ def carried_ids(
         kept = confident & accurate
     elif exclude == "memotr":
         kept = (scores > 0.5) | (ids >= 0)
+    elif exclude == "none":
+        kept = torch.ones_like(confident)
     else:
-        raise ValueError(f"exclude: expected both, either or memotr, got {exclude!r}")
+        raise ValueError(f"exclude: expected both, either, memotr or none, got {exclude!r}")
     if demote or exclude == "memotr":
         ids = ids.where(accurate, -1)
     return kept, ids

@@ -1,4 +1,4 @@
-"""``mot lamotr``: learn an association cost for ``mot track --cost lamotr:FILE``."""
+"""``mot lamotr``: learn an association cost for ``mot track --cost lamotr:FILE``, and draw what was associated."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ EPILOG = """\
 examples:
   mot lamotr learn-cost data/MOT17/train data/DanceTrack/train --detections yolox,det --output cost.pt
   mot track data/MOT17/test --tracker bytetrack --cost lamotr:cost.pt --output out
+  mot lamotr explain runs/version_0/checkpoints/last.ckpt data/DanceTrack/val/dancetrack0004 --output pictures
 
 The cost describes detections of this detector at this frame rate. Learn it again for another one.
 """
 
 
 def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
-    """Declare ``mot lamotr learn-cost``."""
+    """Declare ``mot lamotr learn-cost`` and ``mot lamotr explain``."""
     parser.epilog = EPILOG
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     summary = "learn to associate detections with tracks by boxes and motion, from sequences with ground truth"
@@ -38,6 +39,21 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         "--seed", metavar="N", type=int, default=0, help="seed for all random draws (default: %(default)s)"
     )
     learn.set_defaults(run=run)
+    summary = "draw objects and tracks of a video with the matrix of their association scores"
+    explain = add_command(commands, "explain", summary, epilog=EPILOG)
+    explain.add_argument(
+        "checkpoint", metavar="CHECKPOINT", type=Path, help="trained LA-MOTR, or tracker with LAMOTRPlugin"
+    )
+    explain.add_argument("source", metavar="SOURCE", type=Path, help="a sequence, a folder of images or a video")
+    explain.add_argument("--output", metavar="DIR", type=Path, required=True, help="folder of the pictures")
+    explain.add_argument("--frames", metavar="N", type=int, default=30, help="frames to track (default: %(default)s)")
+    explain.add_argument(
+        "--every", metavar="N", type=int, default=1, help="draw every N-th frame (default: %(default)s)"
+    )
+    explain.add_argument(
+        "--min-score", metavar="S", type=float, default=0.3, help="score of an object (default: %(default)s)"
+    )
+    explain.set_defaults(run=draw)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -70,4 +86,35 @@ def run(options: argparse.Namespace) -> int:
         f"recall {quality.recall:.3f}"
     )
     print(f"wrote {options.output}: mot track ... --cost lamotr:{options.output}")
+    return 0
+
+
+def draw(options: argparse.Namespace) -> int:
+    """Track the start of a video and draw the associations."""
+    from lamotr.explanation import explain_association, plot_association
+    from mot_core.cli.track.images import choose_resize
+    from mot_core.data.stream import open_streams
+    from mot_core.extras import require
+    from mot_core.trackers import Tracker
+
+    for name in ("frames", "every"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name}: expected at least 1, got {getattr(options, name)}")
+    require("plot", "drawing")
+    streams = open_streams(options.source)
+    if len(streams) != 1:
+        raise ValueError(
+            f"SOURCE: expected one sequence or video, got {len(streams)} in {options.source}; give one of them"
+        )
+    tracker = Tracker.from_checkpoint(options.checkpoint)
+    resize = choose_resize(None, tracker.resize, options.checkpoint)
+    numbers = streams[0].sequence.present_numbers()[: options.frames]
+    explained = explain_association(
+        tracker, (streams[0].batch(number, resize) for number in numbers), options.min_score
+    )
+    for frame in explained[:: options.every]:
+        print(plot_association(frame, options.output / f"association_{frame.number:06d}.png"))
+    pairs = sum(frame.scores.size for frame in explained)
+    above = sum(int((frame.scores > 0.5).sum()) for frame in explained)
+    print(f"{len(explained)} frames, {pairs} pairs of tracks and objects, {above} with a score above 0.5")
     return 0
