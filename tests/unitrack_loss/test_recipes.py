@@ -11,7 +11,7 @@ import pytest
 import unitrack_loss
 from unitrack_loss import converters
 
-OTHER = {"index", "fdta"}  # pages of other methods
+OTHER = {"index", "fdta", "lamotr"}  # pages of other methods
 PAGES = sorted(path for path in (Path(__file__).parents[2] / "docs" / "recipes").glob("*.md") if path.stem not in OTHER)
 OURS = {name: getattr(converters, name) for name in converters.__all__}
 
