@@ -1,0 +1,1 @@
+"""LA-MOTR and its learnable association: effect, cost, and the cost of association on real sequences."""
