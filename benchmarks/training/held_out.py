@@ -104,7 +104,10 @@ def _detections(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Return corners in pixels of the frame ``(N, 4)``, scores ``(N,)`` and embeddings ``(N, C)``, if there are any."""
     if isinstance(output, DetectorOutput):
-        boxes, logits, embeddings = output.boxes_cxcywh[-1, 0], output.logits[-1, 0], output.hidden[-1, 0]
+        # Where learned queries detect all objects, tracks would be second detections of the same objects.
+        rows = slice(tracker.detector.num_queries if tracker.options["object_supervision"] == "all" else None)
+        boxes, logits = output.boxes_cxcywh[-1, 0, rows], output.logits[-1, 0, rows]
+        embeddings = output.hidden[-1, 0, rows]
     else:
         cells = suppress(output, tracker.score_threshold, nms_threshold=tracker.nms_threshold)
         boxes, logits = normalize_boxes(output.boxes_cxcywh[0, cells], batch.image_size[0]), output.logits[0, cells]

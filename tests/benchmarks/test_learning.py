@@ -1,5 +1,6 @@
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ class Oracle:
     def __init__(self, knows):
         self.knows = knows
         self.next_id = 0
+        self.options = {"object_supervision": "untracked"}
 
     def eval(self):
         pass
@@ -44,6 +46,16 @@ class Oracle:
             ids = torch.arange(count) + self.next_id
             self.next_id += count
         return Tracks(ids, boxes, torch.ones(count))
+
+
+def test_tracks_are_no_second_detections():
+    """If learned queries detect all objects, the slots of tracks after them do not count as detections."""
+    output = DetectorOutput(torch.zeros(1, 1, 5, 1), torch.rand(1, 1, 5, 4), torch.rand(1, 1, 5, 8), [])
+    batch = next(iter(SyntheticDataModule(num_val_videos=1, num_frames=1).test_dataloader()))
+    for kind, count in (("untracked", 5), ("all", 3)):
+        tracker = SimpleNamespace(options={"object_supervision": kind}, detector=SimpleNamespace(num_queries=3))
+        boxes, scores, embeddings = held_out._detections(output, tracker, batch)
+        assert len(boxes) == len(scores) == len(embeddings) == count
 
 
 @pytest.mark.parametrize("knows", [True, False])

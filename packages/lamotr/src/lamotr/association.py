@@ -154,12 +154,11 @@ class SlotAssociation(nn.Module):
         unseen = pads[0][:, :, None] | pads[1][:, None, :]
         if self.kind == "none" or self.kind == "sgla":
             return embeds[0].new_full(unseen.shape, -20.0)
+        objects, tracks = (one.masked_fill(pad[..., None], 0) for one, pad in zip(embeds, pads, strict=True))
         if self.appearance is not None:
-            embeds = [
-                self.appearance(one.masked_fill(pad[..., None], 0)) for one, pad in zip(embeds, pads, strict=True)
-            ]
+            objects, tracks = self.appearance(objects), self.appearance(tracks)
         scores = handcrafted_scores(
-            boxes[0].float(), boxes[1].float(), *(one.float() for one in embeds), kind=self.kind
+            _precise(boxes[0]), _precise(boxes[1]), _precise(objects), _precise(tracks), self.kind
         )
         return inverse_sigmoid(scores.masked_fill(unseen, 0))
 
@@ -221,7 +220,7 @@ def last_seen(values: Tensor, present: Tensor) -> Tensor:
     """
     steps = torch.arange(1, present.shape[-1] + 1, device=present.device)
     index = (present * steps).argmax(-1)
-    return take(values.flatten(0, 1), index.flatten()[:, None])[:, 0].unflatten(0, index.shape)
+    return take(values.flatten(0, 1), index.flatten()[:, None])[:, 0].reshape(*index.shape, *values.shape[3:])
 
 
 def _precise(values: Tensor) -> Tensor:

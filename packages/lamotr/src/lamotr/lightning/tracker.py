@@ -140,6 +140,12 @@ class LAMOTR(DETRTracker):
         self._state: Tracklets | None = None
         self._tracks: TrackState | None = None
 
+    def setup(self, stage: str | None = None) -> None:
+        """Set up the plug-ins once; unless there is no association, detections are supervised on all objects."""
+        super().setup(stage)
+        kind = "untracked" if self.association.kind == "none" else "all"
+        self.options = {**self.options, "object_supervision": kind}
+
     # Training.
 
     def clip_losses(self, batch: ClipBatch, ctx: Context) -> tuple[dict[str, Tensor], ClipOutput]:
@@ -183,13 +189,15 @@ class LAMOTR(DETRTracker):
         self, scored: ScoredFrame, frame: FrameOutput, targets: FrameTargets
     ) -> tuple[FrameOutput, list[DecoupledFrame]]:
         """Match a frame, and return it with detections and tracks of every layer."""
-        kind = self.association.kind
-        merge_layer = self.detector.decoder.merge_layer
-        criterion = CollectiveLoss(all_objects=kind != "none", rematch_tracks=False, merge_layer=merge_layer)
+        criterion = CollectiveLoss(
+            all_objects=self.options["object_supervision"] == "all",
+            rematch_tracks=False,
+            merge_layer=self.detector.decoder.merge_layer,
+        )
         matches = criterion.match(frame, targets)
         frame = replace(frame, gt_index=matches[-1])
         frame = replace(frame, iou=slot_iou(frame, targets).detach())
-        learned = kind not in ("none", "iou")
+        learned = self.association.kind not in ("none", "iou")
         return frame, [
             decouple(scored, layer, targets, match, scores=learned and layer is frame)
             for layer, match in zip([*frame.aux, frame], matches, strict=True)
