@@ -1,4 +1,4 @@
-"""Building blocks of trackers: Deformable DETR, YOLOX, backbones, criteria, and modules of MOTIP, MOTR and MeMOTR."""
+"""Building blocks of trackers: Deformable DETR, YOLOX, backbones, criteria, and modules of trackers."""
 
 from mot_core.nn.backbones import Backbone as Backbone
 from mot_core.nn.backbones import FrozenBatchNorm as FrozenBatchNorm
@@ -24,7 +24,9 @@ from mot_core.nn.detr.encoder import DeformableEncoder as DeformableEncoder
 from mot_core.nn.detr.encoder import DeformableEncoderLayer as DeformableEncoderLayer
 from mot_core.nn.detr.encoder import encoder_references as encoder_references
 from mot_core.nn.detr.matcher import HungarianMatcher as HungarianMatcher
+from mot_core.nn.detr.multi_frame import MultiFrameDETR as MultiFrameDETR
 from mot_core.nn.detr.position import sine_boxes as sine_boxes
+from mot_core.nn.detr.position import sine_frame_position as sine_frame_position
 from mot_core.nn.detr.position import sine_position as sine_position
 from mot_core.nn.mlp import MLP as MLP
 from mot_core.nn.mlp import FeedForward as FeedForward

@@ -17,4 +17,5 @@ from mot_core.trackers.outputs import frame_output as frame_output
 from mot_core.trackers.settings import DetectorSettings as DetectorSettings
 from mot_core.trackers.settings import OptimizerSettings as OptimizerSettings
 from mot_core.trackers.settings import YOLOXSettings as YOLOXSettings
+from mot_core.trackers.trackformer import TrackFormer as TrackFormer
 from mot_core.trackers.yolox_bytetrack import YOLOXByteTrack as YOLOXByteTrack

@@ -1,4 +1,4 @@
-"""The base class of trackers with a deformable-DETR detector: MOTIP, MOTR and MeMOTR."""
+"""The base class of trackers with a deformable-DETR detector, such as MOTIP and MOTR."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mot_core.checkpoints import ImportReport, load_deformable_detr
-from mot_core.nn import DeformableDETR, DetectorOutput
+from mot_core.nn import DeformableDETR, DetectorOutput, MultiFrameDETR
 from mot_core.plugins import Context
 from mot_core.structures import FeaturePyramid, TrackerSpec, TrackState
 from mot_core.trackers.base import Tracker
 from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
+
+PREVIOUS_FEATURES = "tracker/features"
+"""Key of the features of the previous frame in the storage of a clip. Names of plug-ins contain no slash."""
 
 
 class DETRTracker(Tracker):
@@ -27,6 +30,7 @@ class DETRTracker(Tracker):
         track_attention: Let track queries attend to each other in the decoder (MOTR).
         dab: Give queries an anchor box instead of a position (DAB-Deformable-DETR; MeMOTR).
         merge_layer: First decoder layer with tracks; above 0 only with ``dab`` (MeMOTR).
+        multi_frame: Let the decoder also attend to the previous frame of the clip or stream (TrackFormer).
         seed: Seed for all random draws during training.
     """
 
@@ -42,12 +46,13 @@ class DETRTracker(Tracker):
         track_attention: bool = False,
         dab: bool = False,
         merge_layer: int = 0,
+        multi_frame: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(optimizer, seed=seed)
         self.checkpointing = checkpointing
         self.detector = (detector or DetectorSettings()).build(
-            track_attention=track_attention, dab=dab, merge_layer=merge_layer
+            track_attention=track_attention, dab=dab, merge_layer=merge_layer, multi_frame=multi_frame
         )
 
     @property
@@ -76,21 +81,29 @@ class DETRTracker(Tracker):
         Args:
             images: Normalized images, ``(B, 3, H, W)``.
             padding: True where an image is padded, ``(B, H, W)`` bool.
-            ctx: Context of this call.
+            ctx: Context of this call. With multi-frame attention, the features of the previous call of the same clip or
+                stream are attended to.
             tracks: Track queries to decode in addition to the learned queries.
         """
+        # Read here, because checkpointing runs the detector again after later frames have replaced it.
+        previous: FeaturePyramid | None = ctx.store.get(PREVIOUS_FEATURES)
 
         def run(images: Tensor) -> tuple[DetectorOutput, FeaturePyramid]:
             pyramid = self.plugins.on_features(self.detector.features(images, padding), ctx)
-            memory = self.detector.encode(pyramid)
+            seen = self.detector.join(pyramid, previous) if isinstance(self.detector, MultiFrameDETR) else pyramid
+            memory = self.detector.encode(seen)
             return self.detector.decode(
-                pyramid, memory, tracks, lambda layer, hidden: self.plugins.on_decoder_layer(layer, hidden, ctx)
+                seen, memory, tracks, lambda layer, hidden: self.plugins.on_decoder_layer(layer, hidden, ctx)
             ), pyramid
 
+        result: tuple[DetectorOutput, FeaturePyramid]
         if self.checkpointing and self.training and torch.is_grad_enabled():
-            result: tuple[DetectorOutput, FeaturePyramid] = checkpoint(run, images, use_reentrant=False)
-            return result
-        return run(images)
+            result = checkpoint(run, images, use_reentrant=False)
+        else:
+            result = run(images)
+        if isinstance(self.detector, MultiFrameDETR):
+            ctx.store[PREVIOUS_FEATURES] = result[1]
+        return result
 
     # Weights.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mot_core.nn import YOLOX, Backbone, DeformableDETR, ResNet50, SmallBackbone, TimmBackbone
+from mot_core.nn import YOLOX, Backbone, DeformableDETR, MultiFrameDETR, ResNet50, SmallBackbone, TimmBackbone
 from mot_core.nn.yolox.detector import SIZES
 
 LARGEST = {
@@ -84,15 +84,19 @@ class DetectorSettings:
         if not 0 <= self.dropout <= 1:
             raise ValueError(f"dropout: expected a probability in [0, 1], got {self.dropout}")
 
-    def build(self, *, track_attention: bool = False, dab: bool = False, merge_layer: int = 0) -> DeformableDETR:
+    def build(
+        self, *, track_attention: bool = False, dab: bool = False, merge_layer: int = 0, multi_frame: bool = False
+    ) -> DeformableDETR:
         """Build the detector with new weights.
 
         Args:
             track_attention: Whether track queries attend to each other in every layer (MOTR).
             dab: Whether queries have anchor boxes (DAB-Deformable-DETR; MeMOTR).
             merge_layer: First decoder layer with tracks (MeMOTR).
+            multi_frame: Whether the decoder also attends to the previous frame (TrackFormer).
         """
-        return DeformableDETR(
+        detector = MultiFrameDETR if multi_frame else DeformableDETR
+        return detector(
             self._backbone(),
             num_classes=self.num_classes,
             num_queries=self.num_queries,

@@ -28,6 +28,10 @@ class DeformableAttention(nn.Module):
         num_heads: Number of heads; must divide ``embed_dim``.
         num_points: Number of points per head and level.
 
+    Attributes:
+        height_first: Divide horizontal offsets from points by the height of the map and vertical ones by the width. The
+            released TrackFormer was trained like this; otherwise False.
+
     >>> attention = DeformableAttention(embed_dim=8, num_levels=1, num_heads=2, num_points=1)
     >>> references = torch.full((1, 3, 1, 2), 0.5)
     >>> attention(torch.zeros(1, 3, 8), references, torch.zeros(1, 6, 8), [(2, 3)]).shape
@@ -39,6 +43,7 @@ class DeformableAttention(nn.Module):
         if embed_dim % num_heads:
             raise ValueError(f"embed_dim must be a multiple of num_heads, got {embed_dim} and {num_heads}")
         self.num_levels, self.num_heads, self.num_points = num_levels, num_heads, num_points
+        self.height_first = False
         self.head_dim = embed_dim // num_heads
         samples = num_heads * num_levels * num_points
         self.sampling_offsets = nn.Linear(embed_dim, samples * 2)
@@ -97,7 +102,8 @@ class DeformableAttention(nn.Module):
 
         references = references.to(torch.promote_types(references.dtype, torch.float32))[:, :, None, :, None]
         if references.shape[-1] == 2:
-            cells = references.new_tensor([(width, height) for height, width in spatial_shapes])
+            sizes = [(height, width) if self.height_first else (width, height) for height, width in spatial_shapes]
+            cells = references.new_tensor(sizes)
             locations = references + offsets / cells[:, None]
         else:
             locations = references[..., :2] + offsets / self.num_points * references[..., 2:] * 0.5

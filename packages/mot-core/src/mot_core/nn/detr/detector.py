@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +58,7 @@ class DeformableDETR(nn.Module):
             (DAB-Deformable-DETR, Liu et al., ICLR 2022, arXiv:2201.12329). Implies the position encodings of that
             detector, with a temperature of 20.
         merge_layer: First decoder layer with tracks; see :class:`mot_core.nn.DeformableDecoder`.
+        num_frames: Number of frames to which the decoder attends; see :class:`mot_core.nn.MultiFrameDETR`.
 
     >>> from mot_core.nn import SmallBackbone
     >>> detector = DeformableDETR(SmallBackbone(), num_queries=5, embed_dim=32, ffn_dim=32, num_levels=3,
@@ -83,6 +84,7 @@ class DeformableDETR(nn.Module):
         track_attention: bool = False,
         dab: bool = False,
         merge_layer: int = 0,
+        num_frames: int = 1,
     ) -> None:
         super().__init__()
         if embed_dim % 32:
@@ -96,9 +98,13 @@ class DeformableDETR(nn.Module):
         self.projections = nn.ModuleList(_projection(channels, embed_dim, 1) for channels in backbone.channels)
         for index in range(extra):
             self.projections.append(_projection(embed_dim if index else backbone.channels[-1], embed_dim, 3))
-        layer = (embed_dim, num_heads, ffn_dim, num_levels, num_points, dropout)
-        self.encoder = DeformableEncoder(num_encoder_layers, *layer)
-        self.decoder = DeformableDecoder(num_decoder_layers, *layer, track_attention, dab, merge_layer)
+        self.encoder = DeformableEncoder(
+            num_encoder_layers, embed_dim, num_heads, ffn_dim, num_levels, num_points, dropout, num_frames
+        )
+        self.decoder = DeformableDecoder(
+            num_decoder_layers, embed_dim, num_heads, ffn_dim, num_frames * num_levels, num_points, dropout,
+            track_attention, dab, merge_layer,
+        )  # fmt: skip
         self.temperature = 20.0 if dab else 10_000.0
         self.query_embed = nn.Embedding(num_queries, embed_dim if dab else 2 * embed_dim)
         self.anchors = nn.Embedding(num_queries, 4) if dab else None
@@ -155,8 +161,11 @@ class DeformableDETR(nn.Module):
             last = project(last)
             levels.append(last)
         masks = [resize_mask(padding_mask, size) for size in spatial_shapes(levels)]
-        positions = [sine_position(mask, self.embed_dim, self.temperature) for mask in masks]
-        return FeaturePyramid(tuple(levels), tuple(masks), tuple(positions))
+        return FeaturePyramid(tuple(levels), tuple(masks), self._positions(masks))
+
+    def _positions(self, masks: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Return the position encodings of all levels."""
+        return tuple(sine_position(mask, self.embed_dim, self.temperature) for mask in masks)
 
     def encode(self, pyramid: FeaturePyramid) -> Tensor:
         """Return the memory ``(B, S, C)`` of a pyramid, with all levels concatenated."""

@@ -69,6 +69,7 @@ class DeformableEncoder(nn.Module):
         num_levels: Number of levels of the pyramid.
         num_points: Number of points per head and level.
         dropout: Dropout probability.
+        num_frames: Number of frames with level vectors of their own.
 
     >>> encoder = DeformableEncoder(num_layers=1, embed_dim=8, num_heads=2, ffn_dim=16, num_levels=1)
     >>> maps = (torch.zeros(1, 8, 2, 3),)
@@ -85,26 +86,29 @@ class DeformableEncoder(nn.Module):
         num_levels: int = 4,
         num_points: int = 4,
         dropout: float = 0.0,
+        num_frames: int = 1,
     ) -> None:
         super().__init__()
-        self.level_embed = nn.Parameter(torch.empty(num_levels, embed_dim))
+        self.num_levels = num_levels
+        self.level_embed = nn.Parameter(torch.empty(num_frames * num_levels, embed_dim))
         nn.init.normal_(self.level_embed)
         self.layers = nn.ModuleList(
             DeformableEncoderLayer(embed_dim, num_heads, ffn_dim, num_levels, num_points, dropout)
             for _ in range(num_layers)
         )
 
-    def forward(self, pyramid: FeaturePyramid) -> Tensor:
-        """Encode the levels of ``pyramid`` into the memory ``(B, S, C)``."""
-        if len(pyramid.levels) != len(self.level_embed) or pyramid.positions is None:
+    def forward(self, pyramid: FeaturePyramid, frame: int = 0) -> Tensor:
+        """Encode the levels of ``pyramid`` into the memory ``(B, S, C)``, with the level vectors of ``frame``."""
+        if len(pyramid.levels) != self.num_levels or pyramid.positions is None:
             raise ValueError(
-                f"the encoder needs {len(self.level_embed)} levels with their positions, "
+                f"the encoder needs {self.num_levels} levels with their positions, "
                 f"got {len(pyramid.levels)} levels and {len(pyramid.positions or ())} positions"
             )
         tokens = flatten_levels(pyramid.levels)
+        own = self.level_embed[frame * self.num_levels : (frame + 1) * self.num_levels]
         positions = [
             position.to(tokens.dtype) + embed[:, None, None]
-            for position, embed in zip(pyramid.positions, self.level_embed, strict=True)
+            for position, embed in zip(pyramid.positions, own, strict=True)
         ]
         shapes, mask = spatial_shapes(pyramid.levels), flatten_masks(pyramid.masks)
         references = encoder_references(shapes, valid_ratios(pyramid.masks))

@@ -41,6 +41,42 @@ def sine_position(padding_mask: Tensor, embed_dim: int = 256, temperature: float
     return torch.cat(halves, -1).permute(0, 3, 1, 2)
 
 
+def sine_frame_position(
+    padding_mask: Tensor, frame: int, num_frames: int, embed_dim: int = 288, temperature: float = 10_000.0
+) -> Tensor:
+    """Encode the frame, row and column of every cell of one of several frames, with a third of the channels each.
+
+    The encoding of :func:`sine_position` for the fractions ``(frame + 1) / num_frames``, ``row / rows`` and ``column /
+    columns`` of the valid part, with rows and columns counted from 1 (TrackFormer, Meinhardt et al., CVPR 2022,
+    arXiv:2101.02702). Always computed in float32, like the released tracker.
+
+    Args:
+        padding_mask: Boolean mask of shape ``(B, h, w)``, True where the cell is padding.
+        frame: Index of the frame, from 0 for the earliest.
+        num_frames: Number of frames.
+        embed_dim: Number of channels, even. The frame gets the remainder of a division by 3.
+        temperature: Base of the geometric series of wavelengths.
+
+    Returns:
+        Encodings of shape ``(B, embed_dim, h, w)``, float32.
+
+    >>> position = sine_frame_position(torch.zeros(1, 2, 4, dtype=torch.bool), frame=0, num_frames=4, embed_dim=6)
+    >>> [round(v, 3) for v in position[0, :, 0, 0].tolist()]  # frame 1 of 4, row 1 of 2, column 1 of 4
+    [1.0, 0.0, 0.0, -1.0, 1.0, 0.0]
+    """
+    if embed_dim % 2 or embed_dim < 6:
+        raise ValueError(f"embed_dim must be even and at least 6 (sine and cosine of 3 numbers), got {embed_dim}")
+    valid = ~padding_mask
+    side = embed_dim // 6 * 2
+    parts = [
+        _sine((frame + 1) * valid.float() / (num_frames * valid.float() + 1e-6), embed_dim - 2 * side, temperature)
+    ]
+    for dim in (1, 2):
+        count = valid.cumsum(dim, dtype=torch.float32)
+        parts.append(_sine(count / (count.narrow(dim, -1, 1) + 1e-6), side, temperature))
+    return torch.cat(parts, -1).permute(0, 3, 1, 2)
+
+
 def sine_boxes(boxes: Tensor, embed_dim: int = 256, temperature: float = 10_000.0) -> Tensor:
     """Encode the coordinates of boxes or points with ``embed_dim / 2`` channels each, as :func:`sine_position` does.
 

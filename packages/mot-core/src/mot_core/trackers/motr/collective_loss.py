@@ -25,6 +25,7 @@ class CollectiveLoss:
         all_objects: Whether slots without a track are matched to all objects, so that an object can have two slots.
         rematch_tracks: Whether a track without identity may match a new object. Otherwise it is background.
         merge_layer: First layer that decodes tracks.
+        count_vanished: Whether tracks whose object has left are counted in the divisor.
 
     >>> boxes, ids = torch.tensor([[[0.3, 0.3, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2]]]), torch.tensor([[8, 9]])
     >>> targets = FrameTargets(boxes, torch.zeros_like(ids), ids, ids > 0)
@@ -40,6 +41,7 @@ class CollectiveLoss:
     all_objects: bool = False
     rematch_tracks: bool = True
     merge_layer: int = 0
+    count_vanished: bool = True
 
     def __call__(
         self, frame: FrameOutput, targets: FrameTargets
@@ -52,7 +54,8 @@ class CollectiveLoss:
 
         Returns:
             The frame with ``gt_index`` and ``iou``; for each layer in order, ``class``, ``l1`` and ``giou`` summed over
-            the batch, unweighted; and their divisor, the number of objects plus tracks whose object has left.
+            the batch, unweighted; and their divisor, the number of objects plus, with ``count_vanished``, of tracks
+            whose object has left.
         """
         layers = [*frame.aux, frame]
         matchings = self.match(frame, targets)
@@ -61,7 +64,7 @@ class CollectiveLoss:
             detection_losses(layer.logits, layer.boxes_cxcywh, gt_index, targets, layer.valid)
             for layer, gt_index in zip(layers, matchings, strict=True)
         ]
-        count = targets.valid.sum() + vanished(matched).sum()
+        count = targets.valid.sum() + vanished(matched).sum() * self.count_vanished
         return replace(matched, iou=slot_iou(matched, targets).detach()), losses, count
 
     @torch.no_grad()

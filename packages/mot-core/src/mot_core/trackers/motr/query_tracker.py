@@ -1,4 +1,4 @@
-"""The base class of trackers with track queries: MOTR and MeMOTR."""
+"""The base class of trackers with track queries, such as MOTR and MeMOTR."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class QueryTracker(DETRTracker):
         track_attention: Let track queries attend to each other in the decoder.
         dab: Give queries an anchor box instead of a position.
         merge_layer: First decoder layer with tracks; above 0 only with ``dab``.
+        multi_frame: Let the decoder also attend to the previous frame.
         seed: Seed for all random draws during training.
     """
 
@@ -74,11 +75,12 @@ class QueryTracker(DETRTracker):
         track_attention: bool = False,
         dab: bool = False,
         merge_layer: int = 0,
+        multi_frame: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__(
             detector, optimizer, checkpointing=checkpointing, track_attention=track_attention, dab=dab,
-            merge_layer=merge_layer, seed=seed,
+            merge_layer=merge_layer, multi_frame=multi_frame, seed=seed,
         )  # fmt: skip
         if miss_tolerance < 1:
             raise ValueError(f"miss_tolerance: expected at least 1 frame, got {miss_tolerance}")
@@ -211,12 +213,16 @@ class QueryTracker(DETRTracker):
                 "on_tracks_update: expected tracks with boxes_cxcywh and scores, got a plug-in result without them"
             )
         boxes, area = tracks.boxes_cxcywh[0], batch.original_size[0].prod()
-        seen = tracks.valid[0] & (tracks.ids[0] >= 0) & (tracks.scores[0] > self.report_threshold)
+        seen = self.reported(tracks, tracks.scores)
         seen &= boxes[:, 2] * boxes[:, 3] * area > self.min_area
         found = tracks.ids[0][seen]
         same = found[:, None] == ids  # a track created by a plug-in has no slot, and gets class 0
         labels = classes[same.to(torch.uint8).argmax(-1)].where(same.any(-1), 0)
         return FrameTracks(found, boxes[seen], tracks.scores[0][seen], labels)
+
+    def reported(self, tracks: TrackState, scores: Tensor) -> Tensor:
+        """Return a mask ``(M,)`` of the tracks of a stream that are reported, apart from their area."""
+        return tracks.valid[0] & (tracks.ids[0] >= 0) & (scores[0] > self.report_threshold)
 
     def reset(self) -> None:
         """Drop all tracks before a new stream."""
