@@ -6,7 +6,7 @@ import torch
 from lamotr import SGLASettings
 from lamotr.lightning import LAMOTR
 from mot_core.structures import ClipBatch, FrameTargets
-from mot_core.trackers import MOTR, DetectorSettings, MeMOTR
+from mot_core.trackers import MOTR, DetectorSettings, MeMOTR, TrackFormer
 
 TINY = DetectorSettings(
     "small", num_queries=8, embed_dim=32, num_heads=4, ffn_dim=32, num_levels=3, num_encoder_layers=1,
@@ -32,6 +32,12 @@ def tiny_lamotr(*plugins, seed=0, sgla=None, **arguments):
     torch.manual_seed(seed)
     sgla = SGLASettings(32, 4, 2, 32, **(sgla or {}))
     return _spread(LAMOTR(TINY, **({"sgla": sgla, "exclude": "memotr"} | arguments)).double(), plugins)
+
+
+def tiny_trackformer(*plugins, seed=0, **arguments):
+    """Build a TrackFormer like :func:`tiny_motr`."""
+    torch.manual_seed(seed)
+    return _spread(TrackFormer(TINY, **arguments).double(), plugins)
 
 
 def _spread(tracker, plugins):

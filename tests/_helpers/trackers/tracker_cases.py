@@ -8,7 +8,16 @@ from _helpers.trackers.grid_tracker import GridTracker
 from _helpers.trackers.toy_tracker import SMALL
 from lamotr.lightning import LAMOTR
 from mot_core.data import SyntheticDataModule
-from mot_core.trackers import MOTIP, MOTR, DETRTracker, MeMOTR, OptimizerSettings, YOLOXByteTrack, YOLOXSettings
+from mot_core.trackers import (
+    MOTIP,
+    MOTR,
+    DETRTracker,
+    MeMOTR,
+    OptimizerSettings,
+    TrackFormer,
+    YOLOXByteTrack,
+    YOLOXSettings,
+)
 
 RATES = OptimizerSettings(lr=1e-3, milestones=(1,), warmup_epochs=0.5)
 TINY_YOLOX = YOLOXSettings("micro", embed_dim=8, norm="group")
@@ -26,6 +35,9 @@ TRACKERS = {
     "lamotr": lambda **options: LAMOTR(
         **({"detector": SMALL, "optimizer": RATES, "min_area": 4, "exclude": "none", "demote": False} | options)
     ),
+    "trackformer": lambda **options: TrackFormer(  # plug-ins can learn from its tracks
+        **({"detector": SMALL, "optimizer": RATES, "backprop_previous": True} | options)
+    ),
     "yolox_bytetrack": lambda **options: YOLOXByteTrack(
         **({"detector": TINY_YOLOX, "optimizer": RATES, "min_area": 4} | options)
     ),
@@ -42,6 +54,7 @@ EAGER = {
         "update_threshold": 0.005,
     },
     "lamotr": {"detection_threshold": 0.005, "track_threshold": 0.005},
+    "trackformer": {"birth_threshold": 0.005, "keep_threshold": 0.005, "report_threshold": 0.005},
     "yolox_bytetrack": {
         "score_threshold": 0, "low_threshold": 0, "track_threshold": 0, "birth_threshold": 0, "max_cost": 1.0,
     },

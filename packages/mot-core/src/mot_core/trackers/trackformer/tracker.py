@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mot_core.checkpoints import ImportReport
 from mot_core.nn import MultiFrameDETR
 from mot_core.plugins import Context
+from mot_core.plugins.negotiation import groups
 from mot_core.structures import ClipBatch, FrameOutput, TrackState
 from mot_core.trackers.motr.collective_loss import CollectiveLoss
 from mot_core.trackers.motr.query_tracker import QueryTracker
@@ -103,6 +104,20 @@ class TrackFormer(QueryTracker):
         self.false_negatives, self.false_positive = false_negatives, false_positive
         self.reid_threshold, self.reid_distance = reid_threshold, reid_distance
         self.nms_threshold = nms_threshold
+
+    def setup(self, stage: str | None = None) -> None:
+        """Set up the plug-ins once, and reject those that could not learn.
+
+        Raises:
+            ValueError: If a plug-in acts on track queries, which have no gradient without ``backprop_previous``.
+        """
+        super().setup(stage)
+        for plugin in self.plugins.values():
+            if self.training and not self.backprop_previous and any("track_queries" in one for one in groups(plugin)):
+                raise ValueError(
+                    f"backprop_previous: expected true with the plug-in {plugin.name!r}, which learns from the queries "
+                    "of tracks, got false; set model.backprop_previous=true"
+                )
 
     # Training.
 
