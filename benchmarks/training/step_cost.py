@@ -124,13 +124,16 @@ def build(tracker: str, size: tuple[int, int], frames: int, objects: int, **sett
     import torch
 
     from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
-    from mot_core.trackers import DetectorSettings, YOLOXSettings
+    from mot_core.trackers import CenterNetSettings, DetectorSettings, YOLOXSettings
 
     torch.manual_seed(0)
     small = size == SMALL["size"]
     detector: Any = DetectorSettings()
     if tracker == "yolox_bytetrack":
         detector = YOLOXSettings("micro", norm="group") if small else YOLOXSettings()
+    elif tracker == "gtr":
+        few = CenterNetSettings("micro", channels=32, norm="group", extra_levels=0, head_depth=2)
+        detector = few if small else CenterNetSettings()
     elif small:
         detector = DetectorSettings(
             "small", num_queries=30, embed_dim=64, ffn_dim=128, num_levels=3, num_encoder_layers=1, num_decoder_layers=2

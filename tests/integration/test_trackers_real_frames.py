@@ -19,6 +19,10 @@ DETECTOR = {
 }  # fmt: skip
 SMALLER = {
     "motip": {"num_words": 30, "id_layers": 1, "groups": 1},
+    "gtr": {
+        "detector": {"size": "micro", "norm": "group", "channels": 16, "extra_levels": 0, "head_depth": 1},
+        "association": {"embed_dim": 32, "pool_size": 3, "num_heads": 2},
+    },
     "yolox_bytetrack": {"detector": {"size": "micro", "norm": "group"}},
 }
 SEQUENCES = [("MOT15/train/PETS09-S2L1", "MOT15"), ("flies/fly-clip", "generic")]

@@ -2,6 +2,7 @@
 
 from mot_core.checkpoints.deformable_detr import load_deformable_detr as load_deformable_detr
 from mot_core.checkpoints.file import read_checkpoint as read_checkpoint
+from mot_core.checkpoints.gtr import load_gtr as load_gtr
 from mot_core.checkpoints.report import ImportReport as ImportReport
 from mot_core.checkpoints.report import load_renamed as load_renamed
 from mot_core.checkpoints.report import read_state_dict as read_state_dict

@@ -1,10 +1,15 @@
-"""Building blocks of trackers: Deformable DETR, YOLOX, backbones, criteria, and modules of trackers."""
+"""Building blocks of trackers: detectors, backbones, criteria, and modules of trackers."""
 
+from mot_core.nn.backbones import DLA as DLA
 from mot_core.nn.backbones import Backbone as Backbone
 from mot_core.nn.backbones import FrozenBatchNorm as FrozenBatchNorm
 from mot_core.nn.backbones import ResNet50 as ResNet50
 from mot_core.nn.backbones import SmallBackbone as SmallBackbone
 from mot_core.nn.backbones import TimmBackbone as TimmBackbone
+from mot_core.nn.centernet.criterion import CenterNetCriterion as CenterNetCriterion
+from mot_core.nn.centernet.detector import CenterHead as CenterHead
+from mot_core.nn.centernet.detector import CenterNet as CenterNet
+from mot_core.nn.centernet.detector import CenterNetOutput as CenterNetOutput
 from mot_core.nn.dense import DenseOutput as DenseOutput
 from mot_core.nn.detr.anchors import AnchorPosition as AnchorPosition
 from mot_core.nn.detr.attention import DeformableAttention as DeformableAttention
@@ -30,6 +35,10 @@ from mot_core.nn.detr.position import sine_frame_position as sine_frame_position
 from mot_core.nn.detr.position import sine_position as sine_position
 from mot_core.nn.mlp import MLP as MLP
 from mot_core.nn.mlp import FeedForward as FeedForward
+from mot_core.nn.queries.global_association import GlobalAssociation as GlobalAssociation
+from mot_core.nn.queries.global_association import association_probabilities as association_probabilities
+from mot_core.nn.queries.global_association import window_association_loss as window_association_loss
+from mot_core.nn.queries.global_association import window_association_targets as window_association_targets
 from mot_core.nn.queries.id_decoder import IDDecoder as IDDecoder
 from mot_core.nn.queries.id_decoder import TrackTokens as TrackTokens
 from mot_core.nn.queries.id_decoder import id_loss as id_loss
@@ -38,6 +47,7 @@ from mot_core.nn.queries.identity_memory import assign_words as assign_words
 from mot_core.nn.queries.query_interaction import QueryInteraction as QueryInteraction
 from mot_core.nn.queries.temporal_interaction import TemporalInteraction as TemporalInteraction
 from mot_core.nn.queries.trajectory_model import TrajectoryModel as TrajectoryModel
+from mot_core.nn.roi_align import roi_align as roi_align
 from mot_core.nn.yolox.assignment import SimOTA as SimOTA
 from mot_core.nn.yolox.backbone import CSPDarknet as CSPDarknet
 from mot_core.nn.yolox.backbone import PathAggregation as PathAggregation

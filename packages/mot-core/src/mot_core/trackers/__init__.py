@@ -9,11 +9,14 @@ from mot_core.trackers.base import FrameTracks as FrameTracks
 from mot_core.trackers.base import Tracker as Tracker
 from mot_core.trackers.dense import DenseTracker as DenseTracker
 from mot_core.trackers.detr import DETRTracker as DETRTracker
+from mot_core.trackers.gtr import GTR as GTR
 from mot_core.trackers.memotr import MeMOTR as MeMOTR
 from mot_core.trackers.motip import MOTIP as MOTIP
 from mot_core.trackers.motr import MOTR as MOTR
 from mot_core.trackers.motr.query_tracker import QueryTracker as QueryTracker
 from mot_core.trackers.outputs import frame_output as frame_output
+from mot_core.trackers.settings import AssociationSettings as AssociationSettings
+from mot_core.trackers.settings import CenterNetSettings as CenterNetSettings
 from mot_core.trackers.settings import DetectorSettings as DetectorSettings
 from mot_core.trackers.settings import OptimizerSettings as OptimizerSettings
 from mot_core.trackers.settings import YOLOXSettings as YOLOXSettings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
@@ -27,8 +28,16 @@ RATE = 30.0  # frames per second of the association, so that its timestamps are 
 
 
 @dataclass(frozen=True, eq=False)
-class _Now:
-    """The frame that is being associated: its slots, the detections among them, and the size of the original image."""
+class DenseFrame:
+    """The detections of the frame that is being associated.
+
+    Attributes:
+        frame: Slots of the frame.
+        rows: Slots that are detections, ``(N,)`` int64.
+        time: Frame number.
+        size: Height and width of the original image in pixels, ``(2,)``.
+        ctx: Context of the frame.
+    """
 
     frame: FrameOutput
     rows: Tensor
@@ -36,16 +45,29 @@ class _Now:
     size: Tensor
     ctx: Context
 
+    @property
+    def boxes_xyxy(self) -> Tensor:
+        """Corners of the detections in pixels of the original image, ``(N, 4)``."""
+        return denormalize_boxes(cxcywh_to_xyxy(self.frame.boxes_cxcywh[0, self.rows]), self.size)
+
+    @property
+    def scores(self) -> tuple[Tensor, Tensor]:
+        """Confidences and classes of the detections, each ``(N,)``."""
+        scores, classes = self.frame.logits[0, self.rows].sigmoid().max(-1)
+        return scores, classes
+
 
 class DenseTracker(Tracker):
     """A tracker that predicts a box per cell, and matches the detections of a frame to tracks online.
 
-    A subclass implements :meth:`detect` and :meth:`detection_losses`. All frames of a batch of clips run through the
-    detector at once. The slots that plug-ins see are few: in training, the best cell of every object and the strongest
-    false detections; in tracking, the detections after non-maximum suppression.
+    A subclass implements :meth:`detect` and :meth:`detection_losses`; one with an association of its own also
+    :meth:`relate`, :meth:`associate` and :meth:`reset`. All frames of a batch of clips run through the detector at
+    once. The slots that plug-ins see are few: in training, the best cell of every object and the strongest false
+    detections; in tracking, the detections after non-maximum suppression.
 
     Args:
-        association: Tracker of detections. ``on_associate`` of a plug-in replaces its cost by 1 minus the score.
+        association: Tracker of detections. ``on_associate`` of a plug-in replaces its cost by 1 minus the score. None
+            for subclasses with an association of their own.
         optimizer: Optimizer and learning-rate schedule.
         extra_negatives: Number of false detections per frame that plug-ins see in training.
         score_threshold: Lowest score of a detection in tracking.
@@ -58,7 +80,7 @@ class DenseTracker(Tracker):
 
     def __init__(
         self,
-        association: OnlineTracker,
+        association: OnlineTracker | None,
         optimizer: OptimizerSettings | None = None,
         *,
         extra_negatives: int = 10,
@@ -75,9 +97,10 @@ class DenseTracker(Tracker):
         self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
         self.max_candidates = max_candidates
         self.association = association
-        self._default_cost, association.cost = association.cost, self._cost
-        association.frame_rate = RATE
-        self._now: _Now | None = None
+        if association is not None:
+            self._default_cost, association.cost = association.cost, self._cost
+            association.frame_rate = RATE
+        self._now: DenseFrame | None = None
         self._embeddings: dict[int, Tensor] = {}  # of the detections, by frame
 
     # Implemented by each tracker.
@@ -109,6 +132,18 @@ class DenseTracker(Tracker):
             the quality of the cell for its object ``(B, A)``, by which plug-ins get the best cell of every object.
         """
 
+    # Overridden by trackers with embeddings of slots, or an association of their own.
+
+    def slot_embeddings(self, output: DenseOutput, pyramid: FeaturePyramid, cells: Tensor) -> Tensor | None:
+        """Return the embeddings ``(B, N, C)`` of the slots at ``cells (B, N)``, or None."""
+        return None if output.embeddings is None else take(output.embeddings, cells)
+
+    def relate(
+        self, frames: Sequence[FrameOutput], targets: Sequence[FrameTargets]
+    ) -> tuple[dict[str, Tensor], list[FrameOutput]]:
+        """Return further losses on all frames of the clips, and the frames, possibly with association logits."""
+        return {}, list(frames)
+
     # Plug-ins.
 
     def setup(self, stage: str | None = None) -> None:
@@ -134,7 +169,7 @@ class DenseTracker(Tracker):
         targets, clips = list(batch.targets or ()), len(batch)
         joined, size = join_targets(targets), batch.image_size.repeat(len(targets), 1)
         images = batch.images.transpose(0, 1).flatten(0, 1)
-        output, _ = self.detect(images, batch.padding.repeat(len(targets), 1, 1), ctx.at(0, joined))
+        output, pyramid = self.detect(images, batch.padding.repeat(len(targets), 1, 1), ctx.at(0, joined))
         losses, gt_index, quality = self.detection_losses(output, joined, size, ctx)
         frames = []
         for time, truth in enumerate(targets):
@@ -148,15 +183,19 @@ class DenseTracker(Tracker):
                 part, gt_index[rows], quality[rows], truth.valid.shape[1], self.extra_negatives,
                 nms_threshold=self.nms_threshold, max_candidates=self.max_candidates,
             )  # fmt: skip
-            frame = self._slots(part, batch, time, cells, valid)
+            levels, masks = (tuple(one[rows] for one in maps) for maps in (pyramid.levels, pyramid.masks))
+            frame = self._slots(part, FeaturePyramid(levels, masks), batch, time, cells, valid)
             # Plug-ins get boxes within the range that they expect, also before the detector has learned anything.
             frame = replace(frame, boxes_cxcywh=_in_range(frame.boxes_cxcywh))
             frame = self.plugins.on_embeddings(frame, ctx.at(time, truth))
             frame = replace(frame, gt_index=take(gt_index[rows], cells).where(valid, -1))
             frames.append(replace(frame, iou=slot_iou(frame, truth)))
-        return losses, ClipOutput(frames, targets)
+        more, frames = self.relate(frames, targets)
+        return {**losses, **more}, ClipOutput(frames, targets)
 
-    def _slots(self, output: DenseOutput, batch: ClipBatch, time: int, cells: Tensor, valid: Tensor) -> FrameOutput:
+    def _slots(
+        self, output: DenseOutput, pyramid: FeaturePyramid, batch: ClipBatch, time: int, cells: Tensor, valid: Tensor
+    ) -> FrameOutput:
         """Return the predictions of ``cells (B, N)`` as slots, with boxes in [0, 1] of the image without padding."""
         return FrameOutput(
             normalize_boxes(take(output.boxes_cxcywh, cells), batch.image_size),
@@ -164,38 +203,51 @@ class DenseTracker(Tracker):
             valid,
             batch.image_size,
             batch.times[:, time],
-            embeddings=None if output.embeddings is None else take(output.embeddings, cells),
+            embeddings=self.slot_embeddings(output, pyramid, cells),
         )
 
     # Tracking.
 
     def track_frame(self, batch: ClipBatch, ctx: Context) -> FrameTracks:
         """Detect in the next frame of a stream, and update the tracks."""
-        output, _ = self.detect(batch.images[:, 0], batch.padding, ctx)
+        output, pyramid = self.detect(batch.images[:, 0], batch.padding, ctx)
         cells = suppress(
             output, self.score_threshold, nms_threshold=self.nms_threshold, max_candidates=self.max_candidates
         )
-        frame = self._slots(output, batch, 0, cells[None], torch.ones_like(cells[None], dtype=torch.bool))
+        valid = torch.ones_like(cells[None], dtype=torch.bool)
+        frame = self._slots(output, pyramid, batch, 0, cells[None], valid)
         frame = self.plugins.on_embeddings(frame, ctx)
         corners = cxcywh_to_xyxy(frame.boxes_cxcywh[0])
         inside = ((corners[:, :2] < 1) & (corners[:, 2:] > 0)).all(-1)  # cells of padding may predict boxes there
         rows = (frame.valid[0] & inside).nonzero().squeeze(1)
-        scores, classes = frame.logits[0, rows].sigmoid().max(-1)
-        pixels = denormalize_boxes(corners[rows], batch.original_size[0])
-        time, size = int(frame.time[0]), batch.original_size[0]
-        self._now = _Now(frame, rows, time, size, ctx)
+        size = batch.original_size[0]
+        return self.associate(DenseFrame(frame, rows, int(frame.time[0]), size, ctx))
+
+    def associate(self, now: DenseFrame) -> FrameTracks:
+        """Match the detections of a frame to the tracks, and return the tracks that are visible."""
+        assert self.association is not None, "a tracker without one overrides this method"
+        self._now = now
+        scores, classes = now.scores
         labels = classes if self.spec.num_classes > 1 else None
-        tracks = self.association.update(pixels.double(), scores.double(), labels, time / RATE)
-        self._remember(self._now)
-        boxes = xyxy_to_cxcywh(normalize_boxes(tracks.boxes_xyxy, size)).to(pixels)
+        pixels = now.boxes_xyxy
+        tracks = self.association.update(
+            pixels.double(), scores.double(), labels, now.time / RATE, **self.association_inputs(now)
+        )
+        self._remember(now)
+        boxes = xyxy_to_cxcywh(normalize_boxes(tracks.boxes_xyxy, now.size)).to(pixels)
         return FrameTracks(tracks.ids - 1, boxes, tracks.scores.to(scores), tracks.classes)
+
+    def association_inputs(self, now: DenseFrame) -> dict[str, Tensor]:
+        """Return further arguments of ``update`` of the association, such as embeddings."""
+        return {}
 
     def reset(self) -> None:
         """Drop all tracks before a new stream."""
-        self.association.reset()
+        if self.association is not None:
+            self.association.reset()
         self._embeddings.clear()
 
-    def _remember(self, now: _Now) -> None:
+    def _remember(self, now: DenseFrame) -> None:
         """Keep the embeddings of the detections for as long as a track may wait for its next detection."""
         if now.frame.embeddings is not None:
             self._embeddings[now.time] = now.frame.embeddings[0, now.rows]
@@ -213,7 +265,7 @@ class DenseTracker(Tracker):
         cost = 1 - scores[0, :, now.rows].double().clamp(0, 1).cpu().numpy()
         return np.asarray(cost[:, detections.index])
 
-    def _state(self, tracks: TrackBatch, now: _Now) -> TrackState:
+    def _state(self, tracks: TrackBatch, now: DenseFrame) -> TrackState:
         """Return all tracks for plug-ins, with predicted boxes and the embeddings of their last detections."""
         like = now.frame.boxes_cxcywh
         elapsed = tracks.elapsed.round().astype(np.int64)

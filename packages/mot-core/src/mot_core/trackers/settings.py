@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from mot_core.nn import YOLOX, Backbone, DeformableDETR, MultiFrameDETR, ResNet50, SmallBackbone, TimmBackbone
+from mot_core.nn import (
+    YOLOX,
+    Backbone,
+    CenterNet,
+    DeformableDETR,
+    GlobalAssociation,
+    MultiFrameDETR,
+    ResNet50,
+    SmallBackbone,
+    TimmBackbone,
+)
+from mot_core.nn.backbones.dla import DLA_CHANNELS
 from mot_core.nn.yolox.detector import SIZES
 
 LARGEST = {
@@ -36,6 +47,21 @@ def check_range(least: float, most: float, **values: float) -> None:
         if not least <= value <= most:
             limits = f"at least {least:,}" if most == float("inf") else f"{least:,} to {most:,}"
             raise ValueError(f"{name}: expected {limits}, got {value:,}")
+
+
+def check_choice(**values: tuple[str, tuple[str, ...]]) -> None:
+    """Raise an error for the first argument that is not one of the known values.
+
+    Raises:
+        ValueError: If a value is unknown.
+
+    >>> check_choice(norm=("layer", ("batch", "group")))
+    Traceback (most recent call last):
+    ValueError: norm: expected one of batch, group, got 'layer'
+    """
+    for name, (value, known) in values.items():
+        if value not in known:
+            raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -147,13 +173,96 @@ class YOLOXSettings:
     def __post_init__(self) -> None:
         check_range(1, LARGEST["num_classes"], num_classes=self.num_classes)
         check_range(0, LARGEST["embed_dim"], embed_dim=self.embed_dim)
-        for name, known in (("size", tuple(SIZES)), ("norm", ("batch", "group"))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
+        check_choice(size=(self.size, tuple(SIZES)), norm=(self.norm, ("batch", "group")))
 
     def build(self) -> YOLOX:
         """Build the detector with new weights."""
         return YOLOX(self.size, self.num_classes, self.embed_dim, norm=self.norm)
+
+
+@dataclass(frozen=True)
+class CenterNetSettings:
+    """Settings of the CenterNet of a tracker, on the pyramid of a DLA network. The defaults are those of GTR.
+
+    Args:
+        size: Size of the backbone: ``"34"`` as published, or ``"micro"`` (0.4 M parameters, for small images on a CPU).
+        num_classes: Number of object classes.
+        channels: Channels of the pyramid, which are also the input of the association of GTR.
+        norm: Normalization of the backbone: ``"batch"``, or ``"group"`` to train from random weights with small
+            batches.
+        extra_levels: Number of pyramid levels that are coarser than 32 pixels.
+        head_depth: Number of convolutions of the head before the predictions.
+
+    >>> detector = CenterNetSettings("micro", channels=32, extra_levels=0, head_depth=2).build()
+    >>> sum(parameter.numel() for parameter in detector.parameters())
+    352480
+    """
+
+    size: Literal["34", "micro"] = "34"
+    num_classes: int = 1
+    channels: int = 256
+    norm: Literal["batch", "group"] = "batch"
+    extra_levels: int = 2
+    head_depth: int = 4
+
+    def __post_init__(self) -> None:
+        check_range(1, LARGEST["num_classes"], num_classes=self.num_classes)
+        check_range(4, LARGEST["embed_dim"], channels=self.channels)
+        check_range(0, 4, extra_levels=self.extra_levels)
+        check_range(0, 100, head_depth=self.head_depth)
+        check_choice(size=(self.size, tuple(DLA_CHANNELS)), norm=(self.norm, ("batch", "group")))
+        if self.channels % 4:
+            raise ValueError(f"channels: expected a multiple of 4, got {self.channels}")
+
+    def build(self) -> CenterNet:
+        """Build the detector with new weights."""
+        return CenterNet(
+            self.size,
+            self.num_classes,
+            self.channels,
+            norm=self.norm,
+            extra_levels=self.extra_levels,
+            head_depth=self.head_depth,
+        )
+
+
+@dataclass(frozen=True)
+class AssociationSettings:
+    """Settings of the association transformer of GTR. The defaults are those published for MOT.
+
+    Args:
+        embed_dim: Channels of embeddings and attention layers, a multiple of four times ``num_heads``.
+        pool_size: Sides of the features of a box.
+        num_heads: Heads of the attention layers.
+        projection_layers: Linear layers of the projections of queries and keys; 0 for none.
+        positions: Whether boxes and times have learned embeddings.
+
+    >>> AssociationSettings(embed_dim=64, pool_size=5).build(32).fc1
+    Linear(in_features=800, out_features=64, bias=True)
+    """
+
+    embed_dim: int = 1024
+    pool_size: int = 7
+    num_heads: int = 8
+    projection_layers: int = 0
+    positions: bool = False
+
+    def __post_init__(self) -> None:
+        check_range(1, LARGEST["num_heads"], num_heads=self.num_heads)
+        check_range(1, LARGEST["embed_dim"], embed_dim=self.embed_dim)
+        check_range(1, 64, pool_size=self.pool_size)
+        check_range(0, 16, projection_layers=self.projection_layers)
+
+    def build(self, in_channels: int) -> GlobalAssociation:
+        """Build the head with new weights, for pooled features of ``in_channels``."""
+        return GlobalAssociation(
+            in_channels,
+            self.embed_dim,
+            pool_size=self.pool_size,
+            num_heads=self.num_heads,
+            projection_layers=self.projection_layers,
+            positions=self.positions,
+        )
 
 
 @dataclass(frozen=True)

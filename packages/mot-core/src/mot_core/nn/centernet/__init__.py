@@ -1,0 +1,1 @@
+"""CenterNet: detection of objects by their centers, as in GTR and FairMOT."""
