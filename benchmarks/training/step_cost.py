@@ -124,13 +124,16 @@ def build(tracker: str, size: tuple[int, int], frames: int, objects: int, **sett
     import torch
 
     from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
-    from mot_core.trackers import CenterNetSettings, DetectorSettings, YOLOXSettings
+    from mot_core.trackers import CenterNetSettings, DetectorSettings, FairMOTSettings, YOLOXSettings
 
     torch.manual_seed(0)
     small = size == SMALL["size"]
     detector: Any = DetectorSettings()
     if tracker == "yolox_bytetrack":
         detector = YOLOXSettings("micro", norm="group") if small else YOLOXSettings()
+    elif tracker == "fairmot":
+        few_channels = FairMOTSettings("micro", embed_dim=32, hidden=32, deformable=False, norm="group")
+        detector = few_channels if small else FairMOTSettings()
     elif tracker == "gtr":
         few = CenterNetSettings("micro", channels=32, norm="group", extra_levels=0, head_depth=2)
         detector = few if small else CenterNetSettings()

@@ -19,6 +19,7 @@ DETECTOR = {
 }  # fmt: skip
 SMALLER = {
     "motip": {"num_words": 30, "id_layers": 1, "groups": 1},
+    "fairmot": {"detector": {"size": "micro", "norm": "group", "embed_dim": 8, "hidden": 16, "deformable": False}},
     "gtr": {
         "detector": {"size": "micro", "norm": "group", "channels": 16, "extra_levels": 0, "head_depth": 1},
         "association": {"embed_dim": 32, "pool_size": 3, "num_heads": 2},

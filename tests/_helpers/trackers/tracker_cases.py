@@ -15,6 +15,8 @@ from mot_core.trackers import (
     AssociationSettings,
     CenterNetSettings,
     DETRTracker,
+    FairMOT,
+    FairMOTSettings,
     MeMOTR,
     OptimizerSettings,
     TrackFormer,
@@ -26,6 +28,7 @@ RATES = OptimizerSettings(lr=1e-3, milestones=(1,), warmup_epochs=0.5)
 TINY_YOLOX = YOLOXSettings("micro", embed_dim=8, norm="group")
 TINY_CENTERNET = CenterNetSettings("micro", channels=16, norm="group", extra_levels=0, head_depth=1)
 TINY_ASSOCIATION = AssociationSettings(embed_dim=16, pool_size=3, num_heads=2)
+TINY_FAIRMOT = FairMOTSettings("micro", embed_dim=8, hidden=16, deformable=False, norm="group")
 TRACKERS = {
     "motip": lambda **options: MOTIP(
         **({"detector": SMALL, "optimizer": RATES, "num_words": 6, "id_layers": 1, "groups": 2, "gradient_frames": 2,
@@ -45,6 +48,9 @@ TRACKERS = {
     ),
     "yolox_bytetrack": lambda **options: YOLOXByteTrack(
         **({"detector": TINY_YOLOX, "optimizer": RATES, "min_area": 4} | options)
+    ),
+    "fairmot": lambda **options: FairMOT(
+        **({"detector": TINY_FAIRMOT, "optimizer": RATES, "min_area": 4} | options)
     ),
     "gtr": lambda **options: GTR(
         **({"detector": TINY_CENTERNET, "association": TINY_ASSOCIATION, "optimizer": RATES, "min_area": 4} | options)
@@ -66,6 +72,7 @@ EAGER = {
     "yolox_bytetrack": {
         "score_threshold": 0, "low_threshold": 0, "track_threshold": 0, "birth_threshold": 0, "max_cost": 1.0,
     },
+    "fairmot": {"score_threshold": 0, "track_threshold": 0, "birth_threshold": 0},
     "gtr": {"score_threshold": 0},
     "grid": {"threshold": 0.3},
 }  # fmt: skip

@@ -3,6 +3,7 @@
 A tracker receives the detections of one frame and returns its tracks; see :meth:`OnlineTracker.update`.
 """
 
+from mot_core.association.appearance import AppearanceTrack as AppearanceTrack
 from mot_core.association.assignment import assign as assign
 from mot_core.association.base import OnlineTracker as OnlineTracker
 from mot_core.association.base import Preset as Preset

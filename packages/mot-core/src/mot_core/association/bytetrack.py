@@ -192,7 +192,7 @@ class ByteTrack(OnlineTracker):
             values, labels = self._newborn(frame, born, index)
             values[START] = table.clock
             labels[STATE] = TRACKED if table.step == 1 else UNCONFIRMED
-            table.append(values, labels)
+            table.append(values, labels, None if frame.embeddings is None else frame.embeddings[born])
 
     def _report(self, table: TrackTable) -> tuple[Integers, Floats]:
         """Drop duplicates among tracked and lost tracks, then report the tracked ones."""

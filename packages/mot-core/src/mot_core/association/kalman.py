@@ -132,6 +132,18 @@ class BatchedKalman:
             pp += pv * dt
             covariance += process * dt
 
+    def distance(self, block: Floats, measured: Floats, heights: Floats) -> Floats:
+        """Return the squared Mahalanobis distance ``(N, M)`` of filters ``(20, N)`` and measurements ``(4, M)``.
+
+        >>> kalman = BatchedKalman(SORT_NOISE)
+        >>> z = np.zeros((4, 1))
+        >>> kalman.distance(kalman.start(z, z[3]), z + [[11.0], [0.0], [0.0], [0.0]], z[3]).round(3)
+        array([[11.]])
+        """
+        variance = block[PP] + self._measurement(heights)
+        difference = measured[:, None, :] - block[P][:, :, None]
+        return np.asarray((difference**2 / variance[:, :, None]).sum(0))
+
     def update(self, block: Floats, measured: Floats, heights: Floats) -> Floats:
         """Return a new block: ``block`` ``(20, K)`` corrected by the measurements ``(4, K)``."""
         p, v, pp, pv, vv = block[P], block[V], block[PP], block[PV], block[VV]

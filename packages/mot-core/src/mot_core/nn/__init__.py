@@ -10,6 +10,10 @@ from mot_core.nn.centernet.criterion import CenterNetCriterion as CenterNetCrite
 from mot_core.nn.centernet.detector import CenterHead as CenterHead
 from mot_core.nn.centernet.detector import CenterNet as CenterNet
 from mot_core.nn.centernet.detector import CenterNetOutput as CenterNetOutput
+from mot_core.nn.centernet.fairmot import FairMOTNetwork as FairMOTNetwork
+from mot_core.nn.centernet.fairmot import FairMOTOutput as FairMOTOutput
+from mot_core.nn.centernet.fairmot import keep_peaks as keep_peaks
+from mot_core.nn.centernet.fairmot_criterion import FairMOTCriterion as FairMOTCriterion
 from mot_core.nn.dense import DenseOutput as DenseOutput
 from mot_core.nn.detr.anchors import AnchorPosition as AnchorPosition
 from mot_core.nn.detr.attention import DeformableAttention as DeformableAttention

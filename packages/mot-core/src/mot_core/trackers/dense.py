@@ -139,7 +139,7 @@ class DenseTracker(Tracker):
         return None if output.embeddings is None else take(output.embeddings, cells)
 
     def relate(
-        self, frames: Sequence[FrameOutput], targets: Sequence[FrameTargets]
+        self, frames: Sequence[FrameOutput], targets: Sequence[FrameTargets], batch: ClipBatch
     ) -> tuple[dict[str, Tensor], list[FrameOutput]]:
         """Return further losses on all frames of the clips, and the frames, possibly with association logits."""
         return {}, list(frames)
@@ -190,7 +190,7 @@ class DenseTracker(Tracker):
             frame = self.plugins.on_embeddings(frame, ctx.at(time, truth))
             frame = replace(frame, gt_index=take(gt_index[rows], cells).where(valid, -1))
             frames.append(replace(frame, iou=slot_iou(frame, truth)))
-        more, frames = self.relate(frames, targets)
+        more, frames = self.relate(frames, targets, batch)
         return {**losses, **more}, ClipOutput(frames, targets)
 
     def _slots(

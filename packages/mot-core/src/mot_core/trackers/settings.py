@@ -10,6 +10,7 @@ from mot_core.nn import (
     Backbone,
     CenterNet,
     DeformableDETR,
+    FairMOTNetwork,
     GlobalAssociation,
     MultiFrameDETR,
     ResNet50,
@@ -223,6 +224,42 @@ class CenterNetSettings:
             norm=self.norm,
             extra_levels=self.extra_levels,
             head_depth=self.head_depth,
+        )
+
+
+@dataclass(frozen=True)
+class FairMOTSettings:
+    """Settings of the network of FairMOT. The defaults are those of the released weights.
+
+    Args:
+        size: Size of the backbone: ``"34"`` as published, or ``"micro"`` (0.5 M parameters, for small images on a CPU).
+        num_classes: Number of object classes.
+        embed_dim: Channels of the embeddings.
+        hidden: Channels of the heads.
+        deformable: Whether the upsampling path has deformable convolutions.
+        norm: ``"batch"``, as in released weights, or ``"group"`` to train from random weights with small batches.
+
+    >>> detector = FairMOTSettings("micro", embed_dim=32, hidden=32, deformable=False).build()
+    >>> sum(parameter.numel() for parameter in detector.parameters())
+    493215
+    """
+
+    size: Literal["34", "micro"] = "34"
+    num_classes: int = 1
+    embed_dim: int = 128
+    hidden: int = 256
+    deformable: bool = True
+    norm: Literal["batch", "group"] = "batch"
+
+    def __post_init__(self) -> None:
+        check_range(1, LARGEST["num_classes"], num_classes=self.num_classes)
+        check_range(1, LARGEST["embed_dim"], embed_dim=self.embed_dim, hidden=self.hidden)
+        check_choice(size=(self.size, tuple(DLA_CHANNELS)), norm=(self.norm, ("batch", "group")))
+
+    def build(self) -> FairMOTNetwork:
+        """Build the network with new weights."""
+        return FairMOTNetwork(
+            self.size, self.num_classes, self.embed_dim, self.hidden, deformable=self.deformable, norm=self.norm
         )
 
 

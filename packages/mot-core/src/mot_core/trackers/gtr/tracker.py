@@ -22,7 +22,7 @@ from mot_core.nn import (
 )
 from mot_core.plugins import Context
 from mot_core.slots import boxes_xyxy, take
-from mot_core.structures import FeaturePyramid, FrameOutput, FrameTargets, TrackerSpec, TrackState
+from mot_core.structures import ClipBatch, FeaturePyramid, FrameOutput, FrameTargets, TrackerSpec, TrackState
 from mot_core.trackers.base import FrameTracks
 from mot_core.trackers.dense import DenseFrame, DenseTracker
 from mot_core.trackers.gtr.window import SlidingWindow, WindowFrame, WindowTracks
@@ -150,7 +150,7 @@ class GTR(DenseTracker):
     # Association in training.
 
     def relate(
-        self, frames: Sequence[FrameOutput], targets: Sequence[FrameTargets]
+        self, frames: Sequence[FrameOutput], targets: Sequence[FrameTargets], batch: ClipBatch
     ) -> tuple[dict[str, Tensor], list[FrameOutput]]:
         """Return the loss of the association, and the frames with the logits of consecutive ones."""
         totals, numbers, blocks = [], [], []
