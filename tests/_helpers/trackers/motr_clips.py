@@ -6,7 +6,7 @@ import torch
 from lamotr import SGLASettings
 from lamotr.lightning import LAMOTR
 from mot_core.structures import ClipBatch, FrameTargets
-from mot_core.trackers import MOTR, DetectorSettings, MeMOTR, TrackFormer
+from mot_core.trackers import MOTE, MOTR, DetectorSettings, MeMOTR, TrackFormer
 
 TINY = DetectorSettings(
     "small", num_queries=8, embed_dim=32, num_heads=4, ffn_dim=32, num_levels=3, num_encoder_layers=1,
@@ -19,6 +19,12 @@ def tiny_motr(*plugins, seed=0, **arguments):
     """Build a MOTR in float64 and training mode, with queries and boxes spread over the image."""
     torch.manual_seed(seed)
     return _spread(MOTR(TINY, **arguments).double(), plugins)
+
+
+def tiny_mote(*plugins, seed=0, **arguments):
+    """Build a MOTE like :func:`tiny_motr`."""
+    torch.manual_seed(seed)
+    return _spread(MOTE(TINY, **arguments).double(), plugins)
 
 
 def tiny_memotr(*plugins, seed=0, **arguments):

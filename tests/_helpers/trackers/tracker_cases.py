@@ -10,6 +10,7 @@ from lamotr.lightning import LAMOTR
 from mot_core.data import SyntheticDataModule
 from mot_core.trackers import (
     GTR,
+    MOTE,
     MOTIP,
     MOTR,
     AssociationSettings,
@@ -33,6 +34,9 @@ TRACKERS = {
     "motip": lambda **options: MOTIP(
         **({"detector": SMALL, "optimizer": RATES, "num_words": 6, "id_layers": 1, "groups": 2, "gradient_frames": 2,
             "min_area": 4} | options)
+    ),
+    "mote": lambda **options: MOTE(
+        **({"detector": SMALL, "optimizer": RATES, "min_area": 4, "flow": "lucas_kanade"} | options)
     ),
     "motr": lambda **options: MOTR(**({"detector": SMALL, "optimizer": RATES, "min_area": 4} | options)),
     # Untrained scores are about 0.01; half of the slots update their queries.
@@ -60,6 +64,7 @@ TRACKERS = {
 
 EAGER = {
     "motip": {"detection_threshold": 0.005, "newborn_threshold": 0.005},
+    "mote": {"birth_threshold": 0.005, "keep_threshold": 0.005, "report_threshold": 0.005},
     "motr": {"birth_threshold": 0.005, "keep_threshold": 0.005, "report_threshold": 0.005},
     "memotr": {
         "birth_threshold": 0.005,

@@ -1,4 +1,4 @@
-"""Trackers with track queries overfit one clip, including identities."""
+"""MOTR, MeMOTR and MOTE overfit one clip, including identities."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import torch
 
 from mot_core.boxes import cxcywh_to_xyxy, pairwise_iou
 from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
-from mot_core.trackers import MOTR, DetectorSettings, MeMOTR, OptimizerSettings, TrackFormer
+from mot_core.trackers import MOTE, MOTR, DetectorSettings, MeMOTR, OptimizerSettings
 
 STEPS, FRAMES, OBJECTS = 90, 4, 3
 SMALL = DetectorSettings(
@@ -30,7 +30,7 @@ def identities(tracker, batch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", [MOTR, MeMOTR, TrackFormer])
+@pytest.mark.parametrize("model", [MOTR, MeMOTR, MOTE])
 def test_overfit_one_clip(model):
     learn(model, seed=0)
 

@@ -37,6 +37,12 @@ from mot_core.nn.detr.multi_frame import MultiFrameDETR as MultiFrameDETR
 from mot_core.nn.detr.position import sine_boxes as sine_boxes
 from mot_core.nn.detr.position import sine_frame_position as sine_frame_position
 from mot_core.nn.detr.position import sine_position as sine_position
+from mot_core.nn.flow import FlowEstimator as FlowEstimator
+from mot_core.nn.flow import LucasKanade as LucasKanade
+from mot_core.nn.flow import RAFTFlow as RAFTFlow
+from mot_core.nn.flow import WrappedFlow as WrappedFlow
+from mot_core.nn.flow import ZeroFlow as ZeroFlow
+from mot_core.nn.flow import make_flow as make_flow
 from mot_core.nn.mlp import MLP as MLP
 from mot_core.nn.mlp import FeedForward as FeedForward
 from mot_core.nn.queries.global_association import GlobalAssociation as GlobalAssociation
@@ -48,6 +54,9 @@ from mot_core.nn.queries.id_decoder import TrackTokens as TrackTokens
 from mot_core.nn.queries.id_decoder import id_loss as id_loss
 from mot_core.nn.queries.identity_memory import IdentityMemory as IdentityMemory
 from mot_core.nn.queries.identity_memory import assign_words as assign_words
+from mot_core.nn.queries.motion_interaction import MotionInteraction as MotionInteraction
+from mot_core.nn.queries.motion_interaction import fuse_motion as fuse_motion
+from mot_core.nn.queries.motion_interaction import pool_motion as pool_motion
 from mot_core.nn.queries.query_interaction import QueryInteraction as QueryInteraction
 from mot_core.nn.queries.temporal_interaction import TemporalInteraction as TemporalInteraction
 from mot_core.nn.queries.trajectory_model import TrajectoryModel as TrajectoryModel

@@ -12,6 +12,7 @@ from mot_core.trackers.detr import DETRTracker as DETRTracker
 from mot_core.trackers.fairmot import FairMOT as FairMOT
 from mot_core.trackers.gtr import GTR as GTR
 from mot_core.trackers.memotr import MeMOTR as MeMOTR
+from mot_core.trackers.mote import MOTE as MOTE
 from mot_core.trackers.motip import MOTIP as MOTIP
 from mot_core.trackers.motr import MOTR as MOTR
 from mot_core.trackers.motr.query_tracker import QueryTracker as QueryTracker

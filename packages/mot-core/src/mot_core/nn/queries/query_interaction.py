@@ -51,10 +51,14 @@ class QueryInteraction(nn.Module):
         Returns:
             Queries of shape ``(B, M, 2C)``.
         """
+        return self.interact(queries, hidden, queries.chunk(2, -1)[0], valid)
+
+    def interact(self, queries: Tensor, hidden: Tensor, added: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Compute the queries of the next frame, with ``added (B, M, C)`` in the queries and keys of the attention."""
         if queries.shape[1] == 0:
             return queries
         position, content = queries.chunk(2, -1)
-        seen = attend(self.self_attn, hidden, position, valid)
+        seen = attend(self.self_attn, hidden, added, valid)
         tracks = self.ffn(self.self_attn_norm(hidden + self.dropout(seen)))
         position = self.position_norm(position + self.dropout(self.position_update(tracks)))
         content = self.content_norm(content + self.dropout(self.content_update(tracks)))

@@ -49,7 +49,9 @@ def load_motr(
     ValueError: the checkpoint is not MOTR of this architecture: detector.backbone.stem.weight is missing ...
     """
     parts = nn.ModuleDict({"detector": detector, "query_interaction": query_interaction})
-    return load_renamed(parts, state, _rename, source="MOTR", fresh=FRESH)
+    # The projection of the motion in MOTE, which has no released weights, starts from those of MOTR.
+    fresh = rf"{FRESH}|query_interaction\.motion\.(weight|bias)"
+    return load_renamed(parts, state, _rename, source="MOTR", fresh=fresh)
 
 
 def _rename(name: str) -> str | None:
