@@ -8,6 +8,7 @@ from mot_core.checkpoints import load_deformable_detr
 from mot_core.nn import (
     DeformableDETR,
     IDDecoder,
+    MotionInteraction,
     QueryInteraction,
     SmallBackbone,
     TemporalInteraction,
@@ -73,7 +74,8 @@ def test_motip_with_other_vocabulary_is_rejected():
         load_motip(make_detector(), TrajectoryModel(32, 64), decoder, official_detector() | state)
 
 
-def test_motr_keys():
+@pytest.mark.parametrize("interaction", [QueryInteraction, MotionInteraction])
+def test_motr_keys(interaction):
     names = {
         "self_attn_norm": "norm1",
         "ffn.norm": "norm2",
@@ -85,7 +87,7 @@ def test_motr_keys():
         "content_update.layers.1": "linear_feat2",
         "content_norm": "norm_feat",
     }
-    source, target = QueryInteraction(32, 64, 4), QueryInteraction(32, 64, 4)
+    source, target = QueryInteraction(32, 64, 4), interaction(32, 64, 4)
     state = {"track_embed.norm3.weight": torch.zeros(32)}
     for name, tensor in source.state_dict().items():
         for ours, theirs in names.items():
@@ -95,6 +97,8 @@ def test_motr_keys():
     report = load_motr(make_detector(track_attention=True), target, state | officially(detector.state_dict()))
     assert all(torch.equal(tensor, target.state_dict()[name]) for name, tensor in source.state_dict().items())
     assert report.unused == {"track_embed.norm3.weight": "not needed"}
+    added = ["query_interaction.motion.weight", "query_interaction.motion.bias"]  # new in MOTE
+    assert list(report.missing) == added[: len(target.state_dict()) - len(source.state_dict())]
 
 
 def test_memotr_keys():

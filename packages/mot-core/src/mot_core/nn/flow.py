@@ -71,7 +71,8 @@ class LucasKanade(nn.Module):
         dtype = torch.promote_types(current.dtype, torch.float32)
         frames = [torch.stack([one.to(dtype).mean(1, keepdim=True) for one in (previous, current)])]
         while len(frames) < self.levels and min(frames[-1].shape[-2:]) >= 2 * self.window:
-            frames.append(F.avg_pool2d(frames[-1].flatten(0, 1), 2).unflatten(0, frames[-1].shape[:2]))
+            half = F.avg_pool2d(frames[-1].flatten(0, 1), 2)
+            frames.append(half.view(*frames[-1].shape[:2], *half.shape[1:]))
         flow = frames[-1].new_zeros(len(current), 2, *frames[-1].shape[-2:])
         for before, after in reversed(frames):
             size = before.shape[-2:]
@@ -118,6 +119,9 @@ class RAFTFlow(nn.Module):
         FileNotFoundError: If there is no such file.
         ValueError: If the file holds other weights.
     """
+
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, weights: str | None = None) -> None:
         super().__init__()

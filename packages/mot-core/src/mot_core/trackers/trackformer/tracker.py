@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mot_core.checkpoints import ImportReport
 from mot_core.nn import MultiFrameDETR
-from mot_core.plugins import Context
+from mot_core.plugins import Context, Plugin
 from mot_core.plugins.negotiation import groups
 from mot_core.structures import ClipBatch, FrameOutput, TrackState
 from mot_core.trackers.motr.collective_loss import CollectiveLoss
@@ -112,10 +112,11 @@ class TrackFormer(QueryTracker):
             ValueError: If a plug-in acts on track queries, which have no gradient without ``backprop_previous``.
         """
         super().setup(stage)
-        for plugin in self.plugins.values():
+        for name, plugin in self.plugins.items():
+            assert isinstance(plugin, Plugin), "attached"
             if self.training and not self.backprop_previous and any("track_queries" in one for one in groups(plugin)):
                 raise ValueError(
-                    f"backprop_previous: expected true with the plug-in {plugin.name!r}, which learns from the queries "
+                    f"backprop_previous: expected true with the plug-in {name!r}, which learns from the queries "
                     "of tracks, got false; set model.backprop_previous=true"
                 )
 
