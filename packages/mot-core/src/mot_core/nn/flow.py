@@ -78,22 +78,25 @@ class LucasKanade(nn.Module):
             size = before.shape[-2:]
             scale = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]])[:, None, None]
             flow = F.interpolate(flow, size=size, mode="bilinear", align_corners=False) * scale
+            dy, dx = torch.gradient(before, dim=(-2, -1))
+            sums = self._average(torch.cat([dx * dx, dx * dy, dy * dy], 1))
+            xx, xy, yy = sums[:, :1] + self.regularization, sums[:, 1:2], sums[:, 2:] + self.regularization
+            determinant = xx * yy - xy * xy
             for _ in range(self.iterations):
-                # Smoothing keeps the noise of the warped image from growing from step to step.
-                flow = self._average(flow + self._step(before, _warp(after, flow)))
+                change = _warp(after, flow) - before
+                sums = self._average(torch.cat([dx * change, dy * change], 1))
+                xt, yt = sums[:, :1], sums[:, 1:]
+                step = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], 1) / determinant
+                # A step above 1 is outside of the linear range. Smoothing keeps the noise of the warped image from
+                # growing from step to step.
+                flow = self._average(flow + step.clamp(-1, 1))
         return flow.to(current.dtype)
 
-    def _step(self, before: Tensor, warped: Tensor) -> Tensor:
-        dy, dx = torch.gradient(before, dim=(-2, -1))
-        change = warped - before
-        xx, xy, yy, xt, yt = (self._average(one) for one in (dx * dx, dx * dy, dy * dy, dx * change, dy * change))
-        xx, yy = xx + self.regularization, yy + self.regularization
-        determinant = xx * yy - xy * xy
-        step = torch.cat([xy * yt - yy * xt, xy * xt - xx * yt], 1) / determinant
-        return step.clamp(-1, 1)  # a larger step is outside of the linear range
-
     def _average(self, values: Tensor) -> Tensor:
-        return F.avg_pool2d(values, self.window, 1, self.window // 2, count_include_pad=False)
+        for side in ((self.window, 1), (1, self.window)):  # a square window, as two of one dimension
+            padding = side[0] // 2, side[1] // 2
+            values = F.avg_pool2d(values, side, 1, padding, count_include_pad=False)
+        return values
 
 
 def _warp(image: Tensor, flow: Tensor) -> Tensor:
