@@ -24,6 +24,14 @@ def test_shifted_textures(dx, dy):
     assert ((inside - torch.tensor([[dx], [dy]])).norm(dim=0) < 0.5).float().mean() > 0.9
 
 
+def test_estimation_at_half_the_size():
+    image = texture(size=(65, 97))
+    found = LucasKanade(stride=2)(image[..., :63, :95], image.roll((2, -4), (2, 3))[..., :63, :95])
+    assert found.shape == (1, 2, 63, 95)
+    inside = found[0, :, 16:-16, 16:-16].flatten(1)
+    assert (inside.median(1).values - torch.tensor([-4, 2])).abs().max() < 0.2
+
+
 def test_images_of_a_batch_are_independent():
     one, other = texture(0), texture(1)
     pairs = [(one, one.roll(2, 3)), (other, other.roll(-1, 2))]
@@ -54,6 +62,7 @@ def test_double_precision_and_no_gradient():
     [
         ({"levels": 0}, "levels: expected at least 1, got 0"),
         ({"iterations": 0}, "iterations: expected at least 1, got 0"),
+        ({"stride": 0}, "stride: expected at least 1, got 0"),
         ({"window": 4}, "window: expected an odd number of pixels, got 4"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -50,34 +50,38 @@ class LucasKanade(nn.Module):
         iterations: Number of solutions per level.
         window: Side of the window in pixels, odd. Larger windows are smoother and less precise at borders of objects.
         regularization: Weight :math:`\lambda` in squared units of the normalized images.
+        stride: Factor by which images are reduced before the estimation. The flow is interpolated to their full size.
 
     >>> row = (torch.arange(32) / 4).sin().expand(1, 3, 24, 32) + (torch.arange(24.0) / 3).sin()[:, None]
     >>> LucasKanade()(row[..., 1:], row[..., :-1])[0, 0, 8:16, 8:24].mean().round(decimals=1).item()  # one pixel right
     1.0
     """
 
-    def __init__(self, levels: int = 3, iterations: int = 3, window: int = 7, regularization: float = 1e-3) -> None:
+    def __init__(
+        self, levels: int = 3, iterations: int = 3, window: int = 7, regularization: float = 1e-3, stride: int = 1
+    ) -> None:
         super().__init__()
-        for name, value in (("levels", levels), ("iterations", iterations), ("window", window)):
+        for name, value in (("levels", levels), ("iterations", iterations), ("window", window), ("stride", stride)):
             if value < 1:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
         if window % 2 == 0:
             raise ValueError(f"window: expected an odd number of pixels, got {window}")
-        self.levels, self.iterations, self.window, self.regularization = levels, iterations, window, regularization
+        self.levels, self.iterations, self.window = levels, iterations, window
+        self.regularization, self.stride = regularization, stride
 
     @torch.no_grad()
     def forward(self, previous: Tensor, current: Tensor) -> Tensor:
         """Estimate the flow ``(B, 2, H, W)`` between two frames ``(B, 3, H, W)``."""
         dtype = torch.promote_types(current.dtype, torch.float32)
-        frames = [torch.stack([one.to(dtype).mean(1, keepdim=True) for one in (previous, current)])]
+        gray = [one.to(dtype).mean(1, keepdim=True) for one in (previous, current)]
+        stride = min(self.stride, *current.shape[-2:])
+        frames = [torch.stack([F.avg_pool2d(one, stride) for one in gray])]
         while len(frames) < self.levels and min(frames[-1].shape[-2:]) >= 2 * self.window:
             half = F.avg_pool2d(frames[-1].flatten(0, 1), 2)
             frames.append(half.view(*frames[-1].shape[:2], *half.shape[1:]))
         flow = frames[-1].new_zeros(len(current), 2, *frames[-1].shape[-2:])
         for before, after in reversed(frames):
-            size = before.shape[-2:]
-            scale = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]])[:, None, None]
-            flow = F.interpolate(flow, size=size, mode="bilinear", align_corners=False) * scale
+            flow = _resize(flow, before.shape[-2:])
             dy, dx = torch.gradient(before, dim=(-2, -1))
             sums = self._average(torch.cat([dx * dx, dx * dy, dy * dy], 1))
             xx, xy, yy = sums[:, :1] + self.regularization, sums[:, 1:2], sums[:, 2:] + self.regularization
@@ -90,13 +94,19 @@ class LucasKanade(nn.Module):
                 # A step above 1 is outside of the linear range. Smoothing keeps the noise of the warped image from
                 # growing from step to step.
                 flow = self._average(flow + step.clamp(-1, 1))
-        return flow.to(current.dtype)
+        return _resize(flow, current.shape[-2:]).to(current.dtype)
 
     def _average(self, values: Tensor) -> Tensor:
         for side in ((self.window, 1), (1, self.window)):  # a square window, as two of one dimension
             padding = side[0] // 2, side[1] // 2
             values = F.avg_pool2d(values, side, 1, padding, count_include_pad=False)
         return values
+
+
+def _resize(flow: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize a flow ``(B, 2, h, w)`` in pixels to (height, width)."""
+    scale = flow.new_tensor([size[1] / flow.shape[-1], size[0] / flow.shape[-2]])[:, None, None]
+    return F.interpolate(flow, size=tuple(size), mode="bilinear", align_corners=False) * scale
 
 
 def _warp(image: Tensor, flow: Tensor) -> Tensor:
@@ -206,7 +216,7 @@ def make_flow(name: str) -> nn.Module:
     if name == "zero":
         return ZeroFlow()
     if name == "lucas_kanade":
-        return LucasKanade()
+        return LucasKanade(stride=2)  # the cells of feature maps are larger still
     kind, _, path = name.partition(":")
     if kind == "raft":
         return RAFTFlow(path or None)
