@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unitrack_loss._terms import marginals
-from unitrack_loss._window_terms import right_flow, window_terms
 from unitrack_loss.clip import TrackClip
 from unitrack_loss.flow import Flow, flow
 from unitrack_loss.graph import GroundTruthGraph, ground_truth_graph
 from unitrack_loss.loss import UniTrackOutput, unitrack_loss
 from unitrack_loss.settings import Settings
+from unitrack_loss.terms.sums import marginals
+from unitrack_loss.terms.window_terms import right_flow, window_terms
 
 VISIBLE = 0.01  # minimum flow of a wrong edge to be listed
 

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unitrack_loss._windows import mean, windows
 from unitrack_loss.clip import TrackClip
 from unitrack_loss.flow import Flow
 from unitrack_loss.graph import GroundTruthGraph
 from unitrack_loss.settings import WeightMode
+from unitrack_loss.terms.windows import mean, windows
 
 
 @torch.no_grad()

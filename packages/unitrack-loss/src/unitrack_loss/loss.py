@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unitrack_loss._terms import marginals
-from unitrack_loss._window_terms import window_terms
-from unitrack_loss._windows import mean
 from unitrack_loss.clip import TrackClip
 from unitrack_loss.flow import Flow, flow
 from unitrack_loss.graph import GroundTruthGraph, ground_truth_graph
 from unitrack_loss.settings import Settings
+from unitrack_loss.terms.capacity import capacity_sums
+from unitrack_loss.terms.identity import identity_sums
+from unitrack_loss.terms.sums import marginals
+from unitrack_loss.terms.window_terms import window_terms
+from unitrack_loss.terms.windows import mean
+
+ADDED = ("identity", "capacity", "identity_accuracy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,10 @@ class UniTrackOutput:
         num_edges: Number of correct edges in all clips.
         edge_flow: Mean flow of correct edges; 1 for perfect tracking.
         id_accuracy: Share of correct edges with the largest flow of their row.
+        identity: Identity flow, averaged over detections and other frames, then over clips; 0 if its weight is 0.
+        capacity: Capacity term, averaged over assigned detections, then over clips; 0 if its weight is 0.
+        identity_accuracy: Share of targets of the identity flow with the largest probability, births and exits
+            included; 0 if its weight is 0.
     """
 
     total: Tensor
@@ -52,6 +60,9 @@ class UniTrackOutput:
     num_edges: Tensor
     edge_flow: Tensor
     id_accuracy: Tensor
+    identity: Tensor
+    capacity: Tensor
+    identity_accuracy: Tensor
 
 
 def unitrack_loss(
@@ -74,8 +85,10 @@ def unitrack_loss(
         L     = L_flow + lambda_s L_spatial + lambda_t L_temporal + mu L_conservation
         total = L log(1 + |E|)
 
-    averaged over the windows of a clip and over clips. By default the flow term is ``(1 - q) + q mean(-log F)`` over
-    the correct edges, with the detection quality ``q = exp(-alpha FP / P - alpha FN / GT)``, which has no gradient.
+    averaged over the windows of a clip and over clips, plus ``identity_weight`` times the identity flow and
+    ``capacity_weight`` times the capacity term, both 0 by default. The flow term is, by default, ``(1 - q) + q
+    mean(-log F)`` over the correct edges, with the detection quality ``q = exp(-alpha FP / P - alpha FN / GT)``, which
+    has no gradient.
 
     The method is UniTrack: Differentiable Graph Representation Learning for Multi-Object Tracking (Galoaa et al., ICLR
     2026, arXiv 2602.05037; the weights ``lambda`` are its Eq. 8). ``docs/methods/unitrack.md`` writes out all terms and
@@ -144,23 +157,55 @@ def _loss(clip: TrackClip, settings: Settings) -> UniTrackOutput:
         clip.validate()
     with torch.autocast(clip.logits.device.type, enabled=False):
         clip = clip.clean()
-        if clip.valid.shape[1] < 2 or not clip.valid.shape[2]:
-            return _nothing(clip)
-        links = flow(clip, settings.tau, settings.null, settings.gate_confidence)
-        graph = ground_truth_graph(clip.det_gt, clip.valid)
-        values, counted = window_terms(clip, links, graph, settings)
+        added, values = _added(clip, settings)
+        output = _paper(clip, settings)
+        return replace(output, total=output.total if added is None else output.total + added, **values)
 
-        def average(value: Tensor) -> Tensor:
-            """Average over the windows with a pair of detections, then over the clips with such windows."""
-            per_clip = mean(value.where(counted, 0).sum(1), counted.sum(1))
-            return mean(per_clip.sum(), counted.any(1).sum())
 
-        means = {name: average(value) for name, value in values.items()}
-        total = means.pop("total")
-        with torch.no_grad():
-            return UniTrackOutput(
-                total, **{name: value.detach() for name, value in means.items()}, **_diagnostics(clip, links, graph)
-            )
+def _paper(clip: TrackClip, settings: Settings) -> UniTrackOutput:
+    """Return the output for the paper's terms, with 0 for the others."""
+    if clip.valid.shape[1] < 2 or not clip.valid.shape[2]:
+        return _nothing(clip)
+    links = flow(clip, settings.tau, settings.null, settings.gate_confidence)
+    graph = ground_truth_graph(clip.det_gt, clip.valid)
+    values, counted = window_terms(clip, links, graph, settings)
+
+    def average(value: Tensor) -> Tensor:
+        """Average over the windows with a pair of detections, then over the clips with such windows."""
+        per_clip = mean(value.where(counted, 0).sum(1), counted.sum(1))
+        return mean(per_clip.sum(), counted.any(1).sum())
+
+    means = {name: average(value) for name, value in values.items()}
+    total = means.pop("total")
+    with torch.no_grad():
+        terms = {name: value.detach() for name, value in means.items()}
+        return UniTrackOutput(
+            total, **terms, **_diagnostics(clip, links, graph), **dict.fromkeys(ADDED, torch.zeros_like(total))
+        )
+
+
+def _added(clip: TrackClip, settings: Settings) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """Return the weighted identity and capacity terms, None if both weights are 0, and their outputs by name."""
+    zero = clip.logits.new_zeros(())
+    values, added = dict.fromkeys(ADDED, zero), None
+    if settings.identity_weight:
+        identity = identity_sums(clip, settings)
+        value = _over_clips(identity.total, identity.count)
+        values["identity"] = value.detach()
+        values["identity_accuracy"] = _over_clips(identity.right.to(zero.dtype), identity.count)
+        added = settings.identity_weight * value
+    if settings.capacity_weight:
+        capacity = capacity_sums(clip)
+        value = _over_clips(capacity.total, capacity.count)
+        values["capacity"] = value.detach()
+        weighted = settings.capacity_weight * value
+        added = weighted if added is None else added + weighted
+    return added, values
+
+
+def _over_clips(total: Tensor, count: Tensor) -> Tensor:
+    """Return the mean of every clip, averaged over the clips with at least one entry."""
+    return mean(mean(total, count).sum(), (count > 0).sum())
 
 
 def _diagnostics(clip: TrackClip, links: Flow, graph: GroundTruthGraph) -> dict[str, Tensor]:

@@ -14,13 +14,12 @@ from unitrack_loss._processes import share_of_clips
 from unitrack_loss.loss import UniTrackLoss, UniTrackOutput
 from unitrack_loss.track_clip import track_clip
 
-LOGGED = [one.name for one in fields(UniTrackOutput) if one.name != "total"]
-
 
 class UniTrackPlugin(Plugin):
     """Plug-in that adds :func:`unitrack_loss` to the training loss of a tracker.
 
-    Logs all entries of :class:`UniTrackOutput`. Every ``report_every`` steps it also measures the loss's share of the
+    Logs all entries of :class:`UniTrackOutput`, except for those of the identity flow and of the capacity term where
+    their weight is 0. Every ``report_every`` steps it also measures the loss's share of the
     gradient at the tracker's last layer, or, for a tracker without a shared class head, at the embeddings, or at boxes
     and scores. The logged ``gradient_share``, from the previous measurement, should be 0.05 to 0.2. A warning is issued
     if the loss has no effect on the tracker.
@@ -28,7 +27,8 @@ class UniTrackPlugin(Plugin):
     Args:
         weight: Weight of the loss.
         warmup_steps: Steps over which the weight rises linearly from 0.
-        min_score: Minimum score for a slot without an object to count as a detection.
+        min_score: Minimum score for a slot without an object to count as a detection. Lower values give the capacity
+            term more duplicates to rank.
         report_every: Steps between measurements of the gradient share.
         settings: Fields of :class:`Settings`.
 
@@ -53,6 +53,13 @@ class UniTrackPlugin(Plugin):
         self.min_score = min_score
         self.report_every = report_every
         self.loss = UniTrackLoss(**settings)
+        weights = self.loss.settings
+        off = {
+            "identity": not weights.identity_weight,
+            "identity_accuracy": not weights.identity_weight,
+            "capacity": not weights.capacity_weight,
+        }
+        self._logged = [one.name for one in fields(UniTrackOutput) if one.name != "total" and not off.get(one.name)]
         self._monitor = GradientMonitor()
 
     def on_clip_start(self, ctx: Context) -> None:
@@ -65,7 +72,7 @@ class UniTrackPlugin(Plugin):
         tracks = track_clip(clip, self.min_score)
         output: UniTrackOutput = self.loss(tracks)
         loss = output.total * share_of_clips(tracks) if ctx.training else output.total
-        for name in LOGGED:
+        for name in self._logged:
             ctx.log(name, getattr(output, name).float())
         if self._measures(ctx):
             if (share := self._monitor.share) is not None:

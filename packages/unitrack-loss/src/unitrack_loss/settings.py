@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Literal
 
+TERMS = ("flow", "spatial", "temporal", "conservation", "identity", "capacity")
 WeightMode = Literal["laplacian", "fixed", "none"]
 
 
@@ -38,6 +39,14 @@ class Settings:
             edges across frames in which the object was not detected, such as occlusions. Requires 1 with
             ``assoc_logits``.
         max_laplacian_nodes: Maximum number of detections per frame in the spatial graph; the most confident are kept.
+        identity_weight: Factor of the identity flow, the cross-entropy of every detection's identity in every other
+            frame of the clip, which is added to the loss after ``log_norm``. Requires ``embed`` or ``assoc_logits``.
+        capacity_weight: Factor of the capacity term, which ranks the detections of one object, added likewise.
+        edges: Frames that the identity flow connects: "all" or "adjacent". With ``assoc_logits``, always adjacent ones.
+        odds: "place" adds the log-odds of the distance between two detections to their affinity in the identity flow,
+            so that embeddings learn only what the place does not explain; "none" for appearance alone.
+        rivals: "own_frame" also separates a detection in the identity flow from the others of its own frame, which
+            requires ``embed``; "none" for the other frame alone.
 
     Raises:
         ValueError: If a setting is out of range.
@@ -65,6 +74,11 @@ class Settings:
     gate_confidence: bool = True
     max_gap: int = 1
     max_laplacian_nodes: int = 64
+    identity_weight: float = 0.0
+    capacity_weight: float = 0.0
+    edges: Literal["all", "adjacent"] = "all"
+    odds: Literal["place", "none"] = "place"
+    rivals: Literal["own_frame", "none"] = "own_frame"
 
     def __post_init__(self) -> None:
         if self.window < 2:
@@ -76,7 +90,7 @@ class Settings:
         for name in ("tau", "eps_lambda", "spatial_sigma"):
             if not 0 < getattr(self, name) < inf:
                 raise ValueError(f"{name} must be a finite number above 0, got {getattr(self, name)}")
-        for name in ("alpha", "flow_weight", "spatial_weight", "temporal_weight", "conservation_weight"):
+        for name in ("alpha", *(f"{term}_weight" for term in TERMS)):
             if not 0 <= getattr(self, name) < inf:
                 raise ValueError(f"{name} must be a finite number of at least 0, got {getattr(self, name)}")
         if self.null is not None and not isfinite(self.null):
@@ -85,6 +99,9 @@ class Settings:
             ("flow_form", ("log", "linear")),
             ("reference", ("gt", "paper")),
             ("weights", ("laplacian", "fixed", "none")),
+            ("edges", ("all", "adjacent")),
+            ("odds", ("place", "none")),
+            ("rivals", ("own_frame", "none")),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")

@@ -142,11 +142,8 @@ def detection_counts(clip: TrackClip, threshold: float) -> Counts:
     return Counts(*(one.to(clip.logits.dtype).sum(2) for one in masks))
 
 
-def _object_of(clip: TrackClip, shift: int) -> tuple[Tensor, Tensor]:
-    """Return center ``(B, T, N, 2)`` and size ``(B, T, N)`` of every detection's object, ``shift`` frames later.
-
-    Where there is no object, the center is 0 and the size is the smallest one.
-    """
+def object_boxes(clip: TrackClip, shift: int = 0) -> Tensor:
+    """Return the box ``(B, T, N, 4)`` of every detection's object, ``shift`` frames later; 0 where there is none."""
     boxes, ids = clip.gt_boxes_xyxy, clip.gt_ids
     if shift:
         ends = (0, shift) if shift > 0 else (-shift, 0)
@@ -159,8 +156,16 @@ def _object_of(clip: TrackClip, shift: int) -> tuple[Tensor, Tensor]:
     position = torch.searchsorted(known, clip.det_gt.contiguous()).clamp(max=nobody)
     found = (known.gather(2, position) == clip.det_gt) & (clip.det_gt >= 0)
     row = order.gather(2, position).where(found, nobody)
-    own = F.pad(boxes, (0, 0, 0, 1)).gather(2, row[..., None].expand(-1, -1, -1, 4))
-    smallest = SMALLEST * clip.image_size.to(boxes).norm(dim=-1)[:, None, None]
+    return F.pad(boxes, (0, 0, 0, 1)).gather(2, row[..., None].expand(-1, -1, -1, 4))
+
+
+def _object_of(clip: TrackClip, shift: int) -> tuple[Tensor, Tensor]:
+    """Return center ``(B, T, N, 2)`` and size ``(B, T, N)`` of every detection's object, ``shift`` frames later.
+
+    Where there is no object, the center is 0 and the size is the smallest one.
+    """
+    own = object_boxes(clip, shift)
+    smallest = SMALLEST * clip.image_size.to(own).norm(dim=-1)[:, None, None]
     return _centers(own), (own[..., 2:] - own[..., :2]).norm(dim=-1).maximum(smallest)
 
 

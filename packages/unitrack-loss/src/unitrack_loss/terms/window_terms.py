@@ -5,7 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from unitrack_loss._terms import (
+from unitrack_loss.clip import TrackClip
+from unitrack_loss.flow import Flow, flow
+from unitrack_loss.graph import GroundTruthGraph, edges_over
+from unitrack_loss.laplacian import laplacian_weights
+from unitrack_loss.settings import Settings
+from unitrack_loss.terms.sums import (
     Counts,
     Sums,
     conservation_sums,
@@ -15,12 +20,7 @@ from unitrack_loss._terms import (
     spatial_sums,
     temporal_sums,
 )
-from unitrack_loss._windows import mean, windows
-from unitrack_loss.clip import TrackClip
-from unitrack_loss.flow import Flow, flow
-from unitrack_loss.graph import GroundTruthGraph, edges_over
-from unitrack_loss.laplacian import laplacian_weights
-from unitrack_loss.settings import Settings
+from unitrack_loss.terms.windows import mean, windows
 
 
 def window_terms(
