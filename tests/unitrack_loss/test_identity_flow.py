@@ -135,7 +135,7 @@ def test_a_switch_during_an_occlusion(gap):
     clip = perfect(walking(), affinity="embed", dtype=torch.float64)
     clip = replace(clip, valid=clip.valid & seen)
     wrong = switched(clip, gap)
-    assert identity(wrong) > identity(clip) + 0.1
+    assert identity(wrong) > identity(clip) + 0.05  # less than without odds, as place contradicts the switch
     assert identity(wrong, odds="none") > identity(clip, odds="none") + 0.5
     if gap > 1:
         assert identity(wrong, edges="adjacent") == pytest.approx(identity(clip, edges="adjacent"))
