@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import pi
-from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -19,7 +19,8 @@ FEW = 8  # pairs of one gap below which its variance is taken from all gaps
 GAPS = 64  # minimum number of counted gaps, so that processes with clips of different lengths add equal shapes
 
 
-class IdentitySums(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class IdentitySums:
     """Sums over the (detection, other frame) pairs of every clip, ``(B,)`` each.
 
     Attributes:
@@ -58,7 +59,7 @@ def identity_sums(clip: TrackClip, settings: Settings) -> IdentitySums:
     >>> clip = TrackClip(boxes, ids.float(), ids >= 0, ids, boxes, ids, torch.tensor([[480, 640]]),
     ...     embed=torch.eye(2).expand(1, 2, 2, 2))
     >>> sums = identity_sums(clip, Settings(identity_weight=1.0, odds="none", rivals="none"))
-    >>> [round(one.item(), 4) for one in sums]  # 4 log(1 + exp(5 - 10) + exp(0 - 10))
+    >>> [round(one.item(), 4) for one in (sums.total, sums.count, sums.right)]  # 4 log(1 + exp(5 - 10) + exp(0 - 10))
     [0.027, 4, 4]
     """
     if clip.embed is None and clip.assoc_logits is None:
