@@ -11,7 +11,8 @@ from _helpers.trackers.tracker_cases import DETR_TRACKERS, batches, make, synthe
 from mot_core.cli.track.registry import trainable_trackers
 from mot_core.plugins import CAPABILITIES, Plugin
 
-EACH_TRACKER = pytest.mark.parametrize("name", DETR_TRACKERS)
+# LA-MOTR updates its queries itself, which the plug-in `Refiner` asks for; the conformance suite has its plug-ins.
+EACH_TRACKER = pytest.mark.parametrize("name", [name for name in DETR_TRACKERS if name != "lamotr"])
 
 
 class RandomPlugin(Plugin):

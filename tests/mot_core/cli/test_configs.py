@@ -27,7 +27,7 @@ def test_description_ends_with_the_comment(tmp_path):
     (tmp_path / "a.yaml").write_text("# One line of\n# two. More.\nmodel: 1\n# later\n")
     (tmp_path / "b.yaml").write_text("# Starts from COCO:\n#\n#   mot fit\nmodel: 1\n")
     (tmp_path / "c.yaml").write_text("model: 1\n")
-    assert [description(tmp_path / f"{name}.yaml") for name in "abc"] == ["One line of two.", "Starts from COCO", ""]
+    assert [description(tmp_path / f"{name}.yaml") for name in "abc"] == ["One line of two.", "Starts from COCO.", ""]
 
 
 @pytest.mark.parametrize("name", ["motr_synthetic", "motr_synthetic.yaml", "fdta_weights"])

@@ -62,5 +62,5 @@ def description(path: Path) -> str:
         if not line.startswith("#") or not text:
             break
         lines.append(text)
-    sentence, period, _ = " ".join(lines).partition(". ")
-    return (sentence + period.strip()).removesuffix(":")
+    sentence, _, _ = " ".join(lines).partition(". ")
+    return f"{sentence.removesuffix(':').removesuffix('.')}." if sentence else ""
