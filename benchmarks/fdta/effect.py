@@ -11,51 +11,20 @@ interrupted run resumes.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from benchmarks.paired import Get
+from benchmarks.training.study import Part, Study
 
-from benchmarks.pages import fill
-from benchmarks.paired import Get, Line, current, read, table
-from benchmarks.provenance import RESULTS_FOLDER, ROOT
-from benchmarks.training.learning import TRACKERS
-from benchmarks.training.variants import GETTERS, compare
-
-RESULTS = RESULTS_FOLDER / "fdta" / "effect.jsonl"
-PAGE = ROOT / "docs" / "fdta_results.md"
 # Figures of one video share their shape, and colors, patterns and sizes span a fifth of the usual range.
 SCENE = ("--data.init_args.likeness=0.8",)
 HALF = {"motip": ("--trainer.limit_train_batches=120",), "motr": ("--trainer.limit_train_batches=200",)}
 CALLBACK = "--trainer.callbacks"
+ALL = ("spatial", "temporal", "identity")
 SIMILAR: dict[str, Get] = {"pairs above 0.9 (%)": lambda line: line["test"]["similar"]}
-
-
-@dataclass(frozen=True)
-class Part:
-    """A table of the page: rows that are trained with the same seeds and compared with the first one.
-
-    Attributes:
-        tracker: Name of the tracker.
-        seeds: Seeds of every row; settings were chosen with seed 0.
-        rows: Arguments for ``mot fit`` by the name of the row.
-        length: Arguments that set the number of steps.
-    """
-
-    tracker: str
-    seeds: Sequence[int]
-    rows: Mapping[str, Sequence[str]]
-    length: Sequence[str] = ()
-
-    @property
-    def arguments(self) -> dict[str, tuple[str, ...]]:
-        """All arguments by the name of the row."""
-        return {name: (*SCENE, *self.length, *more) for name, more in self.rows.items()}
 
 
 def only(*adapters: str) -> tuple[str, ...]:
     """Return the arguments that switch all other adapters off."""
-    unused = [name for name in ("spatial", "temporal", "identity") if name not in adapters]
+    unused = [name for name in ALL if name not in adapters]
     return tuple(f"{CALLBACK}.use_{name}=false" for name in unused)
 
 
@@ -64,7 +33,7 @@ def with_setting(adapter: str, setting: str, *adapters: str) -> tuple[str, ...]:
     return (*only(*(adapters or (adapter,))), f"{CALLBACK}.{adapter}.{setting}")
 
 
-ALL = ("spatial", "temporal", "identity")
+MOTIP = "fdta_motip_synthetic"
 PARTS = {
     "adapters": Part(
         "motip",
@@ -79,9 +48,10 @@ PARTS = {
             "TA + IA": only("temporal", "identity"),
             "SA + TA + IA": only(*ALL),
         },
-        HALF["motip"],
+        (*SCENE, *HALF["motip"]),
+        MOTIP,
     ),
-    "longer": Part("motip", range(1, 4), {"none": only(), "SA + TA + IA": only(*ALL)}),
+    "longer": Part("motip", range(1, 4), {"none": only(), "SA + TA + IA": only(*ALL)}, SCENE, MOTIP),
     "choices": Part(
         "motip",
         range(1, 2),
@@ -108,59 +78,21 @@ PARTS = {
                 f"{CALLBACK}.identity_weight=1",
             ),
         },
-        HALF["motip"],
+        (*SCENE, *HALF["motip"]),
+        MOTIP,
     ),
     "motr": Part(
         "motr",
         range(1, 4),
         {"none": only(), "TA": only("temporal"), "IA": only("identity"), "TA + IA": only("temporal", "identity")},
-        HALF["motr"],
+        (*SCENE, *HALF["motr"]),
+        "fdta_motr_synthetic",
     ),
 }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=PARTS, help="table to complete; default: all")
-    parser.add_argument("--seeds", type=int, nargs="+", help="seeds of weights and videos; default: those of the part")
-    parser.add_argument("--output", type=Path, default=ROOT / "runs" / "fdta", help="folder for checkpoints")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="file that gets a line for each run")
-    parser.add_argument("--processes", type=int, default=2, help="runs at a time, with one thread each")
-    parser.add_argument("--table", action="store_true", help="only regenerate docs/fdta_results.md")
-    options = parser.parse_args(arguments)
-    for name in PARTS if options.part is None else (options.part,):
-        part = PARTS[name]
-        if not options.table:
-            compare(
-                part.tracker,
-                part.arguments,
-                options.seeds or part.seeds,
-                options.results,
-                options.output,
-                processes=options.processes,
-                config=f"fdta_{part.tracker}_synthetic",
-            )
-    if options.results == RESULTS:
-        fill(PAGE, tables(read(RESULTS)))
-
-
-def tables(lines: Sequence[Line]) -> dict[str, str]:
-    """Return the table of every part by the name of its marker."""
-    lines = current(lines, "recipe")
-    return {name: render(part, lines) for name, part in PARTS.items()}
-
-
-def render(part: Part, lines: Sequence[Line]) -> str:
-    """Return scores of every row over the seeds of a part, and paired differences from the first row."""
-    title = TRACKERS[part.tracker]
-    known = [line for line in lines if line["tracker"] == title and line["seed"] in part.seeds]
-    rows = {
-        name: [line for line in known if (line["variant"], line["arguments"]) == (name, list(more))]
-        for name, more in part.arguments.items()
-    }
-    return table(f"**{title}**", rows, {**GETTERS, **SIMILAR})
-
+STUDY = Study("fdta", __doc__, PARTS, SIMILAR)
+main, tables = STUDY.main, STUDY.tables
 
 if __name__ == "__main__":
     main()
