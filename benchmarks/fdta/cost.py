@@ -20,6 +20,7 @@ import time
 from statistics import median
 from typing import Any
 
+from benchmarks.clock import clock
 from benchmarks.fresh_process import in_fresh_process, peak
 from benchmarks.provenance import RESULTS_FOLDER, SOURCES, provenance
 
@@ -116,16 +117,6 @@ def frames(size: tuple[int, int], rounds: int, device: str) -> dict[str, float]:
                 if number:  # the first frame warms up
                     times[name].append(clock(device) - start)
     return {name: round(median(values), 4) for name, values in times.items()}
-
-
-def clock(device: str) -> float:
-    """Return CPU seconds of this process, or wall seconds once the GPU is idle."""
-    import torch
-
-    if device == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def full_history(device: str) -> float:

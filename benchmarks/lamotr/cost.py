@@ -19,6 +19,7 @@ import time
 from statistics import median
 from typing import Any
 
+from benchmarks.clock import clock
 from benchmarks.fresh_process import in_fresh_process, peak
 from benchmarks.provenance import RESULTS_FOLDER, SOURCES, provenance
 
@@ -131,16 +132,6 @@ def frames(size: tuple[int, int], rounds: int, device: str, **small: Any) -> dic
                 if number:  # the first frame warms up
                     times[name].append(clock(device) - start)
     return {name: round(median(values), 4) for name, values in times.items()}
-
-
-def clock(device: str) -> float:
-    """Return CPU seconds of this process, or wall seconds once the GPU is idle."""
-    import torch
-
-    if device == "cpu":
-        return time.process_time()
-    torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def step(variant: str, size: tuple[int, int], **small: Any) -> dict[str, float]:
