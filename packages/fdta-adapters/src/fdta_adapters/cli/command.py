@@ -85,23 +85,13 @@ def run_depth(options: argparse.Namespace) -> int:
 def run_explain(options: argparse.Namespace) -> int:
     """Track the start of a video and draw what the adapters do."""
     from fdta_adapters.explanation import explain_adapters, plot_adapters
-    from mot_core.cli.track.images import choose_resize
-    from mot_core.data.stream import open_streams
+    from mot_core.cli.track.images import open_video
     from mot_core.extras import require
-    from mot_core.trackers import Tracker
 
     if options.frames < 1:
         raise ValueError(f"--frames: expected at least 1, got {options.frames}")
     require("plot", "drawing")
-    streams = open_streams(options.source)
-    if len(streams) != 1:
-        raise ValueError(
-            f"SOURCE: expected one sequence or video, got {len(streams)} in {options.source}; give one of them"
-        )
-    tracker = Tracker.from_checkpoint(options.checkpoint)
-    resize = choose_resize(None, tracker.resize, options.checkpoint)
-    numbers = streams[0].sequence.present_numbers()[: options.frames]
-    frames = (streams[0].batch(number, resize) for number in numbers)
+    tracker, frames = open_video(options.source, options.checkpoint, options.frames)
     explained = explain_adapters(tracker, frames, min_score=options.min_score)
     for path in plot_adapters(explained, options.output):
         print(path)

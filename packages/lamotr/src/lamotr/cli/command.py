@@ -92,26 +92,15 @@ def run(options: argparse.Namespace) -> int:
 def draw(options: argparse.Namespace) -> int:
     """Track the start of a video and draw the associations."""
     from lamotr.explanation import explain_association, plot_association
-    from mot_core.cli.track.images import choose_resize
-    from mot_core.data.stream import open_streams
+    from mot_core.cli.track.images import open_video
     from mot_core.extras import require
-    from mot_core.trackers import Tracker
 
     for name in ("frames", "every"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name}: expected at least 1, got {getattr(options, name)}")
     require("plot", "drawing")
-    streams = open_streams(options.source)
-    if len(streams) != 1:
-        raise ValueError(
-            f"SOURCE: expected one sequence or video, got {len(streams)} in {options.source}; give one of them"
-        )
-    tracker = Tracker.from_checkpoint(options.checkpoint)
-    resize = choose_resize(None, tracker.resize, options.checkpoint)
-    numbers = streams[0].sequence.present_numbers()[: options.frames]
-    explained = explain_association(
-        tracker, (streams[0].batch(number, resize) for number in numbers), options.min_score
-    )
+    tracker, frames = open_video(options.source, options.checkpoint, options.frames)
+    explained = explain_association(tracker, frames, options.min_score)
     for frame in explained[:: options.every]:
         print(plot_association(frame, options.output / f"association_{frame.number:06d}.png"))
     pairs = sum(frame.scores.size for frame in explained)

@@ -22,7 +22,7 @@ from mot_core.cli.track.pictures import check_extras
 from mot_core.data import Augmentation
 from mot_core.data.stream import FrameStream, open_streams
 from mot_core.data.video_file import TruncatedVideoError
-from mot_core.structures import Tracks
+from mot_core.structures import ClipBatch, Tracks
 from mot_core.trackers import Tracker
 
 
@@ -177,6 +177,26 @@ def choose_device(name: str) -> torch.device:
             "--device: expected an available device, got cuda without a GPU; use cpu, or install PyTorch for CUDA"
         )
     return torch.device(name)
+
+
+def open_video(source: Path, checkpoint: Path, frames: int) -> tuple[Tracker, Iterator[ClipBatch]]:
+    """Load a trained tracker, and read the start of one sequence or video at the size of its validation.
+
+    Args:
+        source: A sequence, a folder of images or a video.
+        checkpoint: Checkpoint of the tracker.
+        frames: Number of frames that are read at most.
+
+    Raises:
+        ValueError: If ``source`` has several sequences, or the record of the size in the checkpoint is invalid.
+    """
+    streams = open_streams(source)
+    if len(streams) != 1:
+        raise ValueError(f"SOURCE: expected one sequence or video, got {len(streams)} in {source}; give one of them")
+    tracker = Tracker.from_checkpoint(checkpoint)
+    resize = choose_resize(None, tracker.resize, checkpoint)
+    numbers = streams[0].sequence.present_numbers()[:frames]
+    return tracker, (streams[0].batch(number, resize) for number in numbers)
 
 
 def choose_resize(given: list[int] | None, trained: dict[str, Any] | None, checkpoint: Path) -> Augmentation:
