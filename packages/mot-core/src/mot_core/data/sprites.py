@@ -146,7 +146,7 @@ def _paint(figure: Figure, box: Floats, pixels: tuple[int, int, int, int]) -> tu
 def _figure(num_frames: int, image_size: tuple[int, int], hue: float, rng: np.random.Generator) -> Figure:
     height, width = image_size
     times = np.arange(num_frames)
-    depths = 0.5 + 0.5 * np.sin(rng.uniform(0, 2 * np.pi) + times * rng.uniform(-0.05, 0.05))
+    depths = FAR + (NEAR - FAR) * (0.5 + 0.5 * np.sin(rng.uniform(0, 2 * np.pi) + times * rng.uniform(-0.05, 0.05)))
     sides = min(image_size) * rng.uniform(*SIDES, 2)
     speed = max(image_size) * rng.uniform(*SPEEDS)
     angle = rng.uniform(0, 2 * np.pi) + 0.6 * np.sin(rng.uniform(0, 2 * np.pi) + times * rng.uniform(0.02, 0.15))
@@ -165,8 +165,8 @@ def _figure(num_frames: int, image_size: tuple[int, int], hue: float, rng: np.ra
         colors=(np.array(colors) * (255 - NOISE)).astype(np.uint8),
         waves=rng.uniform(1, 6, (2, 2)),
         centers=_fold(centers, np.array([width, height], np.float64)),
-        sides=np.outer(_scale(FAR + (NEAR - FAR) * depths), sides),
-        depths=FAR + (NEAR - FAR) * depths,
+        sides=np.outer(_scale(depths), sides),
+        depths=depths,
         present=present,
     )
 

@@ -23,7 +23,7 @@ class MultiFrameDETR(DeformableDETR):
 
     The encoder processes the current and the previous frame separately, with other positions and level vectors. The
     decoder attends to both: its ``2 L`` levels are those of the current frame, followed by those of the previous frame.
-    In the first frame of a clip the current frame takes the place of the previous one. Outputs equal those of the
+    In the first frame of a clip the current frame is also used as the previous one. Outputs equal those of the
     released TrackFormer, including the exchange of height and width in the sampling offsets from points (see
     docs/parity.md).
 
