@@ -39,6 +39,19 @@ class ImportReport:
     missing: tuple[str, ...] = ()
     remade: Mapping[str, str] = field(default_factory=dict)
 
+    def within(self, prefix: str) -> ImportReport:
+        """Return the report with ``prefix`` before all of our keys, for a part of a tracker.
+
+        >>> ImportReport({"a": "b"}, missing=("c",)).within("detector.")
+        ImportReport(used={'a': 'detector.b'}, unused={}, missing=('detector.c',), remade={})
+        """
+        return ImportReport(
+            {theirs: f"{prefix}{ours}" for theirs, ours in self.used.items()},
+            self.unused,
+            tuple(f"{prefix}{name}" for name in self.missing),
+            {f"{prefix}{name}": shapes for name, shapes in self.remade.items()},
+        )
+
     def __str__(self) -> str:
         keys = "key" if len(self.used) == 1 else "keys"
         lines = [

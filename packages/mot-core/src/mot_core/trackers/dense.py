@@ -10,7 +10,7 @@ from typing import ClassVar, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mot_core.association import DetectionBatch, OnlineTracker, TrackBatch
 from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes, normalize_boxes, xyxy_to_cxcywh
@@ -60,7 +60,8 @@ class DenseFrame:
 class DenseTracker(Tracker):
     """A tracker that predicts a box per cell, and matches the detections of a frame to tracks online.
 
-    A subclass implements :meth:`detect` and :meth:`detection_losses`; one with an association of its own also
+    A subclass sets ``detector``, with its backbone as ``detector.backbone``, and implements :meth:`detect` and
+    :meth:`detection_losses`; one with an association of its own also
     :meth:`relate`, :meth:`associate` and :meth:`reset`. All frames of a batch of clips run through the detector at
     once. The slots that plug-ins see are few: in training, the best cell of every object and the strongest false
     detections; in tracking, the detections after non-maximum suppression.
@@ -77,6 +78,7 @@ class DenseTracker(Tracker):
     """
 
     capabilities: ClassVar[frozenset[str]] = frozenset({"features", "embeddings", "live_boxes", "ids"})
+    detector: nn.Module
 
     def __init__(
         self,
@@ -284,6 +286,23 @@ class DenseTracker(Tracker):
             misses=torch.as_tensor(elapsed - 1, device=like.device)[None],
             embeddings=embeddings,
         )
+
+    # Optimizer.
+
+    def learning_rate_scales(self) -> dict[str, float]:
+        """Return the factors of backbone, the rest of the tracker, and plug-ins."""
+        return {"backbone": self.optimizer.backbone_scale, **super().learning_rate_scales()}
+
+    def group_of(self, parameter_name: str) -> str:
+        """Return the parameter group of a parameter."""
+        return "backbone" if parameter_name.startswith("detector.backbone.") else super().group_of(parameter_name)
+
+    # Memory.
+
+    @property
+    def frame_network(self) -> nn.Module:
+        """The detector."""
+        return self.detector
 
 
 def _in_range(boxes_cxcywh: Tensor) -> Tensor:

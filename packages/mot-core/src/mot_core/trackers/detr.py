@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -120,14 +121,9 @@ class DETRTracker(Tracker):
         Raises:
             ValueError: If the checkpoint has another architecture.
         """
-        report = load_deformable_detr(self.detector, state, prefix=prefix)
+        report = load_deformable_detr(self.detector, state, prefix=prefix).within("detector.")
         fresh = [name for name in self.state_dict() if not name.startswith(("detector.", "plugins."))]
-        return ImportReport(
-            {theirs: f"detector.{ours}" for theirs, ours in report.used.items()},
-            report.unused,
-            (*(f"detector.{name}" for name in report.missing), *fresh),
-            {f"detector.{name}": shapes for name, shapes in report.remade.items()},
-        )
+        return replace(report, missing=(*report.missing, *fresh))
 
     # Optimizer.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mot_core.association import AppearanceTrack
 from mot_core.checkpoints import ImportReport, load_fairmot
@@ -24,7 +24,7 @@ class FairMOT(DenseTracker):
     The network trains on clips of any length. Losses are ``heat``, ``sides`` and ``offset`` of the detector,
     ``identity`` of the embeddings, all weighted by learned uncertainties, and the ``uncertainty`` itself. The identity
     loss is that of a classifier of all people of the training set (``identities``), as in the paper, or, without one,
-    tells apart the objects of a clip. In tracking, :class:`mot_core.association.AppearanceTrack` matches the
+    distinguishes the objects of a clip. In tracking, :class:`mot_core.association.AppearanceTrack` matches the
     detections, which are the peaks of the heat map.
 
     Plug-ins receive the cell with the center of every object and the strongest false detections, with embeddings of
@@ -169,28 +169,5 @@ class FairMOT(DenseTracker):
         Raises:
             ValueError: If the checkpoint has another architecture.
         """
-        report = load_fairmot(self.detector, state)
-        return ImportReport(
-            {theirs: f"detector.{ours}" for theirs, ours in report.used.items()},
-            report.unused,
-            tuple(f"detector.{name}" for name in report.missing)
-            + tuple(f"criterion.{name}" for name in self.criterion.state_dict()),
-            {f"detector.{name}": shapes for name, shapes in report.remade.items()},
-        )
-
-    # Optimizer.
-
-    def learning_rate_scales(self) -> dict[str, float]:
-        """Return the factors of backbone, the rest of the tracker, and plug-ins."""
-        return {"backbone": self.optimizer.backbone_scale, **super().learning_rate_scales()}
-
-    def group_of(self, parameter_name: str) -> str:
-        """Return the parameter group of a parameter."""
-        return "backbone" if parameter_name.startswith("detector.backbone.") else super().group_of(parameter_name)
-
-    # Memory.
-
-    @property
-    def frame_network(self) -> nn.Module:
-        """The network."""
-        return self.detector
+        report = load_fairmot(self.detector, state).within("detector.")
+        return replace(report, missing=(*report.missing, *(f"criterion.{one}" for one in self.criterion.state_dict())))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes, normalize_boxes, pairwise_iou, xyxy_to_cxcywh
 from mot_core.checkpoints import ImportReport, load_gtr
@@ -220,29 +220,8 @@ class GTR(DenseTracker):
         Raises:
             ValueError: If the checkpoint has no association of this architecture.
         """
-        report = load_gtr(self.global_association, state)
-        return ImportReport(
-            {theirs: f"global_association.{ours}" for theirs, ours in report.used.items()},
-            report.unused,
-            tuple(f"detector.{name}" for name in self.detector.state_dict()),
-        )
-
-    # Optimizer.
-
-    def learning_rate_scales(self) -> dict[str, float]:
-        """Return the factors of backbone, the rest of the tracker, and plug-ins."""
-        return {"backbone": self.optimizer.backbone_scale, **super().learning_rate_scales()}
-
-    def group_of(self, parameter_name: str) -> str:
-        """Return the parameter group of a parameter."""
-        return "backbone" if parameter_name.startswith("detector.backbone.") else super().group_of(parameter_name)
-
-    # Memory.
-
-    @property
-    def frame_network(self) -> nn.Module:
-        """The detector."""
-        return self.detector
+        report = load_gtr(self.global_association, state).within("global_association.")
+        return replace(report, missing=tuple(f"detector.{name}" for name in self.detector.state_dict()))
 
 
 def _targets(

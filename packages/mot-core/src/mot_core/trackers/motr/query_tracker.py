@@ -124,6 +124,13 @@ class QueryTracker(DETRTracker):
     ) -> TrackState:
         """Gather the selected slots as tracks with the queries of this frame; ``before`` are its tracks."""
 
+    def slot_queries(self, batch: int, before: TrackState | None) -> Tensor:
+        """Return the queries of all slots of a frame ``(B, N, 2 C)``: the learned ones, then those of its tracks."""
+        queries: Tensor = self.detector.query_embed.weight.expand(batch, -1, -1)
+        if before is None or before.queries is None:
+            return queries
+        return torch.cat([queries, before.queries], 1)
+
     @abstractmethod
     def update(self, tracks: TrackState) -> TrackState:
         """Compute the queries of the next frame."""

@@ -107,10 +107,7 @@ class MOTR(QueryTracker):
         misses: Tensor | None = None,
     ) -> TrackState:
         """Gather the selected slots with the queries from which they were decoded."""
-        queries = self.detector.query_embed.weight.expand(len(ids), -1, -1)
-        if before is not None and before.queries is not None:
-            queries = torch.cat([queries, before.queries], 1)
-        return form_tracks(frame, ids, queries, keep, added, misses)
+        return form_tracks(frame, ids, self.slot_queries(len(ids), before), keep, added, misses)
 
     def update(self, tracks: TrackState) -> TrackState:
         """Apply the query interaction module."""

@@ -161,12 +161,9 @@ class TrackFormer(QueryTracker):
         misses: Tensor | None = None,
     ) -> TrackState:
         """Gather the selected slots as tracks; missed tracks keep the embedding and box with which they were seen."""
-        queries = self.detector.query_embed.weight.expand(len(ids), -1, -1)
-        if before is not None and before.queries is not None:
-            queries = torch.cat([queries, before.queries], 1)
-            if misses is not None:
-                frame = _as_last_seen(frame, before, misses > 0)
-        return form_tracks(frame, ids, queries, keep, added, misses)
+        if before is not None and before.queries is not None and misses is not None:
+            frame = _as_last_seen(frame, before, misses > 0)
+        return form_tracks(frame, ids, self.slot_queries(len(ids), before), keep, added, misses)
 
     def update(self, tracks: TrackState) -> TrackState:
         """Return the embeddings as queries, without position encoding."""
@@ -243,13 +240,7 @@ class TrackFormer(QueryTracker):
         """
         if not isinstance(self.detector, MultiFrameDETR):
             return self.import_detector(state)
-        report = load_trackformer(self.detector, state)
-        return ImportReport(
-            {theirs: f"detector.{ours}" for theirs, ours in report.used.items()},
-            report.unused,
-            tuple(f"detector.{name}" for name in report.missing),
-            {f"detector.{name}": shapes for name, shapes in report.remade.items()},
-        )
+        return load_trackformer(self.detector, state).within("detector.")
 
     # Memory.
 

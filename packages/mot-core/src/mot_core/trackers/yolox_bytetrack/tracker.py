@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mot_core.association import ByteTrack
 from mot_core.checkpoints import ImportReport, load_yolox
@@ -145,27 +145,4 @@ class YOLOXByteTrack(DenseTracker):
         Raises:
             ValueError: If the checkpoint has another architecture.
         """
-        report = load_yolox(self.detector, state)
-        return ImportReport(
-            {theirs: f"detector.{ours}" for theirs, ours in report.used.items()},
-            report.unused,
-            tuple(f"detector.{name}" for name in report.missing),
-            {f"detector.{name}": shapes for name, shapes in report.remade.items()},
-        )
-
-    # Optimizer.
-
-    def learning_rate_scales(self) -> dict[str, float]:
-        """Return the factors of backbone, the rest of the tracker, and plug-ins."""
-        return {"backbone": self.optimizer.backbone_scale, **super().learning_rate_scales()}
-
-    def group_of(self, parameter_name: str) -> str:
-        """Return the parameter group of a parameter."""
-        return "backbone" if parameter_name.startswith("detector.backbone.") else super().group_of(parameter_name)
-
-    # Memory.
-
-    @property
-    def frame_network(self) -> nn.Module:
-        """The detector."""
-        return self.detector
+        return load_yolox(self.detector, state).within("detector.")
