@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from _helpers.bare_plugins import Record
 from _helpers.trackers.motr_clips import batch_of, images_of, tiny_lamotr
 from _helpers.trackers.scripted_detector import Script
 from lamotr.association import ScoredFrame, split_columns
-from mot_core.plugins import Plugin
 
 
 class Scores(nn.Module):
@@ -26,20 +26,6 @@ class Scores(nn.Module):
         scores = [[given.get((slot, one), 0.1) for one in ids] for slot in objects.tolist()]
         logits = torch.tensor(scores).reshape(1, len(objects), len(ids)).logit()
         return ScoredFrame(frame, logits, objects, tracklets)
-
-
-class States(Plugin):
-    """Plug-in that records the tracks of every frame."""
-
-    name = "states"
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def on_tracks_update(self, frame, tracks, ctx):
-        self.seen.append(tracks)
-        return tracks
 
 
 def play(scores, *frames, plugins=(), **options):
@@ -78,14 +64,14 @@ def test_matching_rules(matching, ids):
 
 
 def test_inactive_tracks_keep_query_and_anchor():
-    states = States()
+    states = Record()
     frames = ({3: 0.9}, {}), ({}, {0: 0.2}), ({}, {0: 0.8})
     play([{}, {}, {}], *frames, plugins=[states])
-    born, missed, found = states.seen
+    born, missed, found = states.states
     for name in ("queries", "ref_logits"):
         assert torch.equal(getattr(born, name), getattr(missed, name))
-    assert [tracks.misses.tolist() for tracks in states.seen] == [[[0]], [[1]], [[0]]]
-    assert [tracks.scores[0, 0].item() > 0 for tracks in states.seen] == [True, False, True]
+    assert [tracks.misses.tolist() for tracks in states.states] == [[[0]], [[1]], [[0]]]
+    assert [tracks.scores[0, 0].item() > 0 for tracks in states.states] == [True, False, True]
     assert not torch.equal(missed.queries, found.queries)
 
 

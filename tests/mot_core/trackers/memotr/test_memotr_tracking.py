@@ -2,23 +2,9 @@
 
 import torch
 
+from _helpers.bare_plugins import Record
 from _helpers.trackers.motr_clips import tiny_memotr
 from _helpers.trackers.scripted_detector import Script
-from mot_core.plugins import Plugin
-
-
-class States(Plugin):
-    """Plug-in that records the tracks of every frame."""
-
-    name = "states"
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def on_tracks_update(self, frame, tracks, ctx):
-        self.seen.append(tracks)
-        return tracks
 
 
 def tracking(*plugins, **arguments):
@@ -41,10 +27,10 @@ def test_track_life_cycle():
 
 
 def test_missed_tracks_keep_their_query_until_they_are_found():
-    plugin = States()
+    plugin = Record()
     tracker = tracking(plugin)
     Script(tracker, ({3: 0.9}, {}), ({}, {0: 0.1}), ({}, {0: 0.8})).play()
-    born, missed, found = plugin.seen
+    born, missed, found = plugin.states
     assert missed.misses.tolist() == [[1]]
     for name in ("queries", "ref_logits", "memory"):
         assert torch.equal(getattr(born, name), getattr(missed, name))

@@ -5,26 +5,12 @@ import itertools
 import pytest
 import torch
 
+from _helpers.bare_plugins import Record
 from _helpers.trackers.motr_clips import batch_of, images_of, tiny_trackformer
 from _helpers.trackers.scripted_detector import Script
 from mot_core.nn import DetectorOutput
-from mot_core.plugins import Plugin
 from mot_core.trackers.detr import PREVIOUS_FEATURES
 from mot_core.trackers.trackformer.reidentification import reidentify, unique_slots
-
-
-class States(Plugin):
-    """Plug-in that records the tracks of every frame."""
-
-    name = "states"
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def on_tracks_update(self, frame, tracks, ctx):
-        self.seen.append(tracks)
-        return tracks
 
 
 class ApartScript(Script):
@@ -63,7 +49,7 @@ def test_track_life_cycle_without_reidentification():
 
 
 def test_missed_tracks_are_found_by_their_query():
-    plugin = States()
+    plugin = Record()
     script = ApartScript(
         tracking(plugin, miss_tolerance=3, reid_threshold=0.8),
         ({3: 0.9, 5: 0.9}, {}),
@@ -75,7 +61,7 @@ def test_missed_tracks_are_found_by_their_query():
         ({}, {0: 0.9, 1: 0.9}),
     )
     assert script.play() == [[0, 1], [0], [0], [1], [1], [1], [1]]
-    born, missed, again, found = plugin.seen[:4]
+    born, missed, again, found = plugin.states[:4]
     assert missed.misses.tolist() == [[0, 1]]
     for name in ("queries", "ref_logits", "embeddings", "boxes_cxcywh"):
         assert torch.equal(getattr(born, name)[:, 1], getattr(missed, name)[:, 1])
@@ -138,7 +124,7 @@ def test_features_of_the_previous_frame_end_with_the_stream():
     images = images_of(0, 2).float()
 
     def boxes(number, name, time):
-        record = States()
+        record = Record()
         tracker.track(batch_of(images[:, number : number + 1], name=name, first=time))
         assert PREVIOUS_FEATURES in tracker._tracking.store
         return record

@@ -8,9 +8,10 @@ import torch
 
 from _helpers.conformance import check_clip, check_gradient
 from _helpers.plugin_cases import PLUGINS
+from _helpers.trackers.overfitting import check_overfits_a_clip
 from _helpers.trackers.tracker_cases import EAGER, TINY_YOLOX, batches, make, synthetic, trainer
 from mot_core.association import ByteTrack
-from mot_core.boxes import cxcywh_to_xyxy, pairwise_iou
+from mot_core.boxes import cxcywh_to_xyxy
 from mot_core.nn import DenseOutput
 from mot_core.plugins import Plugin
 from mot_core.slots import slot_ids, slot_iou
@@ -96,26 +97,7 @@ def test_overfits_a_clip():
     """After training on one clip, its objects are found and keep their identities."""
     torch.manual_seed(0)
     tracker = YOLOXByteTrack(TINY_YOLOX, min_area=0, track_threshold=0.4, birth_threshold=0.5)
-    (batch, *_) = batches(image_size=(64, 96), num_objects=(3, 3), clip_length=4, max_interval=1, batch_size=1)
-    optimizer = torch.optim.AdamW(tracker.parameters(), 2e-3)
-    for step in range(120):
-        optimizer.zero_grad()
-        losses, _ = tracker.losses(batch, step=step)
-        sum(losses.values()).backward()
-        optimizer.step()
-    tracker.eval()
-    seen = []
-    for time, truth in enumerate(batch.targets):
-        one = replace(
-            batch, images=batch.images[:, time : time + 1], times=batch.times[:, time : time + 1], targets=None
-        )
-        tracks = tracker.track(one)
-        size = batch.original_size[0].flip(0).repeat(2)
-        wanted = cxcywh_to_xyxy(truth.boxes_cxcywh[0][truth.valid[0]]) * size
-        overlap = pairwise_iou(wanted, tracks.boxes_xyxy)
-        assert (overlap.max(1).values > 0.6).all(), time
-        seen.append(tracks.ids[overlap.argmax(1)].tolist())
-    assert all(row == seen[0] for row in seen)
+    check_overfits_a_clip(tracker, 2e-3, 120)
 
 
 def test_association_equals_bytetrack():
