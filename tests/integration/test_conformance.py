@@ -3,6 +3,7 @@
 Trackers are registered in `_helpers/trackers/tracker_cases.py`, plug-ins in `_helpers/plugin_cases.py`.
 """
 
+import functools
 import inspect
 
 import lightning
@@ -60,6 +61,26 @@ def steps(name, *plugins, **options):
     return [*found, *(value for key, value in tracker.state_dict().items() if not key.startswith("plugins."))]
 
 
+@functools.cache
+def steps_alone(name):
+    """Return ``steps`` of a tracker without plug-ins, which all pairs compare with."""
+    return steps(name)
+
+
+def fit(name, folder, *callbacks):
+    """Train for an epoch, and return the tracker, the trainer and the losses of all steps."""
+    losses, tracker = Losses(), make(name)
+    run = trainer(folder, *callbacks, losses, max_epochs=1)
+    run.fit(tracker, datamodule=synthetic())
+    return tracker, run, losses.values
+
+
+@pytest.fixture(scope="module")
+def losses_alone(tmp_path_factory):
+    """Losses of every tracker without plug-ins, trained when first asked for."""
+    return functools.cache(lambda name: fit(name, tmp_path_factory.mktemp(name))[2])
+
+
 def assert_equal_bits(one, other):
     assert len(one) == len(other)
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
@@ -111,7 +132,7 @@ def test_missing_capability(name, plugin):
 
 @EACH_PAIR
 def test_zero_weight_is_bit_identical(name, plugin):
-    assert_equal_bits(steps(name), steps(name, PLUGINS[plugin](weight=0.0)))
+    assert_equal_bits(steps_alone(name), steps(name, PLUGINS[plugin](weight=0.0)))
 
 
 @pytest.mark.parametrize(("name", "plugin"), [pair for pair in PAIRS if pair[0] in DETR_TRACKERS])
@@ -122,20 +143,12 @@ def test_checkpointing_is_bit_identical(name, plugin):
 
 
 @EACH_PAIR
-def test_callback(name, plugin, tmp_path):
+def test_callback(name, plugin, tmp_path, losses_alone):
     """The callback attaches the plug-in once, and changes the losses only if it has a weight."""
-    runs = {}
-    for kind, callbacks in {
-        "without": [],
-        "no weight": [CALLBACKS[plugin](weight=0.0)],
-        "with": [CALLBACKS[plugin]()],
-    }.items():
-        losses, tracker = Losses(), make(name)
-        run = trainer(tmp_path, *callbacks, losses, max_epochs=1)
-        run.fit(tracker, datamodule=synthetic())
-        assert list(tracker.plugins) == [plugin] * len(callbacks)
-        runs[kind] = losses.values
-    assert runs["no weight"] == runs["without"] != runs["with"]
+    assert fit(name, tmp_path, CALLBACKS[plugin](weight=0.0))[2] == losses_alone(name)
+    tracker, run, losses = fit(name, tmp_path, CALLBACKS[plugin]())
+    assert losses != losses_alone(name)
+    assert list(tracker.plugins) == [plugin]
     assert f"train/{plugin}/loss" in run.callback_metrics
     run.validate(tracker, datamodule=synthetic(), verbose=False)
     assert list(tracker.plugins) == [plugin], "attached again by the second stage"

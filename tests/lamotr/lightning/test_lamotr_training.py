@@ -100,6 +100,22 @@ def test_with_zero_init_a_trained_detector_is_unchanged_at_first():
     torch.testing.assert_close(frame.logits, raw.logits)
 
 
+def test_inserted_false_tracks():
+    """Every track adds the free detection that overlaps it most, which then has no identity and no object."""
+    tracker = tiny_lamotr(insert=1.0)
+    steps = follow(tracker, seen_clip(tracker, [[0, 1], [0, 1], [0, 1]]))
+    frame, layers, _ = steps[1]
+    ids = frame.track_ids[frame.is_track]
+    assert sorted(ids[ids >= 0].tolist()) == [0, 1]
+    assert len(ids) in (3, 4)
+    assert (frame.gt_index[frame.is_track][ids < 0] == -1).all()
+    assert (layers[-1].tck_match[0][ids < 0] == -1).all()
+    free = steps[0][0].gt_index[0] < 0
+    added = steps[0][2].embeddings[0, ids < 0]
+    assert all((one == steps[0][0].embeddings[0, free]).all(-1).any() for one in added)
+    assert follow(tiny_lamotr(), seen_clip(tracker, [[0, 1], [0, 1]]))[1][0].is_track.sum() == 2
+
+
 @pytest.mark.parametrize("detach", [True, False])
 def test_gradients_of_the_association(detach):
     """The association loss trains the image features; with detached boxes, it does not reach the last box head."""

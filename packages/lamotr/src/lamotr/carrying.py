@@ -25,6 +25,7 @@ def carry_tracks(
     *,
     demote: bool = True,
     keep_absent: bool = False,
+    added: Tensor | None = None,
 ) -> TrackState:
     """Form the tracks of the next frame of a training clip (LA-MOTR, ICCV 2025, Section 3.4).
 
@@ -41,6 +42,8 @@ def carry_tracks(
         demote: Whether a kept target with a low IoU loses its identity.
         keep_absent: Whether a track whose object has left keeps its identity until the end of the clip, whatever its
             score, so that its return is learned. The paper does not describe it.
+        added: Boolean mask of shape ``(B, N)`` of slots without object that become tracks without identity, so that the
+            tracker learns to end false tracks.
 
     Returns:
         Tracks in the order of the slots, older ones first, with ``queries`` of ``C`` channels, boxes as ``ref_logits``
@@ -73,6 +76,8 @@ def carry_tracks(
     if keep_absent:
         kept, kept_ids = kept | absent, torch.where(absent, ids, kept_ids)
     kept = kept & frame.valid & (frame.is_track | (ids >= 0))
+    if added is not None:
+        kept = kept | added
 
     chosen = kept[:, order]
     size = int(chosen.sum(-1).max()) if chosen.numel() else 0

@@ -25,6 +25,7 @@ from mot_core.structures import ClipBatch, ClipOutput, FrameOutput, FrameTargets
 with needs("lightning", "train", "LA-MOTR", package="lamotr"):
     from mot_core.trackers import DetectorSettings, DETRTracker, FrameTracks, OptimizerSettings
     from mot_core.trackers.motr.collective_loss import CollectiveLoss
+    from mot_core.trackers.motr.track_queries import choose_tracks, next_ids
     from mot_core.trackers.outputs import query_slots
 
 Update: TypeAlias = Literal["weighted", "tan", "tim"]
@@ -55,6 +56,8 @@ class LAMOTR(DETRTracker):
         exclude: Rule that excludes targets from the next frame of a training clip; see :func:`lamotr.carried_ids`.
         demote: Whether a kept target with a low IoU loses its identity in training.
         keep_absent: Whether a track whose object has left keeps its identity until the end of the training clip.
+        insert: Probability that a track adds a false track in training, as in MOTR, so that the tracker learns to end
+            it. The paper describes no false tracks.
         merge_layer: First decoder layer with tracks.
         detection_threshold: Score above which a detection continues or starts a track. Lower values find more objects,
             but also more false positives.
@@ -107,6 +110,7 @@ class LAMOTR(DETRTracker):
         exclude: Exclusion = "both",
         demote: bool = True,
         keep_absent: bool = False,
+        insert: float = 0.0,
         merge_layer: int = 0,
         detection_threshold: float = 0.5,
         association_threshold: float = 0.5,
@@ -136,7 +140,9 @@ class LAMOTR(DETRTracker):
         )  # fmt: skip
         self.loss = loss or LossSettings()
         self.exclude: Exclusion = exclude
-        self.demote, self.keep_absent = demote, keep_absent
+        if not 0 <= insert <= 1:
+            raise ValueError(f"insert: expected a probability in [0, 1], got {insert}")
+        self.demote, self.keep_absent, self.insert = demote, keep_absent, insert
         self._state: Tracklets | None = None
         self._tracks: TrackState | None = None
 
@@ -180,10 +186,20 @@ class LAMOTR(DETRTracker):
             frame, parts = self._match(scored, frame, targets)
             tracks = carry_tracks(
                 scored, frame, targets, tracks, self.rules, self.exclude, demote=self.demote,
-                keep_absent=self.keep_absent,
+                keep_absent=self.keep_absent, added=self._false_tracks(frame, targets, batch, here),
             )  # fmt: skip
             tracks = self.plugins.on_tracks_update(frame, self._renew(tracks), here)
             yield frame, parts, tracks
+
+    def _false_tracks(self, frame: FrameOutput, targets: FrameTargets, batch: ClipBatch, ctx: Context) -> Tensor | None:
+        """Draw detections without object as tracks of the next frame; None without ``insert``."""
+        if not (self.insert and ctx.training):
+            return None
+        random = [
+            self.generator(ctx.step, sequence, times, ctx.frame)
+            for sequence, times in zip(batch.sequences, batch.times.tolist(), strict=True)
+        ]
+        return choose_tracks(frame, next_ids(frame, targets), random, drop=0.0, insert=self.insert)[1]
 
     def _match(
         self, scored: ScoredFrame, frame: FrameOutput, targets: FrameTargets
