@@ -88,17 +88,12 @@ def run(
     config: str | None = None,
 ) -> dict[str, Any]:
     """Train and test once, by default with ``config`` "TRACKER_synthetic"; return a line of the results."""
-    command = ["fit", "--config", config or f"{tracker}_synthetic", "--seed_everything", str(seed)]
-    command += ["--model.init_args.seed", str(seed), "--data.init_args.seed", str(seed), *more]
     about = provenance(SOURCES)
-    last = checkpoint(folder)
     start = time.process_time()
-    first = 0 if last is None else steps(last)
-    if code := mot([*command, "--output", str(folder), *(["--ckpt_path", str(last)] if last else [])]):
-        sys.exit(code)
-    seconds = time.process_time() - start
     last = checkpoint(folder)
-    assert last is not None, "training writes a checkpoint"
+    first = 0 if last is None else steps(last)
+    command, last = train(tracker, seed, folder, more, config)
+    seconds = time.process_time() - start
     trained = Tracker.from_checkpoint(last)
     config = yaml.safe_load((last.parents[1] / "config.yaml").read_text(encoding="utf-8"))
     scene = {name: value for name, value in config["data"]["init_args"].items() if name in SCENE}
@@ -118,6 +113,20 @@ def run(
             **evaluate(trained, unseen_frames(scene, videos, test_seeds), TRACKERS[tracker]),
         },
     }
+
+
+def train(
+    tracker: str, seed: int, folder: Path, more: Sequence[str], config: str | None = None
+) -> tuple[list[str], Path]:
+    """Train in a folder, from its newest checkpoint on if it has one; return the command and the last checkpoint."""
+    command = ["fit", "--config", config or f"{tracker}_synthetic", "--seed_everything", str(seed)]
+    command += ["--model.init_args.seed", str(seed), "--data.init_args.seed", str(seed), *more]
+    last = checkpoint(folder)
+    if code := mot([*command, "--output", str(folder), *(["--ckpt_path", str(last)] if last else [])]):
+        sys.exit(code)
+    last = checkpoint(folder)
+    assert last is not None, "training writes a checkpoint"
+    return command, last
 
 
 def unseen_frames(scene: Mapping[str, Any], videos: int, seeds: Sequence[int] = TEST_SEEDS) -> Iterator[ClipBatch]:

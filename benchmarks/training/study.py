@@ -25,6 +25,8 @@ class Part:
             trained once.
         shared: Arguments for ``mot fit`` of all rows.
         config: Shipped config of all rows. None: "TRACKER_synthetic".
+        start: Arguments for ``mot fit`` of a run for each seed, from whose weights all rows start. Empty: random
+            weights.
     """
 
     tracker: str
@@ -32,6 +34,7 @@ class Part:
     rows: Mapping[str, Sequence[str]]
     shared: Sequence[str] = ()
     config: str | None = None
+    start: Sequence[str] = ()
 
     @property
     def arguments(self) -> dict[str, tuple[str, ...]]:
@@ -79,6 +82,7 @@ class Study:
                     options.output,
                     processes=options.processes,
                     config=part.config,
+                    start=part.start,
                 )
         if options.results == results:
             fill(page, self.tables(read(results)))
@@ -93,7 +97,11 @@ class Study:
         title = TRACKERS[part.tracker]
         known = [line for line in lines if line["tracker"] == title and line["seed"] in part.seeds]
         rows = {
-            name: [line for line in known if (line["variant"], line["arguments"]) == (name, list(more))]
+            name: [
+                line
+                for line in known
+                if (line["variant"], line["arguments"], line["start"]) == (name, list(more), list(part.start))
+            ]
             for name, more in part.arguments.items()
         }
         return table(f"**{title}**", rows, {**GETTERS, **self.more}) if any(rows.values()) else "Not measured yet."

@@ -22,7 +22,7 @@ from zlib import crc32
 
 from benchmarks.paired import Get, Line, complete, table
 from benchmarks.provenance import ROOT
-from benchmarks.training.learning import SEEDS, TEST_SEEDS, TRACKERS, VIDEOS, recipe, run
+from benchmarks.training.learning import SEEDS, TEST_SEEDS, TRACKERS, VIDEOS, recipe, run, train
 from benchmarks.training.learning_table import METRICS
 
 GETTERS: dict[str, Get] = {
@@ -77,6 +77,7 @@ def compare(
     test_seeds: Sequence[int] = TEST_SEEDS,
     processes: int = 2,
     config: str | None = None,
+    start: Sequence[str] = (),
 ) -> dict[str, list[Line]]:
     """Train and test every variant with every seed, unless ``results`` has the run, and return the lines by variant.
 
@@ -90,8 +91,16 @@ def compare(
         test_seeds: Seeds of the test videos.
         processes: Runs at a time, each with one thread.
         config: Shipped config of all variants. None: "TRACKER_synthetic".
+        start: Arguments for ``mot fit`` of a run for each seed, from whose weights all variants start. Empty: random
+            weights.
     """
     config = config or f"{tracker}_synthetic"
+    starts: dict[int, str] = {}
+    if start:
+        # All first, in parallel: the variants of a seed would wait for each other.
+        begin = [{"seed": seed, "recipe": recipe(config), "arguments": list(start)} for seed in seeds]
+        trained = complete(output / "starts.jsonl", begin, partial(train_start, tracker, output, config), processes)
+        starts = {line["seed"]: line["checkpoint"] for line in trained}
     # Seed by seed, so that an interrupted comparison has pairs.
     keys = [
         {
@@ -101,20 +110,37 @@ def compare(
             "recipe": recipe(config),
             "arguments": list(more),
             "test_seeds": list(test_seeds),
+            "start": list(start),
         }
         for seed in seeds
         for name, more in variants.items()
     ]
-    lines = complete(results, keys, partial(measure, tracker, output, videos, config), processes)
+    lines = complete(results, keys, partial(measure, tracker, output, videos, config, starts), processes)
     return {name: [line for line in lines if line["variant"] == name] for name in variants}
 
 
-def measure(name: str, output: Path, videos: int, config: str, **key: Any) -> dict[str, Any]:
+def train_start(name: str, output: Path, config: str, seed: int, recipe: str, arguments: list[str]) -> dict[str, str]:
+    """Train the weights from which the variants of a seed start; return the path of the checkpoint."""
+    folder = output / folder_name(name, "start", recipe, seed, arguments)
+    return {"checkpoint": str(train(name, seed, folder, arguments, config)[1].resolve())}
+
+
+def measure(name: str, output: Path, videos: int, config: str, starts: Mapping[int, str], **key: Any) -> dict[str, Any]:
     """Train and test once; return a line of the results."""
-    # With the arguments, so that a run never resumes from a variant of the same name that was trained otherwise.
-    arguments = crc32(" ".join(key["arguments"]).encode())
-    folder = f"{name}-{key['variant']}-{key['recipe']}-{arguments:08x}-seed{key['seed']}".replace(" ", "_")
-    return run(name, key["seed"], output / folder, videos, key["arguments"], key["test_seeds"], config)
+    seed, arguments = key["seed"], key["arguments"]
+    folder = output / folder_name(name, key["variant"], key["recipe"], seed, [*key["start"], *arguments])
+    more = [*arguments, *(["--init", starts[seed]] if starts else [])]
+    return run(name, seed, folder, videos, more, key["test_seeds"], config)
+
+
+def folder_name(tracker: str, variant: str, recipe: str, seed: int, arguments: Sequence[str]) -> str:
+    """Return the name of a folder that no variant of the same name with other arguments shares.
+
+    >>> folder_name("motip", "two layers", "0a", 1, ["--a=2"])
+    'motip-two_layers-0a-4601d362-seed1'
+    """
+    checksum = crc32(" ".join(arguments).encode())
+    return f"{tracker}-{variant}-{recipe}-{checksum:08x}-seed{seed}".replace(" ", "_")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def test_every_row_is_trained_once_and_compared_with_the_first(monkeypatch, tmp_
 
 def test_rows_of_another_recipe_do_not_count(tmp_path):
     arguments = list(effect.PARTS["adapters"].arguments["none"])
-    line = {"variant": "none", "tracker": "MOTIP", "seed": 1, "arguments": arguments, "cpu_minutes": 5.0}
+    line = {"variant": "none", "tracker": "MOTIP", "seed": 1, "arguments": arguments, "start": [], "cpu_minutes": 5.0}
     scores = dict.fromkeys(variants.METRICS, 50.0)
     line["test"] = {"recall": 90.0, "similar": 40.0, "trackers": {"MOTIP": scores}}
     text = effect.tables([{**line, "recipe": "old", "seed": 2}, {**line, "recipe": "new"}])["adapters"]

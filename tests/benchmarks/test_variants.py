@@ -61,6 +61,28 @@ def test_other_arguments_under_the_same_name_run_again(runs, tmp_path, capsys):
     assert runs[0][2] != runs[1][2]  # it must not resume from the checkpoint of the first
 
 
+def test_variants_start_from_the_weights_of_their_seed(runs, tmp_path, capsys, monkeypatch):
+    """The start of a seed is trained once, and its checkpoint initializes every variant."""
+    started = []
+
+    def train(tracker, seed, folder, more, config):
+        started.append((seed, folder.name, tuple(more)))
+        return [], tmp_path / f"seed{seed}.ckpt"
+
+    monkeypatch.setattr(variants, "train", train)
+    both = {"alone": ("--a=1",), "more": ("--a=2",)}
+    for start in (("--detector",), ("--detector",), ("--other",), ()):
+        variants.compare("motip", both, [0, 1], tmp_path / "r.jsonl", tmp_path, processes=1, start=start)
+    assert [(seed, more) for seed, _, more in started] == [
+        (seed, start) for start in (("--detector",), ("--other",)) for seed in (0, 1)
+    ]
+    assert [one[4] for one in runs[:4]] == [
+        (*more, "--init", str(tmp_path / f"seed{seed}.ckpt")) for seed in (0, 1) for more in both.values()
+    ]
+    assert [one[4] for one in runs[-2:]] == [("--a=1",), ("--a=2",)]
+    assert len(runs) == len({(name, seed) for _, seed, name, *_ in runs}) == 12
+
+
 def test_variant_without_a_colon_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit):
         variants.main(["--tracker=motip", "--variant", "alone", "--results", str(tmp_path / "lines.jsonl")])
