@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mot_core.association import ByteTrack, OCSort, OnlineTracker, Sort
-from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes, normalize_boxes
+from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes, normalize_boxes, pairwise_iou
 from mot_core.evaluation import Scores, TrackingMetrics
 from mot_core.nn import DenseOutput, DetectorOutput
-from mot_core.structures import ClipBatch
+from mot_core.structures import ClipBatch, FrameOutput
 from mot_core.trackers import Tracker
 from mot_core.trackers.compaction import suppress
 
@@ -33,9 +33,10 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
 
     Returns:
         ``recall`` and ``precision`` of the detections at an IoU of 0.5 in percent, ``recall_alone`` of the detector on
-        single frames (the same if tracks are not queries), ``frames``, ``objects``, ``similar`` (the share of pairs
-        of detections in a frame whose embeddings have a cosine similarity above 0.9, in percent), and under
-        ``trackers`` the metrics of ``name`` and of every baseline.
+        single frames (the same if tracks are not queries), ``frames``, ``objects``, ``similar_objects`` (the share of
+        pairs of different detected objects in a frame whose embeddings, after all plug-ins, have a cosine similarity
+        above 0.9, in percent) and ``similarity`` (the mean of all pairs), and under ``trackers`` the metrics of
+        ``name`` and of every baseline.
     """
     outputs: list[DetectorOutput | DenseOutput] = []
     detect = tracker.detect
@@ -45,12 +46,20 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
         outputs.append(result[0])
         return result
 
+    refined: list[FrameOutput] = []
+    refine = tracker.plugins.on_embeddings
+
+    def listen_after_plugins(*arguments: Any) -> FrameOutput:
+        refined.append(refine(*arguments))
+        return refined[-1]
+
     metrics = {one: TrackingMetrics() for one in (name, *BASELINES)}
     detections, alone, sequence, count = TrackingMetrics(), TrackingMetrics(), "", 0
-    similar = pairs = 0
+    similarities: list[Tensor] = []
     baselines: dict[str, OnlineTracker] = {}
     tracker.eval()
     tracker.detect = listen  # capture its detections, which it does not report
+    tracker.plugins.on_embeddings = listen_after_plugins
     try:
         for batch in frames:
             count += 1
@@ -61,29 +70,31 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
             tracks = tracker.track(batch)
             metrics[name].update(*truth[0], tracks.ids, tracks.boxes_xyxy, **truth[1])
             output = outputs.pop()
-            boxes, scores, embeddings = _detections(output, tracker, batch)
+            boxes, scores = _detections(output, tracker, batch)
             _update(detections, boxes[scores > DETECTION], truth)
-            above, of = (0, 0) if embeddings is None else _similar(embeddings[scores > DETECTION])
-            similar, pairs = similar + above, pairs + of
+            while refined:
+                similarities.append(_similarities(refined.pop(), batch, truth[1]["gt_boxes_xyxy"]))
             if isinstance(output, DetectorOutput):
                 with torch.no_grad():
                     output = tracker.detector(batch.images[:, 0], batch.padding)
-            single, confidence, _ = _detections(output, tracker, batch)
+            single, confidence = _detections(output, tracker, batch)
             _update(alone, single[confidence > DETECTION], truth)
             for one, baseline in baselines.items():
                 tracks = baseline.update(boxes, scores)
                 metrics[one].update(*truth[0], tracks.ids, tracks.boxes_xyxy, **truth[1])
     finally:
-        tracker.detect = detect
+        tracker.detect, tracker.plugins.on_embeddings = detect, refine
     found = Scores.combine(detections.per_sequence().values())
     found_alone = Scores.combine(alone.per_sequence().values())
+    pairs = torch.cat([torch.zeros(0), *similarities])
     return {
         "frames": count,
         "objects": found["GT_Dets"],
         "recall": found["CLR_Re"],
         "precision": found["CLR_Pr"],
         "recall_alone": found_alone["CLR_Re"],
-        "similar": 100 * similar / max(1, pairs),
+        "similar_objects": 100 * (pairs > SIMILAR).sum().item() / max(1, len(pairs)),
+        "similarity": pairs.sum().item() / max(1, len(pairs)),
         "trackers": {
             one: {key: values[key].item() for key in METRICS}
             for one, values in ((one, metric.compute()) for one, metric in metrics.items())
@@ -91,28 +102,27 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
     }
 
 
-def _similar(embeddings: Tensor) -> tuple[int, int]:
-    """Return the number of pairs of different objects with a cosine similarity above 0.9, and of all pairs."""
-    directions = torch.nn.functional.normalize(embeddings, dim=-1)
+def _similarities(frame: FrameOutput, batch: ClipBatch, objects_xyxy: Tensor) -> Tensor:
+    """Return the cosine similarities of all pairs of objects, each with the detection that overlaps it most."""
+    found = frame.valid[0] & (frame.logits[0].sigmoid().amax(-1) > DETECTION)
+    if frame.embeddings is None or not found.any() or not len(objects_xyxy):
+        return torch.zeros(0)
+    overlap, best = pairwise_iou(objects_xyxy, _pixels(frame.boxes_cxcywh[0, found], batch)).max(1)
+    directions = torch.nn.functional.normalize(frame.embeddings[0, found][best[overlap >= 0.5].unique()], dim=-1)
     rows, columns = torch.triu_indices(len(directions), len(directions), 1)
-    similarities = (directions[rows] * directions[columns]).sum(-1)
-    return int((similarities > SIMILAR).sum()), len(similarities)
+    return (directions[rows] * directions[columns]).sum(-1)
 
 
-def _detections(
-    output: DetectorOutput | DenseOutput, tracker: Tracker, batch: ClipBatch
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return corners in pixels of the frame ``(N, 4)``, scores ``(N,)`` and embeddings ``(N, C)``, if there are any."""
+def _detections(output: DetectorOutput | DenseOutput, tracker: Tracker, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+    """Return corners in pixels of the frame ``(N, 4)`` and scores ``(N,)``."""
     if isinstance(output, DetectorOutput):
         # Where learned queries detect all objects, tracks would be second detections of the same objects.
         rows = slice(tracker.detector.num_queries if tracker.options["object_supervision"] == "all" else None)
         boxes, logits = output.boxes_cxcywh[-1, 0, rows], output.logits[-1, 0, rows]
-        embeddings = output.hidden[-1, 0, rows]
     else:
         cells = suppress(output, tracker.score_threshold, nms_threshold=tracker.nms_threshold)
         boxes, logits = normalize_boxes(output.boxes_cxcywh[0, cells], batch.image_size[0]), output.logits[0, cells]
-        embeddings = None if output.embeddings is None else output.embeddings[0, cells]
-    return _pixels(boxes, batch), logits.sigmoid().amax(-1), embeddings
+    return _pixels(boxes, batch), logits.sigmoid().amax(-1)
 
 
 def _update(metrics: TrackingMetrics, boxes: Tensor, truth: tuple[tuple[str, int], dict[str, Tensor]]) -> None:

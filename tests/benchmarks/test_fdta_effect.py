@@ -14,16 +14,25 @@ def test_every_row_is_trained_once_and_compared_with_the_first(monkeypatch, tmp_
         ran.append((config, seed, tuple(more)))
         better = 5.0 * ("--trainer.callbacks.use_identity=false" not in more)
         scores = dict.fromkeys(variants.METRICS, 50.0) | {"HOTA": 60.0 + seed + better}
-        test = {"recall": 90.0, "similar": 40.0 - 4 * better, "trackers": {"MOTIP": scores}}
+        test = {"recall": 90.0, "similarity": 0.5, "similar_objects": 40.0 - 4 * better, "trackers": {"MOTIP": scores}}
         return {"tracker": "MOTIP", "seed": seed, "cpu_minutes": 5.0, "test": test}
 
+    def train(tracker, seed, folder, more, config):
+        assert tuple(more) == effect.MOTIP_START
+        return [], tmp_path / f"start{seed}.ckpt"
+
     monkeypatch.setattr(variants, "run", run)
+    monkeypatch.setattr(variants, "train", train)
     command = ["--part=adapters", "--seeds", "1", "2", "--processes=1"]
     for _ in range(2):
         effect.main([*command, f"--results={tmp_path / 'lines.jsonl'}", f"--output={tmp_path}"])
     rows = effect.PARTS["adapters"].arguments
-    assert ran == [("fdta_motip_synthetic", seed, more) for seed in (1, 2) for more in rows.values()]
-    assert {more[:2] for more in rows.values()} == {(*effect.SCENE, *effect.HALF["motip"])}
+    assert ran == [
+        ("fdta_motip_synthetic", seed, (*more, "--init", str(tmp_path / f"start{seed}.ckpt")))
+        for seed in (1, 2)
+        for more in rows.values()
+    ]
+    assert {more[: len(effect.MOTIP_ROWS)] for more in rows.values()} == {effect.MOTIP_ROWS}
     lines = [json.loads(one) for one in (tmp_path / "lines.jsonl").read_text().splitlines()]
     text = effect.tables(lines)["adapters"]
     assert "| none | 2 | 61.5 ± 0.7 (worst 61.0) |" in text
@@ -36,9 +45,16 @@ def test_every_row_is_trained_once_and_compared_with_the_first(monkeypatch, tmp_
 
 def test_rows_of_another_recipe_do_not_count(tmp_path):
     arguments = list(effect.PARTS["adapters"].arguments["none"])
-    line = {"variant": "none", "tracker": "MOTIP", "seed": 1, "arguments": arguments, "start": [], "cpu_minutes": 5.0}
+    line = {
+        "variant": "none",
+        "tracker": "MOTIP",
+        "seed": 1,
+        "arguments": arguments,
+        "start": list(effect.MOTIP_START),
+        "cpu_minutes": 5.0,
+    }
     scores = dict.fromkeys(variants.METRICS, 50.0)
-    line["test"] = {"recall": 90.0, "similar": 40.0, "trackers": {"MOTIP": scores}}
+    line["test"] = {"recall": 90.0, "similarity": 0.5, "similar_objects": 40.0, "trackers": {"MOTIP": scores}}
     text = effect.tables([{**line, "recipe": "old", "seed": 2}, {**line, "recipe": "new"}])["adapters"]
     assert "| none | 1 |" in text
 

@@ -11,6 +11,7 @@ from mot_core.boxes import cxcywh_to_xyxy
 from mot_core.data import SyntheticDataModule
 from mot_core.nn import DetectorOutput
 from mot_core.structures import Tracks
+from mot_core.trackers.outputs import frame_output
 
 
 class Oracle:
@@ -20,6 +21,7 @@ class Oracle:
         self.knows = knows
         self.next_id = 0
         self.options = {"object_supervision": "untracked"}
+        self.plugins = SimpleNamespace(on_embeddings=lambda frame, ctx: frame)
 
     def eval(self):
         pass
@@ -34,6 +36,7 @@ class Oracle:
         logits = torch.cat([torch.full((count,), 4.0), torch.full((count,), -4.0)]).view(1, 1, -1, 1)
         both = torch.cat([boxes, boxes / 2], 1)[None]
         self.last = DetectorOutput(logits, both, both, [])
+        self.plugins.on_embeddings(frame_output(self.last, batch, 0), None)
         return self.last, None
 
     def track(self, batch):
@@ -54,8 +57,8 @@ def test_tracks_are_no_second_detections():
     batch = next(iter(SyntheticDataModule(num_val_videos=1, num_frames=1).test_dataloader()))
     for kind, count in (("untracked", 5), ("all", 3)):
         tracker = SimpleNamespace(options={"object_supervision": kind}, detector=SimpleNamespace(num_queries=3))
-        boxes, scores, embeddings = held_out._detections(output, tracker, batch)
-        assert len(boxes) == len(scores) == len(embeddings) == count
+        boxes, scores = held_out._detections(output, tracker, batch)
+        assert len(boxes) == len(scores) == count
 
 
 @pytest.mark.parametrize("knows", [True, False])
@@ -67,7 +70,9 @@ def test_scores_of_detection_and_identities(knows):
     assert result["objects"] > 100
     assert (result["recall"], result["precision"], result["recall_alone"]) == (100, 100, 100)
     scores = result["trackers"]
-    assert result["similar"] == pytest.approx(share_of_similar_boxes(data))
+    share, mean = similarity_of_boxes(data)
+    assert result["similar_objects"] == pytest.approx(share)
+    assert result["similarity"] == pytest.approx(mean, rel=1e-5)
     assert list(scores) == ["oracle", "SORT", "ByteTrack", "OC-SORT"]
     if knows:
         assert scores["oracle"]["HOTA"] == pytest.approx(100)
@@ -91,18 +96,18 @@ def test_detections_of_a_dense_detector():
     assert 0 < result["precision"] < 100
     assert result["recall"] == result["recall_alone"]
     assert result["trackers"]["own"] == pytest.approx(result["trackers"]["ByteTrack"], rel=0.01)
-    assert result["similar"] > 0
+    assert 0 < abs(result["similarity"]) < 1
 
 
-def share_of_similar_boxes(data):
-    """Percentage of pairs of objects in a frame whose boxes, the embeddings of the oracle, have a cosine above 0.9."""
+def similarity_of_boxes(data):
+    """Cosine of the boxes of two objects in a frame, the embeddings of the oracle: percentage above 0.9, and mean."""
     pairs = []
     for batch in data.test_dataloader():
         boxes = batch.targets[0].boxes_cxcywh[0][batch.targets[0].valid[0]].tolist()
         pairs += [(one, other) for place, one in enumerate(boxes) for other in boxes[:place]]
     cosines = [sum(a * b for a, b in zip(*pair, strict=True)) / math.hypot(*pair[0]) / math.hypot(*pair[1])
                for pair in pairs]  # fmt: skip
-    return 100 * sum(cosine > 0.9 for cosine in cosines) / len(cosines)
+    return 100 * sum(cosine > 0.9 for cosine in cosines) / len(cosines), sum(cosines) / len(cosines)
 
 
 def line(tracker, seed, hota, date="2026-11-21T10:00:00+00:00"):

@@ -56,8 +56,8 @@ class LAMOTR(DETRTracker):
         exclude: Rule that excludes targets from the next frame of a training clip; see :func:`lamotr.carried_ids`.
         demote: Whether a kept target with a low IoU loses its identity in training.
         keep_absent: Whether a track whose object has left keeps its identity until the end of the training clip.
-        insert: Probability that a track adds a false track in training, as in MOTR, so that the tracker learns to end
-            it. The paper describes no false tracks.
+        insert: Probability that a track adds the detection that overlaps it most as a false track in training, so that
+            the tracker learns to end it. The paper describes no false tracks.
         merge_layer: First decoder layer with tracks.
         detection_threshold: Score above which a detection continues or starts a track. Lower values find more objects,
             but also more false positives.
@@ -192,14 +192,20 @@ class LAMOTR(DETRTracker):
             yield frame, parts, tracks
 
     def _false_tracks(self, frame: FrameOutput, targets: FrameTargets, batch: ClipBatch, ctx: Context) -> Tensor | None:
-        """Draw detections without object as tracks of the next frame; None without ``insert``."""
+        """Draw detections that start no track as tracks of the next frame; None without ``insert``.
+
+        In tracking, a false track is mostly a second one of the same object. So a detection of a tracked object counts
+        as well, which usually overlaps its track most.
+        """
         if not (self.insert and ctx.training):
             return None
         random = [
             self.generator(ctx.step, sequence, times, ctx.frame)
             for sequence, times in zip(batch.sequences, batch.times.tolist(), strict=True)
         ]
-        return choose_tracks(frame, next_ids(frame, targets), random, drop=0.0, insert=self.insert)[1]
+        ids = next_ids(frame, targets)
+        frame = replace(frame, gt_index=frame.gt_index.where(ids >= 0, -1))
+        return choose_tracks(frame, ids, random, drop=0.0, insert=self.insert)[1]
 
     def _match(
         self, scored: ScoredFrame, frame: FrameOutput, targets: FrameTargets
