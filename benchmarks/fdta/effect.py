@@ -45,7 +45,7 @@ MOTIP_ROWS = (*SCENE, f"{BATCHES}=90", WEIGHT)
 PARTS = {
     "adapters": Part(
         "motip",
-        range(1, 6),
+        range(3, 8),
         {
             "none": only(),
             "SA": only("spatial"),
@@ -62,7 +62,7 @@ PARTS = {
     ),
     "choices": Part(
         "motip",
-        range(1, 2),
+        range(3, 4),
         {
             "none": only(),
             "IA": only("identity"),
@@ -89,7 +89,7 @@ PARTS = {
     ),
     "motr": Part(
         "motr",
-        range(1, 4),
+        range(3, 6),
         {"none": only(), "TA": only("temporal"), "IA": only("identity"), "TA + IA": only("temporal", "identity")},
         (*SCENE, f"{BATCHES}=60", WEIGHT),
         "fdta_motr_synthetic",
