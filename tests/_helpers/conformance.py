@@ -1,8 +1,21 @@
-"""Assertions on the clips of every tracker that supports plug-ins."""
+"""Pairs of trackers and plug-ins, and assertions on the clips of every tracker that supports plug-ins."""
 
 import torch
 
+from _helpers.plugin_cases import PLUGINS, UNFIT
+from _helpers.trackers.tracker_cases import TRACKERS
+from mot_core.plugins.negotiation import groups
 from mot_core.slots import slot_ids
+
+
+def fits(tracker, plugin):
+    """Whether a tracker has the capabilities that a plug-in needs."""
+    return all(group & TRACKERS[tracker]().capabilities for group in groups(PLUGINS[plugin]()))
+
+
+FITTING = [(name, plugin) for name in TRACKERS for plugin in PLUGINS if fits(name, plugin)]
+PAIRS = [pair for pair in FITTING if pair not in UNFIT]
+REFUSED = [(name, plugin) for name in TRACKERS for plugin in PLUGINS if (name, plugin) not in FITTING]
 
 
 def check_clip(clip, capabilities):

@@ -11,29 +11,20 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 
-from _helpers.conformance import check_clip
-from _helpers.plugin_cases import ADAPTERS, CALLBACKS, PLUGINS, UNFIT
+from _helpers.conformance import PAIRS, REFUSED, check_clip
+from _helpers.plugin_cases import ADAPTERS, CALLBACKS, PLUGINS
 from _helpers.trackers.tracker_cases import DETR_TRACKERS, TRACKERS, Losses, batches, make, synthetic, trainer
 from mot_core.cli.fit.configs import shipped_configs
 from mot_core.cli.fit.registered import import_registered
 from mot_core.cli.track.registry import trainable_trackers
 from mot_core.plugins import installed_plugins
-from mot_core.plugins.negotiation import groups
 from mot_core.trackers import Tracker
 from mot_core.trackers.motr import track_queries
 
 EACH_PLUGIN = pytest.mark.parametrize("plugin", PLUGINS)
 
 
-def fits(tracker, plugin):
-    """Whether a tracker has the capabilities that a plug-in needs."""
-    return all(group & TRACKERS[tracker]().capabilities for group in groups(PLUGINS[plugin]()))
-
-
-FITTING = [(name, plugin) for name in TRACKERS for plugin in PLUGINS if fits(name, plugin)]
-PAIRS = [pair for pair in FITTING if pair not in UNFIT]
 EACH_PAIR = pytest.mark.parametrize(("name", "plugin"), PAIRS)
-REFUSED = [(name, plugin) for name in TRACKERS for plugin in PLUGINS if (name, plugin) not in FITTING]
 
 
 @pytest.fixture(autouse=True)
