@@ -19,16 +19,26 @@ def test_every_row_is_trained_once_and_compared_with_the_first(monkeypatch, tmp_
 
     def run(tracker, seed, folder, videos, more, test_seeds, config):
         ran.append((config, seed, tuple(more)))
-        scores = dict.fromkeys(variants.METRICS, 50.0) | {"HOTA": 60.0 + seed + 5.0 * (not more)}
+        plain = not any("association" in one or "cue" in one for one in more)
+        scores = dict.fromkeys(variants.METRICS, 50.0) | {"HOTA": 60.0 + seed + 5.0 * plain}
         test = {"recall": 90.0, "trackers": {"LAMOTR": scores}}
         return {"tracker": "LAMOTR", "seed": seed, "cpu_minutes": 5.0, "test": test}
 
+    def train(tracker, seed, folder, more, config):
+        assert tuple(more) == effect.START
+        return [], tmp_path / f"start{seed}.ckpt"
+
     monkeypatch.setattr(variants, "run", run)
+    monkeypatch.setattr(variants, "train", train)
     command = ["--part=association", "--seeds", "1", "2", "--processes=1"]
     for _ in range(2):
         effect.main([*command, f"--results={tmp_path / 'lines.jsonl'}", f"--output={tmp_path}"])
-    rows = effect.PARTS["association"].rows
-    assert ran == [("lamotr_synthetic", seed, tuple(more)) for seed in (1, 2) for more in rows.values()]
+    rows = effect.PARTS["association"].arguments
+    assert ran == [
+        ("lamotr_synthetic", seed, (*more, "--init", str(tmp_path / f"start{seed}.ckpt")))
+        for seed in (1, 2)
+        for more in rows.values()
+    ]
     lines = [json.loads(one) for one in (tmp_path / "lines.jsonl").read_text().splitlines()]
     tables = effect.tables(lines)
     assert "| single decoder | 2 | 61.5 ± 0.7 (worst 61.0) |" in tables["association"]
@@ -38,7 +48,7 @@ def test_every_row_is_trained_once_and_compared_with_the_first(monkeypatch, tmp_
 
 @pytest.mark.parametrize("part", effect.PARTS.values(), ids=effect.PARTS)
 def test_arguments_of_the_rows_are_known(part, capsys):
-    for more in part.rows.values():
+    for more in [*part.rows.values(), part.start[:1]]:
         if more:
             mot(["fit", "--config", f"{part.tracker}_synthetic", *more, "--print_config"])
             text = capsys.readouterr().out
