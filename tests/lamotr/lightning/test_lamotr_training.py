@@ -8,6 +8,7 @@ import torch
 from _helpers.trackers.motr_clips import batch_of, follow, merge, seen_clip, tiny_lamotr
 from lamotr import LossSettings, SGLASettings, association_loss, association_targets
 from lamotr.lightning import LAMOTR
+from mot_core.cli.fit.weights import load_weights
 from mot_core.nn import inverse_sigmoid, refine_boxes
 from mot_core.slots import slot_ids
 from mot_core.trackers import DetectorSettings
@@ -262,6 +263,18 @@ def test_overfits_a_clip():
                 break
     assert value < 0.02
     assert right
+
+
+def test_weights_of_another_kind_of_association(tmp_path):
+    """A detector that was trained with a hand-crafted association starts the learned one, which is new."""
+    plain, learned = tiny_lamotr(association="iou"), tiny_lamotr(seed=1)
+    content = {"state_dict": plain.state_dict(), "tracker": {"class": "LAMOTR"}}
+    torch.save(content, tmp_path / "iou.ckpt")
+    before = {name: value.clone() for name, value in learned.state_dict().items()}
+    report = load_weights(learned, tmp_path / "iou.ckpt")
+    assert all(name.startswith("association.sgla.") for name in report.missing)
+    for name, value in learned.state_dict().items():
+        assert torch.equal(value, before[name] if name in report.missing else plain.state_dict()[name])
 
 
 def test_bad_arguments():

@@ -86,6 +86,8 @@ class LAMOTR(DETRTracker):
     capabilities = frozenset(
         {"features", "decoder_layer", "embeddings", "live_boxes", "ids", "track_queries", "box_head"}
     )
+    # The association is newly initialized where that of a checkpoint has another kind or size.
+    fresh_keys = DETRTracker.fresh_keys + r"|association\..*|updater\..*"
     configs = ("lamotr_dancetrack", "lamotr_mot17", "lamotr_sportsmot", "lamotr_synthetic")
     tracking_parameters = (
         "detection_threshold",

@@ -67,8 +67,11 @@ class Tracker(LightningModule, ABC):
     configs: ClassVar[tuple[str, ...]] = ()
     """Names of the shipped configs. The first one fits the released weights: `mot import --tracker NAME` uses it."""
 
-    class_head_keys: ClassVar[str] = r"(?!)"
-    """Regular expression of the state-dict keys that depend on the number of classes; `--init` may reset them."""
+    fresh_keys: ClassVar[str] = r"(?!)"
+    """Regular expression of the state-dict keys that depend on the number of classes or the kind of a part.
+
+    `--init` leaves those that do not fit newly initialized.
+    """
 
     arguments: dict[str, Any]
     resize: dict[str, Any] | None = None

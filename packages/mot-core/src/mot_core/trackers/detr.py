@@ -35,7 +35,7 @@ class DETRTracker(Tracker):
         seed: Seed for all random draws during training.
     """
 
-    class_head_keys = r"detector\.class_heads\..*"
+    fresh_keys = r"detector\.class_heads\..*"
     detector: DeformableDETR
 
     def __init__(

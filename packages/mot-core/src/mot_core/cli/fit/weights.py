@@ -39,7 +39,7 @@ def load_weights(model: LightningModule, path: str | PathLike[str]) -> ImportRep
         state,
         lambda name: None if name.startswith("plugins.") else name,
         source=f"a {type(model).__name__}",
-        fresh=model.class_head_keys,
+        fresh=model.fresh_keys,
     )
 
 

@@ -62,7 +62,7 @@ class FairMOT(DenseTracker):
         "score_threshold", "nms_threshold", "track_threshold", "birth_threshold", "max_cost", "max_age", "smoothing",
         "min_area", "max_aspect",
     )  # fmt: skip
-    class_head_keys = r"detector\.heat_head\.2\..*|criterion\.classifier\..*"
+    fresh_keys = r"detector\.heat_head\.2\..*|criterion\.classifier\..*"
     detector: FairMOTNetwork
 
     def __init__(

@@ -73,7 +73,7 @@ class GTR(DenseTracker):
     tracking_parameters = (
         "score_threshold", "nms_threshold", "window", "match_threshold", "decay", "use_iou", "max_distance", "min_area",
     )  # fmt: skip
-    class_head_keys = r"detector\.head\.heat_head\..*"
+    fresh_keys = r"detector\.head\.heat_head\..*"
     detector: CenterNet
 
     def __init__(

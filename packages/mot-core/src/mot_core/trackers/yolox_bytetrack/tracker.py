@@ -56,7 +56,7 @@ class YOLOXByteTrack(DenseTracker):
         "score_threshold", "nms_threshold", "track_threshold", "low_threshold", "birth_threshold", "max_cost",
         "max_age", "min_area", "max_aspect",
     )  # fmt: skip
-    class_head_keys = r"detector\.head\.class_heads\..*"
+    fresh_keys = r"detector\.head\.class_heads\..*"
     detector: YOLOX
 
     def __init__(
