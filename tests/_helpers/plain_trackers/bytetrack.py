@@ -42,6 +42,7 @@ class PlainByteTrack:
         max_age=30,
         fuse_score=True,
         duplicate_iou=0.85,
+        report="detection",
     ):
         vars(self).update(locals())
         self.tracks = []
@@ -78,7 +79,13 @@ class PlainByteTrack:
                 self.next_id += 1
         self.drop_duplicates()
         return [
-            Row(t.id, t.filter.box(), t.detection.score, t.detection.label, t.detection.row)
+            Row(
+                t.id,
+                t.filter.box() if self.report == "filter" else t.detection.box,
+                t.detection.score,
+                t.detection.label,
+                t.detection.row,
+            )
             for t in self.tracks
             if t.confirmed and not t.lost
         ]

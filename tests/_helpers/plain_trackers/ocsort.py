@@ -60,9 +60,6 @@ class ObservedTrack(SortTrack):
             if i < gap:
                 self.filter.predict(self.elapsed / gap)
 
-    def reported_box(self):
-        return self.filter.box() if self.last() is None else self.last()
-
 
 class PlainOCSort(PlainSort):
     def __init__(self, *, low_threshold=0.1, delta_t=3, inertia=0.2, use_byte=False, **sort):

@@ -30,8 +30,8 @@ class SortTrack:
     def miss(self):
         pass
 
-    def reported_box(self):
-        return self.filter.box()
+    def reported_box(self, report):
+        return self.filter.box() if report == "filter" else self.detection.box
 
 
 class PlainSort:
@@ -42,8 +42,18 @@ class PlainSort:
 
     track_type = SortTrack
 
-    def __init__(self, *, official=False, score_threshold=0.6, iou_threshold=0.3, max_age=30, min_hits=3):
+    def __init__(
+        self,
+        *,
+        official=False,
+        score_threshold=0.6,
+        iou_threshold=0.3,
+        max_age=30,
+        min_hits=3,
+        report="detection",
+    ):
         self.official = official
+        self.report = report
         self.score_threshold = score_threshold
         self.iou_threshold = iou_threshold
         self.max_age = max_age
@@ -74,7 +84,9 @@ class PlainSort:
             trusted = early or t.streak >= self.min_hits or (t.confirmed and not self.official)
             if t.elapsed == 0 and trusted:
                 t.confirmed = True
-                reported.append(Row(t.id, t.reported_box(), t.detection.score, t.detection.label, t.detection.row))
+                reported.append(
+                    Row(t.id, t.reported_box(self.report), t.detection.score, t.detection.label, t.detection.row)
+                )
         return reported
 
     def new_track(self, detection):

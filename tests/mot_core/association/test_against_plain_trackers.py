@@ -8,19 +8,25 @@ from _helpers.plain_trackers import PlainByteTrack, PlainOCSort, PlainSort
 from _helpers.plain_trackers.comparison import assert_equal_updates
 from mot_core.association import ByteTrack, OCSort, Sort, pixel_iou_cost
 
-OFFICIAL_BYTETRACK = {"official_quirks": True, "cost": pixel_iou_cost}
+OFFICIAL_BYTETRACK = {"official_quirks": True, "cost": pixel_iou_cost, "report": "filter"}
 PAIRS = {
     "sort": (lambda: Sort(), lambda: PlainSort()),
     "sort-short-memory": (lambda: Sort(max_age=2, min_hits=1), lambda: PlainSort(max_age=2, min_hits=1)),
-    "sort-official": (lambda: Sort(official_quirks=True, max_age=1), lambda: PlainSort(official=True, max_age=1)),
+    "sort-filter": (lambda: Sort(report="filter"), lambda: PlainSort(report="filter")),
+    "sort-official": (
+        lambda: Sort(official_quirks=True, report="filter", max_age=1),
+        lambda: PlainSort(official=True, report="filter", max_age=1),
+    ),
     "bytetrack": (lambda: ByteTrack(), lambda: PlainByteTrack()),
+    "bytetrack-filter": (lambda: ByteTrack(report="filter"), lambda: PlainByteTrack(report="filter")),
     "bytetrack-unfused": (lambda: ByteTrack(fuse_score=False), lambda: PlainByteTrack(fuse_score=False)),
     "bytetrack-short-memory": (lambda: ByteTrack(max_age=4), lambda: PlainByteTrack(max_age=4)),
     "bytetrack-official": (
         lambda: ByteTrack(**OFFICIAL_BYTETRACK, max_age=6),
-        lambda: PlainByteTrack(official=True, max_age=6),
+        lambda: PlainByteTrack(official=True, report="filter", max_age=6),
     ),
     "ocsort": (lambda: OCSort(), lambda: PlainOCSort()),
+    "ocsort-filter": (lambda: OCSort(report="filter"), lambda: PlainOCSort(report="filter")),
     "ocsort-byte": (lambda: OCSort(use_byte=True, delta_t=2), lambda: PlainOCSort(use_byte=True, delta_t=2)),
     "ocsort-official": (lambda: OCSort(official_quirks=True), lambda: PlainOCSort(official=True)),
     "ocsort-official-byte": (

@@ -199,11 +199,25 @@ def test_min_area_and_max_aspect_filter(tracker_type):
 
 
 @pytest.mark.parametrize("tracker_type", TRACKERS)
+def test_report_parameter(tracker_type):
+    """Only the boxes differ: detections bit for bit, or estimates that lag behind an accelerating object."""
+    by_detection, by_filter = tracker_type(), tracker_type(report="filter")
+    for x in (0.0, 1.0, 4.0, 9.0, 16.0):
+        box = [[x, 0.25, x + 40, 80]]
+        detection, estimate = by_detection.update(box, [0.9]), by_filter.update(box, [0.9])
+    assert detection.boxes_xyxy.tolist() == box
+    assert detection.ids.tolist() == estimate.ids.tolist() == [1]
+    assert 12 < estimate.boxes_xyxy[0, 0] < 16
+    with pytest.raises(ValueError, match="report must be detection or filter, got 'box'"):
+        tracker_type(report="box")
+
+
+@pytest.mark.parametrize("tracker_type", TRACKERS)
 def test_noise_parameter(tracker_type):
     """A filter without measurement noise reports the measurements."""
     pairs = ((0.0, 10.0),) * 4
     noise = MotionNoise(pairs, pairs, ((0.0, 1e-6),) * 4, pairs, pairs)
-    tracker = tracker_type(noise=noise)
+    tracker = tracker_type(noise=noise, report="filter")
     for x in (0.0, 7.0, 3.0, 11.0):
         tracks = tracker.update([[x, 0, x + 40, 80]], [0.9])
     np.testing.assert_allclose(tracks.boxes_xyxy, [[11, 0, 51, 80]], atol=1e-6)

@@ -14,7 +14,6 @@ from em_kalman.tracking.matching import FrameAssociation
 from mot_core.association.assignment import assign
 from mot_core.association.base import (
     CLASS,
-    DETECTION,
     ELAPSED,
     FIRST_FREE_LABEL,
     FIRST_FREE_VALUE,
@@ -56,7 +55,7 @@ class EMKalmanTracker(OnlineTracker):
     detected than lost tracks or tracks with a single detection. No score threshold is set by hand.
 
     Tracks move by a Kalman filter with the motion noise of the model and keep the size of their last detection. The
-    network compares their predicted boxes with the detections. The reported boxes are the detections themselves.
+    network compares their predicted boxes with the detections.
 
     Args:
         checkpoint: Checkpoint of ``mot fit --config em_kalman_mot17`` or :func:`em_kalman.save_model`.
@@ -68,6 +67,7 @@ class EMKalmanTracker(OnlineTracker):
         frame_rate: Nominal frames per second, which converts timestamps in seconds to frames.
         min_area: Box area in square pixels up to which a track is not reported.
         max_aspect: Width / height above which a track is not reported.
+        report: Boxes of the reported tracks: ``detection`` for their detections, ``filter`` for the filter's estimates.
         noise: Standard deviations of the Kalman filter, of which those of the size are used. By default the size is
             that of the last detection.
         motion: File with learned noise of center and velocity; that of the model by default.
@@ -120,7 +120,6 @@ class EMKalmanTracker(OnlineTracker):
         super().load_state_dict({**state, "tracker": type(self).__name__} if old else state)
 
     def _step(self, table: TrackTable, frame: FrameDetections, dt: float) -> tuple[Integers, Floats]:
-        given = frame
         index = (frame.scores >= self.min_score).nonzero()[0]
         frame = frame.rows(index)
         values = table.values
@@ -141,7 +140,7 @@ class EMKalmanTracker(OnlineTracker):
             labels[HITS] = self.min_hits if table.step == 1 else 0
             table.append(values, labels, None if frame.embeddings is None else frame.embeddings[unused])
         reported = ((table.values[ELAPSED] == 0) & (table.labels[HITS] >= self.min_hits)).nonzero()[0]
-        return reported, given.boxes[:, table.labels[DETECTION, reported]]
+        return reported, self.layout.corners(table.values[P, reported])
 
     def _cosine(self, table: TrackTable, frame: FrameDetections) -> Floats | None:
         """Return the cosine similarity of the tracks' last detections and the frame's detections."""

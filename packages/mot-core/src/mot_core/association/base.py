@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SCORE, ELAPSED, FIRST_FREE_VALUE = FILTER_ROWS, FILTER_ROWS + 1, FILTER_ROWS + 2
 ID, CLASS, DETECTION, FIRST_FREE_LABEL = 0, 1, 2, 3
 LATEST = 1e11  # seconds since 1970, in the year 5138
+Report: TypeAlias = Literal["detection", "filter"]
 
 
 @dataclass(slots=True, eq=False)
@@ -113,6 +114,7 @@ class OnlineTracker(ABC):
         max_aspect: Tracks with a larger width / height than this are not reported.
         cost: Association cost between tracks and detections: a function, or a name for
             :func:`mot_core.association.read_cost`, which becomes the function.
+        report: Boxes of the reported tracks: ``detection`` for their detections, ``filter`` for the filter's estimates.
     """
 
     PRESETS: ClassVar[Mapping[str, Preset]] = {}
@@ -124,12 +126,14 @@ class OnlineTracker(ABC):
     min_area: float = 0.0
     max_aspect: float = float("inf")
     cost: AssociationCost | str = "iou"
+    report: Report = "detection"
     noise: MotionNoise
 
     def __post_init__(self) -> None:
         self._refuse_unless(0 < self.frame_rate <= 1e9, "frame_rate", "a positive number of frames per second")
         self._refuse_unless(self.min_area >= 0, "min_area", "0 or more square pixels")
         self._refuse_unless(self.max_aspect > 0, "max_aspect", "positive")
+        self._refuse_unless(self.report in get_args(Report), "report", "detection or filter")
         if isinstance(self.cost, str):
             self.cost = read_cost(self.cost)
         self._kalman = BatchedKalman(self.noise)
@@ -286,6 +290,8 @@ class OnlineTracker(ABC):
         table.step += 1
         table.clock += dt
         columns, corners = self._step(table, frame, dt)
+        if self.report == "detection":  # every reported track has a detection in this frame
+            corners = frame.boxes.take(table.labels[DETECTION, columns], 1)
         if self.min_area > 0 or self.max_aspect < float("inf"):
             width, height = corners[2:] - corners[:2]
             large = (width * height > self.min_area) & (width <= self.max_aspect * height)

@@ -50,6 +50,8 @@ class OCSort(Sort):
         max_aspect: Tracks with a larger width / height than this are not reported.
         cost: Association cost between tracks and detections: ``iou``, ``pixel_iou`` (boxes include their last pixel),
             ``NAME:FILE`` for a learned cost such as lamotr:cost.pt, or in Python a function.
+        report: Boxes of the reported tracks: ``detection`` for their detections, ``filter`` for the filter's estimates.
+            Detections score higher HOTA where boxes move fast.
         motion: File with learned noise of center and velocity, which replaces that part of ``noise``.
         noise: Standard deviations of the Kalman filter.
 
@@ -241,11 +243,6 @@ class OCSort(Sort):
             self._remember(
                 table, born, frame.boxes[:, np.searchsorted(index[:confident], table.labels[DETECTION, born])]
             )
-
-    def _corners(self, table: TrackTable, columns: Integers) -> Floats:
-        """Return the last detection, or the filter's box if there is none."""
-        seen = table.labels[SIGHT, columns] != NEVER
-        return np.where(seen, table.values[LAST, columns], super()._corners(table, columns))
 
 
 def _centre_size(boxes: Floats) -> Floats:

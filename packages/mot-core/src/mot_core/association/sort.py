@@ -43,6 +43,8 @@ class Sort(OnlineTracker):
         max_aspect: Tracks with a larger width / height than this are not reported.
         cost: Association cost between tracks and detections: ``iou``, ``pixel_iou`` (boxes include their last pixel),
             ``NAME:FILE`` for a learned cost such as lamotr:cost.pt, or in Python a function.
+        report: Boxes of the reported tracks: ``detection`` for their detections, ``filter`` for the filter's estimates,
+            as in the official code. Detections score higher HOTA where boxes move fast.
         motion: File with learned noise of center and velocity, which replaces that part of ``noise``.
         noise: Standard deviations of the Kalman filter.
 
@@ -56,10 +58,11 @@ class Sort(OnlineTracker):
     layout: ClassVar[Layout] = CenterAreaAspect()
     table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE, CONFIRMED + 1)
     score_thresholds: ClassVar[tuple[str, ...]] = ("score_threshold",)
+    _OFFICIAL: ClassVar[Mapping[str, object]] = {"official_quirks": True, "report": "filter"}
     PRESETS: ClassVar[Mapping[str, Preset]] = {
         "default": Preset(),
-        "official": Preset({"max_age": 1, "official_quirks": True}),
-        "official:maxage30": Preset({"max_age": 30, "official_quirks": True}),
+        "official": Preset({"max_age": 1, **_OFFICIAL}),
+        "official:maxage30": Preset({"max_age": 30, **_OFFICIAL}),
     }
 
     score_threshold: float = 0.6
@@ -158,7 +161,4 @@ class Sort(OnlineTracker):
             reported &= trusted
         columns = reported.nonzero()[0]
         table.labels[CONFIRMED, columns] = 1
-        return columns, self._corners(table, columns)
-
-    def _corners(self, table: TrackTable, columns: Integers) -> Floats:
-        return self.layout.corners(table.values[P, columns])
+        return columns, self.layout.corners(table.values[P, columns])
