@@ -107,3 +107,25 @@ def test_official_bytetrack_scores_on_mot17(mot, mot_data, tmp_path):
     # golden/bytetrack_association.json
     assert scores["HOTA"] == pytest.approx(70.162, abs=0.05)
     assert scores["IDSW"] == 350
+
+
+def test_causes_of_identity_switches(mot, scenes, results, tmp_path):
+    """Track 1 is cut in frame 20: every object that it follows then switches, in the table, the list and the JSON."""
+    for file in results.glob("*.txt"):
+        rows = [line.split(",") for line in file.read_text().splitlines()]
+        cut = [[row[0], "999" if row[1] == "1" and int(row[0]) >= 20 else row[1], *row[2:]] for row in rows]
+        file.write_text("".join(",".join(row) + "\n" for row in cut))
+    arguments = ("eval", results, "--gt", scenes, "--benchmark", "generic")
+    done = mot(*arguments, "--why", "--detections", "det", "--json", tmp_path / "scores.json")
+    report = json.loads((tmp_path / "scores.json").read_text())
+    assert len(report["switches"]) == report["combined"]["IDSW"] > 0
+    assert {one["new"] for one in report["switches"]} >= {999}
+    for one in report["switches"]:
+        assert f"{one['sequence']} frame {one['frame']}: object {one['object']}, track {one['old']} ->" in done.out
+    windowed = mot(*arguments, "--why", "--frames", "1-19", "--json", "-")
+    assert all(one["frame"] < 20 and one["new"] != 999 for one in json.loads(windowed.out)["switches"])
+    alone = mot(*arguments, "--detections", "det")
+    assert (alone.code, "--detections: expected --why" in alone.err) == (2, True)
+    missing = mot(*arguments, "--why", "--detections", "yolox")
+    assert missing.code == 1
+    assert "has no detections 'yolox'" in missing.err

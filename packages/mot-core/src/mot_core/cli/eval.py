@@ -16,6 +16,7 @@ examples:
   mot eval out --gt data/MOT17/train
   mot eval out --gt data/MOT17/train --split half-val --json scores.json
   mot eval out --gt data/mine --benchmark generic --csv - > scores.csv
+  mot eval out --gt data/MOT17/train --why --detections yolox
 
 Ratios are in percent. Results of MOT17-nn-DPM, -SDP and -FRCNN are scored against any ground truth of MOT17-nn.
 """
@@ -37,6 +38,14 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     add_window(parser)
     parser.add_argument("--json", metavar="FILE", help="write all scores as JSON; - for stdout")
     parser.add_argument("--csv", metavar="FILE", help="write all scores as CSV; - for stdout")
+    parser.add_argument(
+        "--why", action="store_true", help="also count the identity switches by cause, and list them with frame numbers"
+    )
+    parser.add_argument(
+        "--detections",
+        metavar="NAME[,NAME]",
+        help="with --why: detections that the tracker had, to find switches after a gap with an unused box",
+    )
     parser.set_defaults(run=run, usage_error=parser.error)
 
 
@@ -46,22 +55,24 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.usage_error(
             "--json and --csv: expected at most one - (stdout), got two; give one of them a file name"
         )
-    from mot_core.evaluation import evaluate, print_scores
+    if arguments.detections and not arguments.why:
+        arguments.usage_error("--detections: expected --why with it, got none; add --why or leave --detections out")
+    from mot_core.evaluation import evaluate, explain_switches, print_scores, print_switches
 
-    evaluation = evaluate(
-        arguments.results,
-        arguments.gt,
-        benchmark=arguments.benchmark,
-        frames=arguments.frames,
-        split=arguments.split,
-        progress=True,
-    )
+    window = {"benchmark": arguments.benchmark, "frames": arguments.frames, "split": arguments.split}
+    evaluation = evaluate(arguments.results, arguments.gt, **window, progress=True)
     # Keep tables out of stdout if another program reads the scores from there.
-    print_scores(evaluation, open_console(stderr="-" in (arguments.json, arguments.csv)))
+    console = open_console(stderr="-" in (arguments.json, arguments.csv))
+    print_scores(evaluation, console)
+    report = evaluation.to_dict()
+    if arguments.why:
+        switches = explain_switches(arguments.results, arguments.gt, **window, detections=arguments.detections)
+        print_switches(switches, console)
+        report["switches"] = [switch.to_dict() for switch in switches]
     for note in evaluation.notes:
         print(f"mot: note: {note}", file=sys.stderr)
     if arguments.json:
-        write_text(arguments.json, json.dumps(evaluation.to_dict(), indent=1, allow_nan=False) + "\n")
+        write_text(arguments.json, json.dumps(report, indent=1, allow_nan=False) + "\n")
     if arguments.csv:
         write_text(arguments.csv, evaluation.to_csv())
     return 0

@@ -7,10 +7,11 @@ counts. The metrics for validation steps need torch and torchmetrics and are the
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mot_core.evaluation.folder import evaluate
+from mot_core.evaluation.folder import evaluate, explain_switches
 from mot_core.evaluation.report import ClassScores, Evaluation
 from mot_core.evaluation.scores import Scores
 from mot_core.evaluation.sequence import score_sequence
+from mot_core.evaluation.switches import IdentitySwitch, find_switches, print_switches
 from mot_core.evaluation.table import print_scores, scores_table
 
 if TYPE_CHECKING:
@@ -23,10 +24,14 @@ __all__ = [
     "ClassScores",
     "Evaluation",
     "Identity",
+    "IdentitySwitch",
     "Scores",
     "TrackingMetrics",
     "evaluate",
+    "explain_switches",
+    "find_switches",
     "print_scores",
+    "print_switches",
     "score_sequence",
     "scores_table",
 ]

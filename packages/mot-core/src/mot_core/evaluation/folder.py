@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Literal, TypeVar
 
 from mot_core.evaluation.report import ClassScores, Evaluation
 from mot_core.evaluation.scores import Scores
-from mot_core.evaluation.sequence import nothing_counts, score_sequence
+from mot_core.evaluation.sequence import count_frames, nothing_counts, score_sequence
+from mot_core.evaluation.switches import IdentitySwitch, find_switches
 from mot_core.io import (
     Benchmark,
     BoxTable,
@@ -69,28 +70,10 @@ def evaluate(
     >>> evaluate(root / "results", root / "gt", benchmark="generic").combined["HOTA"]
     100.0
     """
-    if frames and split:
-        raise ValueError("frames and split exclude each other; give one of them")
-    if split not in (None, "half-val"):
-        raise ValueError(f"split must be half-val, got {split!r}")
-    source = Path(gt)
-    sequences = find_sequences(source, benchmark=benchmark)
-    rules = get_benchmark(sequences[0].benchmark)
-    _check_names(sequences, rules, source)
-    pairs, missing = _pair(result_files(Path(results)), sequences, source)
-
+    rules, pairs, missing, source = _find_pairs(results, gt, benchmark, frames, split)
     scored: dict[str, dict[str, Scores]] = {}
-    for sequence, files in _with_progress(pairs, progress):
-        ground_truth = sequence.ground_truth()
-        # A window without boxes is scored, as are KITTI sequences without cars or pedestrians.
-        if len(ground_truth) and rules.layout == "mot" and not rules.counted(ground_truth).any():
-            raise ValueError(nothing_counts(f"the ground truth of {sequence.name}", len(ground_truth), rules))
-        if frames:
-            sequence = sequence.window(*frames)
-        elif split:
-            sequence = sequence.half_val()
-        numbers = sequence.frame_numbers()
-        ground_truth, regions = _within(ground_truth, numbers), sequence.ignore_regions()
+    for sequence, ground_truth, files in _with_progress(_windows(pairs, rules, frames, split), progress, len(pairs)):
+        numbers, regions = sequence.frame_numbers(), sequence.ignore_regions()
         for file in files:
             found = _read_results(file, sequence)
             scored[file.stem] = score_sequence(
@@ -103,6 +86,103 @@ def evaluate(
     if all(one.combined["GT_Dets"] == 0 for one in classes.values()):
         raise ValueError(f"the ground truth in {source} has no boxes to score against; check the path and the frames")
     return Evaluation(rules.name, classes, tuple(missing))
+
+
+def explain_switches(
+    results: str | PathLike[str],
+    gt: str | PathLike[str],
+    *,
+    benchmark: str = "auto",
+    frames: tuple[int, int] | None = None,
+    split: Literal["half-val"] | None = None,
+    detections: str | None = None,
+) -> list[IdentitySwitch]:
+    """Find the identity switches of result files and their causes (:func:`mot_core.evaluation.find_switches`).
+
+    Args:
+        results: As for :func:`evaluate`.
+        gt: As for :func:`evaluate`.
+        benchmark: As for :func:`evaluate`.
+        frames: As for :func:`evaluate`.
+        split: As for :func:`evaluate`.
+        detections: Names of the detection files, separated by commas (the first that a sequence has is read), to find
+            switches after a gap in which a detection of the object was not used. By default, they are not
+            distinguished.
+
+    Returns:
+        All switches, by sequence, class and frame; as many as ``IDSW`` of :func:`evaluate`.
+
+    Raises:
+        FileNotFoundError: As for :func:`evaluate`, and if a sequence has no such detections.
+        ValueError: As for :func:`evaluate`.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from mot_core.io import make_scene, write_mot
+    >>> root = Path(tempfile.mkdtemp())
+    >>> scene = make_scene(num_objects=4, num_frames=30)
+    >>> _ = scene.save(root / "gt", "crossing")
+    >>> truth = scene.ground_truth
+    >>> cut = np.where((truth.ids == 2) & (truth.frames > 10), 99, truth.ids)  # object 2 has a new track in frame 11
+    >>> table = BoxTable(truth.frames, cut, truth.boxes_xyxy)
+    >>> write_mot(root / "results" / "crossing.txt", table, kind="results")
+    >>> for one in explain_switches(root / "results", root / "gt", benchmark="generic"):
+    ...     print(one.sequence, one.frame, one.object, one.old, one.new, one.cause)
+    crossing 11 2 2 99 rejected
+    """
+    rules, pairs, _, _ = _find_pairs(results, gt, benchmark, frames, split)
+    switches: list[IdentitySwitch] = []
+    for sequence, ground_truth, files in _windows(pairs, rules, frames, split):
+        numbers, regions = sequence.frame_numbers(), sequence.ignore_regions()
+        boxes = None if detections is None else sequence.detections(detections)
+        for file in files:
+            counted = count_frames(
+                ground_truth, _read_results(file, sequence), rules, numbers, ignore_regions=regions, name=file.stem
+            )
+            for label, pairs_of_class in counted.items():
+                switches += find_switches(
+                    pairs_of_class,
+                    numbers,
+                    detections=None if boxes is None else lambda frame, of=boxes: of.boxes_xyxy[of.frame(frame)],  # type: ignore[misc]
+                    sequence=file.stem,
+                    label=label if len(counted) > 1 else "",
+                )
+    return switches
+
+
+def _find_pairs(
+    results: str | PathLike[str],
+    gt: str | PathLike[str],
+    benchmark: str,
+    frames: tuple[int, int] | None,
+    split: str | None,
+) -> tuple[Benchmark, list[tuple[Sequence, list[Path]]], list[str], Path]:
+    """Return the rules, the sequences with their result files, the names without results, and the path of ``gt``."""
+    if frames and split:
+        raise ValueError("frames and split exclude each other; give one of them")
+    if split not in (None, "half-val"):
+        raise ValueError(f"split must be half-val, got {split!r}")
+    source = Path(gt)
+    sequences = find_sequences(source, benchmark=benchmark)
+    rules = get_benchmark(sequences[0].benchmark)
+    _check_names(sequences, rules, source)
+    return rules, *_pair(result_files(Path(results)), sequences, source), source
+
+
+def _windows(
+    pairs: list[tuple[Sequence, list[Path]]],
+    rules: Benchmark,
+    frames: tuple[int, int] | None,
+    split: str | None,
+) -> Iterator[tuple[Sequence, BoxTable, list[Path]]]:
+    """Yield each sequence, limited to the frames to score, with its ground truth and result files."""
+    for sequence, files in pairs:
+        ground_truth = sequence.ground_truth()
+        # A window without boxes is scored, as are KITTI sequences without cars or pedestrians.
+        if len(ground_truth) and rules.layout == "mot" and not rules.counted(ground_truth).any():
+            raise ValueError(nothing_counts(f"the ground truth of {sequence.name}", len(ground_truth), rules))
+        window = sequence.window(*frames) if frames else sequence.half_val() if split else sequence
+        yield window, _within(ground_truth, window.frame_numbers()), files
 
 
 def result_files(results: Path) -> list[Path]:
@@ -201,11 +281,11 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(listed[:LISTED]) + more
 
 
-def _with_progress(items: list[Item], progress: bool) -> Iterable[Item]:
+def _with_progress(items: Iterable[Item], progress: bool, total: int) -> Iterable[Item]:
     if not progress:
         return items
     from rich.console import Console
     from rich.progress import track
 
     console = Console(stderr=True)
-    return track(items, "scoring", console=console, transient=True, disable=not console.is_terminal)
+    return track(items, "scoring", total, console=console, transient=True, disable=not console.is_terminal)

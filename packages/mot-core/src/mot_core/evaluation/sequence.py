@@ -44,6 +44,20 @@ def score_sequence(
     >>> score_sequence(table, table, "generic", range(1, 3))["object"]["HOTA"]
     100.0
     """
+    counted = count_frames(ground_truth, results, benchmark, frames, ignore_regions=ignore_regions, name=name)
+    return {label: score_frames(pairs) for label, pairs in counted.items()}
+
+
+def count_frames(
+    ground_truth: BoxTable,
+    results: BoxTable,
+    benchmark: str | Benchmark,
+    frames: range,
+    *,
+    ignore_regions: BoxTable | None = None,
+    name: str = "sequence",
+) -> dict[str, list[FramePair]]:
+    """Return the boxes that count in each frame, by scored class; arguments as in :func:`score_sequence`."""
     rules = get_benchmark(benchmark) if isinstance(benchmark, str) else benchmark
     if rules.layout == "kitti":
         results = results.select(results.classes != DONT_CARE)
@@ -54,10 +68,7 @@ def score_sequence(
     check_classes(ground_truth, rules, f"ground truth of {name}")
     _check_result_classes(results, rules, name)
     regions = ignore_regions if ignore_regions is not None else BoxTable.empty()
-    return {
-        one.name: score_frames(list(prepare_frames(ground_truth, results, regions, rules, one, frames)))
-        for one in rules.classes
-    }
+    return {one.name: list(prepare_frames(ground_truth, results, regions, rules, one, frames)) for one in rules.classes}
 
 
 def prepare_frames(
