@@ -4,7 +4,9 @@ One Python object per track, full covariance matrices, explicit loops over pairs
 Written from the papers and from notes on the official implementations, independently of mot_core.
 """
 
+from _helpers.plain_trackers.botsort import PlainBoTSort as PlainBoTSort
 from _helpers.plain_trackers.bytetrack import PlainByteTrack as PlainByteTrack
+from _helpers.plain_trackers.cbiou import PlainCBIoU as PlainCBIoU
 from _helpers.plain_trackers.common import Row as Row
 from _helpers.plain_trackers.filters import AreaFilter as AreaFilter
 from _helpers.plain_trackers.filters import HeightFilter as HeightFilter

@@ -5,9 +5,12 @@ from _helpers.plain_trackers.filters import HeightFilter
 
 
 class ByteTrackTrack:
+    filter_type = HeightFilter
+    size_velocities = slice(7, 8)  # of the filter's state; a lost track does not keep them
+
     def __init__(self, detection, id, now, confirmed):
         self.id = id
-        self.filter = HeightFilter(detection.box)
+        self.filter = self.filter_type(detection.box)
         self.detection = detection
         self.start = self.last_seen = now
         self.confirmed = confirmed
@@ -28,6 +31,8 @@ class PlainByteTrack:
     ``official``: boxes include their last pixel (+1), a score equal to the threshold is not a detection, unconfirmed
     tracks are not predicted, and an expired track takes part in one more association only.
     """
+
+    track_type = ByteTrackTrack
 
     def __init__(
         self,
@@ -63,10 +68,11 @@ class PlainByteTrack:
         lost = [t for t in self.tracks if t.lost]
         unconfirmed = [t for t in self.tracks if not t.confirmed]
         for track in lost:
-            track.filter.x[7] = 0.0
+            track.filter.x[track.size_velocities] = 0.0
         for track in [*tracked, *lost, *([] if self.official else unconfirmed)]:
             track.filter.predict(dt)
 
+        self.compensate()
         _, high = self.associate([*tracked, *lost], high, self.max_cost, fuse=self.fuse_score)
         left = [t for t in tracked if t.last_seen < self.now]
         self.associate(left, low, self.max_cost_low, fuse=False)
@@ -75,7 +81,7 @@ class PlainByteTrack:
         self.age()
         for detection in high:
             if detection.score >= self.birth_threshold:
-                self.tracks.append(ByteTrackTrack(detection, self.next_id, self.now, confirmed=self.step == 1))
+                self.tracks.append(self.track_type(detection, self.next_id, self.now, confirmed=self.step == 1))
                 self.next_id += 1
         self.drop_duplicates()
         return [
@@ -89,6 +95,9 @@ class PlainByteTrack:
             for t in self.tracks
             if t.confirmed and not t.lost
         ]
+
+    def compensate(self):
+        """Handle camera motion; ByteTrack does nothing."""
 
     def overlap(self, a, b):
         return iou(a, b, pixel=1 if self.official else 0)

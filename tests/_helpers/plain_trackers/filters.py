@@ -96,3 +96,36 @@ class HeightFilter(MatrixFilter):
         x, y, aspect, h = self.x[:4]
         w = aspect * h
         return np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2])
+
+
+class SizeFilter(MatrixFilter):
+    """BoT-SORT: center, width, height and their velocities, with noise by width and height.
+
+    Standard deviations: 1/20 of width or height for positions, 1/160 for velocities (new tracks: 1/10 and 1/16).
+    """
+
+    def __init__(self, box):
+        z = self.measure(box)
+        scale = np.array([z[2], z[3], z[2], z[3]])
+        super().__init__([*z, 0, 0, 0, 0], np.diag(np.square([*(scale / 10), *(scale / 16)])))
+
+    @staticmethod
+    def measure(box):
+        x1, y1, x2, y2 = box
+        return np.array([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1])
+
+    def scale(self):
+        return np.array([self.x[2], self.x[3], self.x[2], self.x[3]])
+
+    def process_noise(self):
+        return np.diag(np.square([*(self.scale() / 20), *(self.scale() / 160)]))
+
+    def measurement_noise(self):
+        return np.diag(np.square(self.scale() / 20))
+
+    def observe(self, box):
+        self.update(self.measure(box))
+
+    def box(self):
+        x, y, w, h = self.x[:4]
+        return np.array([x - w / 2, y - h / 2, x + w / 2, y + h / 2])

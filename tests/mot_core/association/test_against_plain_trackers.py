@@ -4,11 +4,18 @@ import numpy as np
 import pytest
 
 from _helpers.crossing_scenes import make_frames
-from _helpers.plain_trackers import PlainByteTrack, PlainOCSort, PlainSort
+from _helpers.plain_trackers import PlainBoTSort, PlainByteTrack, PlainCBIoU, PlainOCSort, PlainSort
 from _helpers.plain_trackers.comparison import assert_equal_updates
-from mot_core.association import ByteTrack, OCSort, Sort, pixel_iou_cost
+from mot_core.association import BoTSort, ByteTrack, CBIoU, OCSort, Sort, pixel_iou_cost
 
 OFFICIAL_BYTETRACK = {"official_quirks": True, "cost": pixel_iou_cost, "report": "filter"}
+
+
+def zoom(frame):
+    """A camera that zooms and pans, differently in each frame."""
+    return [[1 + 0.01 * np.sin(frame), 0, 2 * np.cos(frame)], [0, 1 + 0.02 * np.cos(frame), 3 * np.sin(frame)]]
+
+
 PAIRS = {
     "sort": (lambda: Sort(), lambda: PlainSort()),
     "sort-short-memory": (lambda: Sort(max_age=2, min_hits=1), lambda: PlainSort(max_age=2, min_hits=1)),
@@ -24,6 +31,16 @@ PAIRS = {
     "bytetrack-official": (
         lambda: ByteTrack(**OFFICIAL_BYTETRACK, max_age=6),
         lambda: PlainByteTrack(official=True, report="filter", max_age=6),
+    ),
+    "botsort": (lambda: BoTSort(), lambda: PlainBoTSort()),
+    "botsort-camera": (
+        lambda: BoTSort(camera=zoom, report="filter", max_age=8),
+        lambda: PlainBoTSort(camera=zoom, report="filter", max_age=8),
+    ),
+    "cbiou": (lambda: CBIoU(), lambda: PlainCBIoU()),
+    "cbiou-small": (
+        lambda: CBIoU(buffer=0.1, buffer_second=0.2, motion_frames=2, min_hits=1),
+        lambda: PlainCBIoU(buffer=0.1, buffer_second=0.2, motion_frames=2, min_hits=1),
     ),
     "ocsort": (lambda: OCSort(), lambda: PlainOCSort()),
     "ocsort-filter": (lambda: OCSort(report="filter"), lambda: PlainOCSort(report="filter")),

@@ -112,12 +112,12 @@ def test_missing_and_binary_files_are_rejected(tmp_path):
 @pytest.mark.parametrize("name", ["sort", "bytetrack", "ocsort"])
 def test_mot_track_uses_motion_file(name, path, tmp_path, capsys):
     make_scene(num_objects=5, num_frames=30).save(tmp_path / "data")
-    command = ["track", str(tmp_path / "data"), "--benchmark", "generic", "--tracker", name, "--output"]
+    command = ["track", str(tmp_path / "data"), "--benchmark", "generic", "--tracker", name]
+    command += ["--report", "filter", "--output"]
     assert main([*command, str(tmp_path / "hand")]) == 0
     assert main([*command, str(tmp_path / "learned"), "--motion", path]) == 0
     results = [read_mot(tmp_path / kind / "synthetic.txt", kind="results") for kind in ("hand", "learned")]
     assert all(len(one) > 80 for one in results)
-    if name != "ocsort":  # OC-SORT reports detections
-        assert not np.array_equal(results[0].boxes_xyxy[:50], results[1].boxes_xyxy[:50])
+    assert not np.array_equal(results[0].boxes_xyxy[:50], results[1].boxes_xyxy[:50])
     assert main([*command, str(tmp_path / "none"), "--motion", str(tmp_path / "none.json")]) == 1
     assert "none.json: no such file" in capsys.readouterr().err

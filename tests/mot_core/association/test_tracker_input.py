@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from _helpers.crossing_scenes import make_frames
-from mot_core.association import ByteTrack, OCSort, Sort
+from mot_core.association import BoTSort, ByteTrack, CBIoU, OCSort, Sort
 from mot_core.structures import Detections
 
-TRACKERS = [Sort, ByteTrack, OCSort]
+TRACKERS = [Sort, ByteTrack, OCSort, BoTSort, CBIoU]
 BOX, OTHER = [0.0, 0.0, 40.0, 80.0], [100.0, 0.0, 140.0, 80.0]
 NAN, INF = float("nan"), float("inf")
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from _helpers.crossing_scenes import make_frames
-from mot_core.association import ByteTrack, MotionNoise, OCSort, Preset, Sort, pixel_iou_cost
+from mot_core.association import BoTSort, ByteTrack, CBIoU, MotionNoise, OCSort, Preset, Sort, pixel_iou_cost
 from mot_core.association.kalman import SORT_NOISE
 from mot_core.structures import Detections
 
-TRACKERS = [Sort, ByteTrack, OCSort]
+TRACKERS = [Sort, ByteTrack, OCSort, BoTSort, CBIoU]
 PRESETS = [(tracker, name) for tracker in TRACKERS for name in tracker.PRESETS]
 every_preset = pytest.mark.parametrize(("tracker_type", "preset"), PRESETS, ids=lambda v: getattr(v, "__name__", v))
 
@@ -198,7 +198,7 @@ def test_min_area_and_max_aspect_filter(tracker_type):
     assert kept.detection_index.tolist() == [0, 3, 4]
 
 
-@pytest.mark.parametrize("tracker_type", TRACKERS)
+@pytest.mark.parametrize("tracker_type", [Sort, ByteTrack, OCSort, BoTSort])
 def test_report_parameter(tracker_type):
     """Only the boxes differ: detections bit for bit, or estimates that lag behind an accelerating object."""
     by_detection, by_filter = tracker_type(), tracker_type(report="filter")

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from _helpers.crossing_scenes import make_frames
-from mot_core.association import ByteTrack, OCSort, Sort
+from mot_core.association import BoTSort, ByteTrack, CBIoU, OCSort, Sort
 
-TRACKERS = [Sort, ByteTrack, OCSort]
+TRACKERS = [Sort, ByteTrack, OCSort, BoTSort, CBIoU]
 every_tracker = pytest.mark.parametrize("tracker_type", TRACKERS)
 
 

@@ -37,7 +37,7 @@ def rows_in(path):
     return np.column_stack([table.frames, table.ids, table.boxes_xyxy])
 
 
-@pytest.mark.parametrize("name", ["bytetrack", "ocsort", "sort"])
+@pytest.mark.parametrize("name", ["botsort", "bytetrack", "cbiou", "ocsort", "sort"])
 def test_every_tracker_on_a_folder(mot, scenes, tmp_path, name):
     done = mot("track", scenes, "--benchmark", "generic", "--tracker", name, "--output", tmp_path / "out")
     assert (done.code, done.err) == (0, "")

@@ -1,4 +1,4 @@
-"""Online association at inference: SORT, ByteTrack and OC-SORT on one batched Kalman filter, in NumPy.
+"""Association of detections at inference: SORT, ByteTrack, OC-SORT, BoT-SORT and C-BIoU on one table, in NumPy.
 
 A tracker receives the detections of one frame and returns its tracks; see :meth:`OnlineTracker.update`.
 """
@@ -7,7 +7,11 @@ from mot_core.association.appearance import AppearanceTrack as AppearanceTrack
 from mot_core.association.assignment import assign as assign
 from mot_core.association.base import OnlineTracker as OnlineTracker
 from mot_core.association.base import Preset as Preset
+from mot_core.association.botsort import BoTSort as BoTSort
 from mot_core.association.bytetrack import ByteTrack as ByteTrack
+from mot_core.association.camera_motion import CameraMotion as CameraMotion
+from mot_core.association.camera_motion import read_camera_motion as read_camera_motion
+from mot_core.association.cbiou import CBIoU as CBIoU
 from mot_core.association.costs import AssociationCost as AssociationCost
 from mot_core.association.costs import DetectionBatch as DetectionBatch
 from mot_core.association.costs import TrackBatch as TrackBatch
@@ -19,4 +23,5 @@ from mot_core.association.motion import LearnedMotion as LearnedMotion
 from mot_core.association.motion import read_motion as read_motion
 from mot_core.association.named_costs import read_cost as read_cost
 from mot_core.association.ocsort import OCSort as OCSort
+from mot_core.association.offline import interpolate_tracks as interpolate_tracks
 from mot_core.association.sort import Sort as Sort

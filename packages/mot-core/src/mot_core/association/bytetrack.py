@@ -67,6 +67,7 @@ class ByteTrack(OnlineTracker):
     """
 
     layout: ClassVar[Layout] = CenterAspectHeight()
+    size_velocity: ClassVar[slice] = slice(V.start + 3, V.stop)  # rows of the velocities that lost tracks do not keep
     table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE + 1, FIRST_FREE_LABEL + 2)
     score_thresholds: ClassVar[tuple[str, ...]] = ("track_threshold", "low_threshold", "birth_threshold")
     PRESETS: ClassVar[Mapping[str, Preset]] = {
@@ -136,9 +137,9 @@ class ByteTrack(OnlineTracker):
         values = table.values
         values[ELAPSED] += dt
         block = values[:FILTER_ROWS]
-        block[V.start + 3, tracked:old] = 0.0  # lost tracks keep their height
+        block[self.size_velocity, tracked:old] = 0.0  # lost tracks keep their size
         moving = block[:, :old] if self.official_quirks else block
-        self._kalman.predict(moving, moving[3], dt)
+        self._kalman.predict(moving, self.layout.heights(moving[P]), dt)
         return self.layout.corners(block[P])
 
     def _match(

@@ -78,6 +78,15 @@ BYTETRACK_NOISE = MotionNoise(
     initial_velocity=((1 / 16, 0), (1 / 16, 0), (0, 1e-5), (1 / 16, 0)),
 )
 
+# Aharon et al. 2022 for (x, y, width, height), relative to width, height, width, height.
+BOTSORT_NOISE = MotionNoise(
+    process=((1 / 20, 0),) * 4,
+    process_velocity=((1 / 160, 0),) * 4,
+    measurement=((1 / 20, 0),) * 4,
+    initial=((1 / 10, 0),) * 4,
+    initial_velocity=((1 / 16, 0),) * 4,
+)
+
 
 class BatchedKalman:
     """Kalman prediction and update of filter blocks ``(20, N)`` under a :class:`MotionNoise`.
@@ -161,7 +170,7 @@ class BatchedKalman:
 
 
 class _Variance:
-    """Variance ``(relative * height + absolute)^2`` of stacked coordinates, as a callable of heights ``(N,)``."""
+    """Variance ``(relative * scale + absolute)^2`` of stacked coordinates, for scales ``(N,)`` or ``(4, N)``."""
 
     def __init__(self, deviations: Sequence[tuple[float, float]]) -> None:
         relative, absolute = np.asarray(deviations, float).T[:, :, None]
@@ -174,6 +183,8 @@ class _Variance:
     def __call__(self, heights: Floats) -> Floats:
         if not self._needs_height:
             return self._constant
+        if heights.ndim == 2:  # a scale per coordinate, repeated for position, velocity and their product
+            heights = np.tile(heights, (len(self._square) // 4, 1))
         variance = self._square * (heights * heights)
         variance += self._constant
         if self._needs_cross:

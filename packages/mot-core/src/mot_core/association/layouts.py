@@ -20,7 +20,7 @@ class Layout(Protocol):
         """Convert filter coordinates ``(4, N)`` to corners ``(4, N)``."""
 
     def heights(self, state: Floats) -> Floats:
-        """Return the box heights ``(N,)`` in pixels, the scale of the motion noise."""
+        """Return the scale of the motion noise in pixels: heights ``(N,)``, or a scale per coordinate ``(4, N)``."""
 
 
 class CenterAspectHeight:
@@ -86,3 +86,25 @@ class CenterAreaAspect:
     def heights(self, state: Floats) -> Floats:
         """Return the square root of area / aspect ratio."""
         return np.sqrt(state[2] / state[3])
+
+
+class CenterSize:
+    """Center x, center y, width, height (BoT-SORT, C-BIoU); noise of each coordinate scales with width or height.
+
+    >>> CenterSize().measure(np.array([[0.0], [0.0], [2.0], [4.0]])).ravel()
+    array([1., 2., 2., 4.])
+    """
+
+    def measure(self, boxes: Floats) -> Floats:
+        """Convert corners to center and size."""
+        size = boxes[2:] - boxes[:2]
+        return np.concatenate([boxes[:2] + 0.5 * size, size])
+
+    def corners(self, state: Floats) -> Floats:
+        """Convert center and size to corners."""
+        half = 0.5 * state[2:]
+        return np.concatenate([state[:2] - half, state[:2] + half])
+
+    def heights(self, state: Floats) -> Floats:
+        """Return the scales ``(4, N)`` of the noise: width for x and width, height for y and height."""
+        return np.concatenate([state[2:], state[2:]])

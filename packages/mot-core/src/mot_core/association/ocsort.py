@@ -14,6 +14,7 @@ from mot_core.association.base import CLASS, DETECTION, ELAPSED, FIRST_FREE_VALU
 from mot_core.association.costs import overlap_matrix
 from mot_core.association.frame_detections import Floats, FrameDetections, Integers
 from mot_core.association.kalman import FILTER_ROWS, P
+from mot_core.association.layouts import CenterSize
 from mot_core.association.sort import CONFIRMED, Sort
 
 LAST = slice(FIRST_FREE_VALUE, FIRST_FREE_VALUE + 4)  # corners of the last detection
@@ -210,7 +211,7 @@ class OCSort(Sort):
         values = table.values
         order = np.argsort(-table.labels[MISSED, columns], kind="stable")  # long gaps first: the unfinished are a slice
         columns = columns[order]
-        start, end = _centre_size(values[LAST].take(columns, 1)), _centre_size(boxes.take(order, 1))
+        start, end = (CenterSize().measure(each) for each in (values[LAST].take(columns, 1), boxes.take(order, 1)))
         gap = table.labels[MISSED].take(columns)
         pace = values[ELAPSED].take(columns) / gap
         block = values[FROZEN].take(columns, 1)
@@ -243,8 +244,3 @@ class OCSort(Sort):
             self._remember(
                 table, born, frame.boxes[:, np.searchsorted(index[:confident], table.labels[DETECTION, born])]
             )
-
-
-def _centre_size(boxes: Floats) -> Floats:
-    size = boxes[2:] - boxes[:2]
-    return np.concatenate([boxes[:2] + 0.5 * size, size])

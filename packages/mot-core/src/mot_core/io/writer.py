@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
@@ -61,12 +62,13 @@ class ResultWriter:
         self._file = None
         self._exit.__exit__(kind, error, traceback)
 
-    def write(self, frame: int, tracks: Tracks) -> None:
+    def write(self, frame: int, tracks: Tracks, marks: Sequence[bool] | None = None) -> None:
         """Add the tracks of one frame, as arrays or tensors.
 
         Args:
             frame: Frame number, larger than that of the previous call.
             tracks: Tracks with ``boxes_xyxy`` in pixels.
+            marks: Values of the last column, one per track, such as whether a box was interpolated; -1 by default.
 
         Raises:
             ValueError: If the frame number does not increase, an identity is negative or occurs twice, or a box or
@@ -80,7 +82,12 @@ class ResultWriter:
             raise ValueError(f"{self.path}: frame {frame} comes after frame {self._last_frame}; write frames in order")
         tracks = tracks.numpy()
         _check_tracks(frame, tracks)
-        self._file.write(self._rows(frame, tracks))
+        rows = self._rows(frame, tracks)
+        if marks is not None:
+            ending = ",-1\n"
+            lines = zip(rows.splitlines(keepends=True), marks, strict=True)
+            rows = "".join(f"{line.removesuffix(ending)},{mark:d}\n" for line, mark in lines)
+        self._file.write(rows)
         self._last_frame = frame
 
     def _rows(self, frame: int, tracks: Tracks) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mot_core.cli.parser import Parser, add_benchmark, add_window
 from mot_core.cli.track.detections import run
+from mot_core.cli.track.filling import add_interpolation
 from mot_core.cli.track.flags import Parameter, add_flags, parameters_of
 from mot_core.cli.track.registry import installed_trackers, load_tracker, takes_images
 
@@ -15,6 +16,7 @@ examples:
   mot track data/MOT17/train --tracker bytetrack --detections yolox --output out
   mot track data/MOT17/train --tracker ocsort --preset official --detections yolox --output out
   mot track data/mine/street --tracker sort --max-age 50 --plot --output out
+  mot track data/MOT17/train --tracker botsort --detections yolox --interpolate 20 --output out
   mot track street.mp4 --tracker motip --checkpoint runs/first/last.ckpt --video --output out
 
 Parameters of a tracker are flags too; to list them: mot track --tracker NAME --help
@@ -48,6 +50,7 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     )
     parser.add_argument("--plot", action="store_true", help="also save a picture DIR/<sequence>.png")
     parser.add_argument("--video", action="store_true", help="also save a video DIR/<sequence>.mp4")
+    add_interpolation(parser)
     if images:
         from mot_core.cli.track.images import configure_images  # needs Lightning
 

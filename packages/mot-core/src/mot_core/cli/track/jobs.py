@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mot_core.cli.terminal import Progress, open_console, print_table
+from mot_core.cli.track.filling import fill
 from mot_core.cli.track.job import Job, result_path
 from mot_core.cli.track.pictures import save_pictures
 from mot_core.cli.track.run_record import write_record
@@ -35,7 +36,7 @@ def run_jobs(
             for job in jobs:
                 progress.describe(f"tracking {job.sequence.name}")
                 result = result_path(job, arguments.output)
-                _track(job, result, progress.advance)
+                _track(job, result, progress.advance, arguments)
                 done.append(job)
                 if arguments.plot or arguments.video:
                     progress.describe(f"drawing {job.sequence.name}")
@@ -50,22 +51,36 @@ def run_jobs(
     _report(done, arguments.output)
 
 
-def _track(job: Job, result: Path, on_frame: Callable[[], None]) -> None:
+def _track(job: Job, result: Path, on_frame: Callable[[], None], arguments: argparse.Namespace) -> None:
     """Track one sequence and write ``result`` atomically."""
-    sequence = job.sequence
-    is_kitti = sequence.rules.layout == "kitti"
-    with KittiResultWriter(result) if is_kitti else ResultWriter(result, with_classes=job.with_classes) as output:
+    offline = arguments.interpolate > 0 or arguments.smooth or arguments.mark_interpolated
+    with _writer(job, result, arguments.mark_interpolated) as output:
+        frames = []
         for number, track in job.steps():
             start = time.perf_counter()
             try:
                 tracks = track()
             except ValueError as error:
-                raise ValueError(f"{sequence.name}, frame {number}: {error}") from error
+                raise ValueError(f"{job.sequence.name}, frame {number}: {error}") from error
             job.seconds += time.perf_counter() - start
-            output.write(number, tracks)
-            job.rows += len(tracks)
             job.identities.update(to_numpy(tracks.ids).tolist())
+            if offline:
+                frames.append((number, tracks))
+            else:
+                output.write(number, tracks)
+                job.rows += len(tracks)
             on_frame()
+        for number, tracks, filled in fill(frames, arguments.interpolate, arguments.smooth) if frames else ():
+            output.write(number, tracks, filled if arguments.mark_interpolated else None)
+            job.rows += len(tracks)
+
+
+def _writer(job: Job, result: Path, mark: bool) -> ResultWriter:
+    if job.sequence.rules.layout != "kitti":
+        return ResultWriter(result, with_classes=job.with_classes)
+    if mark:
+        raise ValueError("--mark-interpolated: expected the MOT layout, got KITTI, which has no column for it; drop it")
+    return KittiResultWriter(result)
 
 
 def _interruption_message(done: Sequence[Job], jobs: Sequence[Job], output: Path) -> str:
