@@ -68,10 +68,7 @@ class Tracker(LightningModule, ABC):
     """Names of the shipped configs. The first one fits the released weights: `mot import --tracker NAME` uses it."""
 
     fresh_keys: ClassVar[str] = r"(?!)"
-    """Regular expression of the state-dict keys that depend on the number of classes or the kind of a part.
-
-    `--init` leaves those that do not fit newly initialized.
-    """
+    """Regular expression of state-dict keys, of class heads or optional parts; `--init` may leave them new."""
 
     arguments: dict[str, Any]
     resize: dict[str, Any] | None = None

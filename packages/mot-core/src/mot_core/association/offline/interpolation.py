@@ -119,6 +119,6 @@ def _smooth(table: BoxTable) -> BoxTable:
     mean = rts_smoother(result).mean[:, :, 0, 0].numpy()[run, position]
     corners = CenterSize().corners(mean.T).T
     smoothed = np.empty_like(boxes)
-    valid = (corners[:, 2:] > corners[:, :2]).all(1)  # a box that shrinks to nothing is kept as it is
+    valid = np.all(corners[:, 2:] > corners[:, :2], axis=1)  # a box that shrinks to nothing is kept as it is
     smoothed[order] = np.where(valid[:, None], corners, boxes)
     return replace(table, boxes_xyxy=smoothed)

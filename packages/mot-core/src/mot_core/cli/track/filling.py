@@ -40,11 +40,11 @@ def fill(frames: Sequence[tuple[int, Tracks]], max_gap: int, smooth: bool) -> It
 
     every = [(number, tracks.numpy()) for number, tracks in frames]
     numbers = np.repeat([number for number, _ in every], [len(tracks) for _, tracks in every])
-    columns = (
+    ids, boxes, scores, classes = (
         np.concatenate([np.asarray(getattr(tracks, name)) for _, tracks in every])
         for name in ("ids", "boxes_xyxy", "scores", "classes")
     )
-    table = interpolate_tracks(BoxTable(numbers, *columns), max_gap, smooth=smooth)
+    table = interpolate_tracks(BoxTable(numbers, ids, boxes, scores, classes), max_gap, smooth=smooth)
     for number, _ in every:
         rows = table.frame(number)
         tracks = Tracks(table.ids[rows], table.boxes_xyxy[rows], table.scores[rows], table.classes[rows])
