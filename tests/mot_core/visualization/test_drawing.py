@@ -74,3 +74,43 @@ def test_trail_fades():
     old, new = drawn[50, 20], drawn[50, 150]
     assert (old < 255).any()
     assert np.abs(new - identity_color(3)).sum() < np.abs(old - identity_color(3)).sum()
+
+
+def labels_of(drawn, ids):
+    """Return the areas in the color of each identity beyond the outline of its box."""
+    pixels = np.asarray(drawn)
+    return {one: int((pixels == identity_color(one)).all(-1).sum()) for one in ids}
+
+
+def test_labels_of_neighbors_do_not_cover_each_other():
+    """Two boxes with the same corner: the label of the one behind moves, and both keep the same area."""
+    boxes = np.array([[100.0, 100, 180, 200], [100, 100, 180, 210]])
+    drawn = draw_tracks(Image.new("RGB", (480, 300), "white"), np.array([1, 2]), boxes)
+    alone = [
+        labels_of(draw_tracks(Image.new("RGB", (480, 300), "white"), np.array([one]), boxes[[one - 1]]), [one])[one]
+        for one in (1, 2)
+    ]
+    found = labels_of(drawn, [1, 2])
+    assert found[2] == pytest.approx(alone[1], abs=40)
+    plate = alone[0] - 2 * (80 + 100)  # beyond the outline, which the box in front covers on three sides
+    assert found[1] > 0.6 * plate
+
+
+def test_labels_of_a_crowd_are_thinned():
+    """Of 60 boxes on one spot, most labels are left out; of 40, all are drawn."""
+
+    def drawn_labels(count):
+        boxes = np.repeat([[200.0, 140.0, 216.0, 160.0]], count, 0)
+        ids = np.arange(1, count + 1)
+        drawn = draw_tracks(Image.new("RGB", (480, 300), "white"), ids, boxes)
+        return np.asarray(drawn)
+
+    crowd = (drawn_labels(60) != 255).any(-1).sum()
+    single = (drawn_labels(1) != 255).any(-1).sum()
+    assert crowd < 4 * single
+    spread = np.array(
+        [[20.0 * (n % 20), 40.0 * (n // 20) + 20, 20.0 * (n % 20) + 15, 40.0 * (n // 20) + 50] for n in range(60)]
+    )
+    ids = np.arange(1, 61)
+    found = labels_of(draw_tracks(Image.new("RGB", (480, 300), "white"), ids, spread), ids.tolist())
+    assert min(found.values()) > 0  # labels that fit are drawn

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Images: TypeAlias = Callable[[int], Any]
 """Function that reads the frame with a given number, ``(H, W, 3)`` uint8."""
 
-CANVAS = (244, 244, 242)
+CANVAS, BORDER = (244, 244, 242), (170, 170, 168)
 SMALLEST_SIDE = 960
 
 
@@ -70,13 +70,15 @@ class TrackedFrames:
         return draw_tracks(self._background(frame), ids, boxes * self.scale, trails, caption)
 
     def _background(self, frame: int) -> Image.Image:
-        from PIL import Image
+        from PIL import Image, ImageDraw
 
         if self.images is not None:
             return Image.fromarray(self.images(frame)).resize(self.size, Image.Resampling.BILINEAR)
         path = self.sequence.image_path(frame)
         if path is None:
-            return Image.new("RGB", self.size, CANVAS)
+            canvas = Image.new("RGB", self.size, CANVAS)
+            ImageDraw.Draw(canvas).rectangle((0, 0, self.size[0] - 1, self.size[1] - 1), outline=BORDER, width=2)
+            return canvas
         return Image.fromarray(read_image(path)).resize(self.size, Image.Resampling.BILINEAR)
 
 
