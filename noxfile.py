@@ -27,8 +27,8 @@ PROJECTS = {
     for path in sorted(ROOT.glob("packages/*/pyproject.toml"))
     if not path.parent.name.startswith("_")
 }
-# timm, triton (700 MB) and transformers (depth) have their own sessions. wandb needs an account.
-HEAVY_EXTRAS = {"all", "depth", "timm", "triton", "wandb"}
+# timm, triton (700 MB), transformers (depth) and onnx have their own sessions. wandb needs an account.
+HEAVY_EXTRAS = {"all", "depth", "onnx", "timm", "transformers", "triton", "wandb"}
 EXTRAS = {
     name: [extra for extra in project.get("optional-dependencies", {}) if extra not in HEAVY_EXTRAS]
     for name, project in PROJECTS.items()
@@ -134,6 +134,13 @@ def tests_transformers(session: nox.Session) -> None:
     packages = ("-e", "packages/mot-core[train]", "-e", "packages/fdta-adapters[depth]")
     _install(session, *packages, "pytest")
     session.run("pytest", "tests/transformers", *session.posargs, env=QUIET | {"MOT_TRANSFORMERS": "1"})
+
+
+@nox.session(reuse_venv=True, default=False)
+def tests_detectors(session: nox.Session) -> None:
+    """Test detectors in ONNX files, and the exchange with supervision."""
+    _install(session, "-e", "packages/mot-core[video,onnx]", "onnx", "supervision", "pytest")
+    session.run("pytest", "tests/mot_core/detectors", *session.posargs, env=QUIET)
 
 
 @nox.session(reuse_venv=True)

@@ -26,9 +26,9 @@ from benchmarks.paired import complete
 from benchmarks.provenance import ROOT, SOURCES, provenance
 from benchmarks.training.held_out import evaluate
 from benchmarks.training.learning_table import RESULTS, refresh
+from mot_core.association.registry import trainable_trackers
 from mot_core.cli import main as mot
 from mot_core.cli.fit.configs import find_config
-from mot_core.cli.track.registry import trainable_trackers
 from mot_core.data import SyntheticDataModule
 from mot_core.structures import ClipBatch
 from mot_core.trackers import Tracker

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.fresh_process import in_fresh_process, peak
 from benchmarks.provenance import RESULTS_FOLDER, SOURCES, provenance
-from mot_core.cli.track.registry import trainable_trackers
+from mot_core.association.registry import trainable_trackers
 
 if TYPE_CHECKING:
     from mot_core.structures import ClipBatch

@@ -8,8 +8,9 @@ from fdta_adapters import IdentityAdapterPlugin, SpatialAdapterPlugin, TemporalA
 from fdta_adapters.explanation import explain_adapters, plot_adapters
 from mot_core.cli import main
 from mot_core.data import SyntheticVideo
-from mot_core.data.stream import open_streams
+from mot_core.data.stream import frame_batch
 from mot_core.io.atomic import save_atomic
+from mot_core.streams import open_streams
 from mot_core.trackers.checkpoint import describe
 
 
@@ -20,7 +21,7 @@ def video(tmp_path_factory):
 
 def batches(video):
     (stream,) = open_streams(video)
-    return [stream.batch(number) for number in stream.sequence.frame_numbers()]
+    return [frame_batch(stream, number) for number in stream.sequence.frame_numbers()]
 
 
 def adapters(stride=None):

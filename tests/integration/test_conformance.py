@@ -14,9 +14,9 @@ from jsonargparse import ArgumentParser
 from _helpers.conformance import PAIRS, REFUSED, check_clip
 from _helpers.plugin_cases import ADAPTERS, CALLBACKS, PLUGINS
 from _helpers.trackers.tracker_cases import DETR_TRACKERS, TRACKERS, Losses, batches, make, synthetic, trainer
+from mot_core.association.registry import trainable_trackers
 from mot_core.cli.fit.configs import shipped_configs
 from mot_core.cli.fit.registered import import_registered
-from mot_core.cli.track.registry import trainable_trackers
 from mot_core.plugins import installed_plugins
 from mot_core.trackers import Tracker
 from mot_core.trackers.motr import track_queries

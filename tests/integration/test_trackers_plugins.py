@@ -8,7 +8,7 @@ import torch
 from _helpers.conformance import check_clip, check_gradient
 from _helpers.trackers.small_tracker import Depth, Pull, Refiner
 from _helpers.trackers.tracker_cases import DETR_TRACKERS, batches, make, synthetic, trainer
-from mot_core.cli.track.registry import trainable_trackers
+from mot_core.association.registry import trainable_trackers
 from mot_core.plugins import CAPABILITIES, Plugin
 
 # LA-MOTR updates its queries itself, which the plug-in `Refiner` asks for; the conformance suite has its plug-ins.

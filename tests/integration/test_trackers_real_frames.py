@@ -9,8 +9,8 @@ import yaml
 from PIL import Image
 
 from _helpers.trackers.tracker_cases import EAGER
+from mot_core.association.registry import trainable_trackers
 from mot_core.cli import main
-from mot_core.cli.track.registry import trainable_trackers
 from mot_core.io import read_mot
 
 DETECTOR = {

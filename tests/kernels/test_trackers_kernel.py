@@ -10,7 +10,7 @@ from mot_core.bench.kernels import chosen
 pytest.importorskip("lightning")
 pytest.importorskip("torchmetrics")
 
-from mot_core.cli.track.registry import trainable_trackers
+from mot_core.association.registry import trainable_trackers
 from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
 from mot_core.trackers import MOTIP, DetectorSettings, DETRTracker
 

@@ -8,8 +8,9 @@ from lamotr import LAMOTRPlugin
 from lamotr.explanation import explain_association, plot_association
 from mot_core.cli import main
 from mot_core.data import SyntheticVideo
-from mot_core.data.stream import open_streams
+from mot_core.data.stream import frame_batch
 from mot_core.io.atomic import save_atomic
+from mot_core.streams import open_streams
 from mot_core.trackers.checkpoint import describe
 
 RULES = {"detection_threshold": 0.005, "track_threshold": 0.005}
@@ -23,7 +24,7 @@ def video(tmp_path_factory):
 
 def batches(video):
     (stream,) = open_streams(video)
-    return [stream.batch(number) for number in stream.sequence.frame_numbers()]
+    return [frame_batch(stream, number) for number in stream.sequence.frame_numbers()]
 
 
 def trained(name):

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from mot_core.cli.track.registry import trainable_trackers
+from mot_core.association.registry import trainable_trackers
 from mot_core.data import SyntheticDataModule
 from mot_core.nn import TimmBackbone
 from mot_core.trackers import DetectorSettings, DETRTracker

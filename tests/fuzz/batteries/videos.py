@@ -4,7 +4,7 @@ import av
 import numpy as np
 
 from fuzz.damage import damage_bytes, one_of, outcome
-from mot_core.data.video_file import TruncatedVideoError, VideoFile
+from mot_core.streams.video_file import TruncatedVideoError, VideoFile
 
 LOSSLESS = {"avi": "ffv1", "mkv": "ffv1", "mp4": "mpeg4", "mov": "mpeg4"}
 

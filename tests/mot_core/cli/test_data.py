@@ -50,10 +50,13 @@ def test_json_report(mot, scenes, broken_scene, tmp_path):
     assert json.loads((tmp_path / "report.json").read_text()) == report
 
 
-def test_unknown_benchmark_lists_the_choices(mot, scenes, tmp_path):
+def test_own_data_are_checked_as_generic_with_a_note(mot, scenes, tmp_path):
     done = mot("data", "check", scenes.rename(tmp_path / "mine"))
-    assert done.code == 1
-    assert "choose one of MOT15" in done.out
+    assert done.code == 0
+    assert "generic" in done.out
+    assert "no problems" in done.out
+    assert done.err.startswith("mot: note: no benchmark fits the names of the folders")
+    assert done.err.count("\n") == 1
 
 
 def test_empty_folder_and_wrong_usage(mot, tmp_path):

@@ -64,6 +64,17 @@ def test_missing_results_are_noted(mot, scenes, results):
     assert "mot: note: COMBINED is over 1 of 2 sequences: there are no results for street" in done.err
 
 
+def test_scores_of_0_are_explained(mot, scenes, results):
+    arguments = ("eval", results, "--gt", scenes, "--benchmark", "generic")
+    far = "".join(f"{frame},1,9000,9000,20,40,0.9,-1,-1,-1\n" for frame in range(1, 41))
+    for name in ("park", "street"):
+        (results / f"{name}.txt").write_text(far)
+    assert "HOTA of object is 0 because none of 80 result boxes overlaps an object" in mot(*arguments).err
+    for name in ("park", "street"):
+        (results / f"{name}.txt").write_text("")
+    assert "HOTA of object is 0 because no box of the results counts" in mot(*arguments).err
+
+
 def test_results_in_a_data_subfolder(mot, scenes, results, tmp_path):
     shutil.copytree(results, tmp_path / "method" / "data")
     arguments = ("--gt", scenes, "--benchmark", "generic", "--json", "-")

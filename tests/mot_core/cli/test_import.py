@@ -9,7 +9,7 @@ import torch
 import yaml
 
 from _helpers.trackers.official_names import officially
-from mot_core.cli.track.registry import trainable_trackers
+from mot_core.association.registry import trainable_trackers
 from mot_core.trackers import MOTR, DetectorSettings, Tracker
 
 SMALL = {

@@ -1,4 +1,5 @@
 import json
+import shutil
 import warnings
 
 import lightning
@@ -167,3 +168,24 @@ def test_corrupt_image_in_a_worker(video_folder):
     data = MOTDataModule(video_folder, benchmark="generic", num_workers=1)
     with warnings.catch_warnings(), pytest.raises(ValueError, match=r"image .*000003\.png cannot be decoded"):
         list(data.train_dataloader())
+
+
+def test_validation_follows_the_size_of_training(video_root):
+    augmentation = Augmentation(short_sides=(24, 36), max_long_side=50, flip=0.5)
+    data = MOTDataModule(video_root, val=video_root, benchmark="generic", augmentation=augmentation)
+    assert data.resize == Augmentation(short_sides=(36,), max_long_side=50)
+    shapes = {tuple(batch.images.shape[-2:]) for batch in data.val_dataloader()}
+    assert all(min(shape) <= 36 and max(shape) <= 50 for shape in shapes)
+    assert (
+        "a shorter side of 36 and a longer side of at most 50 pixels; to use another, set --data.resize"
+        in data.notes()[0]
+    )
+    for given in ({"augmentation": augmentation, "resize": Augmentation()}, {}):
+        data = MOTDataModule(video_root, val=video_root, benchmark="generic", **given)
+        assert (data.resize, data.notes()) == (Augmentation(), [])
+
+
+def test_data_without_a_benchmark_are_noted(video_root, tmp_path):
+    data = MOTDataModule(shutil.copytree(video_root, tmp_path / "mine"))
+    data.setup("fit")
+    assert [note.partition(",")[0] for note in data.notes()] == ["no benchmark fits the names of the folders"]

@@ -208,13 +208,18 @@ def test_mot15_files_with_other_rules_are_rejected(scenes, tmp_path):
     (folder / "gt/gt.txt").write_text("".join(",".join([*row[:6], "1,-1,-1,-1"]) + "\n" for row in rows))
     (tmp_path / "results").mkdir()
     shutil.copy(scenes / "results/a.txt", tmp_path / "results/TUD-Campus.txt")
-    assert evaluate(tmp_path / "results", tmp_path / "train").benchmark == "MOT15"
+    mot15 = evaluate(tmp_path / "results", tmp_path / "train")
+    assert mot15.benchmark == "MOT15"
     with rejects("have names of MOT15, which has other rules than MOT17; choose MOT15 or auto, or generic"):
         evaluate(tmp_path / "results", tmp_path / "train", benchmark="MOT17")
     folder.rename(tmp_path / "train/street")
     (tmp_path / "results/TUD-Campus.txt").rename(tmp_path / "results/street.txt")
-    with rejects("the benchmark of street cannot be inferred .*generic for your own data"):
-        evaluate(tmp_path / "results", tmp_path / "train")
+    own = evaluate(tmp_path / "results", tmp_path / "train")
+    assert (own.benchmark, own.combined["HOTA"]) == ("generic", mot15.combined["HOTA"])
+    assert [note.partition(":")[0] for note in own.notes] == [
+        "no benchmark fits the names of the folders, so the rules of generic are used"
+    ]
+    assert evaluate(tmp_path / "results", tmp_path / "train", benchmark="generic").notes == []
     with rejects("MOT17 scores class 1, but this ground truth has no classes"):
         evaluate(tmp_path / "results", tmp_path / "train", benchmark="MOT17")
 

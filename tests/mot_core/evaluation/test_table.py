@@ -45,6 +45,18 @@ def test_ratios_without_ground_truth_are_dashes(tmp_path):
     assert cells == ["b", *["-"] * 9, "0", str(number), "0", "0", "0", "0", "0"]
 
 
+def test_a_class_that_does_not_occur_is_all_dashes(tmp_path):
+    scene = make_scene(num_objects=4, num_frames=5)
+    for name in "ab":
+        scene.save(tmp_path / "gt", name)
+        write_mot(tmp_path / "results" / f"{name}.txt", scene.ground_truth, kind="results")
+    for path in (tmp_path / "gt/b/gt/gt.txt", tmp_path / "results/b.txt"):
+        path.write_text("")
+    rows = printed(evaluate(tmp_path / "results", tmp_path / "gt", benchmark="generic"), width=200).splitlines()
+    (cells,) = [row.replace("│", " ").split() for row in rows if row.startswith("│ b ")]
+    assert cells == ["b", *["-"] * 16]
+
+
 @pytest.mark.parametrize("width", [10, 40, 60, 80, 100, 120, 160])
 def test_numbers_are_not_truncated(evaluation, width):
     for terminal in (False, True):

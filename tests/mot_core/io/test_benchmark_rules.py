@@ -90,6 +90,9 @@ def test_guess_by_sequences():
         (["/data/BFT/val/eagle"], "BFT"),
         (["/data/MOT17/old/2DMOT2015/mine"], "MOT15"),
         (["/data/training/label_02/0003.txt"], "KITTI"),
+        (["clips/mine/street", "clips/mine/park"], "generic"),
+        (["MOT17-2"], "generic"),
+        (["M9901"], "generic"),
     ],
 )
 def test_guess(paths, benchmark):
@@ -99,11 +102,8 @@ def test_guess(paths, benchmark):
 @pytest.mark.parametrize(
     ("paths", "complaint"),
     [
-        (["clips/mine/street"], "the benchmark of street cannot be inferred"),
         (["MOT17-02", "street"], "the benchmark of street cannot be inferred"),
         (["MOT17-02", "MOT20-01"], r"different benchmarks: MOT17-02 \(MOT17\), MOT20-01 \(MOT20\)"),
-        (["MOT17-2"], "cannot be inferred"),
-        (["M9901"], "cannot be inferred"),
         ([], "cannot be inferred without sequences"),
     ],
 )

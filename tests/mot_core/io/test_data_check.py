@@ -147,11 +147,19 @@ def test_mot15_with_classes_is_a_warning(tmp_path):
     assert ("warning", "a/gt/gt.txt", None) in [one[:3] for one in found(tmp_path, "MOT15")]
 
 
-def test_unknown_benchmark_is_an_error_and_the_rest_is_checked(tmp_path):
+def test_folders_without_a_benchmark_are_checked_as_generic(tmp_path):
+    make(tmp_path, "street", gt=GOOD, ini=INI.replace("=a", "=street"))
+    report = check(tmp_path)
+    assert (report.benchmark, report.problems) == ("generic", check(tmp_path, "generic").problems)
+    assert not [one for one in report.problems if one.kind == "benchmark"]
+
+
+def test_contradicting_names_are_an_error_and_the_rest_is_checked(tmp_path):
     make(tmp_path, "street", gt="1,1,0,0,-5,5,1,1,1\n" + GOOD, ini=INI.replace("=a", "=street"))
+    make(tmp_path, "MOT17-02", gt=GOOD, ini=INI.replace("=a", "=MOT17-02"))
     report = check(tmp_path)
     assert not report.ok
-    assert [(one.kind, one.line) for one in report.problems] == [("benchmark", None), ("width", 1)]
+    assert {(one.kind, one.line) for one in report.problems} >= {("benchmark", None), ("width", 1)}
     assert "the benchmark of street cannot be inferred from its name" in report.problems[0].message
     assert "choose one of MOT15" in report.problems[0].remedy
     with pytest.raises(ValueError, match="there is no benchmark 'MOT18'"):

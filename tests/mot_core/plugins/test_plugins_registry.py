@@ -46,6 +46,8 @@ def test_packages_are_found_without_import(installed):
     found = {plugin.name: plugin for plugin in installed_plugins()}
     assert found["fine"] == InstalledPlugin("fine", "fine_method:MyLoss", "fine-method", "0.3")
     assert "broken" in found
+    with pytest.raises(ValueError, match=r"unknown plug-in 'brokn'; did you mean broken\?"):
+        load_plugin("brokn")
 
 
 def test_load_by_name(installed):

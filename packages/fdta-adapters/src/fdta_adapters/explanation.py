@@ -70,12 +70,13 @@ def explain_adapters(tracker: Any, batches: Iterable[ClipBatch], *, min_score: f
 
     >>> import tempfile
     >>> from mot_core.data import SyntheticVideo
-    >>> from mot_core.data.stream import open_streams
+    >>> from mot_core.data.stream import frame_batch
+    >>> from mot_core.streams import open_streams
     >>> from mot_core.trackers import MOTR, DetectorSettings
     >>> video = SyntheticVideo(num_videos=1, num_frames=2).save(tempfile.mkdtemp(), 0)
     >>> detector = DetectorSettings("small", num_queries=4, embed_dim=32, num_heads=2, num_levels=3)
     >>> (stream,) = open_streams(video)
-    >>> found = explain_adapters(MOTR(detector).eval(), [stream.batch(1), stream.batch(2)], min_score=0.0)
+    >>> found = explain_adapters(MOTR(detector).eval(), [frame_batch(stream, 1), frame_batch(stream, 2)], min_score=0.0)
     >>> len(found.similarity.similarity)  # 6 pairs of 4 objects, in each of 2 frames
     12
     """

@@ -62,13 +62,14 @@ def explain_association(
     >>> import tempfile
     >>> from lamotr.lightning import LAMOTR
     >>> from mot_core.data import SyntheticVideo
-    >>> from mot_core.data.stream import open_streams
+    >>> from mot_core.data.stream import frame_batch
+    >>> from mot_core.streams import open_streams
     >>> from mot_core.trackers import DetectorSettings
     >>> video = SyntheticVideo(num_videos=1, num_frames=2).save(tempfile.mkdtemp(), 0)
     >>> detector = DetectorSettings("small", num_queries=4, embed_dim=32, num_heads=2, num_levels=3)
     >>> (stream,) = open_streams(video)
     >>> tracker = LAMOTR(detector, detection_threshold=0.0).eval()
-    >>> [frame] = explain_association(tracker, [stream.batch(1), stream.batch(2)], min_score=0.0)
+    >>> [frame] = explain_association(tracker, [frame_batch(stream, 1), frame_batch(stream, 2)], min_score=0.0)
     >>> frame.number, frame.scores.shape
     (2, (4, 4))
     """

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mot_core.association import ByteTrack, OCSort, Sort
-    from mot_core.structures import Detections, Tracks
+    from mot_core.streams import track
+    from mot_core.structures import Detections, Tracks, detections_from
 
 __version__ = "0.1.0"
-__all__ = ["ByteTrack", "Detections", "OCSort", "Sort", "Tracks", "__version__"]
+__all__ = ["ByteTrack", "Detections", "OCSort", "Sort", "Tracks", "__version__", "detections_from", "track"]
 
 _HOME = {
     "ByteTrack": "mot_core.association",
@@ -25,6 +26,8 @@ _HOME = {
     "Sort": "mot_core.association",
     "Detections": "mot_core.structures",
     "Tracks": "mot_core.structures",
+    "detections_from": "mot_core.structures",
+    "track": "mot_core.streams",
 }
 
 

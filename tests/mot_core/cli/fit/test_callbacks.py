@@ -1,12 +1,14 @@
 """The callbacks of `mot fit` around checkpoints."""
 
+from dataclasses import replace
+
 import lightning
 import pytest
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
-from _helpers.trackers.toy_tracker import make_toy, synthetic, trainer
-from mot_core.cli.fit.callbacks import EpochLines, LastCheckpoint
+from _helpers.trackers.toy_tracker import ToyTracker, make_toy, synthetic, trainer
+from mot_core.cli.fit.callbacks import EpochLines, LastCheckpoint, Notes
 from mot_core.cli.fit.checkpoint_io import CheckpointFiles, with_checkpoint_files
 
 
@@ -42,6 +44,27 @@ def test_checkpoints_of_a_strategy_need_no_training_state(tmp_path):
     assert files.load_checkpoint(tmp_path / "weights.ckpt") == {"weight": 1}
     with pytest.raises(ValueError, match=r"last\.ckpt: expected a checkpoint with state_dict .*got one without"):
         files.load_checkpoint(tmp_path / "last.ckpt")
+
+
+def test_a_hota_of_0_is_explained(tmp_path, capsys):
+
+    class Blind(ToyTracker):
+        """Report boxes of a thousandth of the image, which overlap no object."""
+
+        def track_frame(self, batch, ctx):
+            tracks = super().track_frame(batch, ctx)
+            return replace(tracks, boxes_cxcywh=torch.full_like(tracks.boxes_cxcywh, 0.001))
+
+    torch.manual_seed(0)
+    toy = Blind()
+    trainer(tmp_path, callbacks=[Notes()], max_steps=1).validate(toy, synthetic(), verbose=False)
+    assert toy.trainer.callback_metrics["val/HOTA"] == 0
+    assert (
+        "mot: val/HOTA is 0: no reported box overlaps an object; highest score of a detection 0."
+        in capsys.readouterr().err
+    )
+    toy.tracking_parameters, toy.detection_threshold = ("detection_threshold",), 0.999
+    assert toy.explain_zero().startswith("no detection above detection_threshold 0.999; highest score 0.")
 
 
 def test_other_storage_of_checkpoints_is_kept():

@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
+from mot_core.association.registry import trainable_trackers
 from mot_core.cli.fit.configs import PACKAGE, find_config, find_configs, shipped_configs
-from mot_core.cli.track.registry import trainable_trackers
 
 FOLDER = PACKAGE / "configs"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

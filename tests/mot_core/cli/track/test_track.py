@@ -107,10 +107,35 @@ def test_first_available_detections_are_used(mot, scenes, tmp_path):
     (scenes / "park" / "det" / "det.txt").rename(scenes / "park" / "det" / "yolox.txt")
     arguments = ("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path / "out")
     assert mot(*arguments, "--detections", "yolox,det").code == 0
-    done = mot(*arguments)
+    done = mot(*arguments)  # by default, the only file of park
+    assert (done.code, done.err) == (
+        0,
+        f"mot: note: the only detections are used, {scenes / 'park' / 'det' / 'yolox.txt'}\n",
+    )
+    done = mot(*arguments, "--detections", "det")
     assert done.code == 1
     assert "sequence park has no detections 'det'" in done.err
     assert "choose from yolox" in done.err
+    (scenes / "park" / "det" / "frcnn.txt").write_text("")
+    assert "choose from frcnn, yolox" in mot(*arguments).err
+
+
+def test_sequences_without_detections_list_the_ways_to_get_some(mot, scenes, tmp_path):
+    (scenes / "park" / "det" / "det.txt").unlink()
+    done = mot("track", scenes, "--benchmark", "generic", "--tracker", "sort", "--output", tmp_path / "out")
+    assert done.code == 1
+    for way in (f"write {scenes / 'park' / 'det' / 'det.txt'} with lines", "--detector", "--checkpoint"):
+        assert way in done.err
+
+
+def test_own_data_are_tracked_as_generic_with_a_note(mot, scenes, tmp_path):
+    arguments = ("--tracker", "sort", "--output")
+    done = mot("track", scenes.rename(tmp_path / "mine"), *arguments, tmp_path / "out")
+    assert done.code == 0
+    assert done.err.startswith("mot: note: no benchmark fits the names of the folders")
+    assert done.err.count("\n") == 1
+    assert mot("track", tmp_path / "mine", "--benchmark", "generic", *arguments, tmp_path / "named").err == ""
+    assert (tmp_path / "out" / "park.txt").read_text() == (tmp_path / "named" / "park.txt").read_text()
 
 
 @pytest.mark.parametrize(
@@ -229,7 +254,6 @@ def test_invalid_detections_are_reported_before_writing(mot, scenes, tmp_path, l
         (["--max", "5"], 2, "unrecognized arguments: --max"),
         (["--frame-rate", "0"], 1, "frame_rate must be a positive number"),
         (["--benchmark", "KITTI"], 1, "is not in the layout of KITTI"),
-        (["--benchmark", "auto"], 1, "choose one of MOT15"),
     ],
 )
 def test_invalid_arguments_are_reported_in_one_line(mot, scenes, tmp_path, arguments, code, words):

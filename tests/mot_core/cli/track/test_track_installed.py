@@ -8,7 +8,7 @@ import torch
 
 from _helpers.trackers.toy_tracker import SMALL
 from _helpers.trackers.tracker_cases import EAGER, make
-from mot_core.cli.track.registry import trainable_trackers
+from mot_core.association.registry import trainable_trackers
 from mot_core.data import SyntheticVideo
 from mot_core.io import read_mot
 from mot_core.trackers import MOTIP

@@ -7,7 +7,7 @@ import yaml
 from PIL import Image
 
 from _helpers.trackers.image_toy import predicted, table
-from mot_core.data.video_file import VideoFile
+from mot_core.streams.video_file import VideoFile
 from mot_core.visualization import write_video
 
 

@@ -61,11 +61,13 @@ def run(options: argparse.Namespace) -> int:
     from lamotr.cost.model import save_cost
     from lamotr.cost.recording import record_associations
     from lamotr.cost.training import CostTraining, association_quality, learn_cost
-    from mot_core.cli.terminal import Progress
+    from mot_core.cli.terminal import Progress, print_note
     from mot_core.io import find_sequences
+    from mot_core.io.guess import fallback_note
 
     training = CostTraining(steps=options.steps, seed=options.seed)
     sequences = [one for source in options.sources for one in find_sequences(source, benchmark=options.benchmark)]
+    print_note(fallback_note(options.benchmark, sequences[0].benchmark))
     learned_from, held_out = [], []
     with Progress(sum(sequence.length for sequence in sequences) + training.steps) as progress:
         for sequence in sequences:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -15,7 +15,7 @@ from mot_core.association.kalman import FILTER_ROWS, BatchedKalman, MotionNoise,
 from mot_core.association.layouts import Layout
 from mot_core.association.named_costs import read_cost
 from mot_core.association.saved_state import read_stream
-from mot_core.structures import Array, Detections, Tracks, to_numpy
+from mot_core.structures import Array, Detections, Tracks, detections_from, to_numpy
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -165,8 +165,8 @@ class OnlineTracker(ABC):
 
     def update(
         self,
-        boxes_xyxy: Array,
-        scores: Array,
+        boxes_xyxy: Any,
+        scores: Array | None = None,
         classes: Array | None = None,
         timestamp: float | None = None,
         embeddings: Array | None = None,
@@ -174,7 +174,8 @@ class OnlineTracker(ABC):
         """Track one frame. Call it for every frame, including frames without detections.
 
         Args:
-            boxes_xyxy: Corners of shape ``(N, 4)`` in pixels, as an array, tensor or list.
+            boxes_xyxy: Corners of shape ``(N, 4)`` in pixels, as an array, tensor or list. Without ``scores``, the
+                detections of another library, see :func:`mot_core.structures.detections_from`.
             scores: Confidences of shape ``(N,)``.
             classes: Labels of shape ``(N,)``. If given, tracks and detections of different classes never match.
             timestamp: Time of the frame in seconds, for irregular frame rates. By default, frames are equally spaced.
@@ -187,7 +188,12 @@ class OnlineTracker(ABC):
             ValueError: If shapes are wrong, boxes are not finite or have no area, the timestamp does not increase, or
                 embeddings are missing or given to a tracker that does not use them.
         """
-        table, tracks = self._advance(0, Detections(boxes_xyxy, scores, classes, embeddings), timestamp)
+        if scores is None:
+            given = detections_from(boxes_xyxy)
+            found = replace(given, classes=given.classes if classes is None else classes, embeddings=embeddings)
+        else:
+            found = Detections(boxes_xyxy, scores, classes, embeddings)
+        table, tracks = self._advance(0, found, timestamp)
         self._streams[0] = table
         return tracks
 

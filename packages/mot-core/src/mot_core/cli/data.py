@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mot_core.cli.eval import write_text
 from mot_core.cli.parser import add_benchmark, add_command
-from mot_core.cli.terminal import open_console, print_table
+from mot_core.cli.terminal import open_console, print_note, print_table
 
 if TYPE_CHECKING:
     from mot_core.io import CheckReport
@@ -38,9 +38,11 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check the data, print the report, and return exit code 1 if there are errors."""
     from mot_core.io import check
+    from mot_core.io.guess import fallback_note
 
     report = check(arguments.path, arguments.benchmark)
     print_report(report, to_stderr=arguments.json == "-")
+    print_note(fallback_note(arguments.benchmark, report.benchmark) if report.ok else None)
     if arguments.json:
         write_text(arguments.json, json.dumps(report.to_dict(), indent=1, default=str) + "\n")
     return 0 if report.ok else 1

@@ -38,7 +38,7 @@ def environment() -> dict[str, str]:
     >>> environment()["mot-core"]
     '0.1.0'
     """
-    from mot_core.cli.track.registry import installed_trackers
+    from mot_core.association.registry import installed_trackers
     from mot_core.plugins import installed_plugins
 
     points = [*installed_trackers().values(), *importlib.metadata.entry_points(group="mot_core.commands")]

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from mot_core.cli.parser import add_benchmark, add_window
-from mot_core.cli.terminal import open_console
+from mot_core.cli.terminal import open_console, print_note
 from mot_core.io import open_atomic
 
 EPILOG = """\
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_switches(switches, console)
         report["switches"] = [switch.to_dict() for switch in switches]
     for note in evaluation.notes:
-        print(f"mot: note: {note}", file=sys.stderr)
+        print_note(note)
     if arguments.json:
         write_text(arguments.json, json.dumps(report, indent=1, allow_nan=False) + "\n")
     if arguments.csv:

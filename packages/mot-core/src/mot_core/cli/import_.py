@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _config_of(name: str) -> str:
     """Return the config that matches the released weights of a tracker."""
-    from mot_core.cli.track.registry import load_tracker, trainable_trackers
+    from mot_core.association.registry import load_tracker, trainable_trackers
 
     configs: tuple[str, ...] = getattr(load_tracker(name), "configs", ())
     if not configs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,12 @@ def open_console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def print_note(text: str | None) -> None:
+    """Print a sentence that the user should read to stderr; None prints nothing."""
+    if text:
+        print(f"mot: note: {text}", file=sys.stderr)
 
 
 def print_table(
@@ -50,7 +57,7 @@ class Progress:
     """Progress bar over frames with the remaining time; silent if stderr is not a terminal.
 
     Args:
-        total: Total number of frames.
+        total: Total number of frames; 0 if unknown.
     """
 
     def __init__(self, total: int) -> None:
@@ -64,7 +71,7 @@ class Progress:
             progress.TimeRemainingColumn(),
         ]
         self._bar = progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._bar.add_task("", total=total)
+        self._task = self._bar.add_task("", total=total or None)
         self._waiting = 0
         self._drawn = 0.0
 

@@ -67,6 +67,14 @@ class Augmentation:
         if min(sides) < 1 or (self.crop and not self.crop_short_sides) or self.crop_sides[0] > self.crop_sides[1]:
             raise ValueError(f"Augmentation: expected sides of at least 1 pixel in ascending ranges, got {self}")
 
+    def for_evaluation(self) -> Augmentation:
+        """Return the resizing to the largest size without anything random, for frames that are only tracked.
+
+        >>> Augmentation((480, 640, 800), 1440, flip=0.5).for_evaluation().short_sides
+        (800,)
+        """
+        return Augmentation((max(self.short_sides),) if self.short_sides else (), self.max_long_side)
+
     def __call__(
         self, frames: Sequence[ImageFrame], rng: np.random.Generator, *, still: bool = False, cut: bool = True
     ) -> list[ImageFrame]:

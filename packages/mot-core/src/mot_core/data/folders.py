@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from mot_core.data.index import FrameIndex, Video, build_index
 from mot_core.io import Benchmark, BoxTable, Sequence
-from mot_core.io.images import depth_file, list_images
-from mot_core.io.lengths import missing_frames
+from mot_core.io.images import depth_file
+from mot_core.streams.frames import image_paths
 
 
 def index_sequences(
@@ -126,24 +126,3 @@ def label_rows(table: BoxTable, rules: Benchmark) -> tuple[npt.NDArray[np.int64]
         labels[own & counted] = label
         ignore |= (own & ~counted) | np.isin(table.classes, one.distractors)
     return labels, ignore
-
-
-def image_paths(sequence: Sequence) -> list[Path]:
-    """Return the image file of every frame.
-
-    Raises:
-        FileNotFoundError: If images are missing.
-    """
-    images = None if sequence.image_dir is None else list_images(sequence.image_dir)
-    if sequence.image_dir is None or images is None:
-        raise FileNotFoundError(
-            f"{sequence.name}: expected images in {sequence.path / 'img1'}, found none; add them, or remove "
-            "the sequence"
-        )
-    missing, first = missing_frames(sequence.frame_numbers(), images.numbers)
-    if missing:
-        raise FileNotFoundError(
-            f"image {sequence.image_dir / images.name(first)} is missing ({missing} of {sequence.length} of "
-            f"{sequence.name}); add the images, or correct seqLength in seqinfo.ini"
-        )
-    return [sequence.image_dir / images.name(number) for number in sequence.frame_numbers()]

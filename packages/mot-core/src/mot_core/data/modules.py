@@ -22,6 +22,7 @@ from mot_core.data.sampling import ClipSampler, ClipSampling, SequenceSampler
 from mot_core.data.synthetic_video import SyntheticVideo
 from mot_core.io import Sequence as VideoSequence
 from mot_core.io import find_sequences
+from mot_core.io.guess import fallback_note
 
 Stage = Literal["train", "val", "test", "predict"]
 Folders = str | Path | Sequence[str | Path]
@@ -38,7 +39,7 @@ class ClipDataModule(LoaderDataModule, ABC):
         max_interval: Largest step between the frames of a clip, drawn from 1 to this number per clip.
         stride: Frames between the starts of consecutive clips.
         augmentation: Augmentation of training clips; the same transform for all frames of a clip.
-        resize: Resizing of frames in validation, test and prediction.
+        resize: Resizing of frames in validation, test and prediction. None: to the largest size of ``augmentation``.
         batch_size: Clips per batch and process.
         num_workers: Worker processes that prepare clips, per process. 0 prepares them in the process itself.
         seed: Seed for order, intervals and augmentation.
@@ -58,7 +59,8 @@ class ClipDataModule(LoaderDataModule, ABC):
         super().__init__(batch_size, num_workers, seed)
         self.sampling = ClipSampling(clip_length, max_interval, stride)
         self.augmentation = augmentation or Augmentation()
-        self.resize = resize or Augmentation()
+        self.resize = resize or self.augmentation.for_evaluation()
+        self._resize_follows = resize is None and bool(self.resize.short_sides)
         self._sources: dict[Stage, FrameSource | None] = {}
 
     @abstractmethod
@@ -77,6 +79,16 @@ class ClipDataModule(LoaderDataModule, ABC):
         if source is None:
             raise ValueError(f"data: expected data for {stage}, got none; set its argument {stage!r}")
         return source
+
+    def notes(self) -> list[str]:
+        """Return sentences about the data that the user should read before training."""
+        if not self._resize_follows:
+            return []
+        return [
+            f"frames are validated at the largest size of the training augmentation, a shorter side of "
+            f"{self.resize.short_sides[0]} and a longer side of at most {self.resize.max_long_side} pixels; to use "
+            "another, set --data.resize"
+        ]
 
     def setup(self, stage: str) -> None:
         """Read and check the data of a stage, so that faults are reported before training starts."""
@@ -130,7 +142,8 @@ class MOTDataModule(ClipDataModule):
         train_coco: Additional training data: COCO-style files of still images (CrowdHuman) or videos, each with the
             folder of its images.
         val_coco: Additional validation data, like ``train_coco``.
-        benchmark: Benchmark whose rules select the ground truth; ``"auto"`` infers it from folder names.
+        benchmark: Benchmark whose rules select the ground truth; ``"auto"`` infers it from folder names, with
+            ``"generic"`` if none fits.
         split: ``"half"`` trains on the first half of each sequence, and validates and tests on the second halves.
         min_visibility: Smallest visible share of an object; objects below it are ignored in training.
         with_depth: Read depth maps (``depth/NAME.png`` or ``.npy`` next to ``img1``) in training.
@@ -139,7 +152,7 @@ class MOTDataModule(ClipDataModule):
         max_interval: Largest step between the frames of a clip, drawn from 1 to this number per clip.
         stride: Frames between the starts of consecutive clips.
         augmentation: Augmentation of training clips; the same transform for all frames of a clip.
-        resize: Resizing of frames in validation, test and prediction.
+        resize: Resizing of frames in validation, test and prediction. None: to the largest size of ``augmentation``.
         batch_size: Clips per batch and process.
         num_workers: Worker processes that prepare clips, per process. 0 prepares them in the process itself.
         seed: Seed for order, intervals and augmentation.
@@ -186,6 +199,12 @@ class MOTDataModule(ClipDataModule):
         self.min_visibility = min_visibility
         self.with_depth = with_depth
         self.cache_mb = cache_mb
+        self._inferred: set[str] = set()
+
+    def notes(self) -> list[str]:
+        """Return a sentence if no benchmark fits the folders read so far."""
+        notes = {fallback_note(self.benchmark, one) for one in self._inferred}
+        return [*super().notes(), *(note for note in notes if note)]
 
     def sequences(self, stage: Stage) -> list[VideoSequence]:
         """Return the sequences in the folders of a stage, cut to their half if they are split.
@@ -196,6 +215,7 @@ class MOTDataModule(ClipDataModule):
         folders = self.folders[stage]
         paths = [folders] if isinstance(folders, str | Path) else folders
         found = [one for path in paths for one in find_sequences(path, benchmark=self.benchmark)]
+        self._inferred |= {one.benchmark for one in found}
         if self.split == "none" or stage == "predict":
             return found
         return [first_half(one) if stage == "train" else one.half_val() for one in found]

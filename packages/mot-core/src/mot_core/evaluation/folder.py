@@ -48,7 +48,7 @@ def evaluate(
         gt: Folder of sequences, or one sequence. Sequences without a result file are not scored; they are listed in
             :attr:`Evaluation.missing` and mentioned in :attr:`Evaluation.notes`.
         benchmark: Key of :data:`mot_core.io.BENCHMARKS` that determines the rules, or "auto" to infer it from the
-            names.
+            names; "generic" if none fits, which :attr:`Evaluation.notes` mentions.
         frames: First and last frame to score, both included. None scores all frames.
         split: "half-val" scores only the second half of every sequence.
         progress: Whether to show a progress bar on stderr.
@@ -58,7 +58,7 @@ def evaluate(
 
     Raises:
         FileNotFoundError: If there are no results, no sequences, or no ground truth for some results.
-        ValueError: If the benchmark cannot be inferred or its rules do not match the sequences, results belong to
+        ValueError: If the benchmark is ambiguous or its rules do not match the sequences, results belong to
             another sequence, nothing in the ground truth counts, or a file is invalid. The message states a remedy.
 
     >>> import tempfile
@@ -85,7 +85,7 @@ def evaluate(
         classes[one.name] = ClassScores(by_sequence, Scores.combine(by_sequence.values()))
     if all(one.combined["GT_Dets"] == 0 for one in classes.values()):
         raise ValueError(f"the ground truth in {source} has no boxes to score against; check the path and the frames")
-    return Evaluation(rules.name, classes, tuple(missing))
+    return Evaluation(rules.name, classes, tuple(missing), benchmark)
 
 
 def explain_switches(
@@ -245,13 +245,11 @@ def _video(name: str) -> str:
 
 def _check_names(sequences: list[Sequence], rules: Benchmark, source: Path) -> None:
     """Reject rules that contradict the names of the sequences; ``generic`` never does."""
-    if rules.name == "generic":
-        return
     try:
         named = get_benchmark(guess_benchmark(one.path for one in sequences))
     except ValueError:  # the names match no benchmark
         return
-    if _without_names(named) != _without_names(rules):
+    if "generic" not in (named.name, rules.name) and _without_names(named) != _without_names(rules):
         raise ValueError(
             f"the sequences in {source} have names of {named.name}, which has other rules than {rules.name}; "
             f"choose {named.name} or auto, or generic for your own data"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mot_core.evaluation.scores import Field, Scores
+from mot_core.io.guess import fallback_note
 
 COMBINED = "COMBINED"
 
@@ -39,11 +40,13 @@ class Evaluation:
         benchmark: Name of the benchmark with the rules used.
         classes: Scores by class; one class in every benchmark except KITTI (``car`` and ``pedestrian``).
         missing: Sequences with ground truth but without results, which are not scored.
+        asked: Benchmark that was asked for, or "auto".
     """
 
     benchmark: str
     classes: dict[str, ClassScores]
     missing: tuple[str, ...] = ()
+    asked: str = ""
 
     @property
     def sequences(self) -> dict[str, Scores]:
@@ -58,13 +61,15 @@ class Evaluation:
     @property
     def notes(self) -> list[str]:
         """Sentences that a reader of the scores must know; often empty."""
-        if not self.missing:
-            return []
-        scored = len(next(iter(self.classes.values())).sequences)
-        return [
-            f"{COMBINED} is over {scored} of {scored + len(self.missing)} sequences: "
-            f"there are no results for {', '.join(self.missing)}"
-        ]
+        notes = [note] if (note := fallback_note(self.asked, self.benchmark)) else []
+        if self.missing:
+            scored = len(next(iter(self.classes.values())).sequences)
+            notes.append(
+                f"{COMBINED} is over {scored} of {scored + len(self.missing)} sequences: "
+                f"there are no results for {', '.join(self.missing)}"
+            )
+        zero = [name for name, one in self.classes.items() if one.combined["GT_Dets"] and not one.combined["HOTA"]]
+        return notes + [_explain_zero(name, self.classes[name].combined) for name in zero]
 
     def to_dict(self) -> dict[str, Any]:
         """Return all scores for JSON: ``{"sequences": {name: {field: value}}, "combined": {field: value}}``.
@@ -106,6 +111,16 @@ class Evaluation:
             names = " and ".join(f'.classes["{name}"]' for name in self.classes)
             raise ValueError(f"{self.benchmark} scores several classes separately; use {names}")
         return next(iter(self.classes.values()))
+
+
+def _explain_zero(name: str, scores: Scores) -> str:
+    """Return the reason for a HOTA of 0: no results, or none that overlap an object."""
+    if not scores["Dets"]:
+        return f"HOTA of {name} is 0 because no box of the results counts for it; check the classes of the results"
+    return (
+        f"HOTA of {name} is 0 because none of {scores['Dets']} result boxes overlaps an object of its frame by an IoU "
+        "of 0.05; check that frames count as in the ground truth and boxes are left, top, width, height in pixels"
+    )
 
 
 def _flat(scores: Scores) -> Iterator[tuple[str, Field]]:

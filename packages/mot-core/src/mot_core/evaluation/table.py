@@ -26,8 +26,8 @@ COLUMNS = [
 def scores_table(evaluation: Evaluation, console: Console | None = None) -> list[Table]:
     """Create one table per class, with a row per sequence and one for all, and as many columns as fit the console.
 
-    Ratios of a sequence without ground truth are undefined and shown as ``-``. If the output is not a terminal (but a
-    file or pipe), all columns are included.
+    Ratios of a sequence without ground truth are undefined and shown as ``-``, as is everything about a class that does
+    not occur. If the output is not a terminal (but a file or pipe), all columns are included.
 
     Args:
         evaluation: Result of :func:`mot_core.evaluation.evaluate`.
@@ -109,8 +109,8 @@ def _table(title: str, scores: ClassScores, columns: Sequence[str]) -> Table:
 
 
 def _cell(scores: Scores, column: str) -> str:
-    """Return a count, or a ratio; ratios are undefined without ground truth, where TrackEval reports 0."""
+    """Return a count, or a ratio, or ``-``: for a class that does not occur, and for a ratio without ground truth."""
     value = scores[column]
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.2f}" if scores["GT_Dets"] else "-"
+    if not (scores["GT_Dets"] or (scores["Dets"] and isinstance(value, int))):
+        return "-"  # TrackEval reports 0
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -63,8 +63,8 @@ def check(path: str | PathLike[str], benchmark: str = "auto") -> CheckReport:
 
     Args:
         path: A sequence, a folder of sequences, or a KITTI folder, as for :func:`find_sequences`.
-        benchmark: Name of the benchmark, or "auto" to infer it from the names. If it cannot be inferred, the report
-            contains an error and the rest is checked with the rules of ``generic``.
+        benchmark: Name of the benchmark, or "auto" to infer it from the names; ``generic`` if none fits. If the names
+            contradict each other, the report contains an error and the rest is checked with the rules of ``generic``.
 
     Returns:
         Summaries of the sequences and all problems.

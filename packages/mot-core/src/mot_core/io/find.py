@@ -35,7 +35,7 @@ def find_sequences(
     Args:
         source: Folder of one sequence (with ``seqinfo.ini``, ``gt``, ``det`` or ``img1``), folder of such folders, or a
             KITTI folder with ``label_02`` (or its parent).
-        benchmark: Key of ``BENCHMARKS``, or "auto" to infer it from the names.
+        benchmark: Key of ``BENCHMARKS``, or "auto" to infer it from the names; "generic" if none fits.
         image_size: (height, width) for sequences of unknown size.
         open_truth: Whether ground truth may be opened to determine the length.
 
@@ -44,7 +44,7 @@ def find_sequences(
 
     Raises:
         FileNotFoundError: If the folder does not exist or contains no sequences.
-        ValueError: If the benchmark or the length of a sequence cannot be inferred.
+        ValueError: If the names belong to several benchmarks, or the length of a sequence cannot be inferred.
 
     >>> import tempfile
     >>> from mot_core.io import make_scene

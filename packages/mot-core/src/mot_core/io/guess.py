@@ -38,15 +38,15 @@ def guess_benchmark(sequences: Iterable[str | Path | Sequence]) -> str:
         sequences: Paths, names (a suffix ``.txt``, as of result files, is ignored) or sequences.
 
     Returns:
-        Key of ``BENCHMARKS``.
+        Key of ``BENCHMARKS``; ``"generic"`` if none of the names matches a benchmark.
 
     Raises:
-        ValueError: If the names match no benchmark or several; the message lists the choices.
+        ValueError: If the names match several benchmarks, or only some of them match; the message lists the choices.
 
     >>> guess_benchmark(["MOT17-02-FRCNN", "MOT17-04-FRCNN"])
     'MOT17'
-    >>> guess_benchmark([Path("data/BFT/val/eagle")])
-    'BFT'
+    >>> guess_benchmark([Path("data/BFT/val/eagle")]), guess_benchmark([Path("data/mine/street")])
+    ('BFT', 'generic')
     """
     guesses: dict[str | None, str] = {}
     for sequence in sequences:
@@ -58,6 +58,8 @@ def guess_benchmark(sequences: Iterable[str | Path | Sequence]) -> str:
     choices = f"choose one of {', '.join(BENCHMARKS)} (generic for your own data)"
     if not guesses:
         raise ValueError(f"the benchmark cannot be inferred without sequences; {choices}")
+    if set(guesses) == {None}:
+        return "generic"
     if None in guesses:
         raise ValueError(f"the benchmark of {guesses[None]} cannot be inferred from its name; {choices}")
     if len(guesses) > 1:
@@ -65,6 +67,24 @@ def guess_benchmark(sequences: Iterable[str | Path | Sequence]) -> str:
         raise ValueError(f"these sequences seem to belong to different benchmarks: {found}; {choices}")
     (guess,) = guesses
     return str(guess)
+
+
+def fallback_note(asked: str, used: str) -> str | None:
+    """Return the sentence for the user if ``generic`` was inferred because no benchmark fits, otherwise None.
+
+    Args:
+        asked: Benchmark that was asked for, or "auto".
+        used: Benchmark whose rules are used.
+
+    >>> fallback_note("auto", "MOT17") is fallback_note("generic", "generic") is None
+    True
+    """
+    if asked != "auto" or used != "generic":
+        return None
+    return (
+        "no benchmark fits the names of the folders, so the rules of generic are used: every row of the ground truth "
+        "counts; to use others, name a benchmark"
+    )
 
 
 def _guess(path: Path) -> str | None:

@@ -139,21 +139,33 @@ class Sequence:
             return sorted(file.parent.name for file in files if file.parent.name != LABELS)
         return sorted(file.stem for file in self.path.glob("det/*.txt"))
 
-    def detections(self, names: str = "det") -> BoxTable:
+    def detections(self, names: str | None = None) -> BoxTable:
         """Read the detections of one file.
 
         Args:
             names: Name as in :meth:`detection_names`, or several separated by commas: the first that exists is read.
+                By default ``det``, or the only file of another name.
 
         Raises:
             FileNotFoundError: If none of them exists; the message lists those that do.
         """
         present = self.detection_names()
+        if names is None:
+            names = present[0] if len(present) == 1 else "det"
         for name in names.split(","):
             if name.strip() in present:
                 return self._read(self.detection_path(name.strip()), "detections")
-        choice = f"choose from {', '.join(present)}" if present else "it has no detections at all"
+        choice = f"choose from {', '.join(present)}" if present else f"it has no detections at all; {self._remedy()}"
         raise FileNotFoundError(f"sequence {self.name} has no detections {names!r} ({self.path}); {choice}")
+
+    def _remedy(self) -> str:
+        """Return the ways to get detections."""
+        row = "'frame,-1,left,top,width,height,score'"
+        own = "in the format of KITTI" if self._is_kitti else f"with lines {row}"
+        return (
+            f"write {self.detection_path('det')} {own}, run a detector on the images with mot track --detector, or use "
+            "a trained tracker with mot track --checkpoint"
+        )
 
     def detection_path(self, name: str) -> Path:
         """Return the path of the detections called ``name``, whether or not they exist."""

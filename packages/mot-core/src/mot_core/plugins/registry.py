@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -86,8 +87,10 @@ def load_plugin(name: str) -> type[Plugin]:
     named = [plugin for plugin in plugins if plugin.name == name]
     named = [plugin for plugin in named if plugin.package == VARIABLE] or named
     if not named:
-        names = ", ".join(sorted({plugin.name for plugin in plugins})) or "none"
-        raise ValueError(f"unknown plug-in {name!r}; installed are: {names}")
+        names = sorted({plugin.name for plugin in plugins})
+        close = get_close_matches(name, names, 1)
+        hint = f"did you mean {close[0]}?" if close else f"installed are: {', '.join(names) or 'none'}"
+        raise ValueError(f"unknown plug-in {name!r}; {hint}")
     if len(named) > 1:
         raise ValueError(
             f"plug-in {name!r} is provided by {' and in '.join(plugin.package for plugin in named)}; uninstall one"

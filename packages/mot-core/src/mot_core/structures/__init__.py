@@ -12,3 +12,4 @@ from mot_core.structures.detections import Detections as Detections
 from mot_core.structures.detections import Index as Index
 from mot_core.structures.detections import Tracks as Tracks
 from mot_core.structures.detections import to_numpy as to_numpy
+from mot_core.structures.foreign import detections_from as detections_from

@@ -115,6 +115,28 @@ class Tracks:
 
         return Tracks(*(convert(getattr(self, f.name)) for f in fields(self)))
 
+    def to_supervision(self) -> Any:
+        """Return the tracks as ``supervision.Detections`` with ``tracker_id``, for its annotators.
+
+        Raises:
+            ModuleNotFoundError: If supervision is not installed.
+        """
+        try:
+            from supervision import Detections as SupervisionDetections
+        except ModuleNotFoundError as error:
+            if error.name != "supervision":
+                raise
+            raise ModuleNotFoundError(
+                "to_supervision needs supervision: pip install supervision", name=error.name
+            ) from error
+        tracks = self.numpy()
+        return SupervisionDetections(
+            xyxy=tracks.boxes_xyxy.astype(np.float32),
+            confidence=tracks.scores.astype(np.float32),
+            class_id=tracks.classes,
+            tracker_id=tracks.ids,
+        )
+
     def to(self, device: Any) -> Tracks:
         """Return the tracks as tensors on another device; called by Lightning.
 

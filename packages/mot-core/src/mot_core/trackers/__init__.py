@@ -5,7 +5,6 @@
 300
 """
 
-from mot_core.trackers.base import FrameTracks as FrameTracks
 from mot_core.trackers.base import Tracker as Tracker
 from mot_core.trackers.dense import DenseTracker as DenseTracker
 from mot_core.trackers.detr import DETRTracker as DETRTracker
@@ -16,6 +15,7 @@ from mot_core.trackers.mote import MOTE as MOTE
 from mot_core.trackers.motip import MOTIP as MOTIP
 from mot_core.trackers.motr import MOTR as MOTR
 from mot_core.trackers.motr.query_tracker import QueryTracker as QueryTracker
+from mot_core.trackers.outputs import FrameTracks as FrameTracks
 from mot_core.trackers.outputs import frame_output as frame_output
 from mot_core.trackers.settings import AssociationSettings as AssociationSettings
 from mot_core.trackers.settings import CenterNetSettings as CenterNetSettings

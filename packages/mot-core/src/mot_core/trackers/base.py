@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from os import PathLike
 from typing import Any, ClassVar
 from zlib import crc32
@@ -21,27 +20,11 @@ from mot_core.extras import needs
 from mot_core.plugins import Context, Plugin, Plugins
 from mot_core.structures import ClipBatch, ClipOutput, TrackerSpec, Tracks
 from mot_core.trackers.checkpoint import constructor_arguments, describe, read_tracker, without_training_plugins
+from mot_core.trackers.outputs import HIGHEST_SCORE, FrameTracks, zero_explanation
 from mot_core.trackers.settings import OptimizerSettings
 
 with needs("lightning", "train", "a tracker that is trained"):
     from lightning import LightningModule
-
-
-@dataclass(frozen=True, eq=False)
-class FrameTracks:
-    """The tracks visible in one frame, as :meth:`Tracker.track_frame` returns them.
-
-    Attributes:
-        ids: Identities from 0, ``(N,)`` int64.
-        boxes_cxcywh: Boxes as center and size in [0, 1], ``(N, 4)``.
-        scores: Confidence of each box, ``(N,)``.
-        classes: Class labels from 0, ``(N,)`` int64.
-    """
-
-    ids: Tensor
-    boxes_cxcywh: Tensor
-    scores: Tensor
-    classes: Tensor
 
 
 class Tracker(LightningModule, ABC):
@@ -91,6 +74,7 @@ class Tracker(LightningModule, ABC):
         self._stream: tuple[str, int] | None = None  # sequence and number of the last tracked frame
         self._first = 0
         self._tracking: Context | None = None
+        self._highest: Tensor | None = None  # score of a detection in the current or last validation or test
 
     # Implemented by each tracker.
 
@@ -236,7 +220,7 @@ class Tracker(LightningModule, ABC):
         sequence, frame = batch.sequences[0], int(batch.times[0, 0])
         if self._stream is None or self._tracking is None or sequence != self._stream[0] or frame <= self._stream[1]:
             self.reset()
-            self._tracking = self.plugins.start_clip(training=False)
+            self._tracking = self.plugins.start_clip(training=False, log=self._log_tracking)
             self._first = frame
         self._stream = sequence, frame
         found = self.track_frame(batch, self._tracking.at(frame - self._first))
@@ -256,7 +240,7 @@ class Tracker(LightningModule, ABC):
 
     def on_validation_epoch_start(self) -> None:
         """Start every validation with new streams."""
-        self._stream = None
+        self._stream = self._highest = None
 
     on_test_epoch_start = on_predict_epoch_start = on_validation_epoch_start
 
@@ -267,6 +251,15 @@ class Tracker(LightningModule, ABC):
     def on_test_epoch_end(self) -> None:
         """Log HOTA, MOTA, IDF1 and their components."""
         self._report("test", self.test_metrics)
+
+    def explain_zero(self) -> str:
+        """Return the reason why the last validation found nothing, for a HOTA of 0."""
+        highest = None if self._highest is None else float(self._highest)
+        return zero_explanation(highest, {name: getattr(self, name, None) for name in self.tracking_parameters})
+
+    def _log_tracking(self, name: str, value: Any) -> None:
+        if name == HIGHEST_SCORE:
+            self._highest = value if self._highest is None else torch.maximum(self._highest, value)
 
     def _score(self, batch: ClipBatch, metrics: TrackingMetrics) -> Tracks:
         tracks = self.track(batch)

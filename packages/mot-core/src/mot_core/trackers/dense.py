@@ -19,9 +19,10 @@ from mot_core.plugins import Context, Plugin
 from mot_core.plugins.negotiation import groups
 from mot_core.slots import slot_iou, take
 from mot_core.structures import ClipBatch, ClipOutput, FeaturePyramid, FrameOutput, FrameTargets, TrackState
-from mot_core.trackers.base import FrameTracks, Tracker
+from mot_core.trackers.base import Tracker
 from mot_core.trackers.compaction import choose_slots, suppress
 from mot_core.trackers.frame_batches import join_targets
+from mot_core.trackers.outputs import HIGHEST_SCORE, FrameTracks
 from mot_core.trackers.settings import OptimizerSettings, check_range
 
 RATE = 30.0  # frames per second of the association, so that its timestamps are real frame numbers
@@ -213,6 +214,7 @@ class DenseTracker(Tracker):
     def track_frame(self, batch: ClipBatch, ctx: Context) -> FrameTracks:
         """Detect in the next frame of a stream, and update the tracks."""
         output, pyramid = self.detect(batch.images[:, 0], batch.padding, ctx)
+        ctx.log(HIGHEST_SCORE, output.logits.sigmoid().amax())
         cells = suppress(
             output, self.score_threshold, nms_threshold=self.nms_threshold, max_candidates=self.max_candidates
         )

@@ -14,6 +14,7 @@ from mot_core.nn import DeformableDETR, DetectorOutput, MultiFrameDETR
 from mot_core.plugins import Context
 from mot_core.structures import FeaturePyramid, TrackerSpec, TrackState
 from mot_core.trackers.base import Tracker
+from mot_core.trackers.outputs import HIGHEST_SCORE
 from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
 
 PREVIOUS_FEATURES = "tracker/features"
@@ -104,6 +105,8 @@ class DETRTracker(Tracker):
             result = run(images)
         if isinstance(self.detector, MultiFrameDETR):
             ctx.store[PREVIOUS_FEATURES] = result[1]
+        if not ctx.training:
+            ctx.log(HIGHEST_SCORE, result[0].logits[-1].sigmoid().amax())
         return result
 
     # Weights.

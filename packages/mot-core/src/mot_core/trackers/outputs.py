@@ -1,13 +1,38 @@
-"""Conversion of detector predictions to the frame outputs of plug-ins."""
+"""Outputs of trackers: visible tracks, predictions for plug-ins, and the reason for a score of 0."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mot_core.nn import DetectorOutput
 from mot_core.structures import ClipBatch, FeaturePyramid, FrameOutput, TrackState
+
+HIGHEST_SCORE = "highest_score"
+"""Name under which trackers log the highest detection score of a frame in tracking."""
+SCORE_THRESHOLDS = ("detection_threshold", "birth_threshold", "track_threshold", "score_threshold")
+"""Parameters of the trackers that a detection must exceed to start a track."""
+
+
+@dataclass(frozen=True, eq=False)
+class FrameTracks:
+    """The tracks visible in one frame, as :meth:`Tracker.track_frame` returns them.
+
+    Attributes:
+        ids: Identities from 0, ``(N,)`` int64.
+        boxes_cxcywh: Boxes as center and size in [0, 1], ``(N, 4)``.
+        scores: Confidence of each box, ``(N,)``.
+        classes: Class labels from 0, ``(N,)`` int64.
+    """
+
+    ids: Tensor
+    boxes_cxcywh: Tensor
+    scores: Tensor
+    classes: Tensor
 
 
 def frame_output(output: DetectorOutput, batch: ClipBatch, frame: int, **more: Any) -> FrameOutput:
@@ -88,3 +113,24 @@ def query_slots(
         output, batch, index, **marks, valid=valid, aux=aux, features=pyramid,
         ref_boxes_cxcywh=reference if reference.shape[-1] == 4 else None,
     )  # fmt: skip
+
+
+def zero_explanation(highest: float | None, parameters: Mapping[str, Any]) -> str:
+    """Return the reason why a tracker finds nothing, from its highest detection score and its thresholds.
+
+    Args:
+        highest: Highest score of a detection in all frames, or None if unknown.
+        parameters: Tracking parameters by name; the thresholds among them are compared with ``highest``.
+
+    >>> zero_explanation(0.21, {"detection_threshold": 0.4, "id_threshold": 0.1, "min_area": 100})
+    'no detection above detection_threshold 0.4; highest score 0.21: train longer, or lower it'
+    >>> zero_explanation(0.8, {"detection_threshold": 0.4})
+    'no reported box overlaps an object; highest score of a detection 0.8: train longer'
+    """
+    if highest is None:
+        return "no reported box overlaps an object: train longer"
+    first = next((name for name in parameters if name in SCORE_THRESHOLDS and parameters[name] is not None), None)
+    if first is not None and highest < parameters[first]:
+        limit = f"{first} {parameters[first]:g}"
+        return f"no detection above {limit}; highest score {highest:.2g}: train longer, or lower it"
+    return f"no reported box overlaps an object; highest score of a detection {highest:.2g}: train longer"

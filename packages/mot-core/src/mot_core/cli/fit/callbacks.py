@@ -1,4 +1,4 @@
-"""Lightning callbacks of `mot fit`: initial files, last checkpoint, interruption and a line per epoch."""
+"""Lightning callbacks of `mot fit`: initial files, last checkpoint, interruption, notes and a line per epoch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from mot_core.cli.terminal import print_note
+from mot_core.data import ClipDataModule
 from mot_core.extras import needs
 from mot_core.io import open_atomic
+from mot_core.trackers import Tracker
 
 with needs("lightning", "train", "training"):
     from lightning import Callback, LightningModule, Trainer
@@ -119,6 +122,30 @@ class Interruption(Callback):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
+
+
+class Notes(Callback):
+    """Print to stderr how the data are read, and the reason for a HOTA of 0."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Print the notes of the data module, after it has read the data."""
+        data = getattr(trainer, "datamodule", None)
+        if isinstance(data, ClipDataModule) and trainer.is_global_zero:
+            for note in data.notes():
+                print_note(note)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Explain the score of a validation, unless it is the check before training."""
+        if not trainer.sanity_checking:
+            self._explain(trainer, pl_module, "val/HOTA")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Explain the score of a test."""
+        self._explain(trainer, pl_module, "test/HOTA")
+
+    def _explain(self, trainer: Trainer, tracker: LightningModule, name: str) -> None:
+        if isinstance(tracker, Tracker) and trainer.is_global_zero and trainer.callback_metrics.get(name) == 0:
+            print(f"mot: {name} is 0: {tracker.explain_zero()}", file=sys.stderr, flush=True)
 
 
 class EpochLines(Callback):

@@ -12,7 +12,7 @@ from typing import Any
 
 from mot_core.callbacks import MemoryEstimate, ResultsWriter
 from mot_core.cli import TRAINING
-from mot_core.cli.fit.callbacks import EpochLines, Interruption, LastCheckpoint, WriteFirst
+from mot_core.cli.fit.callbacks import EpochLines, Interruption, LastCheckpoint, Notes, WriteFirst
 from mot_core.cli.fit.checkpoint_io import CheckpointFiles, with_checkpoint_files
 from mot_core.cli.fit.configs import find_configs
 from mot_core.cli.fit.errors import first_reason, in_one_sentence
@@ -230,7 +230,7 @@ class TrainingCLI(LightningCLI):
         config["default_root_dir"] = config["default_root_dir"] or str(self.folder)
         if config["enable_progress_bar"] is None:
             config["enable_progress_bar"] = sys.stderr.isatty()
-        callbacks: list[Callback] = [WriteFirst(self._texts)]
+        callbacks: list[Callback] = [WriteFirst(self._texts), Notes()]
         if self._command == "fit":
             if config["logger"] is None:
                 config["logger"] = CSVLogger(self.folder.parent, name="", version=self.folder.name)

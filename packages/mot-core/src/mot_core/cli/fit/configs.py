@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
-from mot_core.cli.track.registry import installed_trackers
+from mot_core.association.registry import installed_trackers
 from mot_core.io.documents import read_yaml
 from mot_core.plugins import installed_plugins
 

@@ -15,7 +15,7 @@ def import_registered() -> None:
     A package provides trackers by entry point, and callbacks and data modules in its module ``lightning``. Broken
     packages are reported on stderr and skipped, since they may not be needed.
     """
-    from mot_core.cli.track.registry import installed_trackers, load_tracker
+    from mot_core.association.registry import installed_trackers, load_tracker
     from mot_core.plugins import installed_plugins
 
     for module in OURS:

@@ -9,12 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mot_core.association.registry import build_tracker
+from mot_core.cli.terminal import print_note
 from mot_core.cli.track.flags import Parameter, given_flags, read_settings
 from mot_core.cli.track.job import Job, result_path, window
 from mot_core.cli.track.jobs import run_jobs
 from mot_core.cli.track.pictures import check_extras
-from mot_core.cli.track.registry import build_tracker
 from mot_core.io import BoxTable, find_sequences
+from mot_core.io.guess import fallback_note
+from mot_core.streams import is_live
 from mot_core.structures import Tracks
 
 
@@ -63,6 +66,11 @@ def run(arguments: argparse.Namespace, tracker: Callable[..., Any] | None, param
     settings = read_settings(arguments.config, parameters) if arguments.config else {}
     settings.update(given_flags(arguments, parameters))
     jobs = _prepare(arguments, tracker, settings)
+    print_note(fallback_note(arguments.benchmark, jobs[0].sequence.benchmark))
+    if arguments.detections is None:
+        others = {job.detections.path for job in jobs} - {job.sequence.detection_path("det") for job in jobs}
+        for path in sorted(str(path) for path in others):
+            print_note(f"the only detections are used, {path}")
     run_jobs(arguments, jobs, settings, {"preset": arguments.preset or "default"})
     return 0
 
@@ -71,6 +79,11 @@ def _prepare(
     arguments: argparse.Namespace, tracker: Callable[..., Any], settings: dict[str, Any]
 ) -> list[DetectionJob]:
     """Read all detections and build all trackers, so that invalid input is found before anything is written."""
+    if Path(arguments.source).is_file() or is_live(arguments.source):
+        raise ValueError(
+            f"SOURCE: expected a folder with detections, got {arguments.source}; add a detector with --detector "
+            "onnx:FILE, or use a trained tracker with --checkpoint FILE"
+        )
     jobs = []
     for sequence in find_sequences(arguments.source, benchmark=arguments.benchmark):
         part = window(sequence, arguments)

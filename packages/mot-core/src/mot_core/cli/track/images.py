@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from mot_core.cli.terminal import print_note
 from mot_core.cli.track.flags import Parameter, add_flags, given_flags, parameters_of, read_settings
 from mot_core.cli.track.job import Job, result_path, window
 from mot_core.cli.track.jobs import run_jobs
 from mot_core.cli.track.pictures import check_extras
 from mot_core.data import Augmentation
-from mot_core.data.stream import FrameStream, open_streams
-from mot_core.data.video_file import TruncatedVideoError
+from mot_core.data.stream import frame_batch
+from mot_core.streams import FrameStream, open_streams
+from mot_core.streams.video_file import TruncatedVideoError
 from mot_core.structures import ClipBatch, Tracks
 from mot_core.trackers import Tracker
 
@@ -43,7 +45,7 @@ class ImageJob(Job):
         """Yield every frame that exists; if a video ends early, the sequence ends with it."""
         numbers = self.sequence.present_numbers()
         with ThreadPoolExecutor(1) as reader:  # reads the next frame while this one is tracked
-            pending = reader.submit(self.stream.batch, numbers[0], self.resize)
+            pending = reader.submit(frame_batch, self.stream, numbers[0], self.resize)
             for position, number in enumerate(numbers):
                 try:
                     batch = pending.result()
@@ -53,11 +55,11 @@ class ImageJob(Job):
                     if isinstance(error, TruncatedVideoError):
                         self.truncated = str(error)
                     else:
-                        print(f"mot: note: {error}", file=sys.stderr)
+                        print_note(str(error))
                     self.sequence = self.sequence.window(numbers[0], numbers[position - 1])
                     return
                 if position + 1 < len(numbers):
-                    pending = reader.submit(self.stream.batch, numbers[position + 1], self.resize)
+                    pending = reader.submit(frame_batch, self.stream, numbers[position + 1], self.resize)
                 yield number, partial(self._track, batch)
 
     def _track(self, batch: Any) -> Tracks:
@@ -142,12 +144,11 @@ def run(arguments: argparse.Namespace, tracker: type[Tracker], parameters: dict[
     for job in jobs:
         result_path(job, arguments.output)
     if arguments.resize is None and loaded.resize is None:
-        print("mot: note: the checkpoint does not state how frames were resized; they keep their size", file=sys.stderr)
+        print_note("the checkpoint does not state how frames were resized; they keep their size")
     source: dict[str, Any] = {"checkpoint": str(arguments.checkpoint), "device": str(device), "resize": resize}
     source["plugins"] = list(loaded.plugins)
     for stream in streams:
-        if stream.note:
-            print(f"mot: note: {stream.note}", file=sys.stderr)
+        print_note(stream.note)
     run_jobs(arguments, jobs, settings, source)
     return _report_truncation(jobs, arguments.allow_truncated)
 
@@ -157,7 +158,7 @@ def _report_truncation(jobs: list[ImageJob], allowed: bool) -> int:
     sentences = [job.truncated for job in jobs if job.truncated]
     for sentence in sentences:
         if allowed:
-            print(f"mot: note: {sentence}", file=sys.stderr)
+            print_note(sentence)
         else:
             remedy = "their tracks are written; copy the file again, or accept it with --allow-truncated"
             print(f"mot: error: {sentence}; {remedy}", file=sys.stderr)
@@ -196,7 +197,7 @@ def open_video(source: Path, checkpoint: Path, frames: int) -> tuple[Tracker, It
     tracker = Tracker.from_checkpoint(checkpoint)
     resize = choose_resize(None, tracker.resize, checkpoint)
     numbers = streams[0].sequence.present_numbers()[:frames]
-    return tracker, (streams[0].batch(number, resize) for number in numbers)
+    return tracker, (frame_batch(streams[0], number, resize) for number in numbers)
 
 
 def choose_resize(given: list[int] | None, trained: dict[str, Any] | None, checkpoint: Path) -> Augmentation:

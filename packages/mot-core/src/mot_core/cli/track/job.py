@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,22 @@ class Job(ABC):
     seconds: float = field(default=0.0, init=False)
     rows: int = field(default=0, init=False)
     identities: set[int] = field(default_factory=set, init=False)
+    count: int = field(default=0, init=False)
+    """Number of frames that were tracked."""
+    by_class: dict[int, set[int]] = field(default_factory=dict, init=False)
+    """Identities of each class, if the detections have classes."""
+    keeps_partial: bool = field(default=False, init=False)
+    """Whether an interruption keeps the tracks of the frames before it."""
 
     images: Callable[[int], Any] | None = field(default=None, init=False)
     """Reader of frames for pictures, if the frames are not image files of the sequence."""
     with_classes: bool = field(default=False, init=False)
     """Whether the class is written into the result file."""
+
+    @property
+    def steps_total(self) -> int:
+        """Number of frames to track, 0 if unknown."""
+        return len(self.sequence.present_numbers())
 
     @abstractmethod
     def steps(self) -> Iterator[tuple[int, Callable[[], Tracks]]]:
@@ -46,6 +57,23 @@ class Job(ABC):
 
     def cells(self) -> dict[str, str]:
         """Return additional columns of the summary table."""
+        return {}
+
+    def summary(self) -> dict[str, Any]:
+        """Return counts and times of the result, for JSON; ``tracks_per_class`` by name or number if known."""
+        names: Any = self.class_names()
+        counts = sorted(self.by_class.items(), key=lambda one: (-len(one[1]), one[0]))
+        return {
+            "sequence": self.sequence.name,
+            "frames": self.count,
+            "tracks": len(self.identities),
+            "rows": self.rows,
+            "tracks_per_class": {str(names.get(label, label)): len(ids) for label, ids in counts},
+            "tracker_ms": 1000 * self.seconds / max(self.count, 1),
+        }
+
+    def class_names(self) -> Mapping[int, str]:
+        """Return the names of classes by number, if known."""
         return {}
 
 

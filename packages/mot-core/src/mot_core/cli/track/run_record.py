@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ def write_record(
         }
     record = {
         "mot_core": version(),
-        "source": str(arguments.source),
+        "source": re.sub(r"(?<=://)[^/@]*@", "", str(arguments.source)),  # without user name and password
         "tracker": arguments.tracker,
         **to_plain_data(source),
         "given": to_plain_data(settings),

@@ -23,9 +23,9 @@ from mot_core.nn import (
 from mot_core.plugins import Context
 from mot_core.slots import boxes_xyxy, take
 from mot_core.structures import ClipBatch, FeaturePyramid, FrameOutput, FrameTargets, TrackerSpec, TrackState
-from mot_core.trackers.base import FrameTracks
 from mot_core.trackers.dense import DenseFrame, DenseTracker
 from mot_core.trackers.gtr.window import SlidingWindow, WindowFrame, WindowTracks
+from mot_core.trackers.outputs import FrameTracks
 from mot_core.trackers.settings import AssociationSettings, CenterNetSettings, OptimizerSettings, check_range
 
 

@@ -24,12 +24,11 @@ from mot_core.nn import (
 from mot_core.plugins import Context
 from mot_core.slots import Trajectories, keep_slots, slot_iou, take, trajectories
 from mot_core.structures import ClipBatch, ClipOutput, FrameOutput, TrackState
-from mot_core.trackers.base import FrameTracks
 from mot_core.trackers.detr import DETRTracker
 from mot_core.trackers.frame_batches import detect_frames, join_targets
 from mot_core.trackers.motip.identity_labels import IdentityLabels, draw_labels, stack_labels
 from mot_core.trackers.motip.released_weights import load_motip
-from mot_core.trackers.outputs import frame_output
+from mot_core.trackers.outputs import FrameTracks, frame_output
 from mot_core.trackers.settings import DetectorSettings, OptimizerSettings, check_range
 
 

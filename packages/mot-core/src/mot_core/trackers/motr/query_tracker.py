@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from mot_core.nn import mean_over_processes
 from mot_core.plugins import Context
 from mot_core.structures import ClipBatch, ClipOutput, FrameOutput, FrameTargets, TrackState
-from mot_core.trackers.base import FrameTracks
 from mot_core.trackers.detr import DETRTracker
 from mot_core.trackers.motr.collective_loss import CollectiveLoss
 from mot_core.trackers.motr.track_queries import next_ids
-from mot_core.trackers.outputs import query_slots
+from mot_core.trackers.outputs import FrameTracks, query_slots
 from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
 
 WEIGHTS = {"class": 2.0, "l1": 5.0, "giou": 2.0}

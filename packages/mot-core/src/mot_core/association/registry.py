@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, cast
 
 GROUP = "mot_core.trackers"
@@ -52,6 +53,28 @@ def load_tracker(name: str) -> Callable[..., Any]:
             "classes, timestamp)"
         )
     return cast(Callable[..., Any], tracker)
+
+
+def tracker_of(checkpoint: Path) -> str:
+    """Return the name of the installed tracker whose checkpoint this is.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file is damaged, or the checkpoint of no installed tracker.
+    """
+    from mot_core.checkpoints import read_checkpoint
+
+    content = read_checkpoint(checkpoint)
+    record = content.get("tracker")
+    wanted = record.get("class") if isinstance(record, Mapping) else None
+    for name, point in installed_trackers().items():
+        # Trackers other than mot_core.trackers.Tracker store their name as a key, or as the format of the file.
+        if wanted == point.attr or (wanted is None and (name in content or content.get("format") == name)):
+            return name
+    raise ValueError(
+        f"--checkpoint: expected a checkpoint of an installed tracker, got one of {wanted or 'another kind'} in "
+        f"{checkpoint}; name its tracker with --tracker"
+    )
 
 
 def takes_images(tracker: object) -> bool:

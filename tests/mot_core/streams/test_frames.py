@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 from mot_core.data import Augmentation, MOTDataModule
-from mot_core.data.stream import open_streams
-from mot_core.data.video_file import TruncatedVideoError, VideoFile
+from mot_core.data.stream import frame_batch
+from mot_core.streams import open_streams
+from mot_core.streams.video_file import TruncatedVideoError, VideoFile
 from mot_core.visualization import write_video
 
 RESIZE = Augmentation(short_sides=(30,), max_long_side=100)
@@ -34,7 +35,7 @@ def test_batches_equal_those_of_the_data_module(video_root, assert_same_batch):
     module = MOTDataModule(predict=video_root, benchmark="generic", resize=RESIZE)
     expected = list(module.predict_dataloader())
     streams = open_streams(video_root)
-    batches = [stream.batch(number, RESIZE) for stream in streams for number in stream.sequence.frame_numbers()]
+    batches = [frame_batch(stream, number, RESIZE) for stream in streams for number in stream.sequence.frame_numbers()]
     assert len(batches) == len(expected) == 16
     for one, other in zip(batches, expected, strict=True):
         assert_same_batch(one, other)
@@ -49,7 +50,7 @@ def test_names_and_numbers_of_a_plain_folder(save_image):
     assert list(stream.sequence.frame_numbers()) == [1, 2, 3, 4]
     assert stream.sequence.image_size == (30, 40)
     assert [brightness(stream.image(number)) for number in (1, 2, 3, 4)] == [2, 3, 1, 0]
-    batch = stream.batch(3)
+    batch = frame_batch(stream, 3)
     assert batch.times.tolist() == [[3]]
     assert batch.original_size.tolist() == [[30, 40]]
 
@@ -117,7 +118,7 @@ def test_only_images_of_the_window_are_needed(video_folder):
         open_streams(video_folder)
     (stream,) = open_streams(video_folder, part=lambda whole: whole.window(2, 4))
     assert list(stream.sequence.frame_numbers()) == [2, 3, 4]
-    assert stream.batch(2).times.item() == 2
+    assert frame_batch(stream, 2).times.item() == 2
 
 
 def test_windows_of_plain_folders_and_videos(save_image, tmp_path):
@@ -269,7 +270,7 @@ def test_rotation_is_applied(tmp_path, angle, suffix):
     assert frames.sequence.image_size == (48, 64)
     for number in (1, 3):
         np.testing.assert_allclose(frames.image(number).astype(int), upright, atol=40)
-    assert frames.batch(2).images.shape == (1, 1, 3, 48, 64)
+    assert frame_batch(frames, 2).images.shape == (1, 1, 3, 48, 64)
 
 
 def test_other_rotations_are_rejected(tmp_path):
@@ -324,7 +325,7 @@ def test_missing_av_error_names_the_command(tmp_path, monkeypatch):
 
 def test_batches_of_a_video(tmp_path):
     (stream,) = open_streams(write_grey(tmp_path / "grey.mp4"))
-    batch = stream.batch(4, RESIZE)
+    batch = frame_batch(stream, 4, RESIZE)
     assert batch.sequences == ("grey",)
     assert batch.images.shape == (1, 1, 3, 30, 40)
     mean = torch.tensor([0.485, 0.456, 0.406])

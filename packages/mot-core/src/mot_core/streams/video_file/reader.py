@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mot_core.data.video_file.container_size import is_cut_off
-from mot_core.data.video_file.timeline import Timeline
 from mot_core.extras import needs
 from mot_core.io.problems import require_file
+from mot_core.streams.video_file.container_size import is_cut_off
+from mot_core.streams.video_file.timeline import Timeline
 
 VIDEO_EXTENSIONS = (".mp4", ".m4v", ".avi", ".mov", ".mkv", ".webm")
 

@@ -4,8 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from mot_core.data.video_file import VideoFile
-from mot_core.data.video_file.container_size import is_cut_off
+from mot_core.streams.video_file import VideoFile
+from mot_core.streams.video_file.container_size import is_cut_off
 
 CODECS = {"avi": "ffv1", "mkv": "ffv1", "webm": "vp8", "mov": "mpeg4", "mp4": "mpeg4"}
 

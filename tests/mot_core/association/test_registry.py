@@ -5,10 +5,10 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint
 
 import pytest
+import torch
 
-from mot_core.association import ByteTrack, Sort
-from mot_core.cli.track import registry
-from mot_core.cli.track.registry import GROUP, build_tracker, load_tracker
+from mot_core.association import ByteTrack, Sort, registry
+from mot_core.association.registry import GROUP, build_tracker, load_tracker, tracker_of
 
 
 @pytest.fixture
@@ -46,6 +46,34 @@ def test_broken_entry_points_do_not_affect_others(plugins, mot):
     done = mot("track", "x", "--tracker", "away", "--output", "y")
     assert done.code == 1
     assert "other trackers: number, renamed, sort" in done.err
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        ({"tracker": {"class": "MOTIP"}, "state_dict": {}}, "motip"),
+        ({"em_kalman": {"warm": True}, "state_dict": {}}, "em_kalman"),  # EMKalmanModule
+        ({"format": "em_kalman", "state_dict": {}}, "em_kalman"),  # em_kalman.save_model
+        ({"tracker": {"class": "Mine"}, "state_dict": {}}, None),
+        ({"state_dict": {}}, None),
+    ],
+)
+def test_checkpoints_name_their_tracker(tmp_path, content, name):
+    path = tmp_path / "last.ckpt"
+    torch.save(content, path)
+    if name:
+        assert tracker_of(path) == name
+    else:
+        with pytest.raises(ValueError, match=f"got one of (Mine|another kind) in {path}; name its tracker with"):
+            tracker_of(path)
+
+
+def test_tracker_may_be_left_out_with_a_checkpoint(tmp_path, mot):
+    path = tmp_path / "last.ckpt"
+    torch.save({"format": "em_kalman", "state_dict": {}}, path)
+    assert "parameters of em_kalman" in mot("track", "x", "--checkpoint", path, "--help").out
+    done = mot("track", "x", "--output", "y")
+    assert (done.code, "--tracker" in done.err) == (2, True)
 
 
 def test_settings_override_the_preset():
