@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from benchmarks.pages import fill
 from benchmarks.provenance import ROOT
-from mot_core.cli.track.registry import trainable_trackers
+from mot_core.association.registry import trainable_trackers
 from mot_core.plugins import Plugin, installed_plugins
 from mot_core.plugins.negotiation import CAPABILITIES, groups
 from mot_core.trackers import Tracker

@@ -1,7 +1,7 @@
 from _helpers.conformance import PAIRS
 from benchmarks import matrix
 from benchmarks.pages import fill
-from mot_core.cli.track.registry import trainable_trackers
+from mot_core.association.registry import trainable_trackers
 from mot_core.plugins import Plugin, installed_plugins
 
 
