@@ -82,7 +82,7 @@ class DetectionWriter:
 
     def write(self, frame: int, found: Detections) -> Detections:
         """Write the detections of one frame, and return them as they will be read: rounded, without empty boxes."""
-        boxes, scores = np.round(found.boxes_xyxy, DECIMALS), [float(f"{score:.6g}") for score in found.scores]
+        boxes, scores = found.boxes_xyxy.round(DECIMALS), [float(f"{score:.6g}") for score in found.scores]
         kept = np.all(boxes[:, 2:] - boxes[:, :2] >= SMALLEST, axis=1)
         found = replace(found, boxes_xyxy=boxes, scores=np.array(scores))[kept]
         classes = np.full(len(found), -1) if found.classes is None else found.classes
