@@ -1,11 +1,15 @@
 """A randomly initialized RT-DETR of transformers as a detector, loaded from disk."""
 
+import os
+
 import numpy as np
 import pytest
 
-from mot_core.detectors import detect, load_detector
+if os.environ.get("MOT_TRANSFORMERS") != "1":
+    pytest.skip("run by `nox -s tests_transformers`, which installs transformers", allow_module_level=True)
 
-transformers = pytest.importorskip("transformers", reason="transformers is not installed: nox -s tests_transformers")
+import transformers
+from mot_core.detectors import detect, load_detector
 
 
 @pytest.fixture(scope="module")

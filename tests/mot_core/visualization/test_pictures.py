@@ -64,7 +64,7 @@ def test_background_is_image_or_canvas(scene, filmed):
     on_canvas = TrackedFrames(*scene, magnify=2).draw(7)
     on_image = TrackedFrames(*filmed, magnify=2).draw(7)
     assert on_canvas.size == on_image.size == (322, 240)
-    assert on_canvas.getpixel((320, 238)) == CANVAS
+    assert on_canvas.getpixel((314, 232)) == CANVAS
     assert on_image.getpixel((320, 238)) == (70, 70, 70)
     for identity in scene[1].ids[scene[1].frame(7)]:
         assert holds_color(np.asarray(on_canvas), identity)

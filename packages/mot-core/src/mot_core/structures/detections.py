@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -122,7 +123,7 @@ class Tracks:
             ModuleNotFoundError: If supervision is not installed.
         """
         try:
-            from supervision import Detections as SupervisionDetections
+            supervision = import_module("supervision")  # no dependency: who asks for its objects has it
         except ModuleNotFoundError as error:
             if error.name != "supervision":
                 raise
@@ -130,7 +131,7 @@ class Tracks:
                 "to_supervision needs supervision: pip install supervision", name=error.name
             ) from error
         tracks = self.numpy()
-        return SupervisionDetections(
+        return supervision.Detections(
             xyxy=tracks.boxes_xyxy.astype(np.float32),
             confidence=tracks.scores.astype(np.float32),
             class_id=tracks.classes,
