@@ -27,7 +27,7 @@ PROJECTS = {
     for path in sorted(ROOT.glob("packages/*/pyproject.toml"))
     if not path.parent.name.startswith("_")
 }
-# timm, triton (700 MB), transformers (depth) and onnx have their own sessions. wandb needs an account.
+# timm, triton (700 MB), transformers (depth), onnx and wandb have their own sessions.
 HEAVY_EXTRAS = {"all", "depth", "onnx", "timm", "transformers", "triton", "wandb"}
 EXTRAS = {
     name: [extra for extra in project.get("optional-dependencies", {}) if extra not in HEAVY_EXTRAS]
@@ -141,6 +141,15 @@ def tests_detectors(session: nox.Session) -> None:
     """Test detectors in ONNX files, and the exchange with supervision."""
     _install(session, "-e", "packages/mot-core[video,onnx]", "onnx", "supervision", "pytest")
     session.run("pytest", "tests/mot_core/detectors", *session.posargs, env=QUIET)
+
+
+@nox.session(reuse_venv=True)
+def tests_wandb(session: nox.Session) -> None:
+    """Test logging to W&B, offline, and the sweep files with the package that W&B's server samples with."""
+    heavy = {"mot-core": ["plot", "train", "tune", "video", "wandb"]}
+    editable = [f"packages/{name}[{','.join(heavy.get(name, ['train']))}]" for name in PROJECTS]
+    _install(session, *(part for package in editable for part in ("-e", package)), "sweeps", "pytest")
+    session.run("pytest", "tests/wandb_offline", *session.posargs, env=QUIET | {"MOT_WANDB": "1"})
 
 
 @nox.session(reuse_venv=True)

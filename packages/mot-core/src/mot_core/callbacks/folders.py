@@ -14,10 +14,11 @@ def run_folder(trainer: Trainer) -> Path:
     'runs'
     """
     logger = trainer.logger
+    with_folder = [one.log_dir for one in trainer.loggers if one.log_dir is not None]
     if logger is None:
         folder = Path(trainer.default_root_dir)
-    elif logger.log_dir is not None:
-        folder = Path(logger.log_dir)
-    else:  # for example W&B
+    elif with_folder:
+        folder = Path(with_folder[0])
+    else:  # for example W&B alone
         folder = Path(logger.save_dir or trainer.default_root_dir, str(logger.name), str(logger.version))
     return Path(trainer.strategy.broadcast(str(folder)))

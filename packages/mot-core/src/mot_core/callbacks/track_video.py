@@ -24,6 +24,7 @@ class TrackVideo(Callback):
     """Draw the tracks of the first sequences of a validation into ``tracks/epoch-003-NAME.mp4``.
 
     Frames are taken from the batches, so that synthetic video without files works too. Only the main process draws.
+    A W&B logger also receives them, as ``val/tracks/NAME``.
 
     Args:
         every_n_epochs: Epochs between videos in training; ``mot validate`` always draws.
@@ -96,9 +97,13 @@ class TrackVideo(Callback):
         for name, recording in (self._recordings or {}).items():
             path = self._path / f"epoch-{trainer.current_epoch:03d}-{name.replace('/', '-')}"
             if self.kind == "video":
-                save_video(recording.sequence(), recording.table(), path.with_name(f"{path.name}.mp4"))
+                saved = save_video(recording.sequence(), recording.table(), path.with_name(f"{path.name}.mp4"))
             else:
-                save_sheet(recording.sequence(), recording.table(), path.with_name(f"{path.name}.png"))
+                saved = save_sheet(recording.sequence(), recording.table(), path.with_name(f"{path.name}.png"))
+            for logger in trainer.loggers:  # W&B has these methods
+                log: Any = getattr(logger, "log_video" if self.kind == "video" else "log_image", None)
+                if log is not None:
+                    log(f"val/tracks/{name}", [str(saved)], step=trainer.global_step)
         self._discard()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

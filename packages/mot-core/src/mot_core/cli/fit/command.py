@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mot_core.callbacks import MemoryEstimate, ResultsWriter
 from mot_core.cli import TRAINING
 from mot_core.cli.fit.callbacks import EpochLines, Interruption, LastCheckpoint, Notes, WriteFirst
@@ -17,6 +19,7 @@ from mot_core.cli.fit.checkpoint_io import CheckpointFiles, with_checkpoint_file
 from mot_core.cli.fit.configs import find_configs
 from mot_core.cli.fit.errors import first_reason, in_one_sentence
 from mot_core.cli.fit.folder import newest_checkpoint, next_version
+from mot_core.cli.fit.loggers import LogSettings, assign_run, finished_runs, project_name, with_csv
 from mot_core.cli.fit.quiet import quiet_lightning
 from mot_core.cli.fit.registered import import_registered
 from mot_core.cli.fit.weights import load_weights, short_report
@@ -29,7 +32,7 @@ with needs("jsonargparse", "train", "training"), needs("lightning", "train", "tr
     from jsonargparse import DefaultHelpFormatter
     from lightning import Callback, LightningDataModule, LightningModule, Trainer
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-    from lightning.pytorch.loggers import CSVLogger, Logger
+    from lightning.pytorch.loggers import Logger
 
 BASES: dict[str, type] = {
     "model": LightningModule,
@@ -73,7 +76,7 @@ def run(command: str, arguments: Sequence[str]) -> int:
     if os.getcwd() not in sys.path:  # makes the user's own classes importable, as `python -m` does
         sys.path.append(os.getcwd())
     import_registered()
-    with quiet_lightning():
+    with quiet_lightning(), finished_runs():
         TrainingCLI(command, find_configs(arguments))
     return 0
 
@@ -186,7 +189,12 @@ class TrainingCLI(LightningCLI):
         """Build the data, the model and the Trainer."""
         given = self.config[self._command]
         self.folder = next_version(Path(given.output)) if self._command == "fit" else Path(given.output)
-        self._texts = {self.folder / "config.yaml": self._recipe()}
+        recipe = self._recipe()
+        self._texts = {self.folder / "config.yaml": recipe}
+        if self._command == "fit":
+            self._settings = yaml.safe_load(recipe)
+            model = getattr(given.get("model"), "class_path", "mot")
+            assign_run(given.trainer.logger, self.folder, project_name(given.get("config") or [], model))
         try:
             self.config_init = self.parser.instantiate_classes(self.config)
         except (ValueError, TypeError) as error:
@@ -232,8 +240,8 @@ class TrainingCLI(LightningCLI):
             config["enable_progress_bar"] = sys.stderr.isatty()
         callbacks: list[Callback] = [WriteFirst(self._texts), Notes()]
         if self._command == "fit":
-            if config["logger"] is None:
-                config["logger"] = CSVLogger(self.folder.parent, name="", version=self.folder.name)
+            config["logger"] = with_csv(config["logger"], self.folder)
+            callbacks.append(LogSettings(self._settings))
             if config["enable_checkpointing"] is not False:
                 # One file; add a ModelCheckpoint that monitors a metric to keep the best checkpoints too.
                 callbacks.append(LastCheckpoint(self.folder / "checkpoints" / "last.ckpt"))

@@ -27,6 +27,7 @@ WARNINGS = (
     r".*does not have many workers",
     r".*smaller than the logging interval",
     r".*The dirpath has changed",
+    r".*Experiment logs directory .* exists and is not empty",  # W&B writes to the new folder of the run first
     r".*on epoch level in distributed setting",  # the scores are already reduced over all processes
     r".*LeafSpec.* is deprecated",
     r"(?s).*(JSONARGPARSE_DEPRECATION_WARNINGS|was deprecated in v4)",  # from jsonargparse, caused by Lightning itself
