@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,9 @@ class LogSettings(Callback):
         plugins: dict[str, Any] = {}
         if isinstance(pl_module, Tracker):
             given = describe(pl_module)["plugin_arguments"]
-            for plugin in pl_module.plugins.values():
+            for name, plugin in pl_module.plugins.items():
                 weights = {"weight": plugin.weight, "warmup_steps": plugin.warmup_steps}
-                plugins[plugin.name] = {**(given[plugin.name] or {}), **weights}
+                plugins[name] = {**(given[name] or {}), **weights}
         for logger in trainer.loggers:
             if not isinstance(logger, CSVLogger):
                 logger.log_hyperparams({**self.settings, "plugins": plugins})
@@ -56,8 +57,8 @@ class LogSettings(Callback):
         if not scores:
             return
         columns = COLUMNS[0]
-        table = [
-            [name, *(float(row[column]) for column in columns)]
+        table: list[list[Any]] = [
+            [name, *(row[column] for column in columns)]
             for name, row in ClassScores(scores, Scores.combine(scores.values())).rows()
         ]
         for logger in loggers:
@@ -79,14 +80,18 @@ def assign_run(given: Any, folder: Path, project: str) -> None:
         if str(getattr(one, "class_path", "")).rpartition(".")[2] != "WandbLogger":
             continue
         with needs("wandb", "train,wandb", "WandbLogger"):
-            import wandb  # noqa: F401  # Lightning's error does not name the extra
+            import_module("wandb")  # Lightning's error does not name the extra
         arguments = one.init_args
         if not (arguments.project or os.environ.get("WANDB_PROJECT")):
             arguments.project = project
         if arguments.save_dir in (None, ".") and not arguments.dir:
             arguments.save_dir = str(folder)
-            if rank_zero_only.rank == 0:
-                folder.mkdir(parents=True, exist_ok=True)
+            _create(folder)
+
+
+@rank_zero_only
+def _create(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def with_csv(given: Any, folder: Path) -> list[Logger] | bool:
