@@ -65,6 +65,7 @@ def test_grid_contains_every_combination(write_sweep):
         ({"parameters": {"x": {"distribution": "beta"}}}, r"parameters\.x\.distribution: expected one of constant, "),
         ({"parameters": {"x": {"values": [1, 2], "probabilities": [1, 0]}}}, "unknown key probabilities"),
         ({"parameters": {"x": {"values": []}}}, r"parameters\.x\.values: expected finite numbers"),
+        ({"parameters": {"x": {"values": [2, 1, 2.0]}}}, r"parameters\.x\.values: expected different values, got"),
         ({"parameters": {"x": {"values": [None]}}}, r"parameters\.x\.values: expected finite numbers"),
         ({"parameters": {"x": {"values": [1, math.inf]}}}, r"parameters\.x\.values: expected finite numbers"),
         ({"parameters": {"x": {"min": 0.0, "max": math.inf}}}, r"parameters\.x\.max: expected a finite number"),

@@ -58,6 +58,20 @@ def words_by_loops(tracker, clip, batch, step):
     return total, count
 
 
+def test_loss_weights():
+    plain, weighted = make(), make(class_weight=3.0, l1_weight=0.5, giou_weight=0.0, id_weight=0.25)
+    weighted.load_state_dict(plain.state_dict())
+    batch = clips(frames=3)
+    before, after = plain.losses(batch)[0], weighted.losses(batch)[0]
+    for name, factor in {"class": 3.0 / 2, "l1": 0.5 / 5, "giou": 0.0}.items():
+        for key in (name, f"aux_{name}"):
+            assert before[key] > 0
+            torch.testing.assert_close(after[key], factor * before[key])
+    torch.testing.assert_close(after["id"], 0.25 * before["id"])
+    with pytest.raises(ValueError, match="giou_weight: expected"):
+        make(giou_weight=-1.0)
+
+
 @pytest.mark.parametrize("num_words", [50, 2])
 def test_identity_loss_matches_loops(num_words):
     tracker, batch = make(num_words=num_words, id_weight=0.5, groups=3), clips(frames=5)

@@ -59,6 +59,19 @@ def test_dropped_tracks_and_false_positives():
     assert tracks_in(follow(tracker.eval(), batch))[1] == [0, 1, 2], "no random draws in evaluation"
 
 
+def test_loss_weights():
+    plain, weighted = tiny_motr(), tiny_motr(class_weight=3.0, l1_weight=0.5, giou_weight=0.0)
+    weighted.load_state_dict(plain.state_dict())
+    batch = seen_clip(plain, [[0, 1], [0, 1, 2]])
+    before, after = plain.losses(batch)[0], weighted.losses(batch)[0]
+    for name, factor in {"class": 3.0 / 2, "l1": 0.5 / 5, "giou": 0.0}.items():
+        for key in (name, f"aux_{name}"):
+            assert before[key] > 0
+            torch.testing.assert_close(after[key], factor * before[key])
+    with pytest.raises(ValueError, match="l1_weight: expected"):
+        tiny_motr(l1_weight=-1.0)
+
+
 @pytest.mark.parametrize("schedule", [[[0]], [[], [], []], [[], [3], [3]], [[2], [], []], [[-1, 4], [4], [-1]]])
 def test_empty_frames_and_single_objects(schedule):
     tracker = tiny_motr()

@@ -197,6 +197,8 @@ def _dimension(name: str, content: Any) -> Dimension:
         if not isinstance(values, list) or not values or not all(map(_is_scalar, values)):
             field = "value" if kind == "constant" else "values"
             raise ValueError(f"{key}.{field}: expected finite numbers, strings or booleans, got {keys.get(field)!r}")
+        if len({(isinstance(value, bool), value) for value in values}) < len(values):
+            raise ValueError(f"{key}.values: expected different values, got {values}; a repeated value repeats runs")
         return Dimension(name, kind, tuple(values))
     low: Any = keys.get("min")
     high: Any = keys.get("max")

@@ -55,6 +55,9 @@ class MOTIP(DETRTracker):
         switch: Probability that an identity joins a swap of embeddings in a frame in training.
         gradient_frames: Frames per clip that train the detector; fewer frames need less memory.
         id_weight: Weight of the identity loss.
+        class_weight: Weight of the focal loss of the detector. The matching of objects keeps the costs of the paper.
+        l1_weight: Weight of the L1 loss of the boxes.
+        giou_weight: Weight of the GIoU loss of the boxes.
         detection_threshold: Score above which detections are used in tracking. Lower values find more objects, but
             also more false positives.
         newborn_threshold: Score above which an unassociated detection starts a new track.
@@ -96,6 +99,9 @@ class MOTIP(DETRTracker):
         switch: float = 0.5,
         gradient_frames: int = 4,
         id_weight: float = 1.0,
+        class_weight: float = 2.0,
+        l1_weight: float = 5.0,
+        giou_weight: float = 2.0,
         detection_threshold: float = 0.3,
         newborn_threshold: float = 0.6,
         id_threshold: float = 0.2,
@@ -110,6 +116,7 @@ class MOTIP(DETRTracker):
         check_range(1, 1_000, id_layers=id_layers, groups=groups)
         check_range(2, math.inf, miss_tolerance=miss_tolerance)
         check_range(0, math.inf, id_weight=id_weight, min_area=min_area)
+        check_range(0, math.inf, class_weight=class_weight, l1_weight=l1_weight, giou_weight=giou_weight)
         thresholds = {"detection": detection_threshold, "newborn": newborn_threshold, "id": id_threshold}
         for name, value in {
             "occlusion": occlusion,
@@ -127,7 +134,7 @@ class MOTIP(DETRTracker):
         width = self.detector.embed_dim
         self.trajectory_model = TrajectoryModel(width, 2 * width)
         self.id_decoder = IDDecoder(width, word_dim or width, num_words, id_layers, id_head_dim, max_distance)
-        self.criterion = SetCriterion()
+        self.criterion = SetCriterion(class_weight=class_weight, l1_weight=l1_weight, giou_weight=giou_weight)
         self.groups, self.occlusion, self.switch = groups, occlusion, switch
         self.gradient_frames, self.id_weight = gradient_frames, id_weight
         self.detection_threshold, self.min_area = detection_threshold, min_area

@@ -18,8 +18,6 @@ from mot_core.trackers.motr.track_queries import next_ids
 from mot_core.trackers.outputs import FrameTracks, query_slots
 from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
 
-WEIGHTS = {"class": 2.0, "l1": 5.0, "giou": 2.0}
-
 
 class QueryTracker(DETRTracker):
     """A tracker whose tracks are queries of its detector, decoded after the learned queries of new objects.
@@ -46,6 +44,7 @@ class QueryTracker(DETRTracker):
     capabilities = frozenset(
         {"features", "decoder_layer", "embeddings", "live_boxes", "ids", "track_queries", "box_head"}
     )
+    loss_weights: Mapping[str, float] = {"class": 2.0, "l1": 5.0, "giou": 2.0}
     tracking_parameters: ClassVar[tuple[str, ...]] = (
         "birth_threshold",
         "keep_threshold",
@@ -155,7 +154,7 @@ class QueryTracker(DETRTracker):
             for index, layer in enumerate(layers, 1):
                 prefix = "" if index == len(layers) else "aux_"
                 for name, value in layer.items():
-                    losses[prefix + name] = WEIGHTS[name] * value + losses.get(prefix + name, 0)
+                    losses[prefix + name] = self.loss_weights[name] * value + losses.get(prefix + name, 0)
         number = mean_over_processes(torch.stack(counts).sum())
         losses = {name: value / number for name, value in losses.items()}
         # Distributed training needs the gradient of every parameter, also for clips without tracks.

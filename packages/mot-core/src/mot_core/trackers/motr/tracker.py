@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from mot_core.trackers.motr.collective_loss import CollectiveLoss
 from mot_core.trackers.motr.query_tracker import QueryTracker
 from mot_core.trackers.motr.released_weights import load_motr
 from mot_core.trackers.motr.track_queries import choose_tracks, form_tracks
-from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
+from mot_core.trackers.settings import DetectorSettings, OptimizerSettings, check_range
 
 
 class MOTR(QueryTracker):
@@ -26,14 +27,17 @@ class MOTR(QueryTracker):
     interaction module, a query of the next frame that detects the same object again.
 
     Clips of a batch may have different numbers of tracks. Losses are ``class``, ``l1`` and ``giou`` of the last layer,
-    and ``aux_...`` of all earlier layers, weighted 2, 5 and 2: sums over all frames, divided by the number of objects
-    plus the number of tracks whose object has left.
+    and ``aux_...`` of all earlier layers, weighted 2, 5 and 2 by default: sums over all frames, divided by the number
+    of objects plus the number of tracks whose object has left.
 
     Args:
         detector: Settings of the detector.
         optimizer: Settings of optimizer and schedule.
         drop: Probability that a track is dropped in training, so that its object must be detected again.
         insert: Probability that a track adds a false track in training, so that the tracker learns to end it.
+        class_weight: Weight of the focal loss. The matching of objects keeps the costs of the paper.
+        l1_weight: Weight of the L1 loss of the boxes.
+        giou_weight: Weight of the GIoU loss of the boxes.
         birth_threshold: Score from which a detection starts a track. Lower values find more objects, but also more
             false positives.
         keep_threshold: Score below which a track counts as missed.
@@ -62,6 +66,9 @@ class MOTR(QueryTracker):
         *,
         drop: float = 0.1,
         insert: float = 0.3,
+        class_weight: float = 2.0,
+        l1_weight: float = 5.0,
+        giou_weight: float = 2.0,
         birth_threshold: float = 0.7,
         keep_threshold: float = 0.6,
         miss_tolerance: int = 5,
@@ -83,6 +90,8 @@ class MOTR(QueryTracker):
             settings.embed_dim, settings.ffn_dim, settings.num_heads, settings.dropout
         )
         self.drop, self.insert = drop, insert
+        check_range(0, math.inf, class_weight=class_weight, l1_weight=l1_weight, giou_weight=giou_weight)
+        self.loss_weights = {"class": class_weight, "l1": l1_weight, "giou": giou_weight}
 
     # Training.
 
