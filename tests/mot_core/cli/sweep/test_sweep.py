@@ -221,7 +221,7 @@ def test_study_of_a_different_search_is_rejected(mot, write_sweep, fits, tmp_pat
         (
             ["--trials", "2", "--storage", "nodb://x"],
             1,
-            "--storage: expected the URL of a database, got nodb://x, which cannot be opened",
+            "--storage: expected a file or the URL of a database, got nodb://x, which cannot be opened",
         ),
     ],
 )

@@ -7,11 +7,13 @@ import csv
 import io
 import json
 import shlex
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mot_core.cli.sweep.space import Sweep, read_sweep
+from mot_core.cli.sweep.workers import INTERRUPTED, Worker, finished, open_storage
 from mot_core.cli.terminal import open_console, print_table
 from mot_core.extras import needs
 from mot_core.io import open_atomic
@@ -26,9 +28,10 @@ examples:
   mot sweep sweep.yaml --trials 20 --output runs/sweep -- --trainer.max_epochs 2
 
 Each trial is a `mot fit` in its own folder. Rerun the same command to resume; --trials includes the finished trials.
+To use several processes or machines, add --storage FILE and run the same command in each.
 Arguments after -- are passed to every `mot fit`.
 """
-INTERRUPTED = "interrupted"
+POLL = 2.0  # seconds between looks at the trials of other workers
 
 
 def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
@@ -45,7 +48,10 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         help="total number of trials (default: run_cap of the file; for a grid, all points)",
     )
     parser.add_argument(
-        "--storage", metavar="URL", help="database of the study, created if missing (default: sqlite:///DIR/study.db)"
+        "--storage",
+        metavar="FILE|URL",
+        help="study, created if missing: a file that several `mot sweep` processes may share, or the URL of a database "
+        "(default: sqlite:///DIR/study.db)",
     )
     parser.add_argument("--metric", metavar="NAME", help="metric to optimize instead of that of the file")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the sampler (default: 0)")
@@ -73,23 +79,30 @@ def run(arguments: argparse.Namespace) -> int:
     assert total is not None
     optuna = _optuna()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    remove_stale(arguments.output, "trial-*/**/.*.tmp")
     storage = arguments.storage or f"sqlite:///{arguments.output / 'study.db'}"
     study = open_study(sweep, storage, arguments.fit)
-    first = True
     points = sweep.grid() if sweep.method == "grid" else []
-    while (done := len(finished(study))) < total and not (points and done >= len(points)):
-        # A new sampler for every trial: a resumed search draws the same values as an uninterrupted one.
-        samplers, seed = optuna.samplers, arguments.seed + done
-        study.sampler = samplers.TPESampler(seed=seed) if sweep.method == "bayes" else samplers.RandomSampler(seed=seed)
-        if points and not any(trial.state.name == "WAITING" for trial in study.trials):
-            constant = {one.name for one in sweep.dimensions if one.kind == "constant"}
-            study.enqueue_trial({name: value for name, value in points[done].items() if name not in constant})
-        study.optimize(
-            lambda trial: _run_trial(trial, sweep, arguments.output, arguments.fit),
-            n_trials=1,
-            catch=() if first else (TrialFailed,),  # if the first trial fails, so will the others
-        )
+    constant = {one.name for one in sweep.dimensions if one.kind == "constant"}
+    points = [{name: value for name, value in point.items() if name not in constant} for point in points]
+    total = min(total, len(points) or total)
+    lock = str(arguments.output / "study.db") if "://" in storage else storage
+    worker = Worker(study, f"{lock}.claim", total)
+
+    def sampler(point: int) -> Any:
+        # A new one for every trial: a resumed search draws the same values as an uninterrupted one, and workers differ.
+        kind = optuna.samplers.TPESampler if sweep.method == "bayes" else optuna.samplers.RandomSampler
+        return kind(seed=arguments.seed + point)
+
+    if not worker.others():
+        remove_stale(arguments.output, "trial-*/**/.*.tmp")
+    first = True
+    while len(finished(study)) < total:
+        trial = worker.claim(sampler, points)
+        if trial is None:
+            time.sleep(POLL)  # others are running the last trials; if they die, this worker continues
+            continue
+        with worker.heartbeat(trial):
+            _finish(study, trial, sweep, arguments, strict=first)  # if the first trial fails, so will the others
         write_results(study, sweep, arguments.output)
         first = False
     _report(study, sweep, arguments)
@@ -114,11 +127,15 @@ def open_study(sweep: Sweep, storage: str, more: list[str]) -> optuna.Study:
     )
     try:
         study = optuna.create_study(
-            study_name=sweep.name, storage=storage, load_if_exists=True, direction=sweep.goal, pruner=pruner
+            study_name=sweep.name,
+            storage=open_storage(storage),
+            load_if_exists=True,
+            direction=sweep.goal,
+            pruner=pruner,
         )
     except Exception as error:  # drivers raise different exceptions
         raise ValueError(
-            f"--storage: expected the URL of a database, got {storage}, which cannot be opened: "
+            f"--storage: expected a file or the URL of a database, got {storage}, which cannot be opened: "
             f"{' '.join(str(error).split())[:200]}"
         ) from error
     search = json.loads(json.dumps({**asdict(sweep), "run_cap": None, "more": more}))
@@ -133,9 +150,27 @@ def open_study(sweep: Sweep, storage: str, more: list[str]) -> optuna.Study:
     return study
 
 
-def finished(study: optuna.Study) -> list[Any]:
-    """Return the trials that are complete, pruned or failed, without interrupted ones."""
-    return [trial for trial in study.trials if trial.state.is_finished() and INTERRUPTED not in trial.user_attrs]
+def _finish(study: optuna.Study, trial: Any, sweep: Sweep, arguments: argparse.Namespace, *, strict: bool) -> None:
+    """Run a trial and store its result; with ``strict``, also raise the error of a failed training."""
+    from optuna.trial import TrialState
+
+    def tell(value: float | None = None, state: Any = None) -> None:
+        # Another worker has finished the trial if this one was suspended for longer than the heartbeat allows.
+        study.tell(trial, value, state=state, skip_if_finished=True)
+
+    try:
+        value = _run_trial(trial, sweep, arguments.output, arguments.fit)
+    except _optuna().TrialPruned:
+        tell(state=TrialState.PRUNED)
+    except TrialFailed:
+        tell(state=TrialState.FAIL)
+        if strict:
+            raise
+    except BaseException:
+        tell(state=TrialState.FAIL)
+        raise
+    else:
+        tell(value)
 
 
 def _run_trial(trial: Any, sweep: Sweep, output: Path, more: list[str]) -> float:
@@ -153,7 +188,6 @@ def _run_trial(trial: Any, sweep: Sweep, output: Path, more: list[str]) -> float
         code = main([*command, "--trainer.callbacks+=mot_core.cli.sweep.trial.ReportTrial"])
     if code == 130:
         trial.set_user_attr(INTERRUPTED, True)
-        trial.study.enqueue_trial(trial.params)
         raise KeyboardInterrupt(f"the results so far are in {output}; rerun the same command to resume")
     if code:
         raise TrialFailed(f"trial {trial.number} failed: {shlex.join(['mot', *command])}")
