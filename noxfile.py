@@ -122,16 +122,16 @@ def wheels(session: nox.Session, package: str, extra: str) -> None:
 
 @nox.session(reuse_venv=True)
 def tests_timm(session: nox.Session) -> None:
-    """Test the timm backbones in a separate environment: timm needs torchvision, which needs a guard on CPUs."""
-    packages = ("-e", "packages/mot-core[train,timm]", "-e", "packages/em-kalman")
+    """Test timm backbones and the recipe for torchvision: timm needs torchvision, which needs a guard on CPUs."""
+    packages = ("-e", "packages/mot-core[train,timm]", "-e", "packages/em-kalman", "-e", "packages/unitrack-loss")
     _install(session, *packages, "torchvision", "tools/torchvision-op-guard", "pytest")
     session.run("pytest", "tests/timm", *session.posargs, env=QUIET | {"MOT_TIMM": "1"})
 
 
 @nox.session(reuse_venv=True, default=False)
 def tests_transformers(session: nox.Session) -> None:
-    """Test what needs transformers: depth maps from a depth model, and adapters on its Deformable DETR."""
-    packages = ("-e", "packages/mot-core[train]", "-e", "packages/fdta-adapters[depth]")
+    """Test what needs transformers: depth maps from a depth model, adapters and recipes on its Deformable DETR."""
+    packages = ("-e", "packages/mot-core[train]", "-e", "packages/fdta-adapters[depth]", "-e", "packages/unitrack-loss")
     _install(session, *packages, "pytest")
     session.run("pytest", "tests/transformers", *session.posargs, env=QUIET | {"MOT_TRANSFORMERS": "1"})
 
