@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection, ResNetConfig
 from transformers.loss.loss_deformable_detr import DeformableDetrHungarianMatcher
 
 from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
+from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection, ResNetConfig
 from unitrack_loss import TrackClip, UniTrackLoss
 from unitrack_loss.converters import detr_frame
 
@@ -56,7 +56,8 @@ def training_step(model: Any, matcher: Any, images: Tensor, labels: list[dict[st
     size = images.shape[-2:]
     outputs = model(pixel_values=images, labels=labels)
     matches = matcher({"logits": outputs.logits, "pred_boxes": outputs.pred_boxes}, labels)
-    frames = [detr_frame(outputs, *one, size, row=row) for row, one in enumerate(zip(labels, matches, strict=True))]
+    pairs = enumerate(zip(labels, matches, strict=True))
+    frames = [detr_frame(outputs, label, match, size, row=row) for row, (label, match) in pairs]
     return outputs.loss, UniTrackLoss()(TrackClip.from_frames(frames, size)).total
 
 
