@@ -143,7 +143,7 @@ def tests_detectors(session: nox.Session) -> None:
     session.run("pytest", "tests/mot_core/detectors", *session.posargs, env=QUIET)
 
 
-@nox.session(reuse_venv=True)
+@nox.session(reuse_venv=True, default=False)
 def tests_wandb(session: nox.Session) -> None:
     """Test logging to W&B, offline, and the sweep files with the package that W&B's server samples with."""
     heavy = {"mot-core": ["plot", "train", "tune", "video", "wandb"]}
