@@ -130,6 +130,12 @@ INDEX = [
         "em_kalman/cost.json",
     ),
     Benchmark(
+        "fdta.effect",
+        "Do the FDTA adapters improve identities?",
+        "fdta/effect.jsonl",
+        "docs/fdta_results.md",
+    ),
+    Benchmark(
         "fdta.cost",
         "What do the FDTA adapters cost?",
         "fdta/cost.json",

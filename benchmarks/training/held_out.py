@@ -74,7 +74,7 @@ def evaluate(tracker: Tracker, frames: Iterable[ClipBatch], name: str) -> dict[s
             _update(detections, boxes[scores > DETECTION], truth)
             while refined:
                 similarities.append(_similarities(refined.pop(), batch, truth[1]["gt_boxes_xyxy"]))
-            if isinstance(output, DetectorOutput):
+            if isinstance(output, DetectorOutput) and "track_queries" in tracker.capabilities:
                 with torch.no_grad():
                     output = tracker.detector(batch.images[:, 0], batch.padding)
             single, confidence = _detections(output, tracker, batch)

@@ -17,6 +17,8 @@ from mot_core.trackers.outputs import frame_output
 class Oracle:
     """Tracker with perfect detections plus weak ones, and with true or with new identities."""
 
+    capabilities = frozenset({"track_queries"})
+
     def __init__(self, knows):
         self.knows = knows
         self.next_id = 0
