@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 
@@ -102,3 +103,15 @@ def test_second_run_replaces_results_and_reports_others(mot, scenes, tmp_path):
     assert "also contains results of other runs" in done.err
     assert "street.txt" in done.err
     assert (tmp_path / "out" / "park.txt").read_text() != before
+
+
+def test_table_as_json(mot, scenes, tmp_path):
+    done = mot("track", scenes, "--tracker", "sort", "--output", tmp_path / "out", "--json", tmp_path / "table.json")
+    assert done.code == 0
+    rows = json.loads((tmp_path / "table.json").read_text())
+    assert [row["sequence"] for row in rows] == ["park", "street"]
+    for row in rows:
+        tracks = read_mot(tmp_path / "out" / f"{row['sequence']}.txt", kind="results")
+        assert (row["frames"], row["tracks"]) == (40, len(set(tracks.ids.tolist())))
+    piped = mot("track", scenes / "park", "--tracker", "sort", "--output", tmp_path / "one", "--json", "-")
+    assert [row["sequence"] for row in json.loads(piped.out)] == ["park"]
