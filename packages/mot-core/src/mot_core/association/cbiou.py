@@ -132,20 +132,8 @@ class CBIoU(Sort):
         duration = np.where(known > 0, table.clock - first[0], 1.0)
         values[V, columns] = np.where(known > 0, (measured - first[1:]) / duration, 0.0)
 
-    def _give_birth(
-        self,
-        table: TrackTable,
-        frame: FrameDetections,
-        rows: Integers,
-        dropped: Integers,
-        index: Integers,
-        confident: int,
-    ) -> None:
-        old = len(table)
-        super()._give_birth(table, frame, rows, dropped, index, confident)
-        born = np.arange(old, len(table))
-        if len(born):
-            self._remember(table, born, table.values[P, old:].copy())
+    def _begin(self, table: TrackTable, columns: Integers, boxes: Floats) -> None:
+        self._remember(table, columns, self.layout.measure(boxes))
 
 
 def _enlarge(corners: Floats, buffer: float) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mot_core.association.assignment import assign_overlap, assign_then_threshold
-from mot_core.association.base import CLASS, DETECTION, ELAPSED, FIRST_FREE_VALUE, Preset, TrackTable
+from mot_core.association.base import CLASS, ELAPSED, FIRST_FREE_VALUE, Preset, TrackTable
 from mot_core.association.costs import overlap_matrix
 from mot_core.association.frame_detections import Floats, FrameDetections, Integers
 from mot_core.association.kalman import FILTER_ROWS, P
@@ -197,7 +197,7 @@ class OCSort(Sort):
         self._remember(table, columns, boxes)
         super()._observe(table, columns, frame, rows, index)
 
-    def _remember(self, table: TrackTable, columns: Integers | slice, boxes: Floats) -> None:
+    def _remember(self, table: TrackTable, columns: Integers, boxes: Floats) -> None:
         values, labels = table.values, table.labels
         slot = table.step % (self.delta_t + 1)
         labels[SEEN + slot, columns] = 1
@@ -226,21 +226,8 @@ class OCSort(Sort):
             self._move(block[:, :ahead], pace[:ahead])
         values[:FILTER_ROWS, columns] = block
 
-    def _give_birth(
-        self,
-        table: TrackTable,
-        frame: FrameDetections,
-        rows: Integers,
-        dropped: Integers,
-        index: Integers,
-        confident: int,
-    ) -> None:
-        old = len(table)
-        super()._give_birth(table, frame, rows, dropped, index, confident)
-        born = slice(old, len(table))
+    def _begin(self, table: TrackTable, columns: Integers, boxes: Floats) -> None:
         if self.official_quirks:  # the official code does not count the first detection as an observation
-            table.values[LAST, born] = -1.0
-        elif old < len(table):
-            self._remember(
-                table, born, frame.boxes[:, np.searchsorted(index[:confident], table.labels[DETECTION, born])]
-            )
+            table.values[LAST, columns] = -1.0
+        else:
+            self._remember(table, columns, boxes)

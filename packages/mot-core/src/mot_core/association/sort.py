@@ -145,7 +145,12 @@ class Sort(OnlineTracker):
         if len(dropped):  # the official code numbers these last
             born = np.concatenate([born, dropped[~np.isin(dropped, rows)]])
         if len(born):
+            old = len(table)
             table.append(*self._newborn(frame, born, index))
+            self._begin(table, np.arange(old, len(table)), frame.boxes.take(born, 1))
+
+    def _begin(self, table: TrackTable, columns: Integers, boxes: Floats) -> None:
+        """Handle new tracks at ``columns`` with their first boxes ``(4, N)``; SORT does nothing."""
 
     def _report(self, table: TrackTable) -> tuple[Integers, Floats]:
         elapsed = table.values[ELAPSED]
