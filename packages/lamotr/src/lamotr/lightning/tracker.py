@@ -201,10 +201,7 @@ class LAMOTR(DETRTracker):
         """
         if not (self.insert and ctx.training):
             return None
-        random = [
-            self.generator(ctx.step, sequence, times, ctx.frame)
-            for sequence, times in zip(batch.sequences, batch.times.tolist(), strict=True)
-        ]
+        random = self.clip_generators(batch, ctx.step, ctx.frame)
         ids = next_ids(frame, targets)
         frame = replace(frame, gt_index=frame.gt_index.where(ids >= 0, -1))
         return choose_tracks(frame, ids, random, drop=0.0, insert=self.insert)[1]

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from mot_core.checkpoints import ImportReport, load_deformable_detr
 from mot_core.nn import DeformableDETR, DetectorOutput, MultiFrameDETR
 from mot_core.plugins import Context
-from mot_core.structures import FeaturePyramid, TrackerSpec, TrackState
+from mot_core.structures import ClipBatch, FeaturePyramid, TrackerSpec, TrackState
 from mot_core.trackers.base import Tracker
 from mot_core.trackers.outputs import HIGHEST_SCORE
 from mot_core.trackers.settings import DetectorSettings, OptimizerSettings
@@ -74,6 +74,13 @@ class DETRTracker(Tracker):
             class_head=detector.class_heads[-1],
             accepts=self.accepts,
         )
+
+    def clip_generators(self, batch: ClipBatch, step: int, *key: object) -> list[torch.Generator]:
+        """Return a random generator for each clip, so that clips are independent of their batch."""
+        return [
+            self.generator(step, sequence, times, *key)
+            for sequence, times in zip(batch.sequences, batch.times.tolist(), strict=True)
+        ]
 
     def detect(
         self, images: Tensor, padding: Tensor, ctx: Context, tracks: TrackState | None = None

@@ -189,12 +189,12 @@ class MOTIP(DETRTracker):
                 present[ids >= 0],
                 self.id_decoder.newborn,
                 self.groups,
-                self.generator(ctx.step, sequence, times),
+                generator,
                 self.occlusion,
                 self.switch,
             )
-            for ids, present, sequence, times in zip(
-                found.ids, found.present, batch.sequences, batch.times.tolist(), strict=True
+            for ids, present, generator in zip(
+                found.ids, found.present, self.clip_generators(batch, ctx.step), strict=True
             )
         ]
         size = max(1, found.ids.shape[1])  # the decoder needs at least one identity, even an invalid one

@@ -183,11 +183,7 @@ class QueryTracker(DETRTracker):
         if self.options["keep_rule"] == "plugin":
             keep, added = frame.valid & (ids >= 0), None
         else:
-            random = [
-                self.generator(ctx.step, sequence, times, ctx.frame)
-                for sequence, times in zip(batch.sequences, batch.times.tolist(), strict=True)
-            ]
-            keep, added, ids = self.choose(frame, ids, random, ctx)
+            keep, added, ids = self.choose(frame, ids, self.clip_generators(batch, ctx.step, ctx.frame), ctx)
         return self._update(frame, self.form(frame, ids, before, keep, added), ctx)
 
     def _decode(self, batch: ClipBatch, index: int, tracks: TrackState | None, ctx: Context) -> FrameOutput:
