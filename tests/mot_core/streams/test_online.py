@@ -61,7 +61,7 @@ def test_live_frames_are_dropped_rather_than_delayed():
     seen = []
     for number in reader:
         if not seen:
-            time.sleep(0.3)  # the reader goes on meanwhile
+            time.sleep(0.3)  # the reader goes on during this time
         seen.append(number)
     assert seen[-1] == 99
     assert seen == sorted(seen)

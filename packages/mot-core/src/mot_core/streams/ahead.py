@@ -74,7 +74,7 @@ class ReadAhead(Generic[T]):
         """Add an item as soon as there is space; return False if the user has stopped."""
         while not self._stop.is_set():
             if self._drop_oldest and self._waiting.full():
-                with suppress(queue.Empty):  # taken meanwhile
+                with suppress(queue.Empty):  # the user was faster
                     self._waiting.get_nowait()
                     self.dropped += 1
             with suppress(queue.Full):
