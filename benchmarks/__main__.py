@@ -96,9 +96,15 @@ INDEX = [
         "robustness/long_video.json",
     ),
     Benchmark(
-        "unitrack.trackers",
+        "unitrack.effect",
         "What does the UniTrack loss do to trackers?",
-        "unitrack/trackers.jsonl",
+        "unitrack/effect.jsonl",
+        "docs/unitrack_results.md",
+    ),
+    Benchmark(
+        "unitrack.identity_half",
+        "Which part of it helps the identities of MOTIP?",
+        "unitrack/identity_half.jsonl",
         "docs/unitrack_results.md",
     ),
     Benchmark(

@@ -40,6 +40,7 @@ BY_DETECTIONS = [(10, 5), (30, 5), (100, 5), (300, 5), (1000, 5)]
 BY_FRAMES = [(300, frames) for frames in (2, 3, 4, 5, 6, 8)]
 LOOPED = [(10, 5), (30, 5), (100, 5)]  # larger cases take minutes
 CONTRASTED = [(10, 5), (30, 5), (100, 5), (300, 5)]  # with 1,000, NT-Xent compares 10^9 pairs of pairs
+IDENTITY = [(30, 5), (100, 5), (300, 2), (300, 5), (300, 8)]
 COMPILED = [(30, 5), (100, 5), (300, 5)]
 # A quarter of the paper's height and width, and its 300 queries.
 MOTR = {
@@ -97,6 +98,13 @@ def growth() -> dict[str, Any]:
     }
 
 
+def identity() -> list[dict[str, Any]]:
+    """Measure time and memory of the default formulation, whose pairs grow with the square of the frames."""
+    rows = in_fresh_process(MODULE, "identity_seconds", IDENTITY)
+    memory = in_fresh_process(MODULE, "identity_memory", IDENTITY, exact_memory=True)
+    return [{**row, "peak_MB": megabytes} for row, megabytes in zip(rows, memory, strict=True)]
+
+
 def loops() -> list[dict[str, Any]]:
     """Compare the loss with the reference loop of the tests, which has no backward."""
     return in_fresh_process(MODULE, "loops", LOOPED)
@@ -150,19 +158,19 @@ def profile() -> list[dict[str, Any]]:
     return [{"case": case, **MOTR[case], **in_fresh_process(MODULE, "profile", case)} for case in MOTR]
 
 
-def measure_seconds(cases: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
+def measure_seconds(cases: Sequence[tuple[int, int]], preset: str = "paper") -> list[dict[str, Any]]:
     rows = []
     for detections, frames in cases:
-        step, forward = make_step(detections, frames)
+        step, forward = make_step(detections, frames, preset=preset)
         step()
         row = {"detections": detections, "frames": frames, "channels": CHANNELS}
         rows.append(row | {"forward_s": timed(forward), "forward_backward_s": timed(step)})
     return rows
 
 
-def measure_memory(cases: Sequence[tuple[int, int]]) -> list[float]:
-    make_step(4, 3)[0]()  # trigger lazy imports
-    return [added_megabytes(make_step(detections, frames)[0]) for detections, frames in cases]
+def measure_memory(cases: Sequence[tuple[int, int]], preset: str = "paper") -> list[float]:
+    make_step(4, 3, preset=preset)[0]()  # trigger lazy imports
+    return [added_megabytes(make_step(detections, frames, preset=preset)[0]) for detections, frames in cases]
 
 
 def measure_loops(cases: Sequence[tuple[int, int]]) -> list[dict[str, Any]]:
@@ -211,7 +219,7 @@ def measure_step(case: str, with_loss: bool) -> dict[str, Any]:
     plan = MOTR[case]
     model, batch = build("motr", plan["size"], plan["frames"], plan["objects"], checkpointing=plan["checkpointing"])
     if with_loss:  # every query is a detection
-        model.attach(UniTrackPlugin(warmup_steps=0, min_score=0.0, report_every=10**6))
+        model.attach(UniTrackPlugin(preset="paper", warmup_steps=0, min_score=0.0, report_every=10**6))
     optimizer = torch.optim.AdamW(model.parameter_groups(), fused=True)
 
     def step(number: int) -> None:
@@ -236,7 +244,7 @@ def measure_step(case: str, with_loss: bool) -> dict[str, Any]:
         found = track_clip(output, min_score=0.0)
         names = ("boxes_xyxy", "logits", "embed")
         leaves = {name: getattr(found, name).detach().requires_grad_() for name in names}
-        clip, loss = replace(found, **leaves), UniTrackLoss()
+        clip, loss = replace(found, **leaves), UniTrackLoss("paper")
 
         def alone() -> None:
             track_clip(output, min_score=0.0)
@@ -269,7 +277,7 @@ def measure_profile(case: str) -> dict[str, Any]:
     found = track_clip(step(), min_score=0.0)
     names = ("boxes_xyxy", "logits", "embed")
     leaves = {name: getattr(found, name).detach().requires_grad_() for name in names}
-    clip, loss = replace(found, **leaves), UniTrackLoss()
+    clip, loss = replace(found, **leaves), UniTrackLoss("paper")
 
     def flow_alone() -> None:
         made = flow(clip)
@@ -305,7 +313,9 @@ def make_clip(detections: int, frames: int) -> Any:
     return replace(clip, embed=embed, valid=torch.ones_like(clip.valid))
 
 
-def make_step(detections: int, frames: int, compile_it: bool = False) -> tuple[Callable[[], Any], Callable[[], Any]]:
+def make_step(
+    detections: int, frames: int, compile_it: bool = False, preset: Any = "paper"
+) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """Time forward with backward, and forward alone."""
     import torch
 
@@ -313,7 +323,7 @@ def make_step(detections: int, frames: int, compile_it: bool = False) -> tuple[C
 
     clip = make_clip(detections, frames)
     leaves = [one.requires_grad_() for one in (clip.boxes_xyxy, clip.logits, clip.embed)]
-    loss = UniTrackLoss()
+    loss = UniTrackLoss(preset)
     call = torch.compile(loss, fullgraph=True) if compile_it else loss
     return lambda: torch.autograd.grad(call(clip).total, leaves), lambda: call(clip)
 
@@ -345,6 +355,7 @@ def memory(field: str) -> int:
 
 PARTS: dict[str, Callable[[], Any]] = {
     "growth": growth,
+    "identity": identity,
     "loops": loops,
     "contrastive": contrastive,
     "motr": motr,
@@ -354,6 +365,8 @@ PARTS: dict[str, Callable[[], Any]] = {
 MEASURES: dict[str, Callable[..., Any]] = {
     "seconds": measure_seconds,
     "memory": measure_memory,
+    "identity_seconds": lambda cases: measure_seconds(cases, "identity"),
+    "identity_memory": lambda cases: measure_memory(cases, "identity"),
     "loops": measure_loops,
     "compiled": measure_compiled,
     "step": measure_step,

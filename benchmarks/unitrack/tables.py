@@ -11,7 +11,8 @@ from benchmarks.paired import Get, Line, current, differences_row, read
 from benchmarks.provenance import RESULTS_FOLDER, ROOT
 
 FOLDER = RESULTS_FOLDER / "unitrack"
-TRACKERS, ASSOCIATION = FOLDER / "trackers.jsonl", FOLDER / "association.jsonl"
+ASSOCIATION = FOLDER / "association.jsonl"
+IDENTITY_HALF = FOLDER / "identity_half.jsonl"
 PAGE = ROOT / "docs" / "unitrack_results.md"
 METRICS = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "IDSW")
 LINKS = {
@@ -29,24 +30,24 @@ IOU = "IoU (ByteTrack)"
 FORMS = {"sigmoid": "sigmoid", "softmax": "softmax over detections", "chosen on validation": "chosen on validation"}
 
 
-def refresh(page: Path = PAGE, trackers: Path = TRACKERS, association: Path = ASSOCIATION) -> None:
+def refresh(page: Path = PAGE, identity_half: Path = IDENTITY_HALF, association: Path = ASSOCIATION) -> None:
     """Put the tables between the markers of ``page``."""
-    fill(page, tables(read(trackers), read(association)))
+    fill(page, tables(read(identity_half), read(association)))
 
 
-def tables(trackers: Sequence[Line], association: Sequence[Line]) -> dict[str, str]:
+def tables(identity_half: Sequence[Line], association: Sequence[Line]) -> dict[str, str]:
     """Return the tables by the names of their markers."""
     return {
-        "trackers": render_trackers(trackers),
+        "identity half": render_identity_half(identity_half),
         "association": render_association(association),
         "data sets": render_data_sets(association),
         "ablation": render_ablation(association),
     }
 
 
-def render_trackers(lines: Sequence[Line]) -> str:
-    """Return, per tracker, scores with and without the loss, differences, and how well embeddings link objects."""
-    parts, lines = [], current(lines, "recipe")
+def render_identity_half(lines: Sequence[Line]) -> str:
+    """Return, per start, scores with and without the loss, differences, and how well embeddings link objects."""
+    parts, lines = [], current(lines, "scene", "steps", "videos")
     for name in sorted({line["tracker"] for line in lines}):
         own = [line for line in lines if line["tracker"] == name]
         variants = {one: [line for line in own if line["variant"] == one] for one in _names(own, "variant")}
@@ -54,7 +55,6 @@ def render_trackers(lines: Sequence[Line]) -> str:
             metric: lambda line, metric=metric: line["test"]["trackers"][line["tracker"]][metric]  # type: ignore[misc]
             for metric in METRICS
         }
-        scores["recall"] = lambda line: line["test"]["recall"]
         linked: dict[str, Get] = {
             title: lambda line, key=key: 100 * line["links"][key]  # type: ignore[misc]
             for key, title in LINKS.items()

@@ -26,7 +26,7 @@ class Config:
 
     Args:
         weight: Weight of the UniTrack loss; 0 is the baseline.
-        settings: Settings of the UniTrack loss.
+        settings: Settings of the UniTrack loss, with the paper's terms and without gate unless given.
         flow: Source of the flow: the logits, embeddings of the tokens, or boxes alone.
         columns: Whether the cross-entropy also covers columns, like the flow.
         steps: Number of optimizer steps.
@@ -53,7 +53,10 @@ def train(
     """Train a network; return it with the mean logged values of the last fifth of the steps."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    model, loss = AssociationTransformer(), UniTrackLoss(gate_confidence=False, **config.settings)
+    model, loss = (
+        AssociationTransformer(),
+        UniTrackLoss(**{"preset": "paper", "gate_confidence": False, **config.settings}),
+    )
     optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, config.steps)
     logged: list[dict[str, float]] = []

@@ -52,14 +52,14 @@ def variances(clips):
     return found
 
 
-def identity_reference(clip, edges="all", odds="place", rivals="own_frame", tau=0.1, null=None):
-    """Return the identity flow and its accuracy."""
+def identity_reference(clip, edges="all", odds="none", rivals="own_frame", tau=0.1, null=None):
+    """Return the identity flow, and the share of edges that it finds: of all and of far ones, then for the nearest."""
     clips = [nodes_of(clip, row) for row in range(len(clip.logits))]
     spread = variances(clips)
-    losses, rights = [], []
+    losses, rights = [], {"right": [], "far_right": [], "near": [], "far_near": []}
     for row, frames in enumerate(clips):
         area = float(clip.image_size[row].prod())
-        loss, right = [], []
+        loss = []
         for s, one in enumerate(frames):
             for t, other in enumerate(frames):
                 gap = abs(s - t)
@@ -90,11 +90,16 @@ def identity_reference(clip, edges="all", odds="place", rivals="own_frame", tau=
                     if rivals == "own_frame" and clip.assoc_logits is None:
                         alternatives += [cosine(i, k) / tau for k in one if k["id"] >= 0 and k["row"] != i["row"]]
                     loss.append(math.log1p(sum(math.exp(value - target) for value in alternatives)))
-                    right.append(all(target > value for value in alternatives))
+                    distance = {j["id"]: ((i["center"] - j["center"]) ** 2).sum() for j in other if j["id"] >= 0}
+                    if i["id"] not in distance:
+                        continue
+                    own = distance.pop(i["id"])
+                    for far in ("", "far_") if gap > 1 else ("",):
+                        rights[f"{far}right"].append(all(target > value for value in alternatives))
+                        rights[f"{far}near"].append(all(own < value for value in distance.values()))
         if loss:
             losses.append(np.mean(loss))
-            rights.append(np.mean(right))
-    return (np.mean(losses), np.mean(rights)) if losses else (0.0, 0.0)
+    return (np.mean(losses) if losses else 0.0), *(np.mean(some) if some else 0.0 for some in rights.values())
 
 
 def similarity(clip, row, s, t, i, j, tau):

@@ -32,4 +32,4 @@ def test_unknown_topic(capsys):
 
 def test_list(capsys):
     assert main([]) == 0
-    assert "unitrack.trackers" in capsys.readouterr().out
+    assert "unitrack.effect" in capsys.readouterr().out

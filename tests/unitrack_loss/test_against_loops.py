@@ -13,7 +13,7 @@ from unitrack_loss import UniTrackLoss, flow, ground_truth_graph, laplacian_weig
 
 
 def assert_equals_loops(clip, **options):
-    output, expected = UniTrackLoss(**options)(clip), reference(clip, **options)
+    output, expected = UniTrackLoss("paper", **options)(clip), reference(clip, **options)
     for name, value in expected.items():
         assert getattr(output, name).item() == pytest.approx(value, rel=1e-6, abs=1e-9), name
 

@@ -78,7 +78,7 @@ def test_loss_rejects_values_from_which_nothing_can_be_learned(name, value, sent
     place = {1: (0,), 2: (0, 1)}.get(changed.ndim, (0, 1, 1))
     changed[place] = value
     with pytest.raises(ValueError, match=sentence):
-        UniTrackLoss()(replace(clip, **{name: changed}))
+        UniTrackLoss("paper")(replace(clip, **{name: changed}))
 
 
 def frames_of(clip):
@@ -97,7 +97,7 @@ def frames_of(clip):
 def test_from_frames(frames):
     clip = noisy(frames=frames, count=6, seed=frames)
     built = TrackClip.from_frames(frames_of(clip), (480, 640), frame_stride=clip.frame_stride.item())
-    assert UniTrackLoss()(built).total.item() == pytest.approx(UniTrackLoss()(clip).total.item())
+    assert UniTrackLoss("paper")(built).total.item() == pytest.approx(UniTrackLoss("paper")(clip).total.item())
     assert built.validate().valid.sum() == clip.valid.sum() < clip.valid.numel()
 
 
@@ -107,7 +107,7 @@ def test_from_frames_with_associations():
     frames = [{name: value for name, value in frame.items() if name != "embed"} for frame in with_embed]
     pairs = [clip.assoc_logits[0, t][clip.valid[0, t]][:, clip.valid[0, t + 1]] for t in range(4)]
     built = TrackClip.from_frames(frames, (480, 640), clip.frame_stride.item(), pairs)
-    assert UniTrackLoss()(built).total.item() == pytest.approx(UniTrackLoss()(clip).total.item())
+    assert UniTrackLoss("paper")(built).total.item() == pytest.approx(UniTrackLoss("paper")(clip).total.item())
     with pytest.raises(ValueError, match="assoc_logits: expected one per pair of frames, 4, got 3"):
         TrackClip.from_frames(frames, (480, 640), assoc_logits=pairs[:3])
     assert TrackClip.from_frames(frames[:1], (480, 640), assoc_logits=[]).assoc_logits.shape[:2] == (1, 0)
@@ -140,7 +140,7 @@ def test_wrong_settings(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         Settings(**options)
     with pytest.raises(TypeError, match="sigma"):
-        UniTrackLoss(sigma=1)
+        UniTrackLoss("paper", sigma=1)
 
 
 def test_births_and_terminations():
@@ -153,4 +153,7 @@ def test_births_and_terminations():
 
 
 def test_repr_of_settings():
-    assert repr(UniTrackLoss(window=3, flow_form="linear")) == "UniTrackLoss(window=3, flow_form='linear')"
+    assert (
+        repr(UniTrackLoss("paper", window=3, flow_form="linear"))
+        == "UniTrackLoss(preset='paper', window=3, flow_form='linear')"
+    )

@@ -68,7 +68,7 @@ def truth(frame):
 
 
 def assert_teaches(clip, network):
-    output = UniTrackLoss()(clip.validate())
+    output = UniTrackLoss("paper")(clip.validate())
     output.total.backward()
     assert output.num_edges > 0
     assert output.total.isfinite()

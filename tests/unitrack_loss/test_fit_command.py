@@ -31,7 +31,7 @@ def fit(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["unitrack_loss.lightning.UniTrackCallback", "UniTrackCallback"])
 def test_callback_from_the_command_line(fit, tmp_path, name):
     added = f"--trainer.callbacks+={name}", "--trainer.callbacks.weight=0.3", "--trainer.callbacks.warmup_steps=0"
-    assert fit(*added, "--trainer.callbacks.window=4", "--trainer.callbacks.weights=fixed") == 0
+    assert fit(*added, "--trainer.callbacks.preset=paper", "--trainer.callbacks.window=4") == 0
     folder = tmp_path / "run" / "version_0"
     (table,) = folder.glob("**/metrics.csv")
     with table.open() as lines:

@@ -54,23 +54,23 @@ def test_warning_without_gradient():
     assert not monitor.observe(other.sum(), [x * 1])
     assert not monitor.observe((0 * x).sum(), [x])
     assert monitor.observe(x.sum(), [x])
-    output = UniTrackLoss()(noisy())
+    output = UniTrackLoss("paper")(noisy())
     with pytest.warns(UserWarning, match="unitrack: expected a gradient at the tracker's outputs, got none"):
         monitor.check(output, reached=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         monitor.check(output, reached=False)  # warned once
-        monitor.check(UniTrackLoss()(noisy(objects=0)), reached=False)  # no correct edges
+        monitor.check(UniTrackLoss("paper")(noisy(objects=0)), reached=False)  # no correct edges
 
 
 def test_warning_for_a_non_finite_loss():
-    output = replace(UniTrackLoss()(noisy()), total=torch.tensor(torch.inf))
+    output = replace(UniTrackLoss("paper")(noisy()), total=torch.tensor(torch.inf))
     with pytest.warns(UserWarning, match="unitrack: expected a finite loss, got inf"):
         GradientMonitor().check(output, reached=True)
 
 
 def test_warning_for_collapsed_flow():
-    output = UniTrackLoss()(noisy())
+    output = UniTrackLoss("paper")(noisy())
     some, none = replace(output, edge_flow=torch.tensor(0.5)), replace(output, edge_flow=torch.tensor(1e-4))
     monitor = GradientMonitor()
     for one in [none] * (PATIENCE - 1) + [some] + [none] * (PATIENCE - 1):

@@ -19,7 +19,7 @@ def test_finite_differences(affinity, options):
     names = list(leaves)
 
     def loss(**kept):
-        return UniTrackLoss(weights="fixed", **options, **kept)
+        return UniTrackLoss("paper", weights="fixed", **options, **kept)
 
     def total(module, *values):
         return module(replace(clip, **dict(zip(names, values, strict=True)))).total
@@ -33,7 +33,7 @@ def test_finite_differences(affinity, options):
 @pytest.mark.parametrize("affinity", ["embed", "assoc", "boxes"])
 def test_every_input_gets_a_gradient(affinity):
     clip, leaves = needing_gradient(noisy(clips=2, affinity=affinity))
-    UniTrackLoss()(clip).total.backward()
+    UniTrackLoss("paper")(clip).total.backward()
     for name, leaf in leaves.items():
         assert leaf.grad.isfinite().all(), name
         assert leaf.grad.abs().sum() > 1e-6, name
@@ -43,13 +43,13 @@ def test_localization_error_does_not_lower_confidence():
     """Confidences in the spatial and temporal term, weights and quality are detached."""
     clip, leaves = needing_gradient(switched(perfect(walking(), affinity="embed"), 2))
     clip = replace(clip, logits=clip.logits * 0.05)
-    UniTrackLoss(flow_weight=0.0, conservation_weight=0.0)(clip).total.backward()
+    UniTrackLoss("paper", flow_weight=0.0, conservation_weight=0.0)(clip).total.backward()
     assert not leaves["logits"].grad.any()
     assert leaves["embed"].grad.any()
 
 
 def test_only_the_total_has_a_gradient():
-    output = UniTrackLoss()(needing_gradient(noisy())[0])
+    output = UniTrackLoss("paper")(needing_gradient(noisy())[0])
     assert [name for name, value in vars(output).items() if value.requires_grad] == ["total"]
 
 
@@ -59,7 +59,7 @@ def test_log_form_has_a_gradient_after_a_switch():
     for form in ("log", "linear"):
         clip, leaves = needing_gradient(switched(perfect(walking()), 2))
         options = {"spatial_weight": 0.0, "temporal_weight": 0.0, "conservation_weight": 0.0}
-        UniTrackLoss(flow_form=form, **options)(clip).total.backward()
+        UniTrackLoss("paper", flow_form=form, **options)(clip).total.backward()
         size[form] = leaves["assoc_logits"].grad.norm().item()
     assert size["log"] > 0.5
     assert size["linear"] == 0
@@ -70,7 +70,7 @@ def test_linear_form_gradient():
     clip = noisy(count=3, objects=3, seed=5)
     options = {"spatial_weight": 0.0, "temporal_weight": 0.0, "conservation_weight": 0.0, "log_norm": False}
     clip, leaves = needing_gradient(replace(clip, det_gt=clip.gt_ids))
-    output = UniTrackLoss(flow_form="linear", **options)(clip)
+    output = UniTrackLoss("paper", flow_form="linear", **options)(clip)
     graph = ground_truth_graph(clip.det_gt, clip.valid)
     assert 0 < graph.edges.sum() < graph.edges.numel()
     by_hand = 1 - output.quality * flow(clip).flow[graph.edges].sum() / graph.edges.sum()
@@ -86,7 +86,7 @@ def test_gradient_pulls_a_shifted_box_back():
     moved = right.boxes_xyxy.clone()
     moved[0, 2, 1] += torch.tensor([6.0, 0, 6, 0])
     clip, leaves = needing_gradient(replace(right, boxes_xyxy=moved))
-    UniTrackLoss()(clip).total.backward()
+    UniTrackLoss("paper")(clip).total.backward()
     gradient = leaves["boxes_xyxy"].grad
     assert gradient[0, 2, 1, [0, 2]].sum() > 0  # downhill is to the left
     assert gradient[0, 2, 1, [1, 3]].sum().abs() < 1e-6
@@ -97,7 +97,7 @@ def test_confidence_gradient():
     logits = right.logits.clone()
     logits[0, :, 2] = -1.0
     clip, leaves = needing_gradient(replace(right, logits=logits))
-    UniTrackLoss()(clip).total.backward()
+    UniTrackLoss("paper")(clip).total.backward()
     assert (leaves["logits"].grad[0, :, 2] < 0).all(), "a true detection is raised"
 
     false = right.det_gt.clone()
@@ -105,7 +105,7 @@ def test_confidence_gradient():
     ids = right.gt_ids.clone()
     ids[..., 3] = -1
     clip, leaves = needing_gradient(replace(right, logits=logits * 0 + 1, det_gt=false, gt_ids=ids))
-    UniTrackLoss()(clip).total.backward()
+    UniTrackLoss("paper")(clip).total.backward()
     assert (leaves["logits"].grad[0, :, 3] > 0).all(), "a persistent false positive is lowered"
 
 
@@ -116,7 +116,9 @@ def test_detection_quality():
     det_gt[..., 4] = -1
     ids = clip.gt_ids.clone()
     ids[..., 4] = -1
-    assert UniTrackLoss()(replace(clip, det_gt=det_gt, gt_ids=ids)).quality.item() == pytest.approx(0.8353, abs=1e-4)
+    assert UniTrackLoss("paper")(replace(clip, det_gt=det_gt, gt_ids=ids)).quality.item() == pytest.approx(
+        0.8353, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("affinity", ["embed", "assoc"])
@@ -127,7 +129,7 @@ def test_optimization_fixes_switched_identities(affinity):
     value = getattr(start, name)
     learnt = nn.Parameter(value if affinity == "embed" else value / 20)
     optimizer = torch.optim.Adam([learnt], lr=0.05)
-    loss = UniTrackLoss()
+    loss = UniTrackLoss("paper")
     assert loss(replace(start, **{name: learnt})).id_accuracy == 0.875
     for _ in range(100):
         optimizer.zero_grad()
@@ -140,7 +142,7 @@ def test_optimization_fixes_switched_identities(affinity):
 def test_compiles_as_one_graph():
     torch.compiler.reset()
     clip, leaves = needing_gradient(noisy(clips=2, dtype=torch.float32))
-    loss = UniTrackLoss()
+    loss = UniTrackLoss("paper")
     plain, fast = loss(clip), torch.compile(loss, fullgraph=True, backend="aot_eager")(clip)
     for name, value in vars(plain).items():
         torch.testing.assert_close(getattr(fast, name), value, msg=name)
@@ -152,7 +154,7 @@ def test_compiles_as_one_graph():
 def test_compiled_graph_for_any_number_of_detections():
     """The second size makes the dimension dynamic, without further compilation."""
     torch.compiler.reset()
-    graphs, loss = CompileCounter(), UniTrackLoss(window=3)
+    graphs, loss = CompileCounter(), UniTrackLoss("paper", window=3)
     fast = torch.compile(loss, fullgraph=True, backend=graphs)
     made = []
     for count, objects in ((4, 3), (7, 8), (12, 5), (30, 9)):
@@ -165,6 +167,6 @@ def test_compiled_graph_for_any_number_of_detections():
 def test_linear_form_of_boxes_compiles_as_one_graph():
     torch.compiler.reset()
     clip = noisy(frames=3, affinity="boxes", dtype=torch.float32)
-    loss = UniTrackLoss(flow_form="linear", window=3)
+    loss = UniTrackLoss("paper", flow_form="linear", window=3)
     compiled = torch.compile(loss, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(clip).total, loss(clip).total)

@@ -68,4 +68,4 @@ def test_other_modes(mode, value):
     assert (spatial == value).all()
     assert (temporal == value).all()
     assert spatial.shape == (2, 3)
-    assert UniTrackLoss(weights=mode)(noisy()).lambda_s == value
+    assert UniTrackLoss("paper", weights=mode)(noisy()).lambda_s == value

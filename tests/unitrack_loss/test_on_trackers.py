@@ -12,9 +12,10 @@ from mot_core.plugins import Plugins, load_plugin
 from mot_core.structures import TrackerSpec
 from unitrack_loss import UniTrackOutput, UniTrackPlugin
 from unitrack_loss.lightning import UniTrackCallback
+from unitrack_loss.loss import OF_CAPACITY, OF_IDENTITY, OF_PAPER
 
-OFF = {"identity", "capacity", "identity_accuracy"}  # terms of weight 0 are not logged
-TERMS = UniTrackOutput.__dataclass_fields__.keys() - OFF - {"total"}
+TERMS = UniTrackOutput.__dataclass_fields__.keys() - {"total"}
+LOGGED = {"identity": TERMS - {*OF_PAPER}, "paper": TERMS - {*OF_IDENTITY, *OF_CAPACITY}}  # those with a weight
 EACH_TRACKER = pytest.mark.parametrize("name", DETR_TRACKERS)
 
 
@@ -48,7 +49,7 @@ def test_warm_up():
     values = [tracker(*make_batch(), step=step)[1]["unitrack/loss"].item() for step in range(4)]
     assert values[0] == 0
     assert values[2] == values[3] == pytest.approx(2 * values[1])
-    assert UniTrackPlugin().weight_at(250) == 0.05
+    assert UniTrackPlugin().weight_at(250) == 0.25
 
 
 @pytest.mark.parametrize("checkpointing", [None, "plain"])
@@ -137,15 +138,20 @@ def test_callback(name, tmp_path):
     for kind, callbacks in {
         "without": [],
         "none": [UniTrackCallback(weight=0.0)],
-        "with": [UniTrackCallback(weight=1.0, warmup_steps=0, min_score=0.0, report_every=2, window=3)],
+        **{
+            preset: [UniTrackCallback(weight=1.0, warmup_steps=0, min_score=0.0, report_every=2, preset=preset)]
+            for preset in LOGGED
+        },
     }.items():
         losses, logged = Losses(), Logged()
         tracker = make(name)
         trainer(tmp_path, *callbacks, losses, logged, max_epochs=1).fit(tracker, datamodule=synthetic())
         runs[kind] = losses.values, logged.names
         assert ("unitrack" in tracker.plugins) == bool(callbacks)
-    assert runs["none"][0] == runs["without"][0] != runs["with"][0]
-    assert {f"train/unitrack/{term}" for term in (*TERMS, "loss", "gradient_share")} <= runs["with"][1]
+    assert runs["none"][0] == runs["without"][0] != runs["identity"][0] != runs["paper"][0]
+    for preset, terms in LOGGED.items():
+        own = {name.removeprefix("train/unitrack/") for name in runs[preset][1] if name.startswith("train/unitrack/")}
+        assert {name.removesuffix("_step").removesuffix("_epoch") for name in own} == {*terms, "loss", "gradient_share"}
 
 
 def test_callback_in_validation(tmp_path):

@@ -43,7 +43,7 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_perfect_tracking_has_zero_loss(name):
-    output = UniTrackLoss()(perfect(*CASES[name]).validate())
+    output = UniTrackLoss("paper")(perfect(*CASES[name]).validate())
     for term in ("total", "flow", "spatial", "temporal", "conservation", "net_residual"):
         assert 0 <= getattr(output, term) < 1e-6, term
     for rate in ("quality", "id_accuracy", "edge_flow"):
@@ -63,7 +63,7 @@ def test_flow_is_conserved(name):
 
 def test_switch_raises_every_identity_term():
     right = perfect(walking(), affinity="embed")
-    good, bad = UniTrackLoss()(right), UniTrackLoss()(switched(right, 2))
+    good, bad = UniTrackLoss("paper")(right), UniTrackLoss("paper")(switched(right, 2))
     for term in ("total", "flow", "spatial", "temporal"):
         assert getattr(bad, term) > getattr(good, term) + 1e-3, term
     assert bad.id_accuracy == 1 - 2 / 16
@@ -72,7 +72,7 @@ def test_switch_raises_every_identity_term():
 @pytest.mark.parametrize("affinity", ["embed", "assoc"])
 def test_loss_increases_with_switches(affinity):
     right = perfect(walking(), affinity=affinity)
-    costs = [UniTrackLoss()(switched(right, *range(1, 1 + n))).total.item() for n in range(4)]
+    costs = [UniTrackLoss("paper")(switched(right, *range(1, 1 + n))).total.item() for n in range(4)]
     assert all(more > less + 1 for less, more in pairwise(costs))
     if affinity == "embed":  # expected order of magnitude: 0.06, 11, 23 and 34
         assert costs == pytest.approx([0.0578, 12.3, 24.3, 36.3], rel=0.05)
@@ -81,7 +81,7 @@ def test_loss_increases_with_switches(affinity):
 @pytest.mark.parametrize("settings", [{}, {"flow_form": "linear"}, {"window": 3}, {"weights": "fixed"}], ids=str)
 def test_detector_errors_raise_the_loss(settings):
     right = perfect(walking())
-    loss = UniTrackLoss(**settings)
+    loss = UniTrackLoss("paper", **settings)
     best = loss(right).total
 
     def total(**changed):
@@ -120,13 +120,15 @@ def test_spurious_tracks_never_lower_the_total(form):
             det_gt=torch.cat([wrong.det_gt, torch.full((1, 5, spurious), -1)], 2),
             embed=torch.cat([wrong.embed, embed], 2),
         )
-        costs.append(UniTrackLoss(flow_form=form)(clip).total.item())
+        costs.append(UniTrackLoss("paper", flow_form=form)(clip).total.item())
     assert costs == sorted(costs)
 
 
 def test_paper_form_is_not_zero_for_perfect_tracking():
     """The paper's form, kept for ablations, sums minus the flow and penalizes every movement."""
-    output = UniTrackLoss(reference="paper", flow_form="linear", log_norm=False, weights="none")(perfect(walking()))
+    output = UniTrackLoss("paper", reference="paper", flow_form="linear", log_norm=False, weights="none")(
+        perfect(walking())
+    )
     assert output.flow.item() == pytest.approx(-16)
     assert output.spatial > 1
     assert output.total < 0
@@ -135,8 +137,8 @@ def test_paper_form_is_not_zero_for_perfect_tracking():
 def test_longer_time_step_reduces_the_temporal_term():
     """Acceleration and weight both scale with the time step."""
     wrong = switched(perfect(walking(), affinity="embed"), 2)
-    near = UniTrackLoss()(wrong).temporal
-    far = UniTrackLoss()(replace(wrong, frame_stride=torch.tensor([3.0]))).temporal
+    near = UniTrackLoss("paper")(wrong).temporal
+    far = UniTrackLoss("paper")(replace(wrong, frame_stride=torch.tensor([3.0]))).temporal
     assert 0 < far < near / 3
 
 
@@ -148,14 +150,14 @@ def test_switch_behind_an_occlusion_requires_max_gap():
     wrong = switched(right, 3)
 
     def extra(**settings):
-        loss = UniTrackLoss(**settings)
+        loss = UniTrackLoss("paper", **settings)
         return (loss(wrong).flow - loss(right).flow).item()
 
     assert extra() == pytest.approx(0, abs=1e-6)
     assert extra(max_gap=2) > 1
-    assert UniTrackLoss(max_gap=2)(right).total < 0.2
+    assert UniTrackLoss("paper", max_gap=2)(right).total < 0.2
     with pytest.raises(ValueError, match="assoc_logits: expected max_gap=1, got a gap of 2"):
-        UniTrackLoss(max_gap=2)(perfect(walking()))
+        UniTrackLoss("paper", max_gap=2)(perfect(walking()))
 
 
 def test_edges_over_gaps():

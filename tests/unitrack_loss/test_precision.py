@@ -22,9 +22,9 @@ def converted(clip, dtype):
 def test_half_precision(dtype, affinity):
     clip = noisy(clips=2, affinity=affinity, dtype=torch.float32)
     half, leaves = needing_gradient(converted(clip, dtype))
-    output = UniTrackLoss()(half)
+    output = UniTrackLoss("paper")(half)
     assert output.total.dtype == torch.float32
-    assert output.total.item() == pytest.approx(UniTrackLoss()(clip).total.item(), rel=1e-2)
+    assert output.total.item() == pytest.approx(UniTrackLoss("paper")(clip).total.item(), rel=1e-2)
     output.total.backward()
     for name, leaf in leaves.items():
         assert leaf.grad.dtype == dtype
@@ -35,15 +35,15 @@ def test_identities_above_2048_stay_apart():
     """Half precision rounds 2049 to 2048, which merged identities in the published ByteTrack integration."""
     ids = torch.tensor([2048, 2049, 4097, 4098]).expand(5, 4)
     clip = converted(perfect(walking(), ids), torch.float16)
-    assert UniTrackLoss()(clip).num_edges == 16
-    assert UniTrackLoss()(clip).id_accuracy == 1
+    assert UniTrackLoss("paper")(clip).num_edges == 16
+    assert UniTrackLoss("paper")(clip).id_accuracy == 1
 
 
 def test_autocast_has_no_effect():
     clip = noisy(dtype=torch.float32)
-    plain = UniTrackLoss()(clip).total, flow(clip).log_flow
+    plain = UniTrackLoss("paper")(clip).total, flow(clip).log_flow
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = UniTrackLoss()(clip).total, flow(clip).log_flow
+        inside = UniTrackLoss("paper")(clip).total, flow(clip).log_flow
     assert torch.equal(plain[0], inside[0])
     assert torch.equal(plain[1], inside[1])
 
@@ -51,16 +51,18 @@ def test_autocast_has_no_effect():
 def test_mixed_types():
     clip = noisy(dtype=torch.float32)
     mixed = replace(clip, logits=clip.logits.double(), embed=clip.embed.bfloat16())
-    assert UniTrackLoss()(mixed).total.dtype == torch.float64
-    assert UniTrackLoss()(mixed).total.item() == pytest.approx(UniTrackLoss()(clip).total.item(), rel=1e-2)
+    assert UniTrackLoss("paper")(mixed).total.dtype == torch.float64
+    assert UniTrackLoss("paper")(mixed).total.item() == pytest.approx(
+        UniTrackLoss("paper")(clip).total.item(), rel=1e-2
+    )
 
 
 def test_single_precision_is_enough_for_many_padded_slots():
     """Padded nodes of a graph must not disturb the eigenvalues of the others."""
     clip = noisy(count=40, objects=40, dtype=torch.float32)
     clip = replace(clip, valid=clip.valid & (torch.arange(40) % 8 == 0))
-    exact = UniTrackLoss()(converted(clip, torch.float64))
-    output = UniTrackLoss()(clip)
+    exact = UniTrackLoss("paper")(converted(clip, torch.float64))
+    output = UniTrackLoss("paper")(clip)
     assert output.lambda_s.item() == pytest.approx(exact.lambda_s.item(), abs=2e-5)
     assert output.total.item() == pytest.approx(exact.total.item(), rel=1e-4)
 
@@ -69,7 +71,7 @@ def test_diverged_tracker_is_reported():
     clip = noisy(dtype=torch.float32)
     boxes = clip.boxes_xyxy.masked_fill(clip.valid[..., None], torch.nan)
     with pytest.raises(ValueError, match=r"boxes_xyxy: expected finite corners .* the tracker may have diverged"):
-        UniTrackLoss()(replace(clip, boxes_xyxy=boxes))
+        UniTrackLoss("paper")(replace(clip, boxes_xyxy=boxes))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -84,7 +86,7 @@ def test_frames_in_half_precision_keep_the_size_of_the_image(dtype):
     clip = TrackClip.from_frames([frame] * 2, (2161, 3841), frame_stride=1.1)
     assert clip.image_size.tolist() == [[2161, 3841]]
     assert clip.frame_stride.item() == pytest.approx(1.1, rel=1e-6)
-    assert UniTrackLoss()(clip).num_edges == 1
+    assert UniTrackLoss("paper")(clip).num_edges == 1
 
 
 def test_half_precision_boxes_become_single_precision_pixels():

@@ -21,7 +21,7 @@ quick = settings(max_examples=30, deadline=None, derandomize=True)
 
 
 def total(clip, **options):
-    return UniTrackLoss(**options)(clip).total.item()
+    return UniTrackLoss("paper", **options)(clip).total.item()
 
 
 @quick
@@ -54,7 +54,7 @@ def test_relabeling_invariance(**shape):
 def test_padding(garbage, **shape):
     clip = noisy(clips=2, **shape)
     more, leaves = needing_gradient(padded(clip, 3, garbage))
-    output = UniTrackLoss()(more)
+    output = UniTrackLoss("paper")(more)
     assert output.total.item() == pytest.approx(total(clip), rel=1e-9)
     output.total.backward()
     for name, leaf in leaves.items():
@@ -81,7 +81,7 @@ def test_scale_invariance(**shape):
 def test_batch_is_the_mean_of_its_clips(**shape):
     """Average over clips with a pair; no state is kept between calls."""
     batch = noisy(clips=3, **shape)
-    loss = UniTrackLoss()
+    loss = UniTrackLoss("paper")
     single = []
     for row in range(3):
         fields = {name: value[row : row + 1] for name, value in vars(batch).items() if value is not None}
@@ -95,7 +95,10 @@ def test_batch_is_the_mean_of_its_clips(**shape):
 def test_function_equals_module():
     clip = noisy()
     tensors = {name: value for name, value in vars(clip).items() if value is not None}
-    assert unitrack_loss(**tensors, window=3, tau=0.2).total == UniTrackLoss(window=3, tau=0.2)(clip).total
+    assert (
+        unitrack_loss(preset="paper", **tensors, window=3, tau=0.2).total
+        == UniTrackLoss("paper", window=3, tau=0.2)(clip).total
+    )
 
 
 EMPTY = {
@@ -126,7 +129,7 @@ def test_minimal_clips_have_finite_gradients(name, dtype, form):
     made = EMPTY[name]()
     floating = {k: v.to(dtype) for k, v in vars(made).items() if v is not None and v.is_floating_point()}
     clip, leaves = needing_gradient(replace(made, **floating))
-    output = UniTrackLoss(flow_form=form)(clip)
+    output = UniTrackLoss("paper", flow_form=form)(clip)
     assert output.total.requires_grad
     output.total.backward()
     assert output.total.isfinite()

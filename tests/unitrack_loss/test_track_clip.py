@@ -71,7 +71,7 @@ def test_frames_of_different_sizes():
     assert clip.validate().det_gt.tolist() == [[[5, 9], [9, 5]]]
     torch.testing.assert_close(clip.embed[0], torch.stack([embeddings[0][0, [1, 2]], embeddings[1][0, [0, 3]]]))
     assert clip.frame_stride.tolist() == [3]
-    assert UniTrackLoss()(clip).num_edges == 2
+    assert UniTrackLoss("paper")(clip).num_edges == 2
 
 
 def test_associations_take_precedence_over_embeddings():
@@ -79,7 +79,7 @@ def test_associations_take_precedence_over_embeddings():
     clip = track_clip(two_frames(embeddings=(torch.randn(1, 3, 6), torch.randn(1, 4, 6)), assoc=(None, assoc)))
     assert clip.embed is None
     assert clip.assoc_logits.tolist() == [[[[4, 7], [8, 11]]]]
-    UniTrackLoss()(clip).total.backward()
+    UniTrackLoss("paper")(clip).total.backward()
     assert assoc.grad[0, [1, 1, 2, 2], [0, 3, 0, 3]].all()
     assert assoc.grad.count_nonzero() == 4
 
@@ -91,7 +91,7 @@ def test_embeddings_must_be_in_all_frames():
 def test_no_detections_keep_the_graph():
     """Distributed training requires a gradient of every parameter in every step."""
     clip = ClipOutput([frame([(-1, False, True, -9.0)] * 2, t) for t in range(3)], [TARGETS] * 3)
-    total = UniTrackLoss()(track_clip(clip)).total
+    total = UniTrackLoss("paper")(track_clip(clip)).total
     assert total == 0
     total.backward()
     assert all(one.boxes_cxcywh.grad is not None and not one.boxes_cxcywh.grad.any() for one in clip.frames)
@@ -102,7 +102,7 @@ def test_garbage_in_padded_slots_reaches_no_gradient():
     embeddings = torch.where(torch.tensor([True, True, False])[None, :, None], torch.randn(1, 3, 6), garbage)
     slots = [(0, False, True, 2.0), (-1, False, True, 2.0), (-1, False, False, NAN)]
     frames = [frame(slots, t, embeddings=embeddings.clone().requires_grad_()) for t in range(3)]
-    UniTrackLoss()(track_clip(ClipOutput(frames, [TARGETS] * 3))).total.backward()
+    UniTrackLoss("paper")(track_clip(ClipOutput(frames, [TARGETS] * 3))).total.backward()
     for one in frames:
         for value in (one.boxes_cxcywh, one.logits, one.embeddings):
             assert value.grad.isfinite().all()

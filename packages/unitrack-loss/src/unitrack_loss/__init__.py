@@ -1,8 +1,8 @@
 """The UniTrack loss, a differentiable graph loss on identities for any tracker that is trained on clips.
 
 >>> from unitrack_loss import UniTrackLoss
->>> UniTrackLoss(window=3)
-UniTrackLoss(window=3)
+>>> UniTrackLoss(tau=0.2)
+UniTrackLoss(tau=0.2)
 """
 
 from unitrack_loss.clip import TrackClip

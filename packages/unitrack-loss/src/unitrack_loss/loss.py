@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,12 +14,25 @@ from unitrack_loss.flow import Flow, flow
 from unitrack_loss.graph import GroundTruthGraph, ground_truth_graph
 from unitrack_loss.settings import Settings
 from unitrack_loss.terms.capacity import capacity_sums
-from unitrack_loss.terms.identity import identity_sums
+from unitrack_loss.terms.identity import IdentitySums, identity_sums
 from unitrack_loss.terms.sums import marginals
 from unitrack_loss.terms.window_terms import window_terms
 from unitrack_loss.terms.windows import mean
 
-ADDED = ("identity", "capacity", "identity_accuracy")
+OF_PAPER = (
+    "flow",
+    "spatial",
+    "temporal",
+    "conservation",
+    "net_residual",
+    "quality",
+    "lambda_s",
+    "lambda_t",
+    "log_edges",
+)
+OF_IDENTITY = ("identity", "far_accuracy", "place_accuracy", "far_place_accuracy")
+OF_CAPACITY = ("capacity", "duplicates")
+OF_EDGES = ("num_edges", "edge_flow", "id_accuracy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +51,17 @@ class UniTrackOutput:
         lambda_s: Weight of the spatial term.
         lambda_t: Weight of the temporal term.
         log_edges: Logarithmic factor ``log(1 + candidate edges)`` of the windows.
-        num_edges: Number of correct edges in all clips.
-        edge_flow: Mean flow of correct edges; 1 for perfect tracking.
+        num_edges: Number of correct edges in all clips: of detections of one object, over all gaps and in both
+            directions with the identity flow, otherwise from each frame to the next.
+        edge_flow: Mean flow of correct edges, in the identity flow their mean probability; 1 for perfect tracking.
         id_accuracy: Share of correct edges with the largest flow of their row.
         identity: Identity flow, averaged over detections and other frames, then over clips; 0 if its weight is 0.
+        far_accuracy: ``id_accuracy`` of the edges of the identity flow that span more than one frame.
+        place_accuracy: Share of the edges of the identity flow whose end is the nearest object to their start, as a
+            comparison for ``id_accuracy``.
+        far_place_accuracy: The same for edges that span more than one frame, for ``far_accuracy``.
         capacity: Capacity term, averaged over assigned detections, then over clips; 0 if its weight is 0.
-        identity_accuracy: Share of targets of the identity flow with the largest probability, births and exits
-            included; 0 if its weight is 0.
+        duplicates: Second detections per detected object; 0 if the weight of the capacity term is 0.
     """
 
     total: Tensor
@@ -61,8 +78,14 @@ class UniTrackOutput:
     edge_flow: Tensor
     id_accuracy: Tensor
     identity: Tensor
+    far_accuracy: Tensor
+    place_accuracy: Tensor
+    far_place_accuracy: Tensor
     capacity: Tensor
-    identity_accuracy: Tensor
+    duplicates: Tensor
+
+
+OUTPUTS = tuple(one.name for one in fields(UniTrackOutput))
 
 
 def unitrack_loss(
@@ -80,19 +103,22 @@ def unitrack_loss(
 ) -> UniTrackOutput:
     """Compute the UniTrack loss of a batch of clips.
 
-    For every window of ``window`` frames with candidate edges ``E``::
+    By default, it is ``identity_weight L_identity + capacity_weight L_capacity``, each averaged over the detections of
+    a clip and over clips. The identity flow is the cross-entropy of every detection's identity in every other frame of
+    the clip, relative to what its place already says; the capacity term ranks the detections of one object.
+
+    With ``preset="paper"``, it has the terms of the paper instead. For every window of ``window`` frames with candidate
+    edges ``E``::
 
         L     = L_flow + lambda_s L_spatial + lambda_t L_temporal + mu L_conservation
         total = L log(1 + |E|)
 
-    averaged over the windows of a clip and over clips, plus ``identity_weight`` times the identity flow and
-    ``capacity_weight`` times the capacity term, both 0 by default. The flow term is, by default, ``(1 - q) + q
-    mean(-log F)`` over the correct edges, with the detection quality ``q = exp(-alpha FP / P - alpha FN / GT)``, which
-    has no gradient.
+    averaged over the windows of a clip and over clips. The flow term is ``(1 - q) + q mean(-log F)`` over the correct
+    edges, with the detection quality ``q = exp(-alpha FP / P - alpha FN / GT)``, which has no gradient.
 
     The method is UniTrack: Differentiable Graph Representation Learning for Multi-Object Tracking (Galoaa et al., ICLR
-    2026, arXiv 2602.05037; the weights ``lambda`` are its Eq. 8). ``docs/methods/unitrack.md`` writes out all terms and
-    the differences from the paper.
+    2026, arXiv 2602.05037; the weights ``lambda`` are its Eq. 8). The identity flow is our formulation on the paper's
+    graph. ``docs/methods/unitrack.md`` writes out all terms and the differences from the paper.
 
     Args:
         boxes_xyxy: Boxes of the detections in pixels, ``(B, T, N, 4)``.
@@ -119,9 +145,10 @@ def unitrack_loss(
     >>> embed = torch.eye(2).expand(1, 3, 2, 2)
     >>> clip = boxes, torch.full((1, 3, 2), 9.0), ids >= 0, ids, boxes, ids, torch.tensor([[480, 640]])
     >>> right = unitrack_loss(*clip, embed=embed)
-    >>> wrong = unitrack_loss(*clip, embed=torch.stack([embed[:, 0], embed[:, 1].flip(1), embed[:, 2]], 1))
-    >>> round(right.total.item(), 2), round(wrong.total.item(), 1), wrong.id_accuracy.item()
-    (0.03, 51.6, 0.0)
+    >>> swapped = torch.stack([embed[:, 0], embed[:, 1].flip(1), embed[:, 2]], 1)
+    >>> wrong = unitrack_loss(*clip, embed=swapped)
+    >>> round(right.total.item(), 2), round(wrong.total.item(), 1), round(wrong.id_accuracy.item(), 2)
+    (0.01, 6.7, 0.33)
     """
     tensors = boxes_xyxy, logits, valid, det_gt, gt_boxes_xyxy, gt_ids, image_size, embed, assoc_logits, frame_stride
     return _loss(TrackClip(*tensors), Settings(**settings))
@@ -131,24 +158,25 @@ class UniTrackLoss(nn.Module):
     """Module version of :func:`unitrack_loss`, without parameters or state.
 
     Args:
-        settings: Fields of :class:`Settings`.
+        preset: Terms of weight 1, see :class:`Settings`.
+        settings: Other fields of :class:`Settings`.
 
-    >>> UniTrackLoss(window=3)
-    UniTrackLoss(window=3)
+    >>> UniTrackLoss("paper", window=3)
+    UniTrackLoss(preset='paper', window=3)
     """
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, preset: Literal["identity", "paper"] = "identity", **settings: Any) -> None:
         super().__init__()
-        self.settings = Settings(**settings)
+        self.settings = Settings(preset, **settings)
 
     def forward(self, clip: TrackClip) -> UniTrackOutput:
         """Compute the loss of a batch of clips."""
         return _loss(clip, self.settings)
 
     def extra_repr(self) -> str:
-        """Return the settings that differ from the defaults."""
-        default = Settings()
-        changed = {name: value for name, value in vars(self.settings).items() if value != getattr(default, name)}
+        """Return the preset if it is not the default one, and the settings that differ from it."""
+        default = {**vars(Settings(self.settings.preset)), "preset": Settings().preset}
+        changed = {name: value for name, value in vars(self.settings).items() if value != default[name]}
         return ", ".join(f"{name}={value!r}" for name, value in changed.items())
 
 
@@ -158,7 +186,7 @@ def _loss(clip: TrackClip, settings: Settings) -> UniTrackOutput:
     with torch.autocast(clip.logits.device.type, enabled=False):
         clip = clip.clean()
         added, values = _added(clip, settings)
-        output = _paper(clip, settings)
+        output = _paper(clip, settings) if settings.has_paper_terms else _nothing(clip)
         return replace(output, total=output.total if added is None else output.total + added, **values)
 
 
@@ -179,26 +207,25 @@ def _paper(clip: TrackClip, settings: Settings) -> UniTrackOutput:
     total = means.pop("total")
     with torch.no_grad():
         terms = {name: value.detach() for name, value in means.items()}
-        return UniTrackOutput(
-            total, **terms, **_diagnostics(clip, links, graph), **dict.fromkeys(ADDED, torch.zeros_like(total))
-        )
+        zeros = dict.fromkeys(OF_IDENTITY + OF_CAPACITY, torch.zeros_like(total))
+        return UniTrackOutput(total, **terms, **_diagnostics(clip, links, graph), **zeros)
 
 
 def _added(clip: TrackClip, settings: Settings) -> tuple[Tensor | None, dict[str, Tensor]]:
     """Return the weighted identity and capacity terms, None if both weights are 0, and their outputs by name."""
-    zero = clip.logits.new_zeros(())
-    values, added = dict.fromkeys(ADDED, zero), None
-    if settings.identity_weight:
+    values: dict[str, Tensor] = {}
+    added = None
+    if weight := settings.factor("identity"):
         identity = identity_sums(clip, settings)
         value = _over_clips(identity.total, identity.count)
-        values["identity"] = value.detach()
-        values["identity_accuracy"] = _over_clips(identity.right.to(zero.dtype), identity.count)
-        added = settings.identity_weight * value
-    if settings.capacity_weight:
+        values |= {"identity": value.detach(), **_identity_diagnostics(identity)}
+        added = weight * value
+    if weight := settings.factor("capacity"):
         capacity = capacity_sums(clip)
         value = _over_clips(capacity.total, capacity.count)
-        values["capacity"] = value.detach()
-        weighted = settings.capacity_weight * value
+        duplicates = mean(capacity.duplicates.sum().to(value.dtype), capacity.count.sum())
+        values |= {"capacity": value.detach(), "duplicates": duplicates}
+        weighted = weight * value
         added = weighted if added is None else added + weighted
     return added, values
 
@@ -206,6 +233,20 @@ def _added(clip: TrackClip, settings: Settings) -> tuple[Tensor | None, dict[str
 def _over_clips(total: Tensor, count: Tensor) -> Tensor:
     """Return the mean of every clip, averaged over the clips with at least one entry."""
     return mean(mean(total, count).sum(), (count > 0).sum())
+
+
+def _identity_diagnostics(sums: IdentitySums) -> dict[str, Tensor]:
+    """Return the share of right edges of the identity flow, of all gaps and of those above 1, and of nearest ones."""
+    edges, flow = sums.edges.sum(0), sums.flow.sum()
+    right, placed = (count.sum(0).to(flow.dtype) for count in (sums.right, sums.placed))
+    return {
+        "num_edges": edges.sum(),
+        "edge_flow": mean(flow, edges.sum()),
+        "id_accuracy": mean(right.sum(), edges.sum()),
+        "far_accuracy": mean(right[1], edges[1]),
+        "place_accuracy": mean(placed.sum(), edges.sum()),
+        "far_place_accuracy": mean(placed[1], edges[1]),
+    }
 
 
 def _diagnostics(clip: TrackClip, links: Flow, graph: GroundTruthGraph) -> dict[str, Tensor]:
@@ -226,7 +267,7 @@ def _nothing(clip: TrackClip) -> UniTrackOutput:
     """Return the output for clips without pairs: 0, attached to the graph for distributed training."""
     live = [one for one in (clip.boxes_xyxy, clip.logits, clip.embed, clip.assoc_logits) if one is not None]
     zero = clip.logits.new_zeros(())
-    values = dict.fromkeys([one.name for one in fields(UniTrackOutput)], zero)
+    values = dict.fromkeys(OUTPUTS, zero)
     values["total"] = sum((0 * one.sum() for one in live), zero)
     values["num_edges"] = zero.long()
     return UniTrackOutput(**values)

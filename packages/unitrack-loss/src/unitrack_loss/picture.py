@@ -19,9 +19,10 @@ RIGHT, WRONG, MISSING = "#2a9d4a", "#d62828", "#9a9a9a"
 def plot(what: Explanation | TrackClip, path: str | PathLike[str], axis: str = "x", **settings: Any) -> Path:
     """Plot the detections of a clip over time and the flow between them.
 
-    A detection is a dot in the color of its identity, hollow for a false positive. Flow is green between detections of
-    one object and red otherwise, and wider the stronger it is. A dashed line marks correct edges with less than half of
-    the flow.
+    A detection is a dot in the color of its identity, hollow for a false positive. Flow to the next frame is green
+    between detections of one object and red otherwise, and wider the stronger it is. A dashed line marks correct edges
+    with less than half of the flow. Of the edges across several frames, which the identity flow has, only those of
+    switches are drawn, as arcs.
 
     Args:
         what: Clip or its explanation.
@@ -40,7 +41,7 @@ def plot(what: Explanation | TrackClip, path: str | PathLike[str], axis: str = "
     >>> ids = torch.tensor([[[0, 1]] * 3])
     >>> boxes = torch.tensor([[[[0.0, 0.0, 10.0, 20.0], [50.0, 0.0, 60.0, 20.0]]] * 3])
     >>> clip = TrackClip(boxes, torch.full((1, 3, 2), 9.0), ids >= 0, ids, boxes, ids, torch.tensor([[480, 640]]))
-    >>> plot(clip, tempfile.mkdtemp() + "/flow.png").stat().st_size > 1000
+    >>> plot(clip, tempfile.mkdtemp() + "/flow.png", preset="paper").stat().st_size > 1000
     True
     """
     kind = Path(path).suffix[1:].lower()
@@ -65,12 +66,19 @@ def plot(what: Explanation | TrackClip, path: str | PathLike[str], axis: str = "
 def _draw(axes: Any, what: Explanation, axis: int) -> None:
     boxes = what.clip.boxes_xyxy[0].double().cpu().numpy()
     positions = (boxes[..., axis] + boxes[..., axis + 2]) / 2
-    for edge in what.edges:
+    for edge in (one for one in what.edges if one.end_frame == one.frame + 1):
         ends = [edge.frame, edge.frame + 1], [positions[edge.frame, edge.start], positions[edge.frame + 1, edge.end]]
         if edge.right and edge.flow < 0.5:
             axes.plot(*ends, color=MISSING, linestyle=(0, (2, 3)), linewidth=1.2, zorder=1)
         color = RIGHT if edge.right else WRONG
         axes.plot(*ends, color=color, linewidth=0.4 + 3 * edge.flow, alpha=0.15 + 0.75 * edge.flow, zorder=2)
+    for right, taken in what.switches:
+        if right.end_frame > right.frame + 1:
+            for edge, color in ((right, MISSING), (taken, WRONG)):
+                start, end = edge.frame, edge.end_frame
+                tail, head = (start, positions[start, edge.start]), (end, positions[end, edge.end])
+                line = {"arrowstyle": "-", "connectionstyle": "arc3,rad=0.2", "color": color, "alpha": 0.6}
+                axes.annotate("", head, tail, arrowprops={**line, "linewidth": 0.4 + 1.5 * edge.flow}, zorder=1)
     confidence = what.clip.logits[0].sigmoid().cpu().numpy()
     ids = what.clip.det_gt[0].tolist()
     for frame, row in what.clip.valid[0].nonzero().tolist():

@@ -11,39 +11,38 @@ from mot_core.plugins import Context, Plugin
 from mot_core.structures import ClipOutput
 from unitrack_loss._gradient_monitor import GradientMonitor
 from unitrack_loss._processes import share_of_clips
-from unitrack_loss.loss import UniTrackLoss, UniTrackOutput
+from unitrack_loss.loss import OF_CAPACITY, OF_EDGES, OF_IDENTITY, OF_PAPER, UniTrackLoss, UniTrackOutput
 from unitrack_loss.track_clip import track_clip
 
 
 class UniTrackPlugin(Plugin):
     """Plug-in that adds :func:`unitrack_loss` to the training loss of a tracker.
 
-    Logs all entries of :class:`UniTrackOutput`, except for those of the identity flow and of the capacity term where
-    their weight is 0. Every ``report_every`` steps it also measures the loss's share of the
-    gradient at the tracker's last layer, or, for a tracker without a shared class head, at the embeddings, or at boxes
-    and scores. The logged ``gradient_share``, from the previous measurement, should be 0.05 to 0.2. A warning is issued
-    if the loss has no effect on the tracker.
+    Logs the entries of :class:`UniTrackOutput` whose terms have a weight. Every ``report_every`` steps it also measures
+    the loss's share of the gradient at the tracker's last layer, or, for a tracker without a shared class head, at the
+    embeddings, or at boxes and scores. The logged ``gradient_share``, from the previous measurement, should be 0.05 to
+    0.2. A warning is issued if the loss has no effect on the tracker.
 
     Args:
-        weight: Weight of the loss.
+        weight: Weight of the loss; 0.1 is a good start for the preset "paper".
         warmup_steps: Steps over which the weight rises linearly from 0.
         min_score: Minimum score for a slot without an object to count as a detection. Lower values give the capacity
             term more duplicates to rank.
         report_every: Steps between measurements of the gradient share.
         settings: Fields of :class:`Settings`.
 
-    >>> UniTrackPlugin(window=3).weight_at(step=250)
-    0.05
+    >>> UniTrackPlugin().weight_at(step=250)
+    0.25
     """
 
     name = "unitrack"
-    requires = ("ids", ("live_boxes", "embeddings", "assoc"))
+    requires = ("ids", ("embeddings", "assoc"))
 
     def __init__(
         self,
-        weight: float = 0.1,
+        weight: float = 0.5,
         warmup_steps: int = 500,
-        min_score: float = 0.1,
+        min_score: float = 0.05,
         report_every: int = 50,
         **settings: Any,
     ) -> None:
@@ -55,11 +54,15 @@ class UniTrackPlugin(Plugin):
         self.loss = UniTrackLoss(**settings)
         weights = self.loss.settings
         off = {
-            "identity": not weights.identity_weight,
-            "identity_accuracy": not weights.identity_weight,
-            "capacity": not weights.capacity_weight,
+            "total",
+            *(() if weights.has_paper_terms else OF_PAPER),
+            *(() if weights.factor("identity") else OF_IDENTITY),
+            *(() if weights.factor("capacity") else OF_CAPACITY),
+            *(() if weights.has_paper_terms or weights.factor("identity") else OF_EDGES),
         }
-        self._logged = [one.name for one in fields(UniTrackOutput) if one.name != "total" and not off.get(one.name)]
+        self._logged = [one.name for one in fields(UniTrackOutput) if one.name not in off]
+        if not weights.factor("identity"):  # the paper's flow can be that of boxes
+            self.requires = ("ids", ("live_boxes", "embeddings", "assoc"))
         self._monitor = GradientMonitor()
 
     def on_clip_start(self, ctx: Context) -> None:

@@ -6,16 +6,21 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from typing import Literal
 
-TERMS = ("flow", "spatial", "temporal", "conservation", "identity", "capacity")
+PAPER_TERMS = ("flow", "spatial", "temporal", "conservation")
+TERMS = (*PAPER_TERMS, "identity", "capacity")
 WeightMode = Literal["laplacian", "fixed", "none"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Settings of the UniTrack loss, with recommended defaults.
+    """Settings of the UniTrack loss.
+
+    By default, the loss is the identity flow over all gaps plus the capacity term.
 
     Args:
-        window: Number of frames of a sliding window, at least 2. With 2 there is no temporal term.
+        preset: Terms of weight 1: "identity", the identity flow and the capacity term, or "paper", the terms of the
+            paper. The other weights are 0. A weight that is given takes precedence.
+        window: Number of frames of a sliding window of the paper's terms, at least 2. With 2 there is no temporal term.
         alpha: Penalty for false positives and missed detections in the quality factor. Higher values reduce the weight
             of the flow term in frames with bad detections.
         tau: Temperature of the cosine similarities of embeddings. Lower values give sharper associations.
@@ -26,7 +31,7 @@ class Settings:
             displacements and accelerations, and sums, which is not 0 for perfect tracking and may be negative.
         weights: Weights of the spatial and the temporal term: "laplacian" (the paper's), "fixed" (one half each) or
             "none" (one each).
-        flow_weight: Factor of the flow term.
+        flow_weight: Factor of the flow term. None: that of the preset, as for all weights.
         spatial_weight: Factor of the spatial term, in addition to ``weights``.
         temporal_weight: Factor of the temporal term, in addition to ``weights``.
         conservation_weight: Factor of the conservation term.
@@ -44,7 +49,8 @@ class Settings:
         capacity_weight: Factor of the capacity term, which ranks the detections of one object, added likewise.
         edges: Frames that the identity flow connects: "all" or "adjacent". With ``assoc_logits``, always adjacent ones.
         odds: "place" adds the log-odds of the distance between two detections to their affinity in the identity flow,
-            so that embeddings learn only what the place does not explain; "none" for appearance alone.
+            so that embeddings learn only what the place does not explain; "none" for appearance alone, which improved
+            the identities of MOTIP more.
         rivals: "own_frame" also separates a detection in the identity flow from the others of its own frame, which
             requires ``embed``; "none" for the other frame alone.
 
@@ -56,6 +62,7 @@ class Settings:
     ValueError: window must be at least 2 frames, got 1
     """
 
+    preset: Literal["identity", "paper"] = "identity"
     window: int = 5
     alpha: float = 0.9
     tau: float = 0.1
@@ -63,10 +70,10 @@ class Settings:
     flow_form: Literal["log", "linear"] = "log"
     reference: Literal["gt", "paper"] = "gt"
     weights: WeightMode = "laplacian"
-    flow_weight: float = 1.0
-    spatial_weight: float = 1.0
-    temporal_weight: float = 1.0
-    conservation_weight: float = 1.0
+    flow_weight: float | None = None
+    spatial_weight: float | None = None
+    temporal_weight: float | None = None
+    conservation_weight: float | None = None
     eps_lambda: float = 0.05
     spatial_sigma: float = 0.1
     confidence_threshold: float = 0.5
@@ -74,13 +81,19 @@ class Settings:
     gate_confidence: bool = True
     max_gap: int = 1
     max_laplacian_nodes: int = 64
-    identity_weight: float = 0.0
-    capacity_weight: float = 0.0
+    identity_weight: float | None = None
+    capacity_weight: float | None = None
     edges: Literal["all", "adjacent"] = "all"
-    odds: Literal["place", "none"] = "place"
+    odds: Literal["place", "none"] = "none"
     rivals: Literal["own_frame", "none"] = "own_frame"
 
     def __post_init__(self) -> None:
+        if self.preset not in ("identity", "paper"):  # before the weights, which depend on it
+            raise ValueError(f"preset must be one of identity, paper, got {self.preset!r}")
+        for term in TERMS:
+            if getattr(self, f"{term}_weight") is None:
+                chosen = (term in PAPER_TERMS) == (self.preset == "paper")
+                object.__setattr__(self, f"{term}_weight", float(chosen))
         if self.window < 2:
             raise ValueError(f"window must be at least 2 frames, got {self.window}")
         if not 1 <= self.max_gap < self.window:
@@ -105,3 +118,21 @@ class Settings:
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+
+    def factor(self, term: str) -> float:
+        """Return the weight of a term.
+
+        >>> Settings().factor("flow"), Settings(preset="paper").factor("flow")
+        (0.0, 1.0)
+        """
+        value: float = getattr(self, f"{term}_weight")
+        return value
+
+    @property
+    def has_paper_terms(self) -> bool:
+        """Whether any of the paper's terms has a weight.
+
+        >>> Settings().has_paper_terms, Settings(flow_weight=1.0).has_paper_terms
+        (False, True)
+        """
+        return any(self.factor(term) for term in PAPER_TERMS)

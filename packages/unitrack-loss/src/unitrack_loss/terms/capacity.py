@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
+from torch import Tensor
 
 from mot_core.boxes import pairwise_iou
 from unitrack_loss.clip import TrackClip
-from unitrack_loss.terms.sums import Sums, object_boxes
+from unitrack_loss.terms.sums import object_boxes
 
 OVERLAP = 0.5  # IoU with an object from which a detection competes for it
 
 
-def capacity_sums(clip: TrackClip) -> Sums:
+@dataclass(frozen=True, eq=False)
+class CapacitySums:
+    """Sums over the assigned detections of every clip, ``(B,)`` each.
+
+    Attributes:
+        total: Sum of the cross-entropies.
+        count: Number of assigned detections.
+        duplicates: Number of their rivals.
+    """
+
+    total: Tensor
+    count: Tensor
+    duplicates: Tensor
+
+
+def capacity_sums(clip: TrackClip) -> CapacitySums:
     """Sum the cross-entropy of the assigned detection against the others on the same object, ``(B,)``.
 
     ::
@@ -34,9 +52,9 @@ def capacity_sums(clip: TrackClip) -> Sums:
     assigned = clip.det_gt >= 0
     with torch.no_grad():
         overlap = pairwise_iou(object_boxes(clip), clip.boxes_xyxy)
-        rivals = (overlap >= OVERLAP) & (clip.valid & ~assigned)[:, :, None]
+        rivals = (overlap >= OVERLAP) & (clip.valid & ~assigned)[:, :, None] & assigned[..., None]
     candidates = rivals | torch.eye(assigned.shape[2], dtype=torch.bool, device=rivals.device)
     # A softmax over no slots at all has no maximum, and an unassigned slot competes only with itself.
     ranked = clip.logits[:, :, None].where(candidates, -torch.inf)
     loss = ranked.logsumexp(-1) - clip.logits if assigned.shape[2] else clip.logits
-    return Sums(loss.where(assigned, 0).sum((1, 2)), assigned.sum((1, 2)))
+    return CapacitySums(loss.where(assigned, 0).sum((1, 2)), assigned.sum((1, 2)), rivals.sum((1, 2, 3)))

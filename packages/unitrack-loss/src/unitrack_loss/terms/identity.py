@@ -20,18 +20,49 @@ GAPS = 64  # minimum number of counted gaps, so that processes with clips of dif
 
 
 @dataclass(frozen=True, eq=False)
+class IdentityFlow:
+    """Affinities of all pairs of detections and the targets among them, for ``B`` clips of ``T`` frames.
+
+    Attributes:
+        affinity: Affinity of the detections of another frame, ``(B, T, N, T, N)``; very low for those without identity.
+        odds: Their odds of place, of the same shape; None with ``odds="none"``.
+        everything: Logarithm of the denominator of each detection and other frame, ``(B, T, N, T)``.
+        nobody: Affinity of the null slot, a scalar.
+        strongest_rival: Largest affinity within the own frame, ``(B, T, N, 1)``; a scalar without rivals.
+        same: Mask of the pairs of one identity, ``(B, T, N, T, N)`` bool.
+        counted: Mask of the detections and other frames that count, ``(B, T, N, T)`` bool.
+    """
+
+    affinity: Tensor
+    odds: Tensor | None
+    everything: Tensor
+    nobody: Tensor
+    strongest_rival: Tensor
+    same: Tensor
+    counted: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class IdentitySums:
     """Sums over the (detection, other frame) pairs of every clip, ``(B,)`` each.
+
+    The last five are ``(B, 2)``: of neighboring frames, and of frames farther apart.
 
     Attributes:
         total: Sum of ``-log p`` of the targets.
         count: Number of pairs.
-        right: Number of pairs whose target has the largest probability.
+        edges: Number of pairs whose object is in the other frame.
+        flow: Sum of ``p`` of these.
+        right: Number of these whose target has the largest probability.
+        placed: Number of these whose target is the nearest detection of an object.
     """
 
     total: Tensor
     count: Tensor
+    edges: Tensor
+    flow: Tensor
     right: Tensor
+    placed: Tensor
 
 
 def identity_sums(clip: TrackClip, settings: Settings) -> IdentitySums:
@@ -58,51 +89,103 @@ def identity_sums(clip: TrackClip, settings: Settings) -> IdentitySums:
     >>> ids, boxes = torch.tensor([[[0, 1]] * 2]), torch.tensor([[[[0.0, 0.0, 10.0, 20.0]] * 2] * 2])
     >>> clip = TrackClip(boxes, ids.float(), ids >= 0, ids, boxes, ids, torch.tensor([[480, 640]]),
     ...     embed=torch.eye(2).expand(1, 2, 2, 2))
-    >>> sums = identity_sums(clip, Settings(identity_weight=1.0, odds="none", rivals="none"))
-    >>> [round(one.item(), 4) for one in (sums.total, sums.count, sums.right)]  # 4 log(1 + exp(5 - 10) + exp(0 - 10))
+    >>> sums = identity_sums(clip, Settings(odds="none", rivals="none"))
+    >>> [round(one.item(), 4) for one in (sums.total, sums.count, sums.right[:, 0])]
     [0.027, 4, 4]
+
+    The total is ``4 log(1 + exp(5 - 10) + exp(0 - 10))``.
+    """
+    flow = identity_flow(clip, settings)
+    frames, slots = clip.det_gt.shape[1:]
+    if frames < 2 or not slots:
+        zero = clip.logits.new_zeros(len(clip.det_gt))
+        none = zero.long()[:, None].repeat(1, 2)
+        return IdentitySums(zero, zero.long(), none, zero[:, None].repeat(1, 2), none, none)
+    found = flow.same.any(-1)
+    target = flow.affinity.where(flow.same, 0).sum(-1).where(found, flow.nobody)
+    loss = (flow.everything - target).where(flow.counted, 0)
+    with torch.no_grad():
+        edges = flow.counted & found
+        wrong = flow.affinity.masked_fill(flow.same, IMPOSSIBLE).amax(-1)
+        right = edges & (target > wrong.maximum(flow.nobody).maximum(flow.strongest_rival))
+        squares, known = squared_distances(clip), clip.det_gt >= 0
+        apart = squares.where(known[:, None, None] & ~flow.same, torch.inf).amin(-1)
+        placed = edges & (squares.where(flow.same, 0).sum(-1) < apart)
+        neighbors = (_gaps(clip) == 1)[:, None]
+
+        def by_gap(values: Tensor) -> Tensor:
+            return torch.stack([(values * part).sum((1, 2, 3)) for part in (neighbors, ~neighbors)], 1)
+
+        counts = by_gap(edges), by_gap((-loss).exp() * edges), by_gap(right), by_gap(placed)
+    return IdentitySums(loss.sum((1, 2, 3)), flow.counted.sum((1, 2, 3)), *counts)
+
+
+def identity_flow(clip: TrackClip, settings: Settings) -> IdentityFlow:
+    """Compute the affinities of :func:`identity_sums` and their denominators.
+
+    Args:
+        clip: Cleaned clip.
+        settings: Settings of the loss.
+
+    Raises:
+        ValueError: If the clip has neither embeddings nor association logits.
+
+    >>> ids, boxes = torch.tensor([[[0, 1]] * 2]), torch.tensor([[[[0.0, 0.0, 10.0, 20.0]] * 2] * 2])
+    >>> clip = TrackClip(boxes, ids.float(), ids >= 0, ids, boxes, ids, torch.tensor([[480, 640]]),
+    ...     embed=torch.eye(2).expand(1, 2, 2, 2))
+    >>> identity_flow(clip, Settings(odds="none")).affinity[0, 0, 0, 1]  # cosine / 0.1
+    tensor([10.,  0.])
     """
     if clip.embed is None and clip.assoc_logits is None:
         raise ValueError(
-            "embed: expected embeddings or assoc_logits with identity_weight above 0, got neither; pass embed or set "
-            "identity_weight=0"
+            "embed: expected embeddings or assoc_logits with identity_weight above 0, got neither; pass embed, or use "
+            'preset="paper", whose flow can be that of the boxes'
         )
     ids, known = clip.det_gt, clip.det_gt >= 0
-    frames, slots = ids.shape[1:]
-    times = torch.arange(frames, device=ids.device)
-    gaps = (times[:, None] - times).abs()
+    slots, gaps = ids.shape[2], _gaps(clip)
     same = (ids[:, :, :, None, None] == ids[:, None, None]) & known[..., None, None]
     # Before any return, because every process must take part in the sums over processes.
-    odds = place_odds(clip, same, gaps) if settings.odds == "place" else None
-    if frames < 2 or not slots:
-        zero = clip.logits.new_zeros(len(ids))
-        return IdentitySums(zero, zero.long(), zero.long())
-
+    odds = place_odds(clip, same) if settings.odds == "place" else None
     affinity, own, null = _affinities(clip, settings.tau)
     null = null if settings.null is None else settings.null
     if odds is not None:
         affinity = affinity + odds
     affinity = affinity.where(known[:, None, None], IMPOSSIBLE)
     nobody = affinity.new_full((), null)
-    most_own = rivals = affinity.new_full((), IMPOSSIBLE)
-    if settings.rivals == "own_frame" and own is not None:
+    strongest = rivals = affinity.new_full((), IMPOSSIBLE)
+    if settings.rivals == "own_frame" and own is not None and slots:
         others = known[:, :, None] & ~torch.eye(slots, dtype=torch.bool, device=ids.device)
         own = own.where(others, IMPOSSIBLE)
-        rivals, most_own = own.logsumexp(-1, keepdim=True), own.amax(-1, keepdim=True)
+        rivals, strongest = own.logsumexp(-1, keepdim=True), own.amax(-1, keepdim=True)
     everything = affinity.logsumexp(-1).logaddexp(nobody).logaddexp(rivals)
-    found = same.any(-1)
-    target = affinity.where(same, 0).sum(-1).where(found, nobody)
-
     linked = gaps == 1 if settings.edges == "adjacent" or clip.assoc_logits is not None else gaps > 0
-    counted = known[..., None] & linked[:, None]
+    return IdentityFlow(affinity, odds, everything, nobody, strongest, same, known[..., None] & linked[:, None])
+
+
+def squared_distances(clip: TrackClip) -> Tensor:
+    """Compute the squared distances of the centers of all pairs of detections, in px^2; no gradient.
+
+    Args:
+        clip: Cleaned clip.
+
+    Returns:
+        Tensor of shape ``(B, T, N, T, N)``.
+
+    >>> boxes = torch.tensor([[[[0.0, 0.0, 2.0, 2.0]], [[3.0, 4.0, 5.0, 6.0]]]])
+    >>> ids = torch.zeros(1, 2, 1).long()
+    >>> clip = TrackClip(boxes, ids.float(), ids == 0, ids, boxes, ids, torch.tensor([[10, 10]]))
+    >>> squared_distances(clip)[0, 0, 0, :, 0]
+    tensor([ 0., 25.])
+    """
     with torch.no_grad():
-        most = affinity.masked_fill(same, IMPOSSIBLE).amax(-1).maximum(nobody.where(found, IMPOSSIBLE))
-        right = counted & (target > most.maximum(most_own))
-    total = (everything - target).where(counted, 0).sum((1, 2, 3))
-    return IdentitySums(total, counted.sum((1, 2, 3)), right.sum((1, 2, 3)))
+        centers = (clip.boxes_xyxy[..., :2] + clip.boxes_xyxy[..., 2:]) / 2
+        # One axis at a time, which needs half of the memory.
+        across, down = centers.unbind(-1)
+        squares = (across[..., None, None] - across[:, None, None]).square()
+        return squares + (down[..., None, None] - down[:, None, None]).square()
 
 
-def place_odds(clip: TrackClip, same: Tensor, gaps: Tensor) -> Tensor:
+def place_odds(clip: TrackClip, same: Tensor) -> Tensor:
     """Compute the log-odds of one identity against chance, from the distance alone; no gradient.
 
     ::
@@ -117,24 +200,20 @@ def place_odds(clip: TrackClip, same: Tensor, gaps: Tensor) -> Tensor:
     Args:
         clip: Cleaned clip.
         same: Mask ``(B, T, N, T, N)`` bool of the pairs of one identity.
-        gaps: Number of frames between both ends, ``(T, T)``.
 
     Returns:
         Log-odds ``(B, T, N, T, N)``.
 
     >>> ids, boxes = torch.zeros(1, 2, 1, dtype=torch.int64), torch.tensor([[[[0.0, 0.0, 9.0, 9.0]]] * 2])
     >>> clip = TrackClip(boxes, ids.float(), ids == 0, ids, boxes, ids, torch.tensor([[10, 10]]))
-    >>> odds = place_odds(clip, torch.ones(1, 2, 1, 2, 1).bool(), torch.tensor([[0, 1], [1, 0]]))
+    >>> odds = place_odds(clip, torch.ones(1, 2, 1, 2, 1).bool())
     >>> round(odds[0, 0, 0, 1, 0].item(), 3)  # log(100 / (2 pi))
     2.767
     """
     together = torch.is_grad_enabled() and dist.is_available() and dist.is_initialized()
+    gaps = _gaps(clip)
     with torch.no_grad():
-        centers = (clip.boxes_xyxy[..., :2] + clip.boxes_xyxy[..., 2:]) / 2
-        # One axis at a time, which needs half of the memory.
-        across, down = centers.unbind(-1)
-        squares = (across[..., None, None] - across[:, None, None]).square()
-        squares = squares + (down[..., None, None] - down[:, None, None]).square()
+        squares = squared_distances(clip)
         steps = torch.arange(1, max(GAPS, gaps.shape[0]) + 1, device=gaps.device)
         of_gap = (steps[:, None, None] == gaps).to(squares.dtype)
         pairs = torch.stack([squares.where(same, 0).sum((0, 2, 4)), same.sum((0, 2, 4)).to(squares.dtype)])
@@ -147,6 +226,12 @@ def place_odds(clip: TrackClip, same: Tensor, gaps: Tensor) -> Tensor:
         variance = F.pad(variance, (1, 0), value=1.0)[gaps][:, None, :, None]
         area = clip.image_size.to(squares).prod(-1)[:, None, None, None, None]
         return ((area / (2 * pi * variance)).log() - squares / (2 * variance)).clamp(-LIMIT, LIMIT)
+
+
+def _gaps(clip: TrackClip) -> Tensor:
+    """Return the number of frames between each two frames, ``(T, T)``."""
+    times = torch.arange(clip.det_gt.shape[1], device=clip.det_gt.device)
+    return (times[:, None] - times).abs()
 
 
 def _affinities(clip: TrackClip, tau: float) -> tuple[Tensor, Tensor | None, float]:

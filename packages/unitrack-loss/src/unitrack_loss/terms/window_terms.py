@@ -66,10 +66,10 @@ def window_terms(
         settings.max_laplacian_nodes,
     )
     loss = (
-        settings.flow_weight * flow_term
-        + settings.spatial_weight * lambda_s * spatial
-        + settings.temporal_weight * lambda_t * temporal
-        + settings.conservation_weight * conservation
+        settings.factor("flow") * flow_term
+        + settings.factor("spatial") * lambda_s * spatial
+        + settings.factor("temporal") * lambda_t * temporal
+        + settings.factor("conservation") * conservation
     )
     candidates = windows(detections[:, :-1] * detections[:, 1:], pairs).sum(2)
     log_edges = candidates.to(loss.dtype).log1p()

@@ -3,67 +3,34 @@ import json
 import pytest
 import torch
 
+from benchmarks.fdta import effect as fdta
+from benchmarks.unitrack import effect, identity_half, links
 from benchmarks.unitrack import tables as unitrack_tables
-from benchmarks.unitrack import trackers as unitrack_trackers
 from unitrack_loss import TrackClip
 
 
-@pytest.fixture
-def command(tmp_path):
-    folders = {"results": "results.jsonl", "output": "runs", "alone": "alone"}
-    return ["--seed=3", "--processes=1", *(f"--{name}={tmp_path / file}" for name, file in folders.items())]
-
-
-def lines(tmp_path):
-    return [json.loads(one) for one in (tmp_path / "results.jsonl").read_text().splitlines()]
-
-
-def test_training_with_the_loss(command, tmp_path, capsys):
-    command += ["--tracker=motip", "--variant=UniTrack", "--videos=1", "--", "--trainer.max_steps=2"]
-    command += ["--trainer.max_epochs=-1", "--trainer.limit_train_batches=2", "--trainer.limit_val_batches=0"]
-    unitrack_trackers.main(command)
-    (line,) = lines(tmp_path)
-    assert unitrack_trackers.CALLBACK in line["command"]
-    assert line["steps"] == 2
-    assert {"same", "confidence"} <= line["links"].keys() <= unitrack_tables.LINKS.keys()
-    assert all(-1 <= value <= 1 for value in line["links"].values())
-
-
-def test_runs_differ_in_the_callback_and_are_not_repeated(command, tmp_path, monkeypatch, capsys):
-    ran = []
-    recipes = {name: unitrack_trackers.recipe(f"{name}_synthetic") for name in unitrack_trackers.TRACKERS}
-    known = {"tracker": "MOTIP", "seed": 3, "recipe": recipes["motip"], "arguments": [], "scene": {}, "steps": 2000}
-    (tmp_path / "learned.jsonl").write_text(json.dumps(known) + "\n")
-
-    def run(tracker, seed, folder, videos, more):
-        ran.append((tracker, seed, folder.name, tuple(more)))
-        return {"tracker": unitrack_trackers.TRACKERS[tracker], "seed": seed, "scene": {}, "steps": 1}
-
-    monkeypatch.setattr(unitrack_trackers, "run", run)
-    monkeypatch.setattr(unitrack_trackers, "checkpoint", lambda folder: folder)
-    monkeypatch.setattr(unitrack_trackers, "links", lambda tracker, scene, videos: {"same": 1.0})
-    monkeypatch.setattr(unitrack_trackers.Tracker, "from_checkpoint", lambda path: path)
+def test_training_with_and_without_the_loss(tmp_path, monkeypatch, capsys):
+    results = tmp_path / "results.jsonl"
+    command = ["--seeds=3", "--start=knowing", "--variant", "alone", "UniTrack", "--steps=2", "--videos=1"]
+    command += ["--processes=1", f"--results={results}", f"--output={tmp_path}"]
+    monkeypatch.setattr(identity_half, "KNOWING_STEPS", 2)
     for _ in range(2):
-        unitrack_trackers.main([*command, f"--learned={tmp_path / 'learned.jsonl'}"])
-    with_loss = {name: more for name, more in unitrack_trackers.VARIANTS.items() if more}
-    expected = []
-    for name in unitrack_trackers.TRACKERS:
-        own = unitrack_trackers.MORE.get(name, ())
-        if name != "motip":  # learning.py provides this run
-            expected.append((name, 3, f"{name}-{recipes[name]}-seed3", own))
-        expected += [
-            (name, 3, f"{name}-{variant}-{recipes[name]}-seed3".replace(" ", "_"), (*own, *more))
-            for variant, more in with_loss.items()
-        ]
-    assert ran == expected
-    done = lines(tmp_path)
-    titles = [title for title in unitrack_trackers.TRACKERS.values() for _ in range(1 + len(with_loss))]
-    assert [line["tracker"] for line in done] == titles
-    position = titles.index("MOTIP")
-    assert done[position] == {"variant": "alone", **known, "links": {"same": 1.0}}
-    assert [line["recipe"] for line in done] == [
-        recipes[name] for name in unitrack_trackers.TRACKERS for _ in range(1 + len(with_loss))
-    ]
+        identity_half.main(command)
+    alone, with_loss = (json.loads(one) for one in results.read_text().splitlines())
+    assert (alone["settings"], with_loss["settings"]) == (None, {})
+    assert alone["test"]["similarity"] != with_loss["test"]["similarity"]
+    for line in (alone, with_loss):
+        assert line["links"].keys() == unitrack_tables.LINKS.keys()
+        assert 80 < line["test"]["recall"] < 100  # a tenth of the boxes is missing
+    assert "| alone | 1 |" in unitrack_tables.tables([alone, with_loss], [])["identity half"]
+
+
+def test_rows_of_the_trackers_start_from_equal_weights():
+    for part in effect.PARTS.values():
+        rows = part.arguments
+        assert {more[: len(part.shared)] for more in rows.values()} == {tuple(part.shared)}
+        assert all(one.startswith("--trainer.callbacks") for more in rows.values() for one in more[len(part.shared) :])
+    assert effect.PARTS["motip"].start == fdta.PARTS["adapters"].start
 
 
 def test_objects_that_swap_positions_are_linked_by_appearance():
@@ -73,7 +40,7 @@ def test_objects_that_swap_positions_are_linked_by_appearance():
     embed = torch.tensor([[[[1.0, 0.0], [0.6, 0.8], [1.0, 0.1]]] * 6])
     clip = TrackClip(boxes, torch.zeros(1, 6, 3), ids > -2, ids, boxes, ids, torch.tensor([[480, 640]]), embed)
     expected = {"embedding_1": 1, "embedding_5": 1, "box_1": 0, "box_5": 0, "same": 1, "others": 0.6, "confidence": 0.5}
-    assert unitrack_trackers._links(clip) == pytest.approx(expected)
+    assert links._links(clip) == pytest.approx(expected)
 
 
 def run(variant, seed, hota, minutes=5.0):
@@ -91,7 +58,7 @@ def run(variant, seed, hota, minutes=5.0):
 def test_differences_are_paired_by_seed():
     lines = [run("alone", 0, 40.0), run("alone", 1, 60.0), run("alone", 2, 80.0)]
     lines += [run("with", 1, 61.1), run("with", 0, 41.0), run("with", 2, 80.9)]
-    text = unitrack_tables.render_trackers(lines)
+    text = unitrack_tables.render_identity_half(lines)
     assert "| alone | 3 | 60.0 ± 20.0 | 50.0 ± 0.0 |" in text
     assert "| *with - alone* | 3 | **+1.0** (+0.8 to +1.2; worst +0.9, seed 2) | +0.0 (" in text
     assert "| with | 3 | 50.0 ± 0.0 |" in text  # the second table, of embeddings
@@ -123,10 +90,10 @@ def test_ablation_relative_to_the_full_loss():
 def test_page_has_the_results():
     text = unitrack_tables.PAGE.read_text(encoding="utf-8")
     shown = unitrack_tables.tables(
-        unitrack_tables.read(unitrack_tables.TRACKERS), unitrack_tables.read(unitrack_tables.ASSOCIATION)
+        unitrack_tables.read(unitrack_tables.IDENTITY_HALF), unitrack_tables.read(unitrack_tables.ASSOCIATION)
     )
     for name, table in shown.items():
-        assert table in text, f"{name}: python -m benchmarks.unitrack.trackers --table"
+        assert table in text, f"{name}: python -m benchmarks.unitrack.identity_half --table"
 
 
 def test_refresh_keeps_the_text(tmp_path):
@@ -137,4 +104,4 @@ def test_refresh_keeps_the_text(tmp_path):
         unitrack_tables.refresh(page, results, results)
     text = page.read_text()
     assert "old" not in text
-    assert [one in text for one in ("about trackers", "about ablation", "end")] == [True] * 3
+    assert [one in text for one in ("about identity half", "about ablation", "end")] == [True] * 3
