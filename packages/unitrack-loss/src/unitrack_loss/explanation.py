@@ -125,7 +125,9 @@ def explain(clip: TrackClip, row: int = 0, **settings: Any) -> Explanation:
     if chosen.has_paper_terms:
         terms = ("flow", "spatial", "temporal", "conservation", "quality", *terms)
     terms = (*terms, "id_accuracy")
-    residual, edges, switches = torch.zeros_like(clip.logits[0]), [], []
+    residual = torch.zeros_like(clip.logits[0])
+    edges: list[Edge] = []
+    switches: list[tuple[Edge, Edge]] = []
     if chosen.factor("identity"):
         edges, switches = _identity_edges(clip, chosen)
     if chosen.has_paper_terms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields
 from typing import Any
 
@@ -36,7 +37,7 @@ class UniTrackPlugin(Plugin):
     """
 
     name = "unitrack"
-    requires = ("ids", ("embeddings", "assoc"))
+    requires: Collection[str | Collection[str]] = ("ids", ("embeddings", "assoc"))
 
     def __init__(
         self,
