@@ -46,6 +46,8 @@ def unseen(scene: Mapping[str, Any], videos: int, seed: int) -> ClipDataset:
 
 def _links(clip: TrackClip) -> dict[str, float]:
     assert clip.embed is not None, "our trackers provide embeddings"
+    if not clip.valid.any():
+        return {}
     known = clip.det_gt >= 0
     directions = torch.nn.functional.normalize(clip.embed, dim=-1)
     centers = (clip.boxes_xyxy[..., :2] + clip.boxes_xyxy[..., 2:]) / 2
