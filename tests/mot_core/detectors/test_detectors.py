@@ -36,7 +36,7 @@ def test_callables_of_modules_in_the_current_folder(tmp_path, monkeypatch):
     [
         ("onx:model.onnx", r"got 'onx:model.onnx'; did you mean onnx\?"),
         ("no_such_module:find", "installed kinds: .*onnx.*transformers"),
-        ("onnx:", "expected KIND:ARGUMENT"),
+        ("onnx:", "expected onnx:ARGUMENT, got .*; add its file"),
         ("model.onnx", "expected KIND:ARGUMENT"),
         ("..:find", "expected KIND:ARGUMENT"),
     ],
@@ -81,7 +81,7 @@ def test_classes_by_name_and_number():
     assert class_numbers(model, None) is None
     with pytest.raises(ValueError, match=r"got 'persn'; did you mean person\?"):
         class_numbers(model, ["persn"])
-    with pytest.raises(ValueError, match="its classes: numbers only"):
+    with pytest.raises(ValueError, match="it has no class_names, so give numbers"):
         class_numbers(lambda images: [], ["person"])
 
 

@@ -38,7 +38,7 @@ def installed(tmp_path, monkeypatch):
 
 def test_no_installed_plugins():
     assert installed_plugins() == []
-    with pytest.raises(ValueError, match="unknown plug-in 'fine'; installed are: none"):
+    with pytest.raises(ValueError, match="unknown plug-in 'fine'; installed plug-ins: none"):
         load_plugin("fine")
 
 

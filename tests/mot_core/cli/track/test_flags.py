@@ -153,7 +153,7 @@ def test_yaml_settings(tmp_path, parameters):
     [
         (
             "max_agge: 7\n",
-            r"c\.yaml: unknown parameter max_agge; this tracker has: mode, max_age, smooth",
+            r"c\.yaml: unknown parameter max_agge; did you mean max_age\\?",
         ),
         ("max_age: 7.5\n", r"c\.yaml: max_age: expected an integer, got 7\.5"),
         ("max_age: true\n", r"c\.yaml: max_age: expected an integer, got True"),

@@ -30,7 +30,7 @@ def plugins(monkeypatch):
         ("renamed", r"renamed \(mot_core\.association:Sotr\) cannot be loaded: AttributeError"),
         ("number", r"number \(math:pi\) is not a tracker: it has no method update"),
         ("srot", r"unknown tracker 'srot'; did you mean sort\?"),
-        ("gtr2", r"unknown tracker 'gtr2'; installed are: away, number, renamed, sort"),
+        ("gtr2", r"unknown tracker 'gtr2'; installed trackers: away, number, renamed, sort"),
     ],
 )
 def test_broken_entry_points_are_reported(plugins, name, words):
@@ -91,5 +91,5 @@ def test_tracker_without_presets():
             self.gain = gain
 
     assert build_tracker(Plain, None, {"gain": 2.0}).gain == 2.0
-    with pytest.raises(ValueError, match="Plain has no preset 'official'; it has: none"):
+    with pytest.raises(ValueError, match="Plain has no preset 'official'; available: none"):
         build_tracker(Plain, "official", {})

@@ -242,7 +242,7 @@ def test_invalid_detections_are_reported_before_writing(mot, scenes, tmp_path, l
         (["--frames", "60-30"], 2, "--frames: expected A-B, two frame numbers with A <= B, got '60-30'"),
         (["--frames", "ten"], 2, "--frames: expected A-B"),
         (["--frames", "1-9", "--split", "half-val"], 2, "not allowed with argument"),
-        (["--preset", "offical"], 1, "--preset: Sort has no preset 'offical'; it has: default, official"),
+        (["--preset", "offical"], 1, "--preset: Sort has no preset 'offical'; did you mean official?"),
         (["--config", "no.yaml"], 1, "no.yaml: no such file"),
         (["--max-age", "soon"], 2, "--max-age: expected a number, got 'soon'"),
         (["--inertia", "0.5"], 2, "unrecognized arguments: --inertia"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, cast
+
+from mot_core.suggestions import suggest_name
 
 GROUP = "mot_core.trackers"
 
@@ -34,9 +35,7 @@ def load_tracker(name: str) -> Callable[..., Any]:
     """
     trackers = installed_trackers()
     if name not in trackers:
-        close = get_close_matches(name, trackers, 1)
-        hint = f"did you mean {close[0]}?" if close else f"installed are: {', '.join(trackers) or 'none'}"
-        raise ValueError(f"--tracker: unknown tracker {name!r}; {hint}")
+        raise ValueError(f"--tracker: unknown tracker {name!r}; {suggest_name(name, trackers, 'installed trackers')}")
     point = trackers[name]
     try:
         tracker = point.load()
@@ -103,7 +102,7 @@ def build_tracker(
     presets = getattr(tracker, "PRESETS", {})
     if preset is not None and preset not in presets:
         name = getattr(tracker, "__name__", tracker)
-        raise ValueError(f"--preset: {name} has no preset {preset!r}; it has: {', '.join(presets) or 'none'}")
+        raise ValueError(f"--preset: {name} has no preset {preset!r}; {suggest_name(preset, presets)}")
     if not presets:
         return tracker(**settings)
     base = tracker.preset(preset or "default", benchmark=benchmark, sequence=sequence)  # type: ignore[attr-defined]

@@ -31,6 +31,7 @@ COMMANDS = {
     "bench": "measure the GPU kernels on this machine",
     "plugins": "list the installed plug-ins and the packages that provide them",
     "env": "print versions, devices and plug-ins, for bug reports",
+    "completion": "print the code that lets a shell complete commands, flags and names",
 }
 """Subcommands and their summaries; each is a module of this package with ``configure(parser, arguments)``."""
 
@@ -83,6 +84,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     if arguments and arguments[0] in TRAINING:
         return int(import_module("mot_core.cli.fit.command").run(arguments[0], arguments[1:]))
+    parser = build_parser(arguments)
+    namespace = parser.parse_args(arguments)
+    code = int(namespace.run(namespace))
+    sys.stdout.flush()  # raises BrokenPipeError here if the reader has exited
+    return code
+
+
+def build_parser(arguments: list[str]) -> Parser:
+    """Return the parser of ``mot``, with the arguments of the command that ``arguments`` name; others only by name.
+
+    >>> "--gt" in build_parser(["eval"]).named_by(["eval"]).flags()
+    True
+    """
     parser = Parser(prog="mot", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
@@ -94,10 +108,7 @@ def _run(arguments: list[str]) -> int:
         command = add_command(commands, name, summary)
         if name == called:
             import_module(module_of(name) if name in COMMANDS else packaged[name].value).configure(command, arguments)
-    namespace = parser.parse_args(arguments)
-    code = int(namespace.run(namespace))
-    sys.stdout.flush()  # raises BrokenPipeError here if the reader has exited
-    return code
+    return parser
 
 
 def package_commands() -> dict[str, EntryPoint]:

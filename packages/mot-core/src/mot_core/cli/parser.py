@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
+
+from mot_core.suggestions import suggest_name
 
 
 class Parser(argparse.ArgumentParser):
@@ -13,6 +16,39 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **options})
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse all arguments; an error about an unknown flag proposes the nearest flag of the subcommand."""
+        namespace, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            owner = self.named_by(sys.argv[1:] if args is None else args)
+            flag = unknown[0].partition("=")[0]
+            hint = f"; {suggest_name(flag, owner.flags())}" if flag.startswith("-") else ""
+            owner.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return namespace
+
+    def named_by(self, words: Sequence[str]) -> Parser:
+        """Return the parser of the subcommand that ``words`` name, or this one if they name none."""
+        choices: dict[str, Any] = {}
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                choices.update(action.choices)
+        for position, word in enumerate(words):
+            if word in choices:
+                found: Parser = choices[word]
+                return found.named_by(words[position + 1 :])
+        return self
+
+    def flags(self) -> list[str]:
+        """Return all flags of this parser that its help lists."""
+        actions = [action for action in self._actions if action.help != argparse.SUPPRESS]
+        return [flag for action in actions for flag in action.option_strings]
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Propose the nearest choice instead of listing all."""
+        if action.choices is not None and value not in action.choices:
+            hint = suggest_name(str(value), map(str, action.choices), "choose from")
+            raise argparse.ArgumentError(action, f"invalid choice: {str(value)!r}; {hint}")
 
     def error(self, message: str) -> NoReturn:
         """Print the error without the usage, which would push it off the screen for a tracker with many flags."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mot_core.structures import Detections, detections_from, to_numpy
+from mot_core.suggestions import suggest_name
 
 Image = npt.NDArray[np.uint8]
 """A frame, ``(H, W, 3)`` uint8 RGB."""
@@ -84,7 +84,6 @@ def class_numbers(detector: Detector, classes: Sequence[str | int] | None) -> se
         elif text.isdecimal():
             chosen.add(int(text))
         else:
-            close = get_close_matches(text, numbers, 1)
-            known = f"did you mean {close[0]}?" if close else f"its classes: {', '.join(numbers) or 'numbers only'}"
-            raise ValueError(f"classes: expected classes of the detector, got {one!r}; {known}")
+            hint = suggest_name(text, numbers, "its classes") if numbers else "it has no class_names, so give numbers"
+            raise ValueError(f"classes: expected classes of the detector, got {one!r}; {hint}")
     return chosen

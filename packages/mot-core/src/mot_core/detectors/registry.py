@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, cast
 
 from mot_core.detectors.protocol import Detector
+from mot_core.suggestions import suggest_name
 
 GROUP = "mot_core.detectors"
 
@@ -79,14 +79,14 @@ def _from_module(name: str, module: str, attribute: str, kinds: Mapping[str, Ent
     found = getattr(imported, attribute, None)
     if not callable(found):
         names = [one for one, value in vars(imported).items() if callable(value) and not one.startswith("_")]
-        close = get_close_matches(attribute, names, 1)
-        hint = f"did you mean {close[0]}?" if close else "define one that takes a list of images"
+        hint = suggest_name(attribute, names) if names else "define one that takes a list of images"
         raise ValueError(f"detector: expected a callable {attribute} in {imported.__name__}, found none; {hint}")
     return found
 
 
 def _unknown(name: str, kinds: Mapping[str, EntryPoint]) -> ValueError:
     kind = name.partition(":")[0]
-    close = get_close_matches(kind, kinds, 1)
-    hint = f"did you mean {close[0]}?" if close and close[0] != kind else f"installed kinds: {', '.join(kinds)}"
+    if kind in kinds:
+        return ValueError(f"detector: expected {kind}:ARGUMENT, got {name!r}; add its file or folder after the colon")
+    hint = suggest_name(kind, kinds, "installed kinds")
     return ValueError(f"detector: expected KIND:ARGUMENT or module:callable, got {name!r}; {hint}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from mot_core.structures import ClipOutput, TrackerSpec
+from mot_core.suggestions import suggest_name
 
 if TYPE_CHECKING:
     from mot_core.plugins.plugin import Plugin
@@ -47,10 +47,9 @@ def check_capabilities(plugin: Plugin, spec: TrackerSpec) -> None:
     for group in groups(plugin):
         for name in sorted(group | spec.capabilities):
             if name not in CAPABILITIES:
-                close = difflib.get_close_matches(name, CAPABILITIES, 1)
-                hint = f"; did you mean {close[0]!r}?" if close else f"; capabilities are: {', '.join(CAPABILITIES)}"
+                hint = suggest_name(name, CAPABILITIES, "capabilities")
                 whose = f"plug-in {plugin.name!r}" if name in group else f"tracker {spec.name!r}"
-                raise ValueError(f"{whose}: unknown capability {name!r}{hint}")
+                raise ValueError(f"{whose}: unknown capability {name!r}; {hint}")
         if not group & spec.capabilities:
             others = trackers_with(group)
             raise ValueError(

@@ -6,7 +6,6 @@ import os
 import re
 import sys
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import cast
 from zlib import crc32
 
 from mot_core.plugins.plugin import Plugin
+from mot_core.suggestions import suggest_name
 
 GROUP = "mot_core.plugins"
 VARIABLE = "MOT_CORE_PLUGINS"
@@ -81,16 +81,14 @@ def load_plugin(name: str) -> type[Plugin]:
 
     >>> load_plugin("no-such-plugin")
     Traceback (most recent call last):
-    ValueError: unknown plug-in 'no-such-plugin'; installed are: ...
+    ValueError: unknown plug-in 'no-such-plugin'; installed plug-ins: ...
     """
     plugins = installed_plugins()
     named = [plugin for plugin in plugins if plugin.name == name]
     named = [plugin for plugin in named if plugin.package == VARIABLE] or named
     if not named:
         names = sorted({plugin.name for plugin in plugins})
-        close = get_close_matches(name, names, 1)
-        hint = f"did you mean {close[0]}?" if close else f"installed are: {', '.join(names) or 'none'}"
-        raise ValueError(f"unknown plug-in {name!r}; {hint}")
+        raise ValueError(f"unknown plug-in {name!r}; {suggest_name(name, names, 'installed plug-ins')}")
     if len(named) > 1:
         raise ValueError(
             f"plug-in {name!r} is provided by {' and in '.join(plugin.package for plugin in named)}; uninstall one"

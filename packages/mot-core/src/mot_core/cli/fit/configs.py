@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
 from mot_core.association.registry import installed_trackers
 from mot_core.io.documents import read_yaml
 from mot_core.plugins import installed_plugins
+from mot_core.suggestions import suggest_name
 
 PACKAGE = Path(__file__).parents[2]
 FLAGS = ("--config", "-c")
@@ -51,8 +51,7 @@ def find_config(name: str, kind: str = "configs") -> Path:
     stem = name.removesuffix(".yaml")
     if stem in shipped:
         return shipped[stem]
-    close = get_close_matches(stem, shipped)
-    hint = f"did you mean {close[0]}?" if close else f"installed are {', '.join(shipped)}"
+    hint = suggest_name(stem, shipped, "see mot configs; available")
     raise FileNotFoundError(f"{kind[:-1]} {name}: expected a YAML file or the name of a shipped one; {hint}")
 
 

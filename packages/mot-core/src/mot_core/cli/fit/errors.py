@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from importlib import import_module
 
+from mot_core.suggestions import suggest_name
 from mot_core.trackers.checkpoint import subclasses
 
 LEAF = re.compile(
@@ -97,10 +97,8 @@ def _reason(leaf: re.Match[str], line: str, message: str, owner: str, base: type
 
 
 def _close(name: str, known: Sequence[str]) -> str:
-    """Return a suggestion: the closest name, or all names if there are few."""
-    if close := get_close_matches(name, known, n=1):
-        return f"; did you mean {close[0]}?"
-    return f"; available: {', '.join(known)}" if 0 < len(known) <= 20 else ""
+    """Return a suggestion, separated from the sentence before; empty without valid names."""
+    return f"; {suggest_name(name, known)}" if known else ""
 
 
 def _arguments(path: str) -> list[str]:

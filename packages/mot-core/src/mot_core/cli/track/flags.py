@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mot_core.io.documents import read_yaml
+from mot_core.suggestions import suggest_name
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,8 @@ def read_settings(path: Path, parameters: Mapping[str, Parameter]) -> dict[str, 
         )
     unknown = [str(key) for key in settings if key not in parameters]
     if unknown:
-        raise ValueError(f"{path}: unknown parameter {', '.join(unknown)}; this tracker has: {', '.join(parameters)}")
+        hint = suggest_name(unknown[0], parameters, "this tracker has")
+        raise ValueError(f"{path}: unknown parameter {', '.join(unknown)}; {hint}")
     try:
         return {name: parameters[name].read(value) for name, value in settings.items()}
     except ValueError as error:
