@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from _helpers.painted_box import paint
-from mot_core.io import read_mot
+from mot_core.io import KITTI_CLASSES, read_kitti, read_mot
 
 FRAMES = 12
 MODULE = """
@@ -142,6 +142,8 @@ def test_invalid_use_is_one_sentence(mot, finder, folder, tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"no video")
     for words, arguments in {
         "add a detector with --detector onnx:FILE": (tmp_path / "clip.mp4", "--tracker", "sort"),
+        "walk; add a detector with --detector onnx:FILE": (folder, "--tracker", "sort"),
+        "none.mp4: expected a video, an image folder or": (tmp_path / "none.mp4", "--detector", "finder:Finder"),
         "expected a readable video": (tmp_path / "clip.mp4", "--detector", "finder:Finder"),
         "got motip, which detects by itself": (folder, "--tracker", "motip", "--detector", "finder:Finder"),
         "--video: expected a source that can be read again": ("rtsp://x/1", "--video", "--detector", "finder:Finder"),
@@ -150,3 +152,29 @@ def test_invalid_use_is_one_sentence(mot, finder, folder, tmp_path):
         done = mot("track", *arguments, *out)
         assert (done.code, words in done.err, done.err.count("\n")) == (1, True, 1), done.err
     assert not (tmp_path / "out").exists()
+
+
+def test_kitti_frame_numbers_and_types(mot, finder, pictures, tmp_path):
+    images = tmp_path / "training" / "image_02" / "0003"
+    images.mkdir(parents=True)
+    for number, picture in enumerate(pictures):
+        picture.save(images / f"{number:06d}.png")
+    arguments = ("track", tmp_path / "training", "--detector", "finder:Finder", "--output", tmp_path / "out")
+    done = mot(*arguments)
+    assert (done.code, done.err) == (0, "")
+    assert "Car 1, Pedestrian 1" in done.out
+    results = read_kitti(tmp_path / "out" / "0003.txt", kind="results")
+    assert results.frames.tolist() == [n for n in range(FRAMES) for _ in range(2)]
+    car = results.boxes_xyxy[results.classes == KITTI_CLASSES.index("Car")]
+    np.testing.assert_allclose(car[:, 0], 10 + 3 * np.arange(FRAMES), atol=1.5)
+    assert set(results.classes.tolist()) == {KITTI_CLASSES.index("Car"), KITTI_CLASSES.index("Pedestrian")}
+    first = (tmp_path / "out" / "0003.txt").read_text()
+    assert "cached" in mot(*arguments).out
+    assert (tmp_path / "out" / "0003.txt").read_text() == first
+    assert mot(*arguments, "--classes", "person").code == 0
+    results = read_kitti(tmp_path / "out" / "0003.txt", kind="results")
+    assert set(results.classes.tolist()) == {KITTI_CLASSES.index("Pedestrian")}
+    finder.Finder.class_names = {0: "zebra"}
+    done = mot(*arguments)
+    assert done.code == 1
+    assert "expected class_names with types of KITTI (Car, Van, " in done.err

@@ -1,4 +1,4 @@
-"""Terminal output: console, tables and a progress bar that is silent outside a terminal."""
+"""Terminal output: console, tables and progress: a bar, or lines if the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 REDRAW = 0.1
 """Seconds between two updates; an update per frame would cost as much as tracking the frame."""
+LINE_EVERY = 30.0
+"""Seconds between two lines, where there is no bar."""
 
 
 def open_console(*, stderr: bool = False) -> Console:
@@ -54,7 +56,10 @@ def print_table(
 
 
 class Progress:
-    """Progress bar over frames with the remaining time; silent if stderr is not a terminal.
+    """Progress bar over frames with the remaining time.
+
+    If stderr is not a terminal but a file or a pipe, it gets a line with the current work every 30 seconds instead, and
+    none if all is done before.
 
     Args:
         total: Total number of frames; 0 if unknown.
@@ -74,6 +79,10 @@ class Progress:
         self._task = self._bar.add_task("", total=total or None)
         self._waiting = 0
         self._drawn = 0.0
+        self._total = total
+        self._text = ""
+        self._done = 0
+        self._started = self._printed = time.monotonic()
 
     def __enter__(self) -> Progress:
         self._bar.start()
@@ -86,12 +95,23 @@ class Progress:
 
     def describe(self, text: str) -> None:
         """Set the description of the current work."""
+        self._text = text
         self._bar.update(self._task, description=text)
 
     def advance(self) -> None:
         """Count one finished frame."""
         self._waiting += 1
+        self._done += 1
         now = time.monotonic()
+        if now - self._printed >= LINE_EVERY:
+            self._printed = now
+            self._line(now - self._started)
         if now - self._drawn >= REDRAW:
             self._bar.advance(self._task, self._waiting)
             self._waiting, self._drawn = 0, now
+
+    def _line(self, seconds: float) -> None:
+        """Print a line about the current work, unless there is a bar."""
+        if self._bar.disable:
+            total = f" of {self._total}" if self._total else ""
+            print(f"mot: {self._text}: frame {self._done}{total}, {seconds:.0f} s", file=sys.stderr, flush=True)

@@ -99,6 +99,10 @@ def open_streams(
     ('img1', (1, (96, 160, 3)))
     """
     path = Path(source)
+    if not path.exists() and path.suffix:
+        raise FileNotFoundError(
+            f"{path}: expected a video, an image folder or sequences, found nothing; check the path"
+        )
     if path.exists() and not path.is_dir():
         return [_video(path, part)]
     if path.is_dir() and not (path / "seqinfo.ini").is_file():
@@ -180,8 +184,9 @@ def image_paths(sequence: Sequence) -> list[Path]:
     """
     images = None if sequence.image_dir is None else list_images(sequence.image_dir)
     if sequence.image_dir is None or images is None:
+        folder = f"image_02/{sequence.name}" if sequence.rules.layout == "kitti" else "img1"
         raise FileNotFoundError(
-            f"{sequence.name}: expected images in {sequence.path / 'img1'}, found none; add them, or remove "
+            f"{sequence.name}: expected images in {sequence.path / folder}, found none; add them, or remove "
             "the sequence"
         )
     missing, first = missing_frames(sequence.frame_numbers(), images.numbers)

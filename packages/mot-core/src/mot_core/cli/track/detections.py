@@ -17,6 +17,7 @@ from mot_core.cli.track.jobs import run_jobs
 from mot_core.cli.track.pictures import check_extras
 from mot_core.io import BoxTable, find_sequences
 from mot_core.io.guess import fallback_note
+from mot_core.io.images import EXTENSIONS
 from mot_core.streams import is_live
 from mot_core.structures import Tracks
 
@@ -79,7 +80,8 @@ def _prepare(
     arguments: argparse.Namespace, tracker: Callable[..., Any], settings: dict[str, Any]
 ) -> list[DetectionJob]:
     """Read all detections and build all trackers, so that invalid input is found before anything is written."""
-    if Path(arguments.source).is_file() or is_live(arguments.source):
+    source = Path(arguments.source)
+    if source.is_file() or is_live(arguments.source) or _is_image_folder(source):
         raise ValueError(
             f"SOURCE: expected a folder with detections, got {arguments.source}; add a detector with --detector "
             "onnx:FILE, or use a trained tracker with --checkpoint FILE"
@@ -94,6 +96,11 @@ def _prepare(
         result_path(job, arguments.output)
         jobs.append(job)
     return jobs
+
+
+def _is_image_folder(path: Path) -> bool:
+    """Return whether a folder holds images but is no sequence."""
+    return not (path / "seqinfo.ini").exists() and any(one.suffix.lower() in EXTENSIONS for one in path.glob("*.*"))
 
 
 def _check_scores(detections: BoxTable, tracker: object, settings: dict[str, Any]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mot_core.association.registry import build_tracker
 from mot_core.cli.terminal import print_note
@@ -20,7 +22,8 @@ from mot_core.cli.track.job import Job, result_path, window
 from mot_core.cli.track.jobs import run_jobs
 from mot_core.cli.track.pictures import check_extras
 from mot_core.detectors import Detector, class_numbers, detect, load_detector
-from mot_core.io import Sequence
+from mot_core.io import KITTI_CLASSES, Sequence
+from mot_core.io.benchmarks import DONT_CARE
 from mot_core.streams import FrameStream, LiveStream, ReadAhead, is_live, open_streams, select_frames
 from mot_core.structures import Detections, Tracks
 
@@ -37,12 +40,15 @@ class DetectorJob(Job):
     every: int
     max_frames: int | None
     cache: CachedDetections | None
+    kitti_types: Mapping[int, int] | None = None
+    """Types of KITTI by class number, for results in its layout."""
     detector_seconds: float = field(default=0.0, init=False)
     truncated: str | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.keeps_partial = True
         self.with_classes = True
+        self._shift = 1 - self.sequence.rules.first_frame  # files of detections count from 1, KITTI from 0
         if isinstance(self.stream, FrameStream):
             self.images = self.stream.image
             self.truncated = self.stream.truncated
@@ -64,7 +70,10 @@ class DetectorJob(Job):
                 stamp = seconds
             else:  # in frames of the source, as for detections from a file
                 stamp = number / rate if self.every > 1 else None
-            yield number, partial(self.tracker.update, found.boxes_xyxy, found.scores, found.classes, stamp)
+            labels = found.classes
+            if self.kitti_types is not None and labels is not None:
+                labels = np.array([self.kitti_types[label] for label in labels.tolist()], np.int64)
+            yield number, partial(self.tracker.update, found.boxes_xyxy, found.scores, labels, stamp)
 
     def _detect(self) -> Iterator[tuple[int, float | None, Detections]]:
         frames = select_frames(self.stream.frames(), self.every, self.max_frames)
@@ -78,7 +87,7 @@ class DetectorJob(Job):
                     except ValueError as error:
                         raise ValueError(f"{self.sequence.name}, frame {frame.number}: {error}") from error
                     self.detector_seconds += time.perf_counter() - start
-                    found = found if cached is None else cached.write(frame.number, found)
+                    found = found if cached is None else cached.write(frame.number + self._shift, found)
                     yield frame.number, frame.seconds, found
             except EOFError as error:
                 self.truncated = str(error)
@@ -86,7 +95,7 @@ class DetectorJob(Job):
     def _read_cache(self) -> Iterator[tuple[int, float | None, Detections]]:
         assert self.cache is not None, "checked by steps"
         for number in select_frames(self.sequence.present_numbers(), self.every, self.max_frames):
-            yield number, None, self.cache.read(number)
+            yield number, None, self.cache.read(number + self._shift)
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters of the tracker, or the given ones if it has no method ``parameters``."""
@@ -116,6 +125,8 @@ class DetectorJob(Job):
 
     def class_names(self) -> Mapping[int, str]:
         """Return the names of classes by number, if the detector has any."""
+        if self.kitti_types is not None:
+            return dict(enumerate(KITTI_CLASSES))
         names: Mapping[int, str] | None = getattr(self.detector, "class_names", None)
         return names or {}
 
@@ -157,15 +168,12 @@ def run_with_detector(
         sequence = (
             Sequence(stream.name, Path(), "generic", length=1) if isinstance(stream, LiveStream) else stream.sequence
         )
-        if sequence.rules.layout == "kitti":
-            raise ValueError(
-                f"SOURCE: expected images or a video, got a sequence in the layout of KITTI, {sequence.name}; pass its "
-                f"folder of images, {sequence.image_dir}"
-            )
+        types = kitti_types(detector, chosen) if sequence.rules.layout == "kitti" else None
+        kept = chosen if types is None else {*types}
         built = build_tracker(tracker, arguments.preset, settings, sequence.benchmark, sequence.name)
-        cache = None if live else _cache(arguments, sequence, chosen)
+        cache = None if live else _cache(arguments, sequence, kept)
         job = DetectorJob(
-            sequence, stream, detector, built, settings, chosen, arguments.every, arguments.max_frames, cache
+            sequence, stream, detector, built, settings, kept, arguments.every, arguments.max_frames, cache, types
         )
         result_path(job, arguments.output)
         list(select_frames((), arguments.every, arguments.max_frames))  # rejects numbers below 1
@@ -178,6 +186,40 @@ def run_with_detector(
     for sentence in cut:
         print(f"mot: error: {sentence}; the tracks before are written; copy the file again", file=sys.stderr)
     return int(bool(cut))
+
+
+def kitti_types(detector: Detector, chosen: Collection[int] | None = None) -> dict[int, int]:
+    """Return the types of KITTI by class number, as positions in ``KITTI_CLASSES``; other classes are not tracked.
+
+    Classes match by name; person is Pedestrian, and train is Tram.
+
+    Args:
+        detector: Detector with ``class_names``.
+        chosen: Class numbers to use. None uses all.
+
+    Raises:
+        ValueError: If no class has a type of KITTI.
+
+    >>> class Named:
+    ...     class_names = {0: "person", 1: "bicycle", 2: "car"}
+    ...     def __call__(self, images): ...
+    >>> kitti_types(Named())
+    {0: 3, 2: 0}
+    """
+    names: Mapping[int, str] = getattr(detector, "class_names", None) or {}
+    numbers = {name.lower(): number for number, name in enumerate(KITTI_CLASSES[:DONT_CARE])}
+    numbers |= {"person": numbers["pedestrian"], "train": numbers["tram"]}
+    found = {
+        int(label): numbers[name.lower()]
+        for label, name in names.items()
+        if name.lower() in numbers and (chosen is None or label in chosen)
+    }
+    if not found:
+        raise ValueError(
+            f"detector: expected class_names with types of KITTI ({', '.join(KITTI_CLASSES[:DONT_CARE])}), "
+            f"got {', '.join(names.values()) or 'no names'}; rename the classes, or track the folder of images"
+        )
+    return found
 
 
 def _open(arguments: argparse.Namespace) -> list[FrameStream] | list[LiveStream]:
