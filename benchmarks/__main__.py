@@ -47,6 +47,12 @@ INDEX = [
         "docs/parity.md",
     ),
     Benchmark(
+        "detectors.nanodet",
+        "How good are tracks of NanoDet on a raw video?",
+        "detectors/nanodet.json",
+        "docs/tracking.md",
+    ),
+    Benchmark(
         "kernels.speed",
         "How much faster are the GPU kernels than PyTorch?",
         "kernels/speed.json",

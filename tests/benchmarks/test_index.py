@@ -25,7 +25,7 @@ def test_readme_has_the_index():
 def test_unknown_topic(capsys):
     assert main(["nothing"]) == 2
     assert (
-        "expected a topic (association, em_kalman, fdta, kernels, robustness, training, unitrack)"
+        "expected a topic (association, detectors, em_kalman, fdta, kernels, robustness, training, unitrack)"
         in capsys.readouterr().err
     )
 
