@@ -1,14 +1,18 @@
 """The callbacks of `mot fit` around checkpoints."""
 
+import io
 from dataclasses import replace
+from types import SimpleNamespace
 
 import lightning
 import pytest
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
+from rich.console import Console
 
 from _helpers.trackers.toy_tracker import ToyTracker, make_toy, synthetic, trainer
-from mot_core.cli.fit.callbacks import EpochLines, LastCheckpoint, Notes
+from mot_core.cli.fit import callbacks
+from mot_core.cli.fit.callbacks import EpochLines, LastCheckpoint, ModelTable, Notes
 from mot_core.cli.fit.checkpoint_io import CheckpointFiles, with_checkpoint_files
 
 
@@ -93,3 +97,19 @@ def test_epoch_lines_show_scores_of_their_own_epoch_only(tmp_path, capsys):
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mot: epoch")]
     assert ["val/HOTA" in line for line in lines] == [False, True, False, True]
     assert all("train/loss" in line for line in lines)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_model_table_in_a_terminal(monkeypatch, terminal):
+    """Without operations, which Lightning reports as 0."""
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=terminal, width=100, color_system=None)
+    monkeypatch.setattr(callbacks, "open_console", lambda stderr: console)
+    tracker = make_toy()
+    next(tracker.parameters()).requires_grad_(False)
+    ModelTable().setup(SimpleNamespace(is_global_zero=True), tracker, "fit")
+    total = sum(one.numel() for one in tracker.parameters())
+    trained = total - next(tracker.parameters()).numel()
+    lines = [line for line in output.getvalue().splitlines() if "ToyTracker" in line]
+    assert [line.split("│")[3:5] for line in lines] == ([[f" {total:>10,} ", f" {trained:>7,} "]] if terminal else [])
+    assert "FLOPs" not in output.getvalue()

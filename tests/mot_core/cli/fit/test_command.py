@@ -289,3 +289,17 @@ def test_integer_batch_limits_stay_integers(build_config, monkeypatch):
     _, _, trainer = build_config("small.yaml", *limits)
     assert (trainer.limit_train_batches, trainer.limit_val_batches) == (1, 0.5)
     assert isinstance(trainer.limit_train_batches, int)  # 1.0 would mean all batches
+
+
+def test_the_test_resizes_frames_as_training_recorded(mot, in_tmp, videos):
+    resized = ("--data.augmentation", '{"short_sides": [32, 64], "max_long_side": 200}', "--trainer.max_epochs", 1)
+    assert mot("fit", "--config", "small.yaml", "--output", "resized", *resized).code == 0
+    checkpoint = in_tmp / "resized/version_0/checkpoints/last.ckpt"
+    data = ("--data", "MOTDataModule", "--data.benchmark", "generic", "--data.test", videos)
+    assert mot("test", "--ckpt_path", checkpoint, *data, "--output", "tested").code == 0
+    assert mot("track", videos, "--checkpoint", checkpoint, "--output", "tracked").code == 0
+    other = ("--data.resize", '{"short_sides": [48], "max_long_side": 200}')
+    assert mot("test", "--ckpt_path", checkpoint, *data, *other, "--output", "other").code == 0
+    for path in sorted((in_tmp / "tracked").glob("*.txt")):
+        assert (in_tmp / "tested" / path.name).read_text() == path.read_text() != ""
+        assert (in_tmp / "other" / path.name).read_text() != path.read_text()

@@ -43,6 +43,9 @@ class ClipDataModule(LoaderDataModule, ABC):
         batch_size: Clips per batch and process.
         num_workers: Worker processes that prepare clips, per process. 0 prepares them in the process itself.
         seed: Seed for order, intervals and augmentation.
+
+    Attributes:
+        keeps_size: Whether neither ``resize`` nor ``augmentation`` sets a size, so that frames keep theirs.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class ClipDataModule(LoaderDataModule, ABC):
         self.augmentation = augmentation or Augmentation()
         self.resize = resize or self.augmentation.for_evaluation()
         self._resize_follows = resize is None and bool(self.resize.short_sides)
+        self.keeps_size = resize is None and not self.resize.short_sides
         self._sources: dict[Stage, FrameSource | None] = {}
 
     @abstractmethod

@@ -11,7 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from mot_core.cli.terminal import print_note
+import torch
+
+from mot_core.cli.terminal import open_console, print_note, print_table
 from mot_core.data import ClipDataModule
 from mot_core.extras import needs
 from mot_core.io import open_atomic
@@ -122,6 +124,29 @@ class Interruption(Callback):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
+
+
+class ModelTable(Callback):
+    """Print the modules of a model with their parameters, if stderr is a terminal.
+
+    Lightning's summary counts operations on an example input, which trackers do not have.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Print the table in the main process, before weights are distributed."""
+        console = open_console(stderr=True)
+        if console.is_terminal and trainer.is_global_zero:
+            rows = [
+                [name, type(module).__name__, *_parameter_counts(module)] for name, module in pl_module.named_children()
+            ]
+            rows.append(["all", type(pl_module).__name__, *_parameter_counts(pl_module)])
+            print_table("model", ["name", "class", "parameters", "trained"], rows, console, left=2)
+
+
+def _parameter_counts(module: torch.nn.Module) -> tuple[str, str]:
+    """Return the numbers of all parameters and of those that are trained."""
+    counts = [(one.numel(), one.requires_grad) for one in module.parameters()]
+    return f"{sum(number for number, _ in counts):,}", f"{sum(number for number, trained in counts if trained):,}"
 
 
 class Notes(Callback):

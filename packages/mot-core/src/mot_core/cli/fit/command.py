@@ -7,6 +7,7 @@ import shlex
 import sys
 from argparse import ArgumentError, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml
 
 from mot_core.callbacks import MemoryEstimate, ResultsWriter
 from mot_core.cli import TRAINING
-from mot_core.cli.fit.callbacks import EpochLines, Interruption, LastCheckpoint, Notes, WriteFirst
+from mot_core.cli.fit.callbacks import EpochLines, Interruption, LastCheckpoint, ModelTable, Notes, WriteFirst
 from mot_core.cli.fit.checkpoint_io import CheckpointFiles, with_checkpoint_files
 from mot_core.cli.fit.configs import find_configs
 from mot_core.cli.fit.errors import first_reason, in_one_sentence
@@ -22,8 +23,11 @@ from mot_core.cli.fit.folder import newest_checkpoint, next_version
 from mot_core.cli.fit.loggers import LogSettings, assign_run, finished_runs, project_name, with_csv
 from mot_core.cli.fit.quiet import quiet_lightning
 from mot_core.cli.fit.registered import import_registered
+from mot_core.cli.fit.suggestion import folder_as_config
 from mot_core.cli.fit.weights import load_weights, short_report
 from mot_core.cli.parser import version
+from mot_core.cli.track.images import choose_resize
+from mot_core.data import ClipDataModule
 from mot_core.extras import needs
 from mot_core.io.atomic import remove_stale
 from mot_core.trackers import Tracker
@@ -44,6 +48,7 @@ NUMBER = int | float | None
 STRICT = {"exit_on_error": False, "allow_abbrev": False}
 EXAMPLES = {
     "fit": """\
+  mot fit --data street                      a folder of sequences: proposes a config, prints it and trains with it
   mot fit --config motip_synthetic --output runs/first
   mot fit --config motip_synthetic --output runs/first --ckpt_path last
   mot fit --config motip_dancetrack --data.train DanceTrack/train --data.val DanceTrack/val --init motip.pth
@@ -76,7 +81,12 @@ def run(command: str, arguments: Sequence[str]) -> int:
     if os.getcwd() not in sys.path:  # makes the user's own classes importable, as `python -m` does
         sys.path.append(os.getcwd())
     import_registered()
-    with quiet_lightning(), finished_runs():
+    with ExitStack() as stack:
+        stack.enter_context(quiet_lightning())
+        stack.enter_context(finished_runs())
+        if command == "fit":
+            arguments, proposal = stack.enter_context(folder_as_config(arguments))
+            print(proposal, end="", file=sys.stderr, flush=True)
         TrainingCLI(command, find_configs(arguments))
     return 0
 
@@ -211,6 +221,10 @@ class TrainingCLI(LightningCLI):
                 print(f"mot: weights of {given.init}: {short_report(report)}", file=sys.stderr)
         elif not given.ckpt_path and isinstance(self.model, Tracker):
             raise ValueError("--ckpt_path: expected the checkpoint of a trained tracker, got none; add the file")
+        elif isinstance(self.model, Tracker) and isinstance(self.datamodule, ClipDataModule):
+            recorded = self.model.resize  # None unless the tracker was built from its checkpoint
+            if recorded is not None and self.datamodule.keeps_size:
+                self.datamodule.resize = choose_resize(None, recorded, Path(given.ckpt_path))
         self.trainer = self.instantiate_trainer()
 
     def _recorded(self, path: str | None) -> Tracker:
@@ -248,6 +262,9 @@ class TrainingCLI(LightningCLI):
             callbacks.append(Interruption(self.folder / "checkpoints" / "last.ckpt"))
             if isinstance(self.model, Tracker):
                 callbacks.append(MemoryEstimate())
+            if config["enable_model_summary"] is None:
+                config["enable_model_summary"] = False
+                callbacks.append(ModelTable())
             if not config["enable_progress_bar"]:
                 callbacks.append(EpochLines(self.folder))
         elif config["logger"] is None:
