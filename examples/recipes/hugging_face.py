@@ -18,7 +18,7 @@ from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection,
 from unitrack_loss import TrackClip, UniTrackLoss
 from unitrack_loss.converters import detr_frame
 
-WEIGHT = 0.1
+WEIGHT = 0.5
 
 
 def build() -> DeformableDetrForObjectDetection:

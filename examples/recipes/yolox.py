@@ -56,7 +56,7 @@ class YOLOXHead(nn.Module):
                     cross_entropy(found[:, 5], torch.ones(len(found)), reduction="sum"),
                 ]
             ) / max(len(found), 1)
-        unitrack = 0.05 * UniTrackLoss()(TrackClip.from_frames(frames, imgs.shape[-2:])).total
+        unitrack = 0.05 * UniTrackLoss("paper")(TrackClip.from_frames(frames, imgs.shape[-2:])).total
         return {"loss_iou": losses[0], "loss_obj": losses[1], "loss_cls": losses[2], "loss_unitrack": unitrack}
 
     @torch.no_grad()
