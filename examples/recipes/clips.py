@@ -15,14 +15,22 @@ Objects = list[dict[str, Tensor]]
 """Objects of each frame: ``boxes (G, 4)`` as center and size in [0, 1], and ``track_ids (G,)``."""
 
 
-def clips(frames: int) -> Iterator[tuple[Tensor, Objects]]:
-    """Yield images ``(T, 3, H, W)`` of consecutive frames of one video, and the objects of each, without end."""
-    dataset = ClipDataset(SyntheticVideo(num_videos=100, num_frames=frames, image_size=SIZE), ClipSampling(frames))
+def clips(frames: int, *, with_depth: bool = False) -> Iterator[tuple[Tensor, Objects]]:
+    """Yield images ``(T, 3, H, W)`` of consecutive frames of one video, and the objects of each, without end.
+
+    With ``with_depth``, objects have the depth map ``depth (1, H, W)`` of their frame.
+    """
+    video = SyntheticVideo(num_videos=100, num_frames=frames, image_size=SIZE, with_depth=with_depth)
+    dataset = ClipDataset(video, ClipSampling(frames))
     index = 0
     while True:
         batch = collate([dataset[index % len(dataset)]])
         objects = [
-            {"boxes": truth.boxes_cxcywh[0][truth.valid[0]], "track_ids": truth.ids[0][truth.valid[0]]}
+            {
+                "boxes": truth.boxes_cxcywh[0][truth.valid[0]],
+                "track_ids": truth.ids[0][truth.valid[0]],
+                **{name: values[0] for name, values in truth.extras.items()},
+            }
             for truth in batch.targets or ()
         ]
         yield batch.images[0], objects
@@ -38,12 +46,17 @@ def small_backbone(strides: int, width: int = 32) -> nn.Sequential:
 
 
 def train(
-    model: nn.Module, step: Callable[[Tensor, Objects], dict[str, Tensor]], frames: int, steps: int
+    model: nn.Module,
+    step: Callable[[Tensor, Objects], dict[str, Tensor]],
+    frames: int,
+    steps: int,
+    *,
+    with_depth: bool = False,
 ) -> list[dict[str, float]]:
     """Train with the sum of all losses that ``step`` returns for a clip, print them, and return those of each step."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     history: list[dict[str, float]] = []
-    for images, objects in clips(frames):
+    for images, objects in clips(frames, with_depth=with_depth):
         if len(history) == steps:
             break
         losses = step(images, objects)
