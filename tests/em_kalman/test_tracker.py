@@ -12,6 +12,7 @@ from em_kalman import (
     save_model,
 )
 from em_kalman.tracking.matching import FrameAssociation
+from em_kalman.tracking.tracker import READY_MODEL
 from mot_core.association.assignment import assign
 from mot_core.cli import main
 from mot_core.io import make_scene, read_mot
@@ -155,7 +156,7 @@ def test_model_from_a_file(tmp_path):
     )
 
 
-def test_mot_track_command(tmp_path, capsys):
+def test_mot_track_command(tmp_path):
     make_scene(num_objects=5, num_frames=20).save(tmp_path / "data")
     save_model(make_distance_model(), tmp_path / "model.pt")
     arguments = ["track", str(tmp_path / "data"), "--tracker", "em_kalman", "--benchmark", "generic", "--output"]
@@ -164,13 +165,13 @@ def test_mot_track_command(tmp_path, capsys):
     results = read_mot(tmp_path / "out" / "synthetic.txt", kind="results")
     assert len(results) > 50
     assert results.ids.min() == 1
-    assert main([*arguments, str(tmp_path / "none")]) != 0
-    assert "--checkpoint FILE" in capsys.readouterr().err
+    assert main([*arguments, str(tmp_path / "ready")]) == 0  # the model of the package
+    assert len(read_mot(tmp_path / "ready" / "synthetic.txt", kind="results")) > 50
 
 
 def test_invalid_arguments(tmp_path):
-    with pytest.raises(ValueError, match="expected a trained model"):
-        EMKalmanTracker()
+    with pytest.raises(ValueError, match="max_seconds must be 0 or more"):
+        EMKalmanTracker(max_seconds=-1.0)
     with pytest.raises(ValueError, match="expected a dustbin for online tracking"):
         EMKalmanTracker(model=NeuralKalmanFilter(dustbin=False))
     with pytest.raises(FileNotFoundError, match="file not found"):
@@ -250,3 +251,101 @@ def test_files_saved_under_former_names(tmp_path):
     again.load_state_dict({**tracker.state_dict(), "tracker": "OnlineAssociator"})
     found = [one.update([[1.0, 0, 11, 20]], [0.9]).ids.tolist() for one in (tracker, again)]
     assert found[0] == found[1]
+
+
+def weak_model(share=0.9):
+    """Model whose weak detections need no additional gain at a share of 0.9."""
+    model = make_distance_model()
+    model.weak_share.fill_(share)
+    return model
+
+
+def test_weak_detection_continues_a_track_but_starts_none():
+    tracker = EMKalmanTracker(model=weak_model())
+    for _ in range(3):
+        assert tracker.update(boxes(0), [0.9]).ids.tolist() == [1]
+    tracks = tracker.update(boxes(600, 1, 300), [0.3, 0.3, 0.05])
+    assert (tracks.ids.tolist(), tracks.detection_index.tolist(), tracks.scores.tolist()) == ([1], [1], [0.3])
+    assert tracks.boxes_xyxy.tolist() == boxes(1).tolist()
+    assert tracker.update(boxes(600, 1, 300), [0.3, 0.3, 0.05]).ids.tolist() == [1]
+    assert tracker.state_dict()["streams"][0]["next_id"] == 2
+    off = EMKalmanTracker(model=weak_model(), low_score=0.6)
+    off.update(boxes(0), [0.9])
+    assert len(off.update(boxes(0), [0.3])) == 0
+
+
+def test_weak_detections_leave_filter_and_strong_matches_unchanged():
+    def state(scores):
+        tracker = EMKalmanTracker(model=weak_model())
+        for left in (0, 4, 8):
+            tracker.update(boxes(left), [0.9])
+        tracker.update(boxes(10), scores)
+        return tracker.state_dict()["streams"][0]["values"]
+
+    moved, predicted, corrected = state([0.3]), state([0.05]), state([0.9])
+    assert torch.equal(moved[:20], predicted[:20])
+    assert not torch.equal(moved[:20], corrected[:20])
+    tracker = EMKalmanTracker(model=weak_model())
+    tracker.update(boxes(0), [0.9])
+    assert tracker.update(boxes(0, 3), [0.5, 0.9]).detection_index.tolist() == [1]  # nearer, but weak
+
+
+def test_weak_detection_of_an_unlikely_score_is_ignored():
+    """At a distance of 0.02 box heights the gain is 4 - 0.8 x 4, so a share of 0.9 suffices and one of 0.5 does not."""
+    for share, ids in ((0.9, [1]), (0.5, [])):
+        tracker = EMKalmanTracker(model=weak_model(share))
+        tracker.update(boxes(0), [0.9])
+        assert tracker.update(boxes(2), [0.3]).ids.tolist() == ids
+
+
+def test_lost_and_new_tracks_take_no_weak_detection():
+    tracker = EMKalmanTracker(model=weak_model())
+    tracker.update(boxes(0), [0.9])
+    tracker.update(boxes(0, 300), [0.9, 0.9])
+    assert tracker.update(boxes(0, 300), [0.9, 0.3]).ids.tolist() == [1]  # the second detection must be strong
+    tracker.update(boxes(), [])
+    assert len(tracker.update(boxes(0), [0.3])) == 0
+    assert tracker.update(boxes(0), [0.9]).ids.tolist() == [1]
+
+
+def test_max_seconds_depends_on_the_frame_rate():
+    def found(empty, **options):
+        tracker = EMKalmanTracker(model=make_distance_model(), **options)
+        tracker.update(boxes(0), [0.9])
+        for _ in range(empty):
+            tracker.update(boxes(), [])
+        return tracker.update(boxes(0), [0.9]).ids.tolist()
+
+    seconds = {"max_seconds": 0.3, "frame_rate": 10.0}
+    assert (found(3, **seconds), found(4, **seconds)) == ([1], [])
+    assert found(8, max_seconds=0.3) == [1]  # at 30 frames per second
+    assert found(31) == []
+
+
+def test_ready_model_is_the_default():
+    scene = make_scene(seed=3, num_objects=8, num_frames=60)
+    tracker, ids = EMKalmanTracker(), set()
+    for frame in range(1, 61):
+        rows = scene.detections.frame(frame)
+        ids |= set(tracker.update(scene.detections.boxes_xyxy[rows], scene.detections.scores[rows]).ids.tolist())
+    assert 8 <= len(ids) < 16
+    assert READY_MODEL.stat().st_size < 2**20
+
+
+def test_scores_that_are_no_probabilities_need_thresholds(tmp_path, capsys):
+    folder = make_scene(num_objects=5, num_frames=20).save(tmp_path, "street")
+    path = folder / "det" / "det.txt"
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    path.write_text("".join(",".join([*row[:6], str(10 * float(row[6])), *row[7:]]) + "\n" for row in rows))
+    command = f"track {folder} --benchmark generic --tracker em_kalman --output {tmp_path / 'out'}".split()
+    assert main(command) == 1
+    assert "set thresholds for these scores with --min-score and --low-score" in capsys.readouterr().err
+    assert main([*command, "--min-score", "6", "--low-score", "1"]) == 0
+
+
+def test_files_without_weak_share(tmp_path):
+    save_model(weak_model(), tmp_path / "model.pt")
+    content = torch.load(tmp_path / "model.pt", weights_only=True)
+    del content["state_dict"]["weak_share"]
+    torch.save(content, tmp_path / "old.pt")
+    assert load_model(tmp_path / "old.pt").weak_share.tolist() == [0.5] * 10

@@ -5,6 +5,7 @@
 'constant_velocity'
 """
 
+from em_kalman.adaptation import adapt
 from em_kalman.appearance.distill_loss import distill_clip_loss, distill_loss
 from em_kalman.association_network import AssociationNetwork
 from em_kalman.chain import compose_chain
@@ -21,6 +22,7 @@ from em_kalman.plugin import EMKalmanPlugin
 from em_kalman.tracking.cost import EMKalmanCost
 from em_kalman.tracking.detection_probability import learn_detection_probability
 from em_kalman.tracking.tracker import EMKalmanTracker
+from em_kalman.tracking.weak_share import learn_weak_share
 from em_kalman.training import AssociationCollapse, Schedule, fit
 
 __version__ = "0.1.0"
@@ -39,12 +41,14 @@ __all__ = [
     "WindowBatch",
     "WindowSampler",
     "__version__",
+    "adapt",
     "compose_chain",
     "distill_clip_loss",
     "distill_loss",
     "fit",
     "frame_loglik",
     "learn_detection_probability",
+    "learn_weak_share",
     "load_model",
     "pairwise_box_features",
     "read_detections",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ from em_kalman.motion.motion_model import MotionModel
 from mot_core.ops import FilterResult, kalman_filter, sinkhorn
 
 NOISE_FLOOR = 0.01  # share of the initial r
+MATCHED = 2 * math.log(9)  # above the dustbin, an isolated pair gets p = 0.9: p / (1 - p) = exp(MATCHED / 2)
+SCORE_BINS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +75,7 @@ class NeuralKalmanFilter(nn.Module):
 
     Attributes:
         detection_probability: Probabilities ``(3,)`` set by :func:`em_kalman.learn_detection_probability`; 1 initially.
+        weak_share: Probabilities ``(10,)`` by score, set by :func:`em_kalman.learn_weak_share`; 0.5 initially.
 
     >>> batch = WindowBatch(torch.rand(1, 3, 4, 4).cumsum(-1), torch.ones(1, 3, 4).bool(), torch.tensor([[9, 9]]),
     ...     torch.arange(3)[None])
@@ -115,11 +119,14 @@ class NeuralKalmanFilter(nn.Module):
         self.log_noise = nn.Parameter(noise) if learn_noise else None
         self.detection_probability: Tensor
         self.register_buffer("detection_probability", torch.ones(3))
+        self.weak_share: Tensor
+        self.register_buffer("weak_share", torch.full((SCORE_BINS,), 0.5))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         old = f"{prefix}presence"  # name in checkpoints of version 0.1.0
         if old in state_dict:
             state_dict[f"{prefix}detection_probability"] = state_dict.pop(old)
+        state_dict.setdefault(f"{prefix}weak_share", self.weak_share)  # absent in checkpoints of version 0.1.0
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def learned_motion(self) -> MotionModel:

@@ -12,11 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from em_kalman.detections.window import WindowBatch
 from em_kalman.loss import EMKalmanLoss
-from em_kalman.model import NeuralKalmanFilter
+from em_kalman.model import MATCHED, NeuralKalmanFilter
 from em_kalman.objectives import Objective
 from em_kalman.tracking.detection_probability import learn_detection_probability
-
-MATCHED = 2 * math.log(9)  # above the dustbin, an isolated pair gets p = 0.9: p / (1 - p) = exp(MATCHED / 2)
 
 
 class AssociationCollapse(ValueError):

@@ -10,7 +10,7 @@ from em_kalman.detections.window import WindowBatch
 from em_kalman.model import NeuralKalmanFilter
 from em_kalman.tracking.tracker import HITS, NEW, EMKalmanTracker
 from mot_core.association.base import TrackTable
-from mot_core.association.frame_detections import FrameDetections, Integers
+from mot_core.association.frame_detections import Floats, Integers
 
 PASSES = 2  # the second pass uses the estimate of the first
 
@@ -61,8 +61,8 @@ class _Counting(EMKalmanTracker):
         super().__post_init__()
         self.predicted, self.found = np.zeros(3), np.zeros(3)
 
-    def _match(self, table: TrackTable, frame: FrameDetections, status: Integers) -> tuple[Integers, Integers]:
-        columns, rows = super()._match(table, frame, status)
+    def _match(self, table: TrackTable, gain: Floats, status: Integers) -> tuple[Integers, Integers]:
+        columns, rows = super()._match(table, gain, status)
         # Clutter of the first frame becomes a track without confirmation and would bias the count.
         counted = (status == NEW) | (table.labels[HITS] > self.min_hits)
         self.predicted += np.bincount(status[counted], minlength=3)

@@ -5,8 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from em_kalman.features import SMALLEST_SIDE
-from em_kalman.model import NeuralKalmanFilter
-from mot_core.association.frame_detections import Floats
+from em_kalman.model import MATCHED, NeuralKalmanFilter
+from mot_core.association.frame_detections import Floats, Integers
+
+
+def score_bins(scores: Floats, count: int) -> Integers:
+    """Return the bins of scores ``(M,)``, of ``count`` equal ones between 0 and 1; scores outside are clipped.
+
+    >>> score_bins(np.array([-3.0, 0.25, 1.0]), 10).tolist()
+    [0, 2, 9]
+    """
+    return np.asarray((scores * count).clip(0, count - 1).astype(np.int64))
 
 
 class FrameAssociation:
@@ -37,7 +46,19 @@ class FrameAssociation:
         self._output = state["layers.2.weight"][0], state["layers.2.bias"]
         self.dustbin = model.dustbin.item()
         self.detection_probability = model.detection_probability.cpu().double().numpy()
+        share = model.weak_share.cpu().double().numpy()
+        self._weak_gain = 2 * np.log(share / (1 - share)) - MATCHED
         self._extra = 1.0 if model.inclusive else 0.0
+
+    def weak_gain(self, scores: Floats) -> Floats:
+        """Return what the scores ``(M,)`` of weak detections add to the gain of a match.
+
+        >>> model = NeuralKalmanFilter()
+        >>> _ = model.weak_share.copy_(model.weak_share.new_tensor([0.5] * 5 + [0.9] * 5))
+        >>> FrameAssociation(model).weak_gain(np.array([0.3, 0.55])).round(2).tolist()
+        [-4.39, -0.0]
+        """
+        return np.asarray(self._weak_gain[score_bins(scores, len(self._weak_gain))])
 
     def scores(self, earlier: Floats, later: Floats, cosine: Floats | None = None) -> Floats:
         """Return the logits ``(N, M)`` of pairs showing the same object.

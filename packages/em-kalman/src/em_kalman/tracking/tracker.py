@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,9 +15,11 @@ from em_kalman.tracking.matching import FrameAssociation
 from mot_core.association.assignment import assign
 from mot_core.association.base import (
     CLASS,
+    DETECTION,
     ELAPSED,
     FIRST_FREE_LABEL,
     FIRST_FREE_VALUE,
+    SCORE,
     OnlineTracker,
     Preset,
     TrackTable,
@@ -29,6 +32,8 @@ from mot_core.association.motion import read_motion
 
 HITS = FIRST_FREE_LABEL  # label row: number of detections after the first
 NEVER = -1e9  # score of a forbidden pair
+ROUNDING = 1e-6  # frames by which a product of seconds and frame rate may be too small
+READY_MODEL = Path(__file__).parents[1] / "models" / "ready.pt"  # made by tools/em_kalman_ready_model.py
 # Track status, which indexes ``detection_probability``: detected in the previous frame, not detected there, or detected
 # for the first time there.
 SEEN, LOST, NEW = 0, 1, 2
@@ -52,19 +57,34 @@ class EMKalmanTracker(OnlineTracker):
 
     with the ``detection_probability`` ``p`` of the track; without that factor it is the zero-temperature limit of the
     model's transport plan (:func:`mot_core.ops.sinkhorn`). Tracks detected in the previous frame are likelier to be
-    detected than lost tracks or tracks with a single detection. No score threshold is set by hand.
+    detected than lost tracks or tracks with a single detection.
+
+    Weak detections, with scores from ``low_score`` to ``min_score``, start no tracks. They continue tracks that were
+    detected in the previous frame and have no partner now, in a second matching that maximizes::
+
+        sum_{(i, j)} logit[i, j] - dustbin + 2 log(w[j] / (1 - w[j])) - 2 log 9
+
+    with the ``weak_share`` ``w`` of the model for the score of ``j``, the probability that such a detection is the
+    object and not clutter or a second box of another object (:func:`em_kalman.learn_weak_share`). A pair thus matches
+    only if it is right with a probability of 0.9. Weak detections are inaccurate, so they do not correct the filter.
 
     Tracks move by a Kalman filter with the motion noise of the model and keep the size of their last detection. The
     network compares their predicted boxes with the detections.
 
     Args:
-        checkpoint: Checkpoint of ``mot fit --config em_kalman_mot17`` or :func:`em_kalman.save_model`.
-        min_score: Minimum detection score; scores may have any scale. No detection is ignored by default.
+        checkpoint: Checkpoint of ``mot em-kalman adapt``, ``mot fit --config em_kalman_mot17`` or
+            :func:`em_kalman.save_model`. By default the model that is part of this package, which was trained on
+            synthetic scenes.
+        min_score: Minimum score of a detection that can start a track. Higher values suppress clutter but miss objects.
+        low_score: Minimum score of a weak detection, which can only continue a track. None are used if it is not
+            below ``min_score``.
         max_age: Frames for which a track without detections is kept. Higher values bridge longer occlusions but risk
             identity switches.
+        max_seconds: Seconds for which a track without detections is kept, instead of ``max_age``; converted by
+            ``frame_rate``.
         min_hits: Consecutive detections after its first that a track needs to be reported (none in the first frame of a
             stream); a track that misses one of these is dropped. Higher values suppress more clutter.
-        frame_rate: Nominal frames per second, which converts timestamps in seconds to frames.
+        frame_rate: Nominal frames per second, which converts seconds to frames.
         min_area: Box area in square pixels up to which a track is not reported.
         max_aspect: Width / height above which a track is not reported.
         report: Boxes of the reported tracks: ``detection`` for their detections, ``filter`` for the filter's estimates.
@@ -74,20 +94,23 @@ class EMKalmanTracker(OnlineTracker):
         model: Trained model, as an alternative to ``checkpoint``, with its motion and ``detection_probability``.
 
     Raises:
-        ValueError: If no model is given, or the model has no dustbin.
+        ValueError: If an argument is out of range, or the model has no dustbin.
 
-    >>> tracker = EMKalmanTracker(model=NeuralKalmanFilter())
+    >>> tracker = EMKalmanTracker()
     >>> tracker.update(np.array([[0, 0, 40, 80]]), np.array([0.9])).ids
     array([1])
     """
 
     layout: ClassVar[Layout] = CenterAspectHeight()
     table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE, HITS + 1)
+    score_thresholds: ClassVar[tuple[str, ...]] = ("min_score", "low_score")
     PRESETS: ClassVar[Mapping[str, Preset]] = {}
 
     checkpoint: str = ""
-    min_score: float = float("-inf")
+    min_score: float = 0.6
+    low_score: float = 0.1
     max_age: float = 30
+    max_seconds: float | None = None
     min_hits: int = 1
     noise: MotionNoise = LAST_SIZE
     cost: AssociationCost = iou_cost  # without effect, therefore no flag; the model is the cost
@@ -97,13 +120,12 @@ class EMKalmanTracker(OnlineTracker):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._refuse_unless(self.max_age >= 0, "max_age", "0 or more frames")
+        seconds = self.max_seconds
+        self._refuse_unless(seconds is None or seconds >= 0, "max_seconds", "0 or more seconds, or None")
+        self._oldest = self.max_age if seconds is None else seconds * self.frame_rate + ROUNDING
         self._refuse_unless(self.min_hits >= 0, "min_hits", "0 or more detections")
         if self.model is None:
-            if not self.checkpoint:
-                raise ValueError(
-                    "EMKalmanTracker: expected a trained model, got none; pass --checkpoint FILE, or model=..."
-                )
-            self.model = load_model(self.checkpoint)
+            self.model = load_model(self.checkpoint or READY_MODEL)
         self._association = FrameAssociation(self.model)
         motion = read_motion(self.motion) if self.motion else self.model.learned_motion().for_trackers()
         self._kalman = BatchedKalman(motion.noise(self.noise))
@@ -120,27 +142,38 @@ class EMKalmanTracker(OnlineTracker):
         super().load_state_dict({**state, "tracker": type(self).__name__} if old else state)
 
     def _step(self, table: TrackTable, frame: FrameDetections, dt: float) -> tuple[Integers, Floats]:
-        index = (frame.scores >= self.min_score).nonzero()[0]
-        frame = frame.rows(index)
+        frame, index, strong = self._sort_detections(frame)
         values = table.values
         status = np.where(values[ELAPSED] > 0, LOST, np.where(table.labels[HITS] < self.min_hits, NEW, SEEN))
         self._kalman.predict(values[:FILTER_ROWS], self.layout.heights(values[P]), dt)
         values[ELAPSED] += dt
-        columns, rows = self._match(table, frame, status)
+        gain = self._gain(table, frame)
+        columns, rows = self._match(table, gain[:, :strong], status)
+        weak = self._match_weak(table, gain[:, strong:], frame.scores[strong:], status, columns)
         if len(columns):
             self._observe(table, columns, frame, rows, index)
-            table.labels[HITS, columns] += 1
+        self._follow(table, weak[0], frame, weak[1] + strong, index)
+        table.labels[HITS, columns] += 1
+        table.labels[HITS, weak[0]] += 1
         elapsed = table.values[ELAPSED]
-        kept = (elapsed == 0) | ((elapsed <= self.max_age) & (table.labels[HITS] >= self.min_hits))
+        kept = (elapsed == 0) | ((elapsed <= self._oldest) & (table.labels[HITS] >= self.min_hits))
         table.select(kept.nonzero()[0])
-        unused = np.ones(len(index), bool)
+        unused = np.ones(strong, bool)
         unused[rows] = False
-        if unused.any():
-            values, labels = self._newborn(frame, unused.nonzero()[0], index)
+        born = unused.nonzero()[0]
+        if len(born):
+            values, labels = self._newborn(frame, born, index)
             labels[HITS] = self.min_hits if table.step == 1 else 0
-            table.append(values, labels, None if frame.embeddings is None else frame.embeddings[unused])
+            table.append(values, labels, None if frame.embeddings is None else frame.embeddings[born])
         reported = ((table.values[ELAPSED] == 0) & (table.labels[HITS] >= self.min_hits)).nonzero()[0]
         return reported, self.layout.corners(table.values[P, reported])
+
+    def _sort_detections(self, frame: FrameDetections) -> tuple[FrameDetections, Integers, int]:
+        """Return strong detections followed by weak ones, their rows in the input, and the number of strong ones."""
+        strong = frame.scores >= self.min_score
+        first = strong.nonzero()[0]
+        index = np.concatenate([first, (~strong & (frame.scores >= self.low_score)).nonzero()[0]])
+        return frame.rows(index), index, len(first)
 
     def _cosine(self, table: TrackTable, frame: FrameDetections) -> Floats | None:
         """Return the cosine similarity of the tracks' last detections and the frame's detections."""
@@ -150,12 +183,35 @@ class EMKalmanTracker(OnlineTracker):
             return np.zeros((len(table), len(frame.scores)))  # an empty table or frame
         return table.embeddings @ frame.embeddings.T
 
-    def _match(self, table: TrackTable, frame: FrameDetections, status: Integers) -> tuple[Integers, Integers]:
-        """Return the matched columns of the table and rows of the detections."""
+    def _gain(self, table: TrackTable, frame: FrameDetections) -> Floats:
+        """Return ``logit - dustbin`` of tracks and detections, ``(N, M)``.
+
+        A match gains that much, because it replaces two dustbin assignments and adds a pair of dustbins.
+        """
         boxes = self.layout.corners(table.values[P])
         scores = self._association.scores(boxes[:, :, None], frame.boxes[:, None], self._cosine(table, frame))
         if frame.classes is not None:
             scores[table.labels[CLASS][:, None] != frame.classes] = NEVER
-        # A match replaces two dustbin assignments and adds a pair of dustbins, so it gains logit - dustbin.
-        gain = scores - self._association.dustbin
+        return scores - self._association.dustbin
+
+    def _match(self, table: TrackTable, gain: Floats, status: Integers) -> tuple[Integers, Integers]:
+        """Return the matched columns of the table and rows of the strong detections."""
         return assign(-gain * self._association.detection_probability[status][:, None], 0.0)
+
+    def _match_weak(
+        self, table: TrackTable, gain: Floats, scores: Floats, status: Integers, matched: Integers
+    ) -> tuple[Integers, Integers]:
+        """Return the columns of the table continued by weak detections, and the rows of these."""
+        free = status == SEEN
+        free[matched] = False
+        left = free.nonzero()[0]
+        columns, rows = assign(-gain[left] - self._association.weak_gain(scores), 0.0)
+        return left[columns], rows
+
+    def _follow(
+        self, table: TrackTable, columns: Integers, frame: FrameDetections, rows: Integers, index: Integers
+    ) -> None:
+        """Assign weak detections to the tracks at ``columns`` without correcting their filter."""
+        table.values[SCORE, columns] = frame.scores[rows]
+        table.values[ELAPSED, columns] = 0.0
+        table.labels[DETECTION, columns] = index[rows]

@@ -10,6 +10,8 @@ from typing import Any, cast
 from mot_core.suggestions import suggest_name
 
 GROUP = "mot_core.trackers"
+ADAPTATIONS = "mot_core.adaptations"
+"""Entry-point group of functions that train a tracker on the detections to be tracked, named after the tracker."""
 
 
 def installed_trackers() -> dict[str, EntryPoint]:
@@ -52,6 +54,18 @@ def load_tracker(name: str) -> Callable[..., Any]:
             "classes, timestamp)"
         )
     return cast(Callable[..., Any], tracker)
+
+
+def installed_adaptations() -> dict[str, EntryPoint]:
+    """Return the entry points of all trackers that can be trained on the detections to be tracked, by name.
+
+    The function receives the sequences with their detections, the parameters that the user gave, and the output folder.
+    It returns further parameters, such as the path of the model that it saved in this folder.
+
+    >>> all(point.group == "mot_core.adaptations" for point in installed_adaptations().values())
+    True
+    """
+    return {point.name: point for point in entry_points(group=ADAPTATIONS)}
 
 
 def tracker_of(checkpoint: Path) -> str:

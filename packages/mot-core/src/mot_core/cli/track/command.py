@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mot_core.association.registry import installed_trackers, load_tracker, takes_images, tracker_of
+from mot_core.association.registry import (
+    installed_adaptations,
+    installed_trackers,
+    load_tracker,
+    takes_images,
+    tracker_of,
+)
 from mot_core.cli.parser import Parser, add_benchmark, add_window
 from mot_core.cli.track.detections import run
 from mot_core.cli.track.detector import configure_detector, run_with_detector
@@ -93,6 +99,13 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
         "only file)",
     )
     parser.add_argument("--preset", metavar="NAME", help="named set of tracker parameters, such as official")
+    parser.set_defaults(adapt=False)
+    if name in installed_adaptations() and known.detector is None:
+        parser.add_argument(
+            "--adapt",
+            action="store_true",
+            help=f"first train on these detections, without labels, and save the model as DIR/{name}.pt",
+        )
     parameters: dict[str, Parameter] = {}
     if tracker is not None:
         parameters = parameters_of(tracker)

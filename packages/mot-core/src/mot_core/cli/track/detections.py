@@ -9,13 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mot_core.association.registry import build_tracker
+from mot_core.association.registry import build_tracker, installed_adaptations
 from mot_core.cli.terminal import print_note
 from mot_core.cli.track.flags import Parameter, given_flags, read_settings
 from mot_core.cli.track.job import Job, result_path, window
 from mot_core.cli.track.jobs import run_jobs
 from mot_core.cli.track.pictures import check_extras
-from mot_core.io import BoxTable, find_sequences
+from mot_core.io import BoxTable, Sequence, find_sequences
 from mot_core.io.guess import fallback_note
 from mot_core.io.images import EXTENSIONS
 from mot_core.streams import is_live
@@ -67,6 +67,11 @@ def run(arguments: argparse.Namespace, tracker: Callable[..., Any] | None, param
     settings = read_settings(arguments.config, parameters) if arguments.config else {}
     settings.update(given_flags(arguments, parameters))
     jobs = _prepare(arguments, tracker, settings)
+    if arguments.adapt:
+        adaptation = installed_adaptations()[arguments.tracker].load()
+        settings |= adaptation([(job.sequence, job.detections) for job in jobs], settings, arguments.output)
+        for job in jobs:
+            job.tracker = _build(arguments, tracker, settings, job.sequence)
     print_note(fallback_note(arguments.benchmark, jobs[0].sequence.benchmark))
     if arguments.detections is None:
         others = {job.detections.path for job in jobs} - {job.sequence.detection_path("det") for job in jobs}
@@ -89,7 +94,7 @@ def _prepare(
     jobs = []
     for sequence in find_sequences(arguments.source, benchmark=arguments.benchmark):
         part = window(sequence, arguments)
-        built = build_tracker(tracker, arguments.preset, settings, part.benchmark, part.name)
+        built = _build(arguments, tracker, settings, part)
         detections = part.detections(arguments.detections)
         _check_scores(detections, built, settings)
         job = DetectionJob(part, detections, built, settings)
@@ -101,6 +106,15 @@ def _prepare(
 def _is_image_folder(path: Path) -> bool:
     """Return whether a folder holds images but is no sequence."""
     return not (path / "seqinfo.ini").exists() and any(one.suffix.lower() in EXTENSIONS for one in path.glob("*.*"))
+
+
+def _build(
+    arguments: argparse.Namespace, tracker: Callable[..., Any], settings: dict[str, Any], sequence: Sequence
+) -> Any:
+    """Build the tracker of a sequence; a limit in seconds refers to the frame rate of the sequence."""
+    in_seconds = settings.get("max_seconds") is not None and sequence.frame_rate
+    rate = {"frame_rate": sequence.frame_rate} if in_seconds else {}
+    return build_tracker(tracker, arguments.preset, {**rate, **settings}, sequence.benchmark, sequence.name)
 
 
 def _check_scores(detections: BoxTable, tracker: object, settings: dict[str, Any]) -> None:
