@@ -53,6 +53,12 @@ INDEX = [
         "docs/tracking.md",
     ),
     Benchmark(
+        "association_quality.compare",
+        "Which tracker associates real detections best?",
+        "association_quality/compare.jsonl",
+        "docs/association_results.md",
+    ),
+    Benchmark(
         "kernels.speed",
         "How much faster are the GPU kernels than PyTorch?",
         "kernels/speed.json",

@@ -148,7 +148,9 @@ def run(config: Config, data: Path, train: str, seed: int, name: str) -> dict[st
         if key == PARTNER[train] or name == AS_IT_IS:
             lowest = float("-inf") if source.sure is None else source.sure
             rows = score(
-                lambda age, low=lowest: EMKalmanTracker(model=model, max_age=age, min_score=low),  # type: ignore[misc]
+                lambda age, low=lowest: EMKalmanTracker(  # type: ignore[misc]
+                    model=model, max_age=age, min_score=low, low_score=float("inf")
+                ),
                 source,
                 data,
                 rates,

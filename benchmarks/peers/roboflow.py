@@ -1,4 +1,4 @@
-"""roboflow/trackers. ``supervision.Detections`` are built before timing."""
+"""roboflow/trackers, BoT-SORT without images. ``supervision.Detections`` are built before timing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import supervision as sv
-from trackers import ByteTrackTracker, OCSORTTracker, SORTTracker
+from trackers import BoTSORTTracker, ByteTrackTracker, CBIoUTracker, OCSORTTracker, SORTTracker
 
 from benchmarks.peers import Peer
 
@@ -23,9 +23,15 @@ def _read(tracked: sv.Detections) -> tuple[np.ndarray, np.ndarray]:
     return tracked.tracker_id[named], tracked.xyxy[named]
 
 
-def _peer(tracker: type[Any]) -> Peer:
+def _peer(tracker: type[Any], **given: Any) -> Peer:
     defaults = {name: p.default for name, p in inspect.signature(tracker).parameters.items()}
-    return Peer(lambda: tracker().update, _prepare, _read, defaults)
+    return Peer(lambda: tracker(**given).update, _prepare, _read, {**defaults, **given})
 
 
-TRACKERS = {"SORT": _peer(SORTTracker), "ByteTrack": _peer(ByteTrackTracker), "OC-SORT": _peer(OCSORTTracker)}
+TRACKERS = {
+    "SORT": _peer(SORTTracker),
+    "ByteTrack": _peer(ByteTrackTracker),
+    "OC-SORT": _peer(OCSORTTracker),
+    "C-BIoU": _peer(CBIoUTracker),
+    "BoT-SORT": _peer(BoTSORTTracker, enable_cmc=False),
+}

@@ -1,4 +1,4 @@
-"""Ultralytics. ``Boxes`` of NumPy arrays are built before timing."""
+"""Ultralytics, without camera motion and appearance. ``Boxes`` of NumPy arrays are built before timing."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def _read(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows[:, 4].astype(np.int64), rows[:, :4]
 
 
-def _peer(name: str) -> Peer:
-    parameters = YAML.load(check_yaml(f"{name}.yaml"))
+def _peer(name: str, **given: str) -> Peer:
+    parameters = {**YAML.load(check_yaml(f"{name}.yaml")), **given}
 
     def start() -> Step:
         return TRACKER_MAP[name](args=IterableSimpleNamespace(**parameters)).update
@@ -33,4 +33,9 @@ def _peer(name: str) -> Peer:
     return Peer(start, _prepare, _read, parameters)
 
 
-TRACKERS = {"ByteTrack": _peer("bytetrack"), "OC-SORT": _peer("ocsort")}
+TRACKERS = {
+    "ByteTrack": _peer("bytetrack"),
+    "OC-SORT": _peer("ocsort"),
+    "BoT-SORT": _peer("botsort", gmc_method="none"),
+    "TrackTrack": _peer("tracktrack", gmc_method="none"),
+}
