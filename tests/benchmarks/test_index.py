@@ -24,10 +24,8 @@ def test_readme_has_the_index():
 
 def test_unknown_topic(capsys):
     assert main(["nothing"]) == 2
-    assert (
-        "expected a topic (association, association_quality, detectors, em_kalman, fdta, kernels, robustness, training, "
-        "unitrack)" in capsys.readouterr().err
-    )
+    topics = "association, association_quality, detectors, em_kalman, fdta, kernels, robustness, training, unitrack"
+    assert f"expected a topic ({topics})" in capsys.readouterr().err
 
 
 def test_list(capsys):
