@@ -72,7 +72,7 @@ def tests_slow(session: nox.Session) -> None:
 
 @nox.session(python=False, requires=["dev"])
 def demo(session: nox.Session) -> None:
-    """Track crowded synthetic scenes with every tracker: a table, pictures and a video."""
+    """Track synthetic crowds at 3 frames per second with every tracker: a table, pictures and videos."""
     _run_in_dev(session, "python", "examples/demo.py", *session.posargs)
 
 
