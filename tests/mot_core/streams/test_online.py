@@ -133,7 +133,7 @@ def test_every_other_frame_keeps_the_identity_by_its_time(folder):
 
 def test_sources_and_classes_are_checked(folder, tmp_path):
     assert all(not len(tracks) for _, tracks in mot_core.track(folder, detector=find_painted, classes=[3]))
-    with pytest.raises(FileNotFoundError, match="there is no folder"):
+    with pytest.raises(FileNotFoundError, match=r"away\.mp4: expected a video, .* found nothing"):
         next(mot_core.track(tmp_path / "away.mp4", detector=find_painted))
     with pytest.raises(ValueError, match="unknown tracker 'byte'"):
         next(mot_core.track(folder, detector=find_painted, tracker="byte"))

@@ -128,7 +128,8 @@ def test_tracks_enter_at_the_merge_layer():
 
     output, alone = detector(images(), tracks=tracks, on_decoder_layer=hook), detector(images())
     assert seen == [6, 6, 8]
-    assert torch.equal(output.hidden[:2, :, :6], alone.hidden[:2])
+    # Not equal in every bit on every processor: more rows may take another path through a matrix product.
+    torch.testing.assert_close(output.hidden[:2, :, :6], alone.hidden[:2])
     assert not torch.allclose(output.hidden[2, :, :6], alone.hidden[2])
     for layer in (0, 1):
         assert torch.equal(output.hidden[layer, :, 6:], tracks.queries)

@@ -183,7 +183,7 @@ def test_detector_without_embeddings():
     """Plug-ins that can do without embeddings attach; others name the argument to set."""
     settings = YOLOXSettings("micro", norm="group")
     (batch, *_) = batches()
-    losses, clip = make(NAME, PLUGINS["unitrack"](), detector=settings).losses(batch)
+    losses, clip = make(NAME, PLUGINS["unitrack"](preset="paper"), detector=settings).losses(batch)
     assert "unitrack/loss" in losses
     assert clip.frames[0].embeddings is None
     with pytest.raises(ValueError, match=r"plug-in 'fdta_identity' needs embeddings, .*; set model.detector.embed_dim"):
