@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import time
 
 import pytest
 import yaml
@@ -41,7 +42,14 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(folder):
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-    return read_run(path)
+    found = read_run(path)
+    # Another process writes the file, and on a busy machine it can be late.
+    for _ in range(120):
+        if found.exit_code is not None:
+            break
+        time.sleep(0.5)
+        found = read_run(path)
+    return found
 
 
 def test_project_folder_and_end_of_the_run(folder, run):
