@@ -10,34 +10,23 @@ off, whose weights are used if ``--output`` has them. An interrupted run resumes
 
 from __future__ import annotations
 
-from benchmarks.fdta.effect import CALLBACK, MOTIP, MOTIP_ROWS, MOTIP_START, only
+from dataclasses import replace
+
+from benchmarks.fdta.effect import CALLBACK, only
 from benchmarks.fdta.effect import PARTS as FDTA
-from benchmarks.training.study import Part, Study
+from benchmarks.training.study import Study
 
 # Rows train for 720 steps: a shorter warm-up than the 500 steps for training from random weights.
 UNITRACK = (*only(), f"{CALLBACK}+=unitrack_loss.lightning.UniTrackCallback", f"{CALLBACK}.warmup_steps=100")
+ROWS = {
+    "alone": only(),
+    "UniTrack": UNITRACK,
+    "UniTrack, weight 1": (*UNITRACK, f"{CALLBACK}.weight=1"),
+    "paper's terms": (*UNITRACK, f"{CALLBACK}.preset=paper", f"{CALLBACK}.weight=0.1"),
+}
 PARTS = {
-    "motip": Part(
-        "motip",
-        range(3, 8),
-        {
-            "alone": only(),
-            "UniTrack": UNITRACK,
-            "UniTrack, weight 1": (*UNITRACK, f"{CALLBACK}.weight=1"),
-            "paper's terms": (*UNITRACK, f"{CALLBACK}.preset=paper", f"{CALLBACK}.weight=0.1"),
-        },
-        MOTIP_ROWS,
-        MOTIP,
-        MOTIP_START,
-    ),
-    "motr": Part(
-        "motr",
-        range(3, 6),
-        {"alone": only(), "UniTrack": UNITRACK},
-        FDTA["motr"].shared,
-        FDTA["motr"].config,
-        FDTA["motr"].start,
-    ),
+    "motip": replace(FDTA["adapters"], rows=ROWS),
+    "motr": replace(FDTA["motr"], rows={name: ROWS[name] for name in ("alone", "UniTrack")}),
 }
 
 

@@ -5,8 +5,8 @@
 
 The detector of MOTIP is replaced by the true boxes, jittered by 5 % and with 10 % misses, and by a small encoder of
 their 12x12 crops. Its trajectory model, ID decoder, label drawing and memory are those of MOTIP. A run trains 600 steps
-of 4 clips with 4 to 8 objects, every eighth frame, and tracks 50 unseen videos. "scratch" starts from random weights;
-"knowing" from an encoder that was trained to tell the objects of a frame apart by their crops alone.
+of 4 clips with 4 to 8 objects, every eighth frame, and tracks 50 unseen videos. "from scratch" starts from random
+weights; "knowing" from an encoder that was trained to distinguish the objects of a frame by their crops alone.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from _helpers.unitrack_clips import chosen, needing_gradient, noisy, padded, perfect, swap_rows, switched, walking
 from _helpers.unitrack_identity_reference import identity_reference, nodes_of, variances
 from unitrack_loss import Settings, UniTrackLoss
-from unitrack_loss.terms.identity import identity_sums, place_odds
+from unitrack_loss.terms.identity import identity_sums, place_odds, squared_distances
 
 SHAPES = {
     "frames": st.integers(1, 5),
@@ -86,7 +86,7 @@ def test_odds_have_no_gradient():
 def odds_of(clip):
     ids = clip.det_gt
     same = (ids[:, :, :, None, None] == ids[:, None, None]) & (ids >= 0)[..., None, None]
-    return place_odds(clip, same)
+    return place_odds(clip, squared_distances(clip), same)
 
 
 @pytest.mark.parametrize("count", [2, 5])  # two objects have fewer than 8 pairs of the longest gaps

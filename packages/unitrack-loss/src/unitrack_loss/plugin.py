@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import fields
 from typing import Any
 
 from torch import Tensor
@@ -53,16 +52,16 @@ class UniTrackPlugin(Plugin):
         self.min_score = min_score
         self.report_every = report_every
         self.loss = UniTrackLoss(**settings)
-        weights = self.loss.settings
-        off = {
-            "total",
-            *(() if weights.has_paper_terms else OF_PAPER),
-            *(() if weights.factor("identity") else OF_IDENTITY),
-            *(() if weights.factor("capacity") else OF_CAPACITY),
-            *(() if weights.has_paper_terms or weights.factor("identity") else OF_EDGES),
-        }
-        self._logged = [one.name for one in fields(UniTrackOutput) if one.name not in off]
-        if not weights.factor("identity"):  # the paper's flow can be that of boxes
+        chosen = self.loss.settings
+        paper, identity = chosen.has_paper_terms, chosen.factor("identity")
+        outputs = (
+            (OF_PAPER, paper),
+            (OF_IDENTITY, identity),
+            (OF_CAPACITY, chosen.factor("capacity")),
+            (OF_EDGES, paper or identity),
+        )
+        self._logged = [name for names, weight in outputs if weight for name in names]
+        if not identity:  # the paper's flow can be that of boxes
             self.requires = ("ids", ("live_boxes", "embeddings", "assoc"))
         self._monitor = GradientMonitor()
 

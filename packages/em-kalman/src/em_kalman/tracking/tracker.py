@@ -33,7 +33,7 @@ from mot_core.association.motion import read_motion
 HITS = FIRST_FREE_LABEL  # label row: number of detections after the first
 NEVER = -1e9  # score of a forbidden pair
 ROUNDING = 1e-6  # frames by which a product of seconds and frame rate may be too small
-READY_MODEL = Path(__file__).parents[1] / "models" / "ready.pt"  # made by tools/em_kalman_ready_model.py
+READY_MODEL = Path(__file__).parents[1] / "models" / "ready.pt"  # made by tools/train_em_kalman.py
 # Track status, which indexes ``detection_probability``: detected in the previous frame, not detected there, or detected
 # for the first time there.
 SEEN, LOST, NEW = 0, 1, 2

@@ -26,6 +26,7 @@ class IdentityFlow:
     Attributes:
         affinity: Affinity of the detections of another frame, ``(B, T, N, T, N)``; very low for those without identity.
         odds: Their odds of place, of the same shape; None with ``odds="none"``.
+        squares: Their squared distances in px^2, of the same shape.
         everything: Logarithm of the denominator of each detection and other frame, ``(B, T, N, T)``.
         nobody: Affinity of the null slot, a scalar.
         strongest_rival: Largest affinity within the own frame, ``(B, T, N, 1)``; a scalar without rivals.
@@ -35,6 +36,7 @@ class IdentityFlow:
 
     affinity: Tensor
     odds: Tensor | None
+    squares: Tensor
     everything: Tensor
     nobody: Tensor
     strongest_rival: Tensor
@@ -108,9 +110,9 @@ def identity_sums(clip: TrackClip, settings: Settings) -> IdentitySums:
         edges = flow.counted & found
         wrong = flow.affinity.masked_fill(flow.same, IMPOSSIBLE).amax(-1)
         right = edges & (target > wrong.maximum(flow.nobody).maximum(flow.strongest_rival))
-        squares, known = squared_distances(clip), clip.det_gt >= 0
-        apart = squares.where(known[:, None, None] & ~flow.same, torch.inf).amin(-1)
-        placed = edges & (squares.where(flow.same, 0).sum(-1) < apart)
+        known = clip.det_gt >= 0
+        apart = flow.squares.where(known[:, None, None] & ~flow.same, torch.inf).amin(-1)
+        placed = edges & (flow.squares.where(flow.same, 0).sum(-1) < apart)
         neighbors = (_gaps(clip) == 1)[:, None]
 
         def by_gap(values: Tensor) -> Tensor:
@@ -145,7 +147,8 @@ def identity_flow(clip: TrackClip, settings: Settings) -> IdentityFlow:
     slots, gaps = ids.shape[2], _gaps(clip)
     same = (ids[:, :, :, None, None] == ids[:, None, None]) & known[..., None, None]
     # Before any return, because every process must take part in the sums over processes.
-    odds = place_odds(clip, same) if settings.odds == "place" else None
+    squares = squared_distances(clip)
+    odds = place_odds(clip, squares, same) if settings.odds == "place" else None
     affinity, own, null = _affinities(clip, settings.tau)
     null = null if settings.null is None else settings.null
     if odds is not None:
@@ -159,7 +162,8 @@ def identity_flow(clip: TrackClip, settings: Settings) -> IdentityFlow:
         rivals, strongest = own.logsumexp(-1, keepdim=True), own.amax(-1, keepdim=True)
     everything = affinity.logsumexp(-1).logaddexp(nobody).logaddexp(rivals)
     linked = gaps == 1 if settings.edges == "adjacent" or clip.assoc_logits is not None else gaps > 0
-    return IdentityFlow(affinity, odds, everything, nobody, strongest, same, known[..., None] & linked[:, None])
+    counted = known[..., None] & linked[:, None]
+    return IdentityFlow(affinity, odds, squares, everything, nobody, strongest, same, counted)
 
 
 def squared_distances(clip: TrackClip) -> Tensor:
@@ -185,7 +189,7 @@ def squared_distances(clip: TrackClip) -> Tensor:
         return squares + (down[..., None, None] - down[:, None, None]).square()
 
 
-def place_odds(clip: TrackClip, same: Tensor) -> Tensor:
+def place_odds(clip: TrackClip, squares: Tensor, same: Tensor) -> Tensor:
     """Compute the log-odds of one identity against chance, from the distance alone; no gradient.
 
     ::
@@ -199,6 +203,7 @@ def place_odds(clip: TrackClip, same: Tensor) -> Tensor:
 
     Args:
         clip: Cleaned clip.
+        squares: Its :func:`squared_distances`.
         same: Mask ``(B, T, N, T, N)`` bool of the pairs of one identity.
 
     Returns:
@@ -206,14 +211,13 @@ def place_odds(clip: TrackClip, same: Tensor) -> Tensor:
 
     >>> ids, boxes = torch.zeros(1, 2, 1, dtype=torch.int64), torch.tensor([[[[0.0, 0.0, 9.0, 9.0]]] * 2])
     >>> clip = TrackClip(boxes, ids.float(), ids == 0, ids, boxes, ids, torch.tensor([[10, 10]]))
-    >>> odds = place_odds(clip, torch.ones(1, 2, 1, 2, 1).bool())
+    >>> odds = place_odds(clip, squared_distances(clip), torch.ones(1, 2, 1, 2, 1).bool())
     >>> round(odds[0, 0, 0, 1, 0].item(), 3)  # log(100 / (2 pi))
     2.767
     """
     together = torch.is_grad_enabled() and dist.is_available() and dist.is_initialized()
     gaps = _gaps(clip)
     with torch.no_grad():
-        squares = squared_distances(clip)
         steps = torch.arange(1, max(GAPS, gaps.shape[0]) + 1, device=gaps.device)
         of_gap = (steps[:, None, None] == gaps).to(squares.dtype)
         pairs = torch.stack([squares.where(same, 0).sum((0, 2, 4)), same.sum((0, 2, 4)).to(squares.dtype)])
