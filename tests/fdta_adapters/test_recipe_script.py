@@ -1,37 +1,20 @@
 """The script of docs/recipes/fdta.md: it trains, with the functions of the page."""
 
-import ast
-import importlib
-import sys
-from pathlib import Path
-
 import pytest
 
-from test_docs import python_blocks
-
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "examples" / "recipes" / "fdta_dense.py"
-
-
-def functions(code):
-    return {node.name: ast.unparse(node) for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)}
+from _helpers.recipe_scripts import functions_in_script, functions_on_page, imported
 
 
 def test_functions_of_the_page_are_those_of_the_script():
-    page = (ROOT / "docs" / "recipes" / "fdta.md").read_text(encoding="utf-8")
-    shown = {name: text for code in python_blocks(page) for name, text in functions(code).items()}
+    shown = functions_on_page("fdta")
     assert len(shown) == 4
-    assert shown.items() <= functions(SCRIPT.read_text(encoding="utf-8")).items()
+    assert shown.items() <= functions_in_script("fdta_dense").items()
 
 
 @pytest.fixture
 def recipe(monkeypatch):
-    monkeypatch.syspath_prepend(SCRIPT.parent)
-    for name in ("clips", SCRIPT.stem):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    yield importlib.import_module(SCRIPT.stem)
-    for name in ("clips", SCRIPT.stem):
-        sys.modules.pop(name, None)
+    with imported("fdta_dense", monkeypatch) as module:
+        yield module
 
 
 def test_detector_and_adapters_learn(recipe, monkeypatch):

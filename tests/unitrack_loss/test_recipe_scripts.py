@@ -1,30 +1,23 @@
 """Scripts of examples/recipes with the names of other projects: they train, with the lines of the pages."""
 
 import ast
-import importlib
 import re
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
-FOLDER = ROOT / "examples" / "recipes"
+from _helpers.recipe_scripts import FOLDER, ROOT, imported
+
 SCRIPTS = {"bytetrack": "yolox", "fairmot": "fairmot", "gtr": "gtr", "motr": "motr", "trackformer": "trackformer"}
 """Script by page."""
 
 
 @pytest.fixture(params=SCRIPTS.values())
 def recipe(request, monkeypatch):
-    monkeypatch.syspath_prepend(FOLDER)
-    names = (request.param, "clips", "queries")
-    for name in names:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    yield importlib.import_module(request.param)
-    for name in names:
-        sys.modules.pop(name, None)
+    with imported(request.param, monkeypatch) as module:
+        yield module
 
 
 def test_the_script_trains(recipe, capsys):
