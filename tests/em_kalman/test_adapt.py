@@ -9,6 +9,7 @@ import yaml
 
 from em_kalman import DetectionSequence, Schedule, adapt, load_model
 from mot_core.cli import main
+from mot_core.data import SyntheticVideo
 from mot_core.io import BoxTable, make_scene
 
 SHORT = Schedule(warmup_epochs=1, epochs=1, min_steps=0)
@@ -92,6 +93,19 @@ def test_seconds_refer_to_the_frame_rate_of_the_sequence(tmp_path):
     assert main([*command.split(), "--max-seconds", "0.5"]) == 0
     parameters = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())["parameters"]
     assert (parameters["max_seconds"], parameters["frame_rate"]) == (0.5, 10.0)
+
+
+def test_seconds_refer_to_the_frame_rate_of_a_sequence_with_a_detector(tmp_path, monkeypatch):
+    SyntheticVideo(num_videos=1, num_frames=3).save(tmp_path / "data", 0)
+    (info,) = (tmp_path / "data").glob("*/seqinfo.ini")
+    assert "frameRate=25" in info.read_text()
+    info.write_text(info.read_text().replace("frameRate=25", "frameRate=5"))
+    (tmp_path / "nothing_found.py").write_text("def find(images):\n    return [[] for _ in images]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    command = f"track {tmp_path / 'data'} --benchmark generic --tracker em_kalman --output {tmp_path / 'out'}"
+    assert main([*command.split(), "--detector", "nothing_found:find", "--max-seconds", "0.5"]) == 0
+    parameters = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())["parameters"]
+    assert (parameters["max_seconds"], parameters["frame_rate"]) == (0.5, 5.0)
 
 
 def test_image_size_of_sequences_without_one(tmp_path, capsys, short):

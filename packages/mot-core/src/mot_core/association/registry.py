@@ -106,13 +106,18 @@ def build_tracker(
     settings: Mapping[str, Any],
     benchmark: str | None = None,
     sequence: str | None = None,
+    frame_rate: float | None = None,
 ) -> Any:
     """Build a tracker with the parameters of ``preset``, overridden by ``settings``.
+
+    A limit in seconds among ``settings`` (``max_seconds``) refers to the ``frame_rate`` of the sequence, if known.
 
     >>> from mot_core.association import ByteTrack
     >>> build_tracker(ByteTrack, "official", {"low_threshold": 0.2}, "MOT17", "MOT17-05-FRCNN").max_age
     14
     """
+    if frame_rate and settings.get("max_seconds") is not None:
+        settings = {"frame_rate": frame_rate, **settings}
     presets = getattr(tracker, "PRESETS", {})
     if preset is not None and preset not in presets:
         name = getattr(tracker, "__name__", tracker)

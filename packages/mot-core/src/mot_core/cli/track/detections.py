@@ -111,10 +111,8 @@ def _is_image_folder(path: Path) -> bool:
 def _build(
     arguments: argparse.Namespace, tracker: Callable[..., Any], settings: dict[str, Any], sequence: Sequence
 ) -> Any:
-    """Build the tracker of a sequence; a limit in seconds refers to the frame rate of the sequence."""
-    in_seconds = settings.get("max_seconds") is not None and sequence.frame_rate
-    rate = {"frame_rate": sequence.frame_rate} if in_seconds else {}
-    return build_tracker(tracker, arguments.preset, {**rate, **settings}, sequence.benchmark, sequence.name)
+    where = sequence.benchmark, sequence.name, sequence.frame_rate
+    return build_tracker(tracker, arguments.preset, settings, *where)
 
 
 def _check_scores(detections: BoxTable, tracker: object, settings: dict[str, Any]) -> None:

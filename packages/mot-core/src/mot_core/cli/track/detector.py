@@ -170,7 +170,8 @@ def run_with_detector(
         )
         types = kitti_types(detector, chosen) if sequence.rules.layout == "kitti" else None
         kept = chosen if types is None else {*types}
-        built = build_tracker(tracker, arguments.preset, settings, sequence.benchmark, sequence.name)
+        where = sequence.benchmark, sequence.name, sequence.frame_rate
+        built = build_tracker(tracker, arguments.preset, settings, *where)
         cache = None if live else _cache(arguments, sequence, kept)
         job = DetectorJob(
             sequence, stream, detector, built, settings, kept, arguments.every, arguments.max_frames, cache, types
