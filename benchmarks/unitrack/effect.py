@@ -16,13 +16,11 @@ from benchmarks.fdta.effect import CALLBACK, only
 from benchmarks.fdta.effect import PARTS as FDTA
 from benchmarks.training.study import Study
 
-# Rows train for 720 steps: a shorter warm-up than the 500 steps for training from random weights.
-UNITRACK = (*only(), f"{CALLBACK}+=unitrack_loss.lightning.UniTrackCallback", f"{CALLBACK}.warmup_steps=100")
+UNITRACK = (*only(), f"{CALLBACK}+=unitrack_loss.lightning.UniTrackCallback")
 ROWS = {
     "alone": only(),
     "UniTrack": UNITRACK,
-    "UniTrack, weight 1": (*UNITRACK, f"{CALLBACK}.weight=1"),
-    "paper's terms": (*UNITRACK, f"{CALLBACK}.preset=paper", f"{CALLBACK}.weight=0.1"),
+    "paper's terms": (*UNITRACK, f"{CALLBACK}.preset=paper"),
 }
 PARTS = {
     "motip": replace(FDTA["adapters"], rows=ROWS),

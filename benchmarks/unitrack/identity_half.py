@@ -60,14 +60,14 @@ STARTS = ("from scratch", "knowing")
 VARIANTS: dict[str, dict[str, Any] | None] = {
     "alone": None,
     "UniTrack": {},
-    "paper's terms": {"preset": "paper", "weight": 0.1},
+    "paper's terms": {"preset": "paper"},
     "adjacent edges": {"edges": "adjacent"},
     "no rivals": {"rivals": "none"},
     "odds of place": {"odds": "place"},
     "odds of place, no rivals": {"odds": "place", "rivals": "none"},
-    "weight 0.2": {"weight": 0.2},
-    "weight 1": {"weight": 1.0},
+    "weight 0.5": {"weight": 0.5},
     "weight 2": {"weight": 2.0},
+    "warm-up over 500 steps": {"warmup_steps": 500},
     "tau 0.05": {"tau": 0.05},
     "tau 0.2": {"tau": 0.2},
 }

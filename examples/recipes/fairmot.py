@@ -56,7 +56,7 @@ class MotLoss(nn.Module):
             "wh_loss": 0.1 * l1_loss(at["wh"], batch["wh"][mask]),
             "off_loss": l1_loss(at["reg"], batch["reg"][mask]),
             "id_loss": 0.5 * cross_entropy(self.classifier(at["id"]), batch["ids"][mask] % PEOPLE),
-            "loss_unitrack": 0.5 * unitrack,
+            "loss_unitrack": unitrack,
         }
 
 

@@ -41,7 +41,7 @@ class Heads(RoIHeads):
         parts = [one.split([len(found) for found in proposals]) for one in (decoded, class_logits, hidden)]
         rows = zip(*parts, labels, matched_idxs, targets, strict=True)
         frames = [torchvision_frame(b, c, l, m, t, h) for b, c, h, l, m, t in rows]  # noqa: E741
-        losses["loss_unitrack"] = 0.5 * UniTrackLoss()(TrackClip.from_frames(frames, image_shapes[0])).total
+        losses["loss_unitrack"] = UniTrackLoss()(TrackClip.from_frames(frames, image_shapes[0])).total
         return [], losses
 
 

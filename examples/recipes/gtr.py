@@ -43,7 +43,7 @@ class GTRROIHeads(nn.Module):
         match_cues = self._get_asso_gt(proposals, targets)
         losses = {"loss_asso": self.association_loss(asso_outputs[-1], match_cues, counts)}
         clip = gtr_clip(asso_outputs[-1], proposals, targets, match_cues)
-        losses["loss_unitrack"] = 0.5 * UniTrackLoss()(clip).total
+        losses["loss_unitrack"] = UniTrackLoss()(clip).total
         return losses
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection,
 from unitrack_loss import TrackClip, UniTrackLoss
 from unitrack_loss.converters import detr_frame
 
-WEIGHT = 0.5
+WEIGHT = 1.0
 
 
 def build() -> DeformableDetrForObjectDetection:

@@ -49,7 +49,7 @@ class Truth(Instances):
 class ClipMatcher(nn.Module):
     """Losses of all frames of a clip; the lines with `unitrack` are those of the recipe."""
 
-    weight_dict: ClassVar = {"loss_detection": 1.0, "loss_unitrack": 0.5}
+    weight_dict: ClassVar = {"loss_detection": 1.0, "loss_unitrack": 1.0}
 
     def initialize_for_single_clip(self, gt_instances: list[Truth]) -> None:
         """Start a clip."""

@@ -84,7 +84,7 @@ def training_step(model: DETRTracking, images: Tensor, objects: Objects) -> dict
         steps = [trackformer_frame(o, t[row], i[row], size, row) for o, t, i in (model.unitrack_previous, now)]
         clip = TrackClip.from_frames(steps, size.tolist())
         loss_dict["loss_unitrack"] = loss_dict.get("loss_unitrack", 0) + UniTrackLoss()(clip).total / len(targets)
-    weight_dict = {"loss_detection": 1.0, "loss_unitrack": 0.5}
+    weight_dict = {"loss_detection": 1.0, "loss_unitrack": 1.0}
     return {name: weight_dict[name] * loss for name, loss in loss_dict.items()}
 
 

@@ -28,5 +28,5 @@ def test_two_trials(tmp_path, monkeypatch):
         folder = tmp_path / "out" / f"trial-{number:03d}" / "version_0"
         callbacks = yaml.safe_load((folder / "config.yaml").read_text())["trainer"]["callbacks"]
         (ours,) = [one["init_args"] for one in callbacks if "UniTrack" in one["class_path"]]
-        assert ours["weight"] == [0.0, 0.2][number]
+        assert ours["weight"] == [0.0, 0.3][number]
         assert "train/unitrack/loss" in (folder / "metrics.csv").read_text().splitlines()[0]

@@ -24,15 +24,15 @@ class UniTrackPlugin(Plugin):
     0.2. A warning is issued if the loss has no effect on the tracker.
 
     Args:
-        weight: Weight of the loss; 0.1 is a good start for the preset "paper".
+        weight: Weight of the loss. None: 1, or 0.1 with the preset "paper".
         warmup_steps: Steps over which the weight rises linearly from 0.
         min_score: Minimum score for a slot without an object to count as a detection. Lower values give the capacity
             term more duplicates to rank.
         report_every: Steps between measurements of the gradient share.
         settings: Fields of :class:`Settings`.
 
-    >>> UniTrackPlugin().weight_at(step=250)
-    0.25
+    >>> UniTrackPlugin().weight_at(step=25), UniTrackPlugin(preset="paper").weight_at(step=100)
+    (0.25, 0.1)
     """
 
     name = "unitrack"
@@ -40,19 +40,22 @@ class UniTrackPlugin(Plugin):
 
     def __init__(
         self,
-        weight: float = 0.5,
-        warmup_steps: int = 500,
+        weight: float | None = None,
+        warmup_steps: int = 100,
         min_score: float = 0.05,
         report_every: int = 50,
         **settings: Any,
     ) -> None:
+        loss = UniTrackLoss(**settings)
+        chosen = loss.settings
+        if weight is None:
+            weight = 0.1 if chosen.preset == "paper" else 1.0
         super().__init__(weight, warmup_steps)
         if report_every < 1:
             raise ValueError(f"report_every must be at least 1 step, got {report_every}")
         self.min_score = min_score
         self.report_every = report_every
-        self.loss = UniTrackLoss(**settings)
-        chosen = self.loss.settings
+        self.loss = loss
         paper, identity = chosen.has_paper_terms, chosen.factor("identity")
         outputs = (
             (OF_PAPER, paper),
