@@ -52,7 +52,7 @@ def variances(clips):
     return found
 
 
-def identity_reference(clip, edges="all", odds="none", rivals="own_frame", tau=0.1, null=None):
+def identity_reference(clip, edges="all", odds="none", rivals="batch", tau=0.1, null=None):
     """Return the identity flow, and the share of edges that it finds: of all and of far ones, then for the nearest."""
     clips = [nodes_of(clip, row) for row in range(len(clip.logits))]
     spread = variances(clips)
@@ -87,19 +87,28 @@ def identity_reference(clip, edges="all", odds="none", rivals="own_frame", tau=0
                         target = nobody
                     else:
                         alternatives.append(nobody)
-                    if rivals == "own_frame" and clip.assoc_logits is None:
+                    if rivals != "none" and clip.assoc_logits is None:
                         alternatives += [cosine(i, k) / tau for k in one if k["id"] >= 0 and k["row"] != i["row"]]
+                    rated = list(alternatives)
+                    if rivals == "batch" and clip.assoc_logits is None:
+                        for number, video in enumerate(clips):
+                            if video_of(clip, number) != video_of(clip, row):
+                                alternatives += [cosine(i, k) / tau for f in video for k in f if k["id"] >= 0]
                     loss.append(math.log1p(sum(math.exp(value - target) for value in alternatives)))
                     distance = {j["id"]: ((i["center"] - j["center"]) ** 2).sum() for j in other if j["id"] >= 0}
                     if i["id"] not in distance:
                         continue
                     own = distance.pop(i["id"])
                     for far in ("", "far_") if gap > 1 else ("",):
-                        rights[f"{far}right"].append(all(target > value for value in alternatives))
+                        rights[f"{far}right"].append(all(target > value for value in rated))
                         rights[f"{far}near"].append(all(own < value for value in distance.values()))
         if loss:
             losses.append(np.mean(loss))
     return (np.mean(losses) if losses else 0.0), *(np.mean(some) if some else 0.0 for some in rights.values())
+
+
+def video_of(clip, row):
+    return row if clip.video is None else int(clip.video[row])
 
 
 def similarity(clip, row, s, t, i, j, tau):

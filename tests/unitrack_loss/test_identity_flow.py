@@ -22,7 +22,7 @@ SHAPES = {
 FORMS = {
     "edges": st.sampled_from(["all", "adjacent"]),
     "odds": st.sampled_from(["place", "none"]),
-    "rivals": st.sampled_from(["own_frame", "none"]),
+    "rivals": st.sampled_from(["batch", "own_frame", "none"]),
 }
 quick = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -37,9 +37,17 @@ def close(clip, scale=0.02):
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(**SHAPES, **FORMS, clips=st.integers(0, 3), scale=st.sampled_from([0.001, 0.02, 1.0]))
-def test_any_clip(edges, odds, rivals, scale, **shape):
+@given(
+    **SHAPES,
+    **FORMS,
+    clips=st.integers(0, 3),
+    scale=st.sampled_from([0.001, 0.02, 1.0]),
+    videos=st.sampled_from([None, [5, 6, 7], [5, 6, 5], [5, 5, 5]]),
+)
+def test_any_clip(edges, odds, rivals, scale, videos, **shape):
     clip, form = close(noisy(**shape), scale), {"edges": edges, "odds": odds, "rivals": rivals}
+    if videos is not None:
+        clip = replace(clip, video=torch.tensor(videos[: shape["clips"]], dtype=torch.int64))
     output = UniTrackLoss(**form)(clip)
     loss, *shares = identity_reference(clip, **form)
     assert output.identity.item() == pytest.approx(loss, rel=1e-6, abs=1e-9)
@@ -47,7 +55,7 @@ def test_any_clip(edges, odds, rivals, scale, **shape):
     assert [share.item() for share in found] == pytest.approx(shares)
 
 
-@pytest.mark.parametrize("options", [{"tau": 0.3}, {"null": -1.0}, {"odds": "place"}, {"rivals": "none"}], ids=str)
+@pytest.mark.parametrize("options", [{"tau": 0.3}, {"null": -1.0}, {"odds": "place"}, {"rivals": "none"}, {"rivals": "own_frame"}], ids=str)
 def test_every_setting(options):
     clip = close(noisy(clips=2, frames=5, count=5, seed=4))
     assert identity(clip, **options) == pytest.approx(identity_reference(clip, **options)[0])
@@ -141,6 +149,20 @@ def test_a_switch_during_an_occlusion(gap):
         assert identity(wrong, edges="adjacent") == pytest.approx(identity(clip, edges="adjacent"))
 
 
+def test_rivals_of_other_videos():
+    """They count where they are of other videos, and have a gradient themselves."""
+    clip = noisy(clips=2, seed=3)
+    numbers = [torch.tensor(some) for some in ([4, 9], [4, 4])]
+    other, same = (identity(replace(clip, video=video)) for video in numbers)
+    assert other == identity(clip)
+    assert same == identity(clip, rivals="own_frame") < other
+    live, leaves = needing_gradient(clip)
+    first = identity_sums(live.clean(), Settings()).total[0]
+    (grad,) = torch.autograd.grad(first, leaves["embed"])
+    assert grad[0].abs().sum() > 0
+    assert grad[1].abs().sum() > 0
+
+
 def test_rivals_of_the_own_frame_separate_objects():
     clip = perfect(walking(frames=2), affinity="embed", dtype=torch.float64)
     near = replace(clip, embed=0.3 * clip.embed + 1)
@@ -181,11 +203,12 @@ def test_clips_without_pairs():
     assert one.identity.item() == pytest.approx(torch.tensor(-5.0).exp().log1p().item(), rel=1e-4)
 
 
-def test_batch_without_odds_is_the_mean_of_its_clips():
+def test_batch_without_odds_is_the_mean_of_the_clips_of_one_video():
     first, second = noisy(seed=1), noisy(seed=2, count=4)
     both = {n: torch.cat([getattr(first, n), getattr(second, n)]) for n, v in vars(first).items() if v is not None}
     mean = (identity(first, odds="none") + identity(second, odds="none")) / 2
-    assert identity(replace(first, **both), odds="none") == pytest.approx(mean)
+    one = torch.tensor([3, 3])
+    assert identity(replace(first, **both, video=one), odds="none") == pytest.approx(mean)
 
 
 @pytest.mark.parametrize("affinity", ["embed", "assoc", "boxes"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from _helpers.two_process.launch import launch
-from _helpers.two_process.unitrack import Embedder, clips_of, gradient_of_tracker, gradients_of_embedder
+from _helpers.two_process.unitrack import SPLITS, Embedder, clips_of, gradient_of_tracker, gradients_of_embedder
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +27,12 @@ def test_process_with_an_empty_clip(reports):
 
 
 @pytest.mark.slow
-def test_plugin_averages_over_clips_of_all_processes(reports):
-    one, (first, second) = gradient_of_tracker([0, 1, 2]), (report["tracker"] for report in reports)
+@pytest.mark.parametrize("split", range(len(SPLITS)), ids=str)
+def test_plugin_averages_over_clips_of_all_processes(reports, split):
+    """Also the rivals of other videos are those of all processes."""
+    one, (first, second) = gradient_of_tracker([0, 1, 2]), (report["trackers"][split] for report in reports)
     assert any(gradient.any() for gradient in one.values())
-    assert not any(gradient.any() for gradient in second.values())
+    assert any(gradient.any() for gradient in second.values()) == bool(split)
     for name, gradient in one.items():
         mean = (first[name] + second.get(name, torch.zeros(()))) / 2  # as DDP averages
         torch.testing.assert_close(mean, gradient, rtol=1e-3, atol=1e-6 * max(1, gradient.abs().max()), msg=name)

@@ -12,6 +12,7 @@ from _helpers.unitrack_clips import noisy
 from mot_core.structures import FrameTargets
 from unitrack_loss import UniTrackLoss, UniTrackPlugin
 
+SPLITS = ([0, 1], [2]), ([0, 2], [1])  # clips of both processes; the last has no objects
 EMPTY = [{"count": 0}, {"frames": 1}]  # clips without possible associations
 
 
@@ -60,8 +61,8 @@ def gradient_of_tracker(rows):
 def save_gradients(rank, folder):
     """Save the gradients of process ``rank`` of two."""
     model = nn.parallel.DistributedDataParallel(Embedder())  # requires a gradient of every parameter in every step
-    tracker = gradient_of_tracker(([0, 1], [2])[rank])
-    report = {"embedder": gradients_of_embedder(model, clips_of(rank)), "tracker": tracker}
+    trackers = [gradient_of_tracker(rows[rank]) for rows in SPLITS]
+    report = {"embedder": gradients_of_embedder(model, clips_of(rank)), "trackers": trackers}
     torch.save(report, folder / f"{rank}.pt")
 
 

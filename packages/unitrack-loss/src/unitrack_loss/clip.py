@@ -23,8 +23,9 @@ SHAPES = {
     "embed": "B T N D",
     "assoc_logits": "B T-1 N N",
     "frame_stride": "B",
+    "video": "B",
 }
-OPTIONAL = ("embed", "assoc_logits", "frame_stride")
+OPTIONAL = ("embed", "assoc_logits", "frame_stride", "video")
 PER_FRAME = ("boxes_xyxy", "logits", "det_gt", "gt_boxes_xyxy", "gt_ids")
 PADDING = {"det_gt": -1, "gt_ids": -1}
 FLOATING = ("boxes_xyxy", "logits", "gt_boxes_xyxy", "embed", "assoc_logits")
@@ -51,6 +52,8 @@ class TrackClip:
         assoc_logits: Association logits of the tracker, ``(B, T - 1, N, N)``: rows = detections of a frame, columns =
             those of the next. Used in place of ``embed``.
         frame_stride: Frames between consecutive frames of the clip, ``(B,)``; None for 1.
+        video: Number of the video of each clip, ``(B,)`` int64: objects in clips of different videos are different.
+            None if all clips are of different videos.
 
     Raises:
         ValueError: If a shape is wrong.
@@ -72,6 +75,7 @@ class TrackClip:
     embed: Tensor | None = None
     assoc_logits: Tensor | None = None
     frame_stride: Tensor | None = None
+    video: Tensor | None = None
 
     def __post_init__(self) -> None:
         sizes = {"2": 2, "4": 4}
@@ -86,9 +90,10 @@ class TrackClip:
                 raise TypeError(f"{name} must be floating, got {value.dtype}")
         if self.valid.dtype != torch.bool:
             raise TypeError(f"valid must be bool, got {self.valid.dtype}")
-        for name in ("det_gt", "gt_ids"):  # half precision would merge identities above 2048
-            if getattr(self, name).dtype != torch.int64:
-                raise TypeError(f"{name} must be int64, got {getattr(self, name).dtype}")
+        for name in ("det_gt", "gt_ids", "video"):  # half precision would merge identities above 2048
+            value = getattr(self, name)
+            if value is not None and value.dtype != torch.int64:
+                raise TypeError(f"{name} must be int64, got {value.dtype}")
 
     @classmethod
     def from_frames(

@@ -99,6 +99,7 @@ def unitrack_loss(
     embed: Tensor | None = None,
     assoc_logits: Tensor | None = None,
     frame_stride: Tensor | None = None,
+    video: Tensor | None = None,
     **settings: Any,
 ) -> UniTrackOutput:
     """Compute the UniTrack loss of a batch of clips.
@@ -131,6 +132,7 @@ def unitrack_loss(
         embed: Embeddings of the detections, ``(B, T, N, D)``.
         assoc_logits: Association logits ``(B, T - 1, N, N)``, used in place of ``embed``.
         frame_stride: Frames between consecutive frames of a clip, ``(B,)``; 1 by default.
+        video: Number of the video of each clip, ``(B,)`` int64; by default, all clips are of different videos.
         settings: Fields of :class:`Settings`.
 
     Returns:
@@ -150,8 +152,11 @@ def unitrack_loss(
     >>> round(right.total.item(), 2), round(wrong.total.item(), 1), round(wrong.id_accuracy.item(), 2)
     (0.01, 6.7, 0.33)
     """
-    tensors = boxes_xyxy, logits, valid, det_gt, gt_boxes_xyxy, gt_ids, image_size, embed, assoc_logits, frame_stride
-    return _loss(TrackClip(*tensors), Settings(**settings))
+    detections = boxes_xyxy, logits, valid, det_gt
+    clip = TrackClip(
+        *detections, gt_boxes_xyxy, gt_ids, image_size, embed, assoc_logits, frame_stride, video
+    )
+    return _loss(clip, Settings(**settings))
 
 
 class UniTrackLoss(nn.Module):
@@ -218,6 +223,7 @@ def _added(clip: TrackClip, settings: Settings) -> tuple[Tensor | None, dict[str
     if weight := settings.factor("identity"):
         identity = identity_sums(clip, settings)
         value = _over_clips(identity.total, identity.count)
+        value = mean(identity.exchanged, (identity.count > 0).sum()) + value
         values |= {"identity": value.detach(), **_identity_diagnostics(identity)}
         added = weight * value
     if weight := settings.factor("capacity"):

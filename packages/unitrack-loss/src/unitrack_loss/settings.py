@@ -51,8 +51,9 @@ class Settings:
         odds: "place" adds the log-odds of the distance between two detections to their affinity in the identity flow,
             so that embeddings learn only what the place does not explain; "none" for appearance alone, which improved
             the identities of MOTIP more.
-        rivals: "own_frame" also separates a detection in the identity flow from the others of its own frame, which
-            requires ``embed``; "none" for the other frame alone.
+        rivals: "batch" also separates a detection in the identity flow from the others of its own frame and from all
+            detections of other videos of the batch; "own_frame" from the former only; "none" from those of the other
+            frame alone. Without ``embed``, always "none".
 
     Raises:
         ValueError: If a setting is out of range.
@@ -85,7 +86,7 @@ class Settings:
     capacity_weight: float | None = None
     edges: Literal["all", "adjacent"] = "all"
     odds: Literal["place", "none"] = "none"
-    rivals: Literal["own_frame", "none"] = "own_frame"
+    rivals: Literal["batch", "own_frame", "none"] = "batch"
 
     def __post_init__(self) -> None:
         if self.preset not in ("identity", "paper"):  # before the weights, which depend on it
@@ -114,7 +115,7 @@ class Settings:
             ("weights", ("laplacian", "fixed", "none")),
             ("edges", ("all", "adjacent")),
             ("odds", ("place", "none")),
-            ("rivals", ("own_frame", "none")),
+            ("rivals", ("batch", "own_frame", "none")),
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")

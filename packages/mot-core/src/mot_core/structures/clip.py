@@ -185,10 +185,12 @@ class ClipOutput:
     Attributes:
         frames: ``T`` outputs; the number of slots may differ.
         targets: ``T`` targets, or None without ground truth.
+        sequences: ``B`` sequence names, or None where unknown; two clips of one sequence may show the same objects.
     """
 
     frames: Sequence[FrameOutput]
     targets: Sequence[FrameTargets] | None = None
+    sequences: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if not self.frames:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from os import PathLike
 from typing import Any, ClassVar
 from zlib import crc32
@@ -164,7 +165,8 @@ class Tracker(LightningModule, ABC):
             own, clip = self.clip_losses(batch, ctx)
             for name, value in own.items():
                 log(name, value.detach())
-            return {**own, **self.plugins.losses(clip, ctx, own)}, clip
+            clip = replace(clip, sequences=batch.sequences)
+        return {**own, **self.plugins.losses(clip, ctx, own)}, clip
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
         """Compute and log the total loss of a batch."""

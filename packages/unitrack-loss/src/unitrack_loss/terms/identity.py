@@ -13,6 +13,7 @@ from torch import Tensor
 from unitrack_loss.clip import TrackClip
 from unitrack_loss.flow import IMPOSSIBLE
 from unitrack_loss.settings import Settings
+from unitrack_loss.terms.other_videos import OtherVideos, exchange, other_videos
 
 LIMIT = 8.0  # of the log-odds of place, so that no distance makes an identity impossible
 FEW = 8  # pairs of one gap below which its variance is taken from all gaps
@@ -32,6 +33,7 @@ class IdentityFlow:
         strongest_rival: Largest affinity within the own frame, ``(B, T, N, 1)``; a scalar without rivals.
         same: Mask of the pairs of one identity, ``(B, T, N, T, N)`` bool.
         counted: Mask of the detections and other frames that count, ``(B, T, N, T)`` bool.
+        elsewhere: Rivals in other videos; None with other ``rivals``, or without other clips.
     """
 
     affinity: Tensor
@@ -42,17 +44,20 @@ class IdentityFlow:
     strongest_rival: Tensor
     same: Tensor
     counted: Tensor
+    elsewhere: OtherVideos | None
 
 
 @dataclass(frozen=True, eq=False)
 class IdentitySums:
     """Sums over the (detection, other frame) pairs of every clip, ``(B,)`` each.
 
-    The last five are ``(B, 2)``: of neighboring frames, and of frames farther apart.
+    The last four are ``(B, 2)``: of neighboring frames, and of frames farther apart.
 
     Attributes:
         total: Sum of ``-log p`` of the targets.
         count: Number of pairs.
+        exchanged: 0, a scalar with the gradient of the sum over the clips of other processes, each divided by its
+            number of pairs, at the embeddings of this one.
         edges: Number of pairs whose object is in the other frame.
         flow: Sum of ``p`` of these.
         right: Number of these whose target has the largest probability.
@@ -61,6 +66,7 @@ class IdentitySums:
 
     total: Tensor
     count: Tensor
+    exchanged: Tensor
     edges: Tensor
     flow: Tensor
     right: Tensor
@@ -75,9 +81,10 @@ def identity_sums(clip: TrackClip, settings: Settings) -> IdentitySums:
         a[i, j] = cos(e[i], e[j]) / tau + omega[i, j]
         p[i, j] = exp(a[i, j]) / (exp(z) + sum_k exp(a[i, k]) + sum_r exp(cos(e[i], e[r]) / tau))
 
-    where ``k`` are the detections with an identity in ``t`` and ``r`` the other ones in ``s``, which only
-    ``rivals="own_frame"`` includes. The target is the detection of the same identity in ``t``, or else the null slot of
-    affinity ``z``. ``omega`` are the odds of :func:`place_odds`, 0 with ``odds="none"``.
+    where ``k`` are the detections with an identity in ``t`` and ``r`` the rivals: with ``rivals="batch"`` the other
+    ones in ``s`` and all those of other videos, with "own_frame" those in ``s`` only. The target is the detection of
+    the same identity in ``t``, or else the null slot of affinity ``z``. ``omega`` are the odds of :func:`place_odds`, 0
+    with ``odds="none"``.
 
     Association logits replace the cosines where the tracker has them, between consecutive frames.
 
@@ -98,11 +105,12 @@ def identity_sums(clip: TrackClip, settings: Settings) -> IdentitySums:
     The total is ``4 log(1 + exp(5 - 10) + exp(0 - 10))``.
     """
     flow = identity_flow(clip, settings)
+    exchanged = exchange(flow.elsewhere, flow.everything, flow.counted, settings.tau)
     frames, slots = clip.det_gt.shape[1:]
     if frames < 2 or not slots:
         zero = clip.logits.new_zeros(len(clip.det_gt))
         none = zero.long()[:, None].repeat(1, 2)
-        return IdentitySums(zero, zero.long(), none, zero[:, None].repeat(1, 2), none, none)
+        return IdentitySums(zero, zero.long(), exchanged, none, zero[:, None].repeat(1, 2), none, none)
     found = flow.same.any(-1)
     target = flow.affinity.where(flow.same, 0).sum(-1).where(found, flow.nobody)
     loss = (flow.everything - target).where(flow.counted, 0)
@@ -119,7 +127,7 @@ def identity_sums(clip: TrackClip, settings: Settings) -> IdentitySums:
             return torch.stack([(values * part).sum((1, 2, 3)) for part in (neighbors, ~neighbors)], 1)
 
         counts = by_gap(edges), by_gap((-loss).exp() * edges), by_gap(right), by_gap(placed)
-    return IdentitySums(loss.sum((1, 2, 3)), flow.counted.sum((1, 2, 3)), *counts)
+    return IdentitySums(loss.sum((1, 2, 3)), flow.counted.sum((1, 2, 3)), exchanged, *counts)
 
 
 def identity_flow(clip: TrackClip, settings: Settings) -> IdentityFlow:
@@ -149,6 +157,7 @@ def identity_flow(clip: TrackClip, settings: Settings) -> IdentityFlow:
     # Before any return, because every process must take part in the sums over processes.
     squares = squared_distances(clip)
     odds = place_odds(clip, squares, same) if settings.odds == "place" else None
+    elsewhere = other_videos(clip, settings.tau) if settings.rivals == "batch" else None
     affinity, own, null = _affinities(clip, settings.tau)
     null = null if settings.null is None else settings.null
     if odds is not None:
@@ -156,14 +165,15 @@ def identity_flow(clip: TrackClip, settings: Settings) -> IdentityFlow:
     affinity = affinity.where(known[:, None, None], IMPOSSIBLE)
     nobody = affinity.new_full((), null)
     strongest = rivals = affinity.new_full((), IMPOSSIBLE)
-    if settings.rivals == "own_frame" and own is not None and slots:
+    if settings.rivals != "none" and own is not None and slots:
         others = known[:, :, None] & ~torch.eye(slots, dtype=torch.bool, device=ids.device)
         own = own.where(others, IMPOSSIBLE)
         rivals, strongest = own.logsumexp(-1, keepdim=True), own.amax(-1, keepdim=True)
+        rivals = rivals if elsewhere is None else rivals.logaddexp(elsewhere.log_sum)
     everything = affinity.logsumexp(-1).logaddexp(nobody).logaddexp(rivals)
     linked = gaps == 1 if settings.edges == "adjacent" or clip.assoc_logits is not None else gaps > 0
     counted = known[..., None] & linked[:, None]
-    return IdentityFlow(affinity, odds, squares, everything, nobody, strongest, same, counted)
+    return IdentityFlow(affinity, odds, squares, everything, nobody, strongest, same, counted, elsewhere)
 
 
 def squared_distances(clip: TrackClip) -> Tensor:
