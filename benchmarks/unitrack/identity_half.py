@@ -31,7 +31,7 @@ from benchmarks.training.held_out import evaluate
 from benchmarks.training.learning import unseen_frames
 from benchmarks.unitrack.links import links
 from benchmarks.unitrack.tables import IDENTITY_HALF as RESULTS
-from benchmarks.unitrack.tables import refresh
+from benchmarks.unitrack.tables import STANDARD, refresh
 from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes
 from mot_core.data import ClipDataset, ClipSampling, SyntheticVideo, collate
 from mot_core.nn import MLP, DetectorOutput
@@ -53,7 +53,8 @@ SCENE: dict[str, Any] = {
     "frame_step": 8,
     "likeness": 0.8,
 }
-CLIP, CLIPS, STEPS, KNOWING_STEPS = 6, 4, 600, 300
+CLIP, CLIPS, KNOWING_STEPS = 6, 4, 300
+STEPS = STANDARD[0]
 VIDEOS, TEST_SEED = 50, 1_000_000
 SEEDS = range(5)
 STARTS = ("from scratch", "knowing")
@@ -62,6 +63,7 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
     "UniTrack": {},
     "paper's terms": {"preset": "paper"},
     "adjacent edges": {"edges": "adjacent"},
+    "rivals of the own frame": {"rivals": "own_frame"},
     "no rivals": {"rivals": "none"},
     "odds of place": {"odds": "place"},
     "odds of place, no rivals": {"odds": "place", "rivals": "none"},
@@ -79,7 +81,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--start", choices=STARTS, help="weights of the encoder to start from; default: both")
     parser.add_argument("--variant", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="seeds of weights and videos")
-    parser.add_argument("--steps", type=int, default=STEPS, help="training steps")
+    parser.add_argument("--steps", type=int, nargs="+", default=[STEPS], help="training steps of 4 clips")
+    parser.add_argument("--clips", type=int, nargs="+", help="different clips to train on; default: 4 for each step")
     parser.add_argument("--videos", type=int, default=VIDEOS, help="test videos")
     parser.add_argument("--test-seed", type=int, default=TEST_SEED, help="seed of the test videos")
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "identity_half", help="folder for encoders")
@@ -95,11 +98,14 @@ def main(arguments: list[str] | None = None) -> None:
                 "variant": variant,
                 "seed": seed,
                 "settings": VARIANTS[variant],
-                "steps": options.steps,
+                "steps": steps,
+                "clips": clips or CLIPS * steps,
                 "videos": options.videos,
                 "test_seed": options.test_seed,
             }
             for seed in options.seeds
+            for steps in options.steps
+            for clips in options.clips or (None,)
             for start in (STARTS if options.start is None else (options.start,))
             for variant in options.variant
         ]
@@ -191,12 +197,12 @@ def given(batch: ClipBatch, index: int, key: int) -> tuple[Tensor, Tensor]:
     return boxes, found
 
 
-def clips(seed: int, steps: int) -> Iterator[ClipBatch]:
-    """Yield the batches of a training."""
-    video = SyntheticVideo(steps * CLIPS, seed=seed, **SCENE)
+def batches(seed: int, steps: int, clips: int) -> Iterator[ClipBatch]:
+    """Yield the batches of a training on a number of clips, again and again."""
+    video = SyntheticVideo(clips, seed=seed, **SCENE)
     dataset = ClipDataset(video, ClipSampling(CLIP, stride=SCENE["num_frames"]), seed=seed)
     for step in range(steps):
-        yield collate([dataset[step * CLIPS + one] for one in range(CLIPS)])
+        yield collate([dataset[(step * CLIPS + one) % clips] for one in range(CLIPS)])
 
 
 def measure(output: Path, tracker: str, seed: int, settings: Mapping[str, Any] | None, **key: Any) -> dict[str, Any]:
@@ -208,7 +214,7 @@ def measure(output: Path, tracker: str, seed: int, settings: Mapping[str, Any] |
         model.encoder.load_state_dict(knowing_encoder(output, seed))
     if settings is not None:
         model.attach(UniTrackPlugin(**settings))
-    train(model, clips(seed, key["steps"]), key["steps"])
+    train(model, batches(seed, key["steps"], key["clips"]), key["steps"])
     minutes = (time.process_time() - began) / 60
     test = evaluate(model, unseen_frames(SCENE, key["videos"], [key["test_seed"]]), tracker)
     linked = links(model, SCENE, key["videos"], key["test_seed"])
@@ -237,7 +243,7 @@ def knowing_encoder(output: Path, seed: int) -> dict[str, Tensor]:
     if not path.exists():
         encoder = Encoder()
         optimizer = torch.optim.AdamW(encoder.parameters(), 1e-3)
-        for batch in clips(seed + 10_000, KNOWING_STEPS):
+        for batch in batches(seed + 10_000, KNOWING_STEPS, CLIPS * KNOWING_STEPS):
             assert batch.targets is not None, "synthetic video has ground truth"
             total = torch.zeros(())
             for one, other in ((0, 2), (1, 5), (3, 4)):

@@ -25,6 +25,7 @@ LINKS = {
     "confidence": "confidence",
 }
 ALONE = "alone"
+STANDARD = (600, 2400)  # steps and different clips of the main tables
 COMPARED = {"UniTrack": "cross-entropy", "both ways and UniTrack": "cross-entropy both ways"}
 IOU = "IoU (ByteTrack)"
 FORMS = {"sigmoid": "sigmoid", "softmax": "softmax over detections", "chosen on validation": "chosen on validation"}
@@ -38,7 +39,8 @@ def refresh(page: Path = PAGE, identity_half: Path = IDENTITY_HALF, association:
 def tables(identity_half: Sequence[Line], association: Sequence[Line]) -> dict[str, str]:
     """Return the tables by the names of their markers."""
     return {
-        "identity half": render_identity_half(identity_half),
+        "identity half": render_identity_half([line for line in identity_half if _budget(line) == STANDARD]),
+        "efficiency": render_efficiency([line for line in identity_half if line["tracker"].endswith("from scratch")]),
         "association": render_association(association),
         "data sets": render_data_sets(association),
         "ablation": render_ablation(association),
@@ -67,6 +69,25 @@ def render_identity_half(lines: Sequence[Line]) -> str:
                     rows.append(differences_row(f"{one} - {ALONE}", some, variants[ALONE], getters))
             parts.append(markdown((f"**{name}**", "seeds", *getters), rows))
     return "\n\n".join(parts)
+
+
+def render_efficiency(lines: Sequence[Line]) -> str:
+    """Return scores with and without the loss by the number of steps and of different clips."""
+    scores: dict[str, Get] = {
+        metric: lambda line, metric=metric: line["test"]["trackers"][line["tracker"]][metric]  # type: ignore[misc]
+        for metric in ("HOTA", "IDF1", "IDSW")
+    }
+    rows = []
+    for steps, clips in sorted({_budget(line) for line in lines}, key=lambda budget: (budget[1] / budget[0], budget)):
+        for variant in (ALONE, "UniTrack"):
+            own = [line for line in lines if _budget(line) == (steps, clips) and line["variant"] == variant]
+            if own:
+                rows.append((str(steps), str(clips), *_row(variant, len(own), scores, own)))
+    return markdown(("steps", "different clips", "", "seeds", *scores), rows) if rows else "Not measured yet."
+
+
+def _budget(line: Line) -> tuple[int, int]:
+    return line["steps"], line["clips"]
 
 
 def render_association(lines: Sequence[Line]) -> str:

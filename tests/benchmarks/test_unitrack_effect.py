@@ -22,7 +22,8 @@ def test_training_with_and_without_the_loss(tmp_path, monkeypatch, capsys):
     for line in (alone, with_loss):
         assert line["links"].keys() == unitrack_tables.LINKS.keys()
         assert 80 < line["test"]["recall"] < 100  # a tenth of the boxes is missing
-    assert "| alone | 1 |" in unitrack_tables.tables([alone, with_loss], [])["identity half"]
+    assert "| alone | 1 |" in unitrack_tables.render_identity_half([alone, with_loss])
+    assert "| 2 | 8 | alone | 1 |" in unitrack_tables.render_efficiency([alone, with_loss])
 
 
 def test_rows_of_the_trackers_start_from_equal_weights():

@@ -55,7 +55,9 @@ def test_any_clip(edges, odds, rivals, scale, videos, **shape):
     assert [share.item() for share in found] == pytest.approx(shares)
 
 
-@pytest.mark.parametrize("options", [{"tau": 0.3}, {"null": -1.0}, {"odds": "place"}, {"rivals": "none"}, {"rivals": "own_frame"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"tau": 0.3}, {"null": -1.0}, {"odds": "place"}, {"rivals": "none"}, {"rivals": "own_frame"}], ids=str
+)
 def test_every_setting(options):
     clip = close(noisy(clips=2, frames=5, count=5, seed=4))
     assert identity(clip, **options) == pytest.approx(identity_reference(clip, **options)[0])

@@ -153,9 +153,7 @@ def unitrack_loss(
     (0.01, 6.7, 0.33)
     """
     detections = boxes_xyxy, logits, valid, det_gt
-    clip = TrackClip(
-        *detections, gt_boxes_xyxy, gt_ids, image_size, embed, assoc_logits, frame_stride, video
-    )
+    clip = TrackClip(*detections, gt_boxes_xyxy, gt_ids, image_size, embed, assoc_logits, frame_stride, video)
     return _loss(clip, Settings(**settings))
 
 

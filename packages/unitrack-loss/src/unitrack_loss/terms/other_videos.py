@@ -80,8 +80,7 @@ def other_videos(clip: TrackClip, tau: float) -> OtherVideos | None:
 
 
 def exchange(elsewhere: OtherVideos | None, everything: Tensor, counted: Tensor, tau: float) -> Tensor:
-    """Return 0 with the gradient of the losses of other processes at the embeddings of this one, of which they are
-    rivals.
+    """Return 0 with the gradient of the losses of other processes at the embeddings of this one, their rivals.
 
     Processes exchange numbers and no gradients. The gradient of a remote detection's loss at its affinity ``a`` with a
     rival is ``w exp(a - L)``, where ``L`` is its ``log_sum`` and ``w`` the gradient at ``L``.
