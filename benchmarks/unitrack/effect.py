@@ -19,7 +19,8 @@ from benchmarks.training.study import Study
 UNITRACK = (*only(), f"{CALLBACK}+=unitrack_loss.lightning.UniTrackCallback")
 ROWS = {
     "alone": only(),
-    "UniTrack": UNITRACK,
+    "UniTrack": (*UNITRACK, f"{CALLBACK}.weight=1"),  # for a trained detector
+    "UniTrack, rivals of the own frame": (*UNITRACK, f"{CALLBACK}.weight=1", f"{CALLBACK}.rivals=own_frame"),
     "paper's terms": (*UNITRACK, f"{CALLBACK}.preset=paper"),
 }
 PARTS = {

@@ -60,18 +60,17 @@ SEEDS = range(5)
 STARTS = ("from scratch", "knowing")
 VARIANTS: dict[str, dict[str, Any] | None] = {
     "alone": None,
-    "UniTrack": {},
+    "UniTrack": {"weight": 1.0},
     "paper's terms": {"preset": "paper"},
-    "adjacent edges": {"edges": "adjacent"},
-    "rivals of the own frame": {"rivals": "own_frame"},
-    "no rivals": {"rivals": "none"},
-    "odds of place": {"odds": "place"},
-    "odds of place, no rivals": {"odds": "place", "rivals": "none"},
-    "weight 0.5": {"weight": 0.5},
+    "adjacent edges": {"weight": 1.0, "edges": "adjacent"},
+    "rivals of the own frame": {"weight": 1.0, "rivals": "own_frame"},
+    "no rivals": {"weight": 1.0, "rivals": "none"},
+    "odds of place": {"weight": 1.0, "odds": "place"},
+    "weight 0.3": {"weight": 0.3},
     "weight 2": {"weight": 2.0},
-    "warm-up over 500 steps": {"warmup_steps": 500},
-    "tau 0.05": {"tau": 0.05},
-    "tau 0.2": {"tau": 0.2},
+    "warm-up over 300 steps": {"weight": 1.0, "warmup_steps": 300},
+    "tau 0.05": {"weight": 1.0, "tau": 0.05},
+    "tau 0.2": {"weight": 1.0, "tau": 0.2},
 }
 
 

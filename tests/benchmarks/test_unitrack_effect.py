@@ -17,7 +17,7 @@ def test_training_with_and_without_the_loss(tmp_path, monkeypatch, capsys):
     for _ in range(2):
         identity_half.main(command)
     alone, with_loss = (json.loads(one) for one in results.read_text().splitlines())
-    assert (alone["settings"], with_loss["settings"]) == (None, {})
+    assert (alone["settings"], with_loss["settings"]) == (None, {"weight": 1.0})
     assert alone["test"]["similarity"] != with_loss["test"]["similarity"]
     for line in (alone, with_loss):
         assert line["links"].keys() == unitrack_tables.LINKS.keys()

@@ -33,7 +33,7 @@ def crowded(**shape):
 
 
 def capacity(clip):
-    return UniTrackLoss(identity_weight=0.0)(clip).capacity.item()
+    return UniTrackLoss(identity_weight=0.0, capacity_weight=1.0)(clip).capacity.item()
 
 
 def one_object(logits, overlapping=True):
@@ -60,7 +60,7 @@ def test_rivals_are_common_in_random_clips():
 
 def test_gradient_of_one_object_sums_to_zero():
     clip, leaves = needing_gradient(one_object([0.3, 1.2, -4.0]))
-    UniTrackLoss(identity_weight=0.0)(clip).total.backward()
+    UniTrackLoss(identity_weight=0.0, capacity_weight=1.0)(clip).total.backward()
     grad = leaves["logits"].grad[0, 0]
     assert grad[0] < 0 < grad[2] < grad[1]
     assert grad.sum().item() == pytest.approx(0, abs=1e-12)

@@ -87,7 +87,7 @@ def test_all_gaps_are_adjacent_for_two_frames(odds, rivals, **shape):
 
 def test_odds_have_no_gradient():
     clip, leaves = needing_gradient(close(noisy(clips=2)))
-    UniTrackLoss()(clip).total.backward()
+    UniTrackLoss(capacity_weight=1.0)(clip).total.backward()
     assert not leaves["boxes_xyxy"].grad.any()
     assert not leaves["logits"].grad.any()
     assert leaves["embed"].grad.abs().sum() > 1e-3
@@ -186,7 +186,7 @@ def test_permutation_and_labels(**shape):
 def test_padding(garbage, **shape):
     clip = noisy(clips=2, **shape)
     more, leaves = needing_gradient(padded(clip, 3, garbage))
-    output = UniTrackLoss()(more)
+    output = UniTrackLoss(capacity_weight=1.0)(more)
     assert output.identity.item() == pytest.approx(identity(clip), rel=1e-9)
     output.total.backward()
     for name, leaf in leaves.items():
@@ -198,7 +198,7 @@ def test_padding(garbage, **shape):
 def test_clips_without_pairs():
     for clip in (noisy(count=0), noisy(clips=0), noisy(frames=1), noisy(objects=0)):
         live, _ = needing_gradient(clip)
-        output = UniTrackLoss()(live)
+        output = UniTrackLoss(capacity_weight=1.0)(live)
         assert output.identity == 0
         output.total.backward()
     one = UniTrackLoss(odds="none")(perfect(walking(count=1), affinity="embed"))
@@ -284,7 +284,7 @@ def test_compiles_as_one_graph(affinity):
 def test_loss_with_all_terms_compiles_as_one_graph():
     torch.compiler.reset()
     clip, leaves = needing_gradient(noisy(clips=2, dtype=torch.float32))
-    loss = UniTrackLoss()
+    loss = UniTrackLoss(capacity_weight=1.0)
     plain, fast = loss(clip), torch.compile(loss, fullgraph=True, backend="aot_eager")(clip)
     for name, value in vars(plain).items():
         torch.testing.assert_close(getattr(fast, name), value, msg=name)

@@ -31,7 +31,8 @@ OF_PAPER = (
     "log_edges",
 )
 OF_IDENTITY = ("identity", "far_accuracy", "place_accuracy", "far_place_accuracy")
-OF_CAPACITY = ("capacity", "duplicates")
+OF_CAPACITY = ("capacity",)
+OF_BOTH = ("duplicates",)
 OF_EDGES = ("num_edges", "edge_flow", "id_accuracy")
 
 
@@ -61,7 +62,7 @@ class UniTrackOutput:
             comparison for ``id_accuracy``.
         far_place_accuracy: The same for edges that span more than one frame, for ``far_accuracy``.
         capacity: Capacity term, averaged over assigned detections, then over clips; 0 if its weight is 0.
-        duplicates: Second detections per detected object; 0 if the weight of the capacity term is 0.
+        duplicates: Second detections per detected object; 0 if the weights of both these terms are 0.
     """
 
     total: Tensor
@@ -104,9 +105,8 @@ def unitrack_loss(
 ) -> UniTrackOutput:
     """Compute the UniTrack loss of a batch of clips.
 
-    By default, it is ``identity_weight L_identity + capacity_weight L_capacity``, each averaged over the detections of
-    a clip and over clips. The identity flow is the cross-entropy of every detection's identity in every other frame of
-    the clip, relative to what its place already says; the capacity term ranks the detections of one object.
+    By default, it is the identity flow, the cross-entropy of every detection's identity in every other frame of the
+    clip, averaged over the detections of a clip and over clips.
 
     With ``preset="paper"``, it has the terms of the paper instead. For every window of ``window`` frames with candidate
     edges ``E``::
@@ -210,7 +210,7 @@ def _paper(clip: TrackClip, settings: Settings) -> UniTrackOutput:
     total = means.pop("total")
     with torch.no_grad():
         terms = {name: value.detach() for name, value in means.items()}
-        zeros = dict.fromkeys(OF_IDENTITY + OF_CAPACITY, torch.zeros_like(total))
+        zeros = dict.fromkeys(OF_IDENTITY + OF_CAPACITY + OF_BOTH, torch.zeros_like(total))
         return UniTrackOutput(total, **terms, **_diagnostics(clip, links, graph), **zeros)
 
 
@@ -224,13 +224,13 @@ def _added(clip: TrackClip, settings: Settings) -> tuple[Tensor | None, dict[str
         value = mean(identity.exchanged, (identity.count > 0).sum()) + value
         values |= {"identity": value.detach(), **_identity_diagnostics(identity)}
         added = weight * value
-    if weight := settings.factor("capacity"):
+    if added is not None or settings.factor("capacity"):
         capacity = capacity_sums(clip)
-        value = _over_clips(capacity.total, capacity.count)
-        duplicates = mean(capacity.duplicates.sum().to(value.dtype), capacity.count.sum())
-        values |= {"capacity": value.detach(), "duplicates": duplicates}
-        weighted = weight * value
-        added = weighted if added is None else added + weighted
+        values["duplicates"] = mean(capacity.duplicates.sum().to(capacity.total.dtype), capacity.count.sum())
+        if weight := settings.factor("capacity"):
+            value = _over_clips(capacity.total, capacity.count)
+            values["capacity"] = value.detach()
+            added = weight * value if added is None else added + weight * value
     return added, values
 
 

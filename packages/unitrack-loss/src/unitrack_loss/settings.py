@@ -15,11 +15,11 @@ WeightMode = Literal["laplacian", "fixed", "none"]
 class Settings:
     """Settings of the UniTrack loss.
 
-    By default, the loss is the identity flow over all gaps plus the capacity term.
+    By default, the loss is the identity flow over all gaps.
 
     Args:
-        preset: Terms of weight 1: "identity", the identity flow and the capacity term, or "paper", the terms of the
-            paper. The other weights are 0. A weight that is given takes precedence.
+        preset: Terms of weight 1: "identity", the identity flow, or "paper", the terms of the paper. The other weights
+            are 0. A weight that is given takes precedence.
         window: Number of frames of a sliding window of the paper's terms, at least 2. With 2 there is no temporal term.
         alpha: Penalty for false positives and missed detections in the quality factor. Higher values reduce the weight
             of the flow term in frames with bad detections.
@@ -46,7 +46,8 @@ class Settings:
         max_laplacian_nodes: Maximum number of detections per frame in the spatial graph; the most confident are kept.
         identity_weight: Factor of the identity flow, the cross-entropy of every detection's identity in every other
             frame of the clip, which is added to the loss after ``log_norm``. Requires ``embed`` or ``assoc_logits``.
-        capacity_weight: Factor of the capacity term, which ranks the detections of one object, added likewise.
+        capacity_weight: Factor of the capacity term, which ranks the detections of one object, added likewise. On MOTIP
+            it slowed the identities down; try it on trackers with duplicate tracks.
         edges: Frames that the identity flow connects: "all" or "adjacent". With ``assoc_logits``, always adjacent ones.
         odds: "place" adds the log-odds of the distance between two detections to their affinity in the identity flow,
             so that embeddings learn only what the place does not explain; "none" for appearance alone, which improved
@@ -93,7 +94,7 @@ class Settings:
             raise ValueError(f"preset must be one of identity, paper, got {self.preset!r}")
         for term in TERMS:
             if getattr(self, f"{term}_weight") is None:
-                chosen = (term in PAPER_TERMS) == (self.preset == "paper")
+                chosen = term in PAPER_TERMS if self.preset == "paper" else term == "identity"
                 object.__setattr__(self, f"{term}_weight", float(chosen))
         if self.window < 2:
             raise ValueError(f"window must be at least 2 frames, got {self.window}")
