@@ -89,13 +89,17 @@ class Study:
 
     def tables(self, lines: Sequence[Line]) -> dict[str, str]:
         """Return the table of every part by the name of its marker."""
-        lines = current(lines, "recipe")
         return {name: self._render(part, lines) for name, part in self.parts.items()}
 
     def _render(self, part: Part, lines: Sequence[Line]) -> str:
         """Return scores of every row over the seeds of a part, and paired differences from the first row."""
         title = TRACKERS[part.tracker]
-        known = [line for line in lines if line["tracker"] == title and line["seed"] in part.seeds]
+        own = [
+            line
+            for line in lines
+            if line["tracker"] == title and f"--config {part.config or f'{part.tracker}_synthetic'} " in line["command"]
+        ]
+        known = [line for line in current(own, "recipe") if line["seed"] in part.seeds]
         rows = {
             name: [
                 line

@@ -1,11 +1,12 @@
 """Effect of the UniTrack loss on the small trackers, on synthetic video of figures that look nearly alike.
 
     python -m benchmarks.unitrack.effect                run what is missing in the results, two at a time
-    python -m benchmarks.unitrack.effect --part motip   only MOTIP
+    python -m benchmarks.unitrack.effect --part random  only MOTIP from random weights
     python -m benchmarks.unitrack.effect --table        only regenerate docs/unitrack_results.md
 
 Scene, trained weights to start from and number of steps are those of ``benchmarks.fdta.effect`` with all its adapters
-off, whose weights are used if ``--output`` has them. An interrupted run resumes.
+off, whose weights are used if ``--output`` has them. From random weights, scene and steps are those of
+``benchmarks.training.learning``. An interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import replace
 
 from benchmarks.fdta.effect import CALLBACK, only
 from benchmarks.fdta.effect import PARTS as FDTA
-from benchmarks.training.study import Study
+from benchmarks.training.study import Part, Study
 
 UNITRACK = (*only(), f"{CALLBACK}+=unitrack_loss.lightning.UniTrackCallback")
 ROWS = {
@@ -25,6 +26,7 @@ ROWS = {
 }
 PARTS = {
     "motip": replace(FDTA["adapters"], rows=ROWS),
+    "random": Part("motip", range(10), {"alone": (), "UniTrack": UNITRACK[-1:]}),
     "motr": replace(FDTA["motr"], rows={name: ROWS[name] for name in ("alone", "UniTrack")}),
 }
 

@@ -15,7 +15,8 @@ def test_every_row_is_trained_once_and_compared_with_the_first(monkeypatch, tmp_
         better = 5.0 * ("--trainer.callbacks.use_identity=false" not in more)
         scores = dict.fromkeys(variants.METRICS, 50.0) | {"HOTA": 60.0 + seed + better}
         test = {"recall": 90.0, "similarity": 0.5, "similar_objects": 40.0 - 4 * better, "trackers": {"MOTIP": scores}}
-        return {"tracker": "MOTIP", "seed": seed, "cpu_minutes": 5.0, "test": test}
+        command = f"mot fit --config {config} ..."
+        return {"tracker": "MOTIP", "seed": seed, "command": command, "cpu_minutes": 5.0, "test": test}
 
     def train(tracker, seed, folder, more, config):
         assert tuple(more) == effect.MOTIP_START
@@ -51,12 +52,15 @@ def test_rows_of_another_recipe_do_not_count(tmp_path):
         "seed": 3,
         "arguments": arguments,
         "start": list(effect.MOTIP_START),
+        "command": "mot fit --config fdta_motip_synthetic ...",
         "cpu_minutes": 5.0,
     }
     scores = dict.fromkeys(variants.METRICS, 50.0)
     line["test"] = {"recall": 90.0, "similarity": 0.5, "similar_objects": 40.0, "trackers": {"MOTIP": scores}}
     text = effect.tables([{**line, "recipe": "old", "seed": 4}, {**line, "recipe": "new"}])["adapters"]
     assert "| none | 1 |" in text
+    other = {**line, "recipe": "other", "seed": 4, "command": "mot fit --config motip_synthetic ..."}
+    assert "| none | 1 |" in effect.tables([line, other])["adapters"]
 
 
 @pytest.mark.parametrize("part", effect.PARTS.values(), ids=effect.PARTS)

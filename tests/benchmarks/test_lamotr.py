@@ -22,7 +22,8 @@ def test_every_row_is_trained_once_and_compared_with_the_first(monkeypatch, tmp_
         plain = not any("association" in one or "cue" in one for one in more)
         scores = dict.fromkeys(variants.METRICS, 50.0) | {"HOTA": 60.0 + seed + 5.0 * plain}
         test = {"recall": 90.0, "trackers": {"LAMOTR": scores}}
-        return {"tracker": "LAMOTR", "seed": seed, "cpu_minutes": 5.0, "test": test}
+        command = f"mot fit --config {config} ..."
+        return {"tracker": "LAMOTR", "seed": seed, "command": command, "cpu_minutes": 5.0, "test": test}
 
     def train(tracker, seed, folder, more, config):
         assert tuple(more) == effect.START
