@@ -95,10 +95,8 @@ def measure(
         return line | score(partial(run_peer, package, tracker, low), data, set, step)
     make = OURS.get(tracker)
     if make is None:
-        model = adapted(data, set, step, seed)
+        model, line["kept_ready"] = adapted(data, set, step, seed)
         line["training_cpu_seconds"] = round(time.process_time() - begin, 1)
-        if model is None:
-            return line | {"collapsed": True}
         make = partial(EMKalmanTracker, model=model)
     return line | score(partial(run_ours, make), data, set, step)
 

@@ -31,7 +31,7 @@ def refresh(results: Path, page: Path = PAGE, unavailable: Mapping[str, str] | N
 
 def render(lines: Sequence[Line], unavailable: Mapping[str, str]) -> dict[str, str]:
     """Return the text of every marker."""
-    used = _best_inputs([line for line in lines if not line.get("collapsed")])
+    used = _best_inputs(lines)
     names = list(dict.fromkeys(line["set"] for line in lines))
     return {
         "conclusion": _conclusion(used, names),
@@ -122,8 +122,9 @@ def _runs(lines: Sequence[Line], unavailable: Mapping[str, str]) -> str:
     seconds = [line["training_cpu_seconds"] for line in lines if "training_cpu_seconds" in line]
     text = [f"{len(lines)} runs on {machines}; {commits}."]
     if seconds:
-        collapsed = sum(bool(line.get("collapsed")) for line in lines)
-        text.append(f"A training took {spread(seconds)} seconds of one core; {collapsed} of {len(seconds)} collapsed.")
+        kept = dict.fromkeys(f"{line['set']}, {RATES[line['step']]}" for line in lines if line.get("kept_ready"))
+        text.append(f"A training took {spread(seconds)} seconds of one core.")
+        text.append(f"The ready model was likelier than the trained one on: {'; '.join(kept) or 'none'}.")
     text += [f"{TITLES[package].rstrip(' ·')} could not be installed: `{why}`." for package, why in unavailable.items()]
     measured = {line["package"] for line in lines}
     absent = [title.rstrip(" ·") for package, title in TITLES.items() if package not in {*measured, *unavailable}]

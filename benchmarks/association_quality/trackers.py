@@ -14,7 +14,7 @@ from benchmarks.association.streams import Stream
 from benchmarks.association.workers import Worker, WorkerError
 from benchmarks.association_quality.sets import Video, videos
 from benchmarks.environments import install, python_of
-from em_kalman import AssociationCollapse, EMKalmanTracker, NeuralKalmanFilter, adapt
+from em_kalman import EMKalmanTracker, NeuralKalmanFilter, adapt
 from mot_core.association import BoTSort, ByteTrack, CBIoU, OCSort, OnlineTracker, Sort
 from mot_core.structures import Tracks
 
@@ -32,12 +32,11 @@ STRONG = 0.6  # detections from this score on, the second input of the peers
 
 
 @cache
-def adapted(data: Path, name: str, step: int, seed: int) -> NeuralKalmanFilter | None:
-    """Return a model trained on the detections of a data set, without labels; None if training collapsed."""
-    try:
-        return adapt([video.unlabelled() for video in videos(data, name, step)], seed=seed)
-    except AssociationCollapse:
-        return None
+def adapted(data: Path, name: str, step: int, seed: int) -> tuple[NeuralKalmanFilter, bool]:
+    """Return a model trained on the detections of a data set, without labels, and whether it is the ready model."""
+    records: list[dict[str, float]] = []
+    model = adapt([video.unlabelled() for video in videos(data, name, step)], seed=seed, report=records.append)
+    return model, records[-1]["ready"] < records[-1]["trained"]
 
 
 def run_ours(make: Callable[[], OnlineTracker], video: Video) -> list[Tracks]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_perfect_boxes_and_strong_detections(data):
 
 def test_runs_are_completed_and_the_page_is_written(data, tmp_path, monkeypatch, capsys):
     short = Schedule(warmup_epochs=1, epochs=1, min_steps=0)
-    monkeypatch.setattr(trackers, "adapt", lambda found, seed: adapt(found, seed=seed, schedule=short))
+    monkeypatch.setattr(trackers, "adapt", partial(adapt, schedule=short))
     monkeypatch.setattr(compare, "RATES", {1: "every frame", 3: "one in 3"})
     results, written = tmp_path / "results.jsonl", tmp_path / "page.md"
     command = ["--data", str(data), "--results", str(results), "--page", str(written), "--seeds", "1", "--peers"]
@@ -83,7 +84,7 @@ def test_tables_and_conclusion():
         line("SORT", 60.0),
         line("em-kalman, ready", 59.8),
         line("em-kalman, adapted", 61.0, seed=0, training_cpu_seconds=9.0),
-        line("em-kalman, adapted", 63.0, seed=1, training_cpu_seconds=11.0),
+        line("em-kalman, adapted", 63.0, seed=1, training_cpu_seconds=11.0, kept_ready=True),
         line("OC-SORT", 50.0, "roboflow"),
         line("OC-SORT", 58.0, "roboflow", 0.6),
         line("SORT", 70.0, name="MOT20"),
@@ -98,15 +99,9 @@ def test_tables_and_conclusion():
     assert "level with the first on KITTI (-0.2, SORT); behind on MOT20 (-5.0, SORT)" in text["conclusion"]
     assert "| roboflow trackers · OC-SORT | 58.0 | - |" in text["idf1"]
     assert "| em-kalman, adapted | **62.0 ± 1.4** | - |" in text["idf1"]
-    assert "A training took 10.0 ± 1.4 seconds of one core; 0 of 2 collapsed." in text["runs"]
+    assert "A training took 10.0 ± 1.4 seconds of one core. The ready model was likelier" in text["runs"]
+    assert "than the trained one on: KITTI, every frame." in text["runs"]
     assert "BoxMOT could not be installed: `no wheel`. Not measured: Ultralytics." in text["runs"]
-
-
-def test_collapsed_training_has_no_scores():
-    lines = [line("SORT", 60.0), {**line("em-kalman, adapted", 0.0, training_cpu_seconds=1.0), "collapsed": True}]
-    text = page.render(lines, {})
-    assert "adapted" not in text["idf1"]
-    assert "1 of 1 collapsed" in text["runs"]
 
 
 def test_peers_get_classes_apart(data, monkeypatch):

@@ -7,7 +7,8 @@ import pytest
 import torch
 import yaml
 
-from em_kalman import DetectionSequence, Schedule, adapt, load_model
+from em_kalman import DetectionSequence, EMKalmanTracker, Schedule, adapt, load_model
+from em_kalman.adaptation import describe
 from mot_core.cli import main
 from mot_core.data import SyntheticVideo
 from mot_core.io import BoxTable, make_scene
@@ -26,9 +27,33 @@ def street(seed=1, frames=30):
 
 
 def test_same_seed_gives_the_same_model():
-    models = [adapt([street()], seed=seed, schedule=SHORT).state_dict() for seed in (0, 0, 1)]
+    """Training is long enough for the trained model to be the likelier one."""
+    schedule, records = Schedule(warmup_epochs=1, epochs=1, min_steps=150), []
+    given = [street(frames=60)]
+    models = [adapt(given, seed=seed, schedule=schedule, report=records.append).state_dict() for seed in (0, 0, 1)]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
     assert not torch.equal(models[0]["dustbin"], models[2]["dustbin"])
+    last = [record for record in records if record["stage"] == 3]
+    assert all(record["trained"] < record["ready"] for record in last)
+    assert describe(last[0]) == ""
+
+
+@pytest.mark.parametrize("collapse", [False, True])
+def test_ready_model_is_kept_if_it_is_likelier(collapse):
+    """After one step of training, or a collapse, the association is that of the package and the noise is learned."""
+    schedule = Schedule(warmup_epochs=1, epochs=1, min_steps=0, collapse_above=0.0 if collapse else 0.99)
+    records = []
+    model, ready = adapt([street()], schedule=schedule, report=records.append), EMKalmanTracker().model
+    assert torch.equal(model.dustbin, ready.dustbin)
+    assert all(torch.equal(a, b) for a, b in zip(model.network.parameters(), ready.network.parameters(), strict=True))
+    motion, default = model.learned_motion(), ready.learned_motion()
+    assert motion.r != default.r
+    assert motion.q_position > default.q_position == 0
+    assert motion.v0 >= default.v0
+    record = records[-1]
+    assert record["ready"] < record["trained"]
+    assert (record["trained"] == float("inf")) == collapse
+    assert ("training collapsed" if collapse else f"{record['trained']:.2f} trained") in describe(record)
 
 
 def test_training_uses_strong_detections_only():

@@ -1,5 +1,7 @@
 """Learned motion noise, against a filter in a loop and on scenes with known noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -56,6 +58,24 @@ def test_learned_noise_recovers_the_truth(q, r):
     assert best > noise_loglik(held_out, BYTETRACK_NOISE) + 0.1
     for worse in (MotionModel(q=3 * q, r=r, p0=r), MotionModel(q=q, r=3 * r, p0=3 * r)):
         assert best > noise_loglik(held_out, worse.for_trackers().noise(BYTETRACK_NOISE))
+
+
+def test_all_noise_recovers_the_truth():
+    """Positions gain noise of their own; the least variance of the initial velocity is that of the given motion."""
+    found = walks(3000, 1e-4, 1e-3)
+    rng = torch.Generator().manual_seed(5)
+    wander = 0.03 * 100 * torch.randn(found.points.shape, generator=rng)
+    found = replace(found, points=found.points + wander.cumsum(1))
+    learned = learn_noise(found, MotionModel(v0=1e-4), all_noise=True)
+    assert learned.q_position == pytest.approx(9e-4, rel=0.15)
+    assert learned.q == pytest.approx(1e-4, rel=0.2)
+    assert learned.r == pytest.approx(1e-3, rel=0.1)
+    assert learned.v0 == pytest.approx(1e-2, rel=0.1)
+    assert learn_noise(found, MotionModel(v0=0.04), all_noise=True).v0 == pytest.approx(0.04, rel=0.01)
+    only = learn_noise(found, MotionModel(v0=1e-4))
+    assert (only.q_position, only.v0) == (0, 1e-4)
+    best, worse = (noise_loglik(found, each.for_trackers().noise(BYTETRACK_NOISE)) for each in (learned, only))
+    assert best > worse + 0.01
 
 
 def test_measurement_noise_has_a_floor():

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 
-from em_kalman.checkpoint import save_model
+from em_kalman.checkpoint import load_model, save_model
 from em_kalman.detections.sampler import WindowSampler
 from em_kalman.detections.sequences import DetectionSequence
+from em_kalman.detections.window import WindowBatch
+from em_kalman.loss import EMKalmanLoss
 from em_kalman.model import NeuralKalmanFilter
-from em_kalman.tracking.tracker import EMKalmanTracker
+from em_kalman.motion.motion_model import MotionModel
+from em_kalman.motion.noise import confident_trajectories, learn_noise
+from em_kalman.tracking.tracker import READY_MODEL, EMKalmanTracker
 from em_kalman.tracking.weak_share import learn_weak_share
-from em_kalman.training import Schedule, fit
+from em_kalman.training import AssociationCollapse, Schedule, fit
 from mot_core.io import BoxTable
 from mot_core.io import Sequence as VideoSequence
 
@@ -37,16 +43,21 @@ def adapt(
     (:func:`em_kalman.fit`), and the share of objects among weak detections from all frames
     (:func:`em_kalman.learn_weak_share`).
 
+    Training can end in a bad optimum where objects move far between frames. The model of the package, of which only the
+    motion noise is learned from these windows, is therefore returned instead if the windows are likelier under it, or
+    if training collapses. For this comparison the motion noise of the trained model is learned in the same way.
+
     Args:
         sequences: Detections with scores; their identities are not read.
         min_score: Minimum score of strong detections. By default that of the tracker, for scores in [0, 1].
         low_score: Minimum score of weak detections. By default that of the tracker, for scores in [0, 1].
         seed: Seed for weights and order.
         schedule: Training schedule; ``Schedule()`` by default.
-        report: Callable that receives the record of every epoch when it ends.
+        report: Callable that receives the record of every epoch when it ends; then the record of the comparison:
+            ``stage`` 3, and the negative log-likelihoods per detection ``trained`` (infinite after a collapse) and
+            ``ready``. The smaller one is that of the returned model.
 
     Raises:
-        AssociationCollapse: If training ends where everything is clutter; another seed may help.
         ValueError: If scores are outside [0, 1] and a minimum is not given, or no sequence is as long as a window.
 
     >>> from mot_core.io import make_scene
@@ -67,10 +78,55 @@ def adapt(
     windows = WindowSampler(strong, stride=max(1, frames // WINDOWS), seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = NeuralKalmanFilter(learn_noise=True)
-        fit(model, windows, schedule, seed=seed, report=report)
+        trained = NeuralKalmanFilter(learn_noise=True)
+        try:
+            fit(trained, windows, schedule, seed=seed, report=report)
+            likelihood, _ = _fitted(trained, windows)
+        except AssociationCollapse:
+            likelihood = math.inf
+    ready = load_model(READY_MODEL)
+    of_ready, motion = _fitted(ready, windows)
+    ready.set_motion(motion)
+    if report is not None:
+        report({"stage": 3, "trained": likelihood, "ready": of_ready})
+    model = trained if likelihood <= of_ready else ready
     learn_weak_share(model, sequences, min_score=strong_from, low_score=weak_from)
     return model.eval()
+
+
+def describe(record: Mapping[str, float]) -> str:
+    """Describe a record that :func:`adapt` reports in one line; empty for the first stage of training.
+
+    >>> describe({"stage": 3, "trained": 10.78, "ready": 10.64})
+    'kept the model of the package with the motion noise of these detections: 10.64 nats per detection, 10.78 trained'
+    """
+    if record["stage"] == 2:
+        numbers = f"{record['nll_per_det']:.2f} nats per detection, {record['unexplained']:.0%} unexplained"
+        return f"epoch {record['epoch'] + 1:.0f}: {numbers}"
+    if record["stage"] == 3 and record["ready"] < record["trained"]:
+        trained = f"{record['trained']:.2f} trained" if record["trained"] < math.inf else "training collapsed"
+        return (
+            "kept the model of the package with the motion noise of these detections: "
+            f"{record['ready']:.2f} nats per detection, {trained}"
+        )
+    return ""
+
+
+@torch.no_grad()
+def _fitted(model: NeuralKalmanFilter, windows: WindowSampler) -> tuple[float, MotionModel]:
+    """Return the negative log-likelihood per detection under the noise along the model's associations, and this."""
+    try:
+        found = confident_trajectories(model, windows)
+    except ValueError:  # no associated detections
+        return math.inf, model.learned_motion()
+    with torch.enable_grad():
+        motion = learn_noise(found, MotionModel(), all_noise=True)
+    loss, total, count = EMKalmanLoss().eval(), 0.0, 0
+    for batch in DataLoader(windows, batch_size=32, collate_fn=WindowBatch.stack):
+        number = int(batch.valid[:, 1:].sum())
+        total += number * loss(model(batch, motion=motion), batch)["nll_per_det"].item()
+        count += number
+    return total / max(count, 1), motion
 
 
 def adapt_tracker(
@@ -96,10 +152,16 @@ def adapt_tracker(
         DetectionSequence(one.name, table, one.frame_numbers(), one.image_size or _extent(table))
         for one, table in detections
     ]
-    model = adapt(sequences, min_score=settings.get("min_score"), low_score=settings.get("low_score"))
+    thresholds = {"min_score": settings.get("min_score"), "low_score": settings.get("low_score")}
+    model = adapt(sequences, **thresholds, report=_print_choice)
     path = output / "em_kalman.pt"
     save_model(model, path)
     return {"checkpoint": str(path)}
+
+
+def _print_choice(record: dict[str, float]) -> None:
+    if record["stage"] == 3 and (text := describe(record)):
+        print(text)
 
 
 def _extent(table: BoxTable) -> tuple[int, int]:

@@ -138,6 +138,19 @@ class NeuralKalmanFilter(nn.Module):
         q, r = self._noise(None)
         return self.motion if q is None or r is None else replace(self.motion, q=q.item(), r=r.item())
 
+    @torch.no_grad()
+    def set_motion(self, motion: MotionModel) -> None:
+        """Replace the motion model, and the learned ``q`` and ``r``, which training then starts from.
+
+        >>> model = NeuralKalmanFilter(learn_noise=True)
+        >>> model.set_motion(MotionModel(q=0.5))
+        >>> round(model.learned_motion().q, 6)
+        0.5
+        """
+        self.motion = motion
+        if self.log_noise is not None:
+            self.log_noise.copy_(torch.tensor([motion.q, motion.r * (1 - NOISE_FLOOR)]).log())
+
     def features(self, batch: WindowBatch) -> Tensor:
         """Return features ``(B, T - 1, N, N, 5 or 6)`` of adjacent frames; 0 where padded."""
         boxes = _float32(batch.boxes_xyxy).masked_fill(~batch.valid[..., None], 0)

@@ -71,19 +71,16 @@ def _add_source(command: argparse.ArgumentParser) -> None:
 
 def run_adapt(options: argparse.Namespace) -> int:
     """Train a model on the detections of ``SOURCE`` and write it."""
-    from em_kalman.adaptation import adapt
+    from em_kalman.adaptation import adapt, describe
     from em_kalman.checkpoint import save_model
     from em_kalman.detections.sequences import read_detections
 
     size = None if options.image_size is None else tuple(options.image_size)
     sequences = read_detections(options.source, options.detections, benchmark=options.benchmark, image_size=size)
 
-    def report(epoch: dict[str, float]) -> None:
-        if epoch["stage"] == 2:
-            print(
-                f"epoch {epoch['epoch'] + 1:.0f}: {epoch['nll_per_det']:.2f} nats per detection, "
-                f"{epoch['unexplained']:.0%} unexplained"
-            )
+    def report(record: dict[str, float]) -> None:
+        if text := describe(record):
+            print(text)
 
     thresholds = {"min_score": options.min_score, "low_score": options.low_score}
     model = adapt(sequences, **thresholds, seed=options.seed, report=report)

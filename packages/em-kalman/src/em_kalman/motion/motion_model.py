@@ -18,7 +18,7 @@ class MotionModel:
 
     For "constant_velocity", with the state (position, velocity)::
 
-        F = [[1, dt], [0, 1]],    Q = diag(0, q),    R = r,    P[0] = diag(p0, v0)
+        F = [[1, dt], [0, 1]],    Q = diag(q_position, q),    R = r,    P[0] = diag(p0, v0)
 
     For "random_walk", with the position as the state, ``F = 1`` and ``Q = q``.
 
@@ -31,6 +31,8 @@ class MotionModel:
         p0: Variance of the position in the first frame of a window.
         v0: Variance of the velocity in the first frame; unused in a random walk.
         scale: Unit of lengths: "height" for shares of the height of the object's box, "pixel" for pixels.
+        q_position: Variance that the position gains per frame in addition to its velocity; unused in a random walk.
+            Higher values make velocities change less after a detection, which suits errors that last several frames.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -46,6 +48,7 @@ class MotionModel:
     p0: float = 0.05**2
     v0: float = 0.1**2
     scale: Literal["pixel", "height"] = "height"
+    q_position: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in ("random_walk", "constant_velocity"):
@@ -56,6 +59,8 @@ class MotionModel:
         for name, value in numbers.items():
             if not 0 < value < math.inf:
                 raise ValueError(f"{name} must be a positive finite number, got {value}")
+        if not 0 <= self.q_position < math.inf:
+            raise ValueError(f"q_position must be a finite number >= 0, got {self.q_position}")
 
     @classmethod
     def published(cls) -> MotionModel:
@@ -72,8 +77,9 @@ class MotionModel:
         >>> MotionModel().process_noise(torch.full((1, 1), 100.0)).round(decimals=3).tolist()
         [[[0.0, 4.0]]]
         """
-        added = self._unit(heights) * (self.q if q is None else q)
-        return added[..., None] if self.kind == "random_walk" else torch.stack([torch.zeros_like(added), added], -1)
+        unit = self._unit(heights)
+        added = unit * (self.q if q is None else q)
+        return added[..., None] if self.kind == "random_walk" else torch.stack([unit * self.q_position, added], -1)
 
     def measurement_noise(self, heights: Tensor, r: Tensor | None = None) -> Tensor:
         """Return measurement variances for boxes with these heights, in their shape; ``r`` overrides the attribute.
@@ -119,7 +125,7 @@ class MotionModel:
                 f"motion: expected kind='constant_velocity' and scale='height' for trackers, got {self.kind!r} and "
                 f"{self.scale!r}"
             )
-        return LearnedMotion(self.q, self.r, self.p0, self.v0, self.dt, trained_on)
+        return LearnedMotion(self.q, self.r, self.p0, self.v0, self.dt, trained_on, self.q_position)
 
     def _unit(self, heights: Tensor) -> Tensor:
         return heights.square() if self.scale == "height" else torch.ones_like(heights)

@@ -102,17 +102,19 @@ def noise_loglik(found: ObservedTrajectories, noise: MotionNoise) -> float:
     return _loglik(found, process, variances(noise.measurement[0]), initial, 1.0).item()
 
 
-def learn_noise(found: ObservedTrajectories, motion: MotionModel) -> MotionModel:
-    """Fit ``q`` and ``r`` by maximizing the predictive likelihood of trajectories.
+def learn_noise(found: ObservedTrajectories, motion: MotionModel, *, all_noise: bool = False) -> MotionModel:
+    """Fit the noise by maximizing the predictive likelihood of trajectories.
 
     The variance ``p0`` is set to ``r``, because a track starts with a detection.
 
     Args:
         found: Observed trajectories.
         motion: Initial motion model; the learned ``r`` is at least a hundredth of its ``r``.
+        all_noise: Whether to fit ``v0`` and ``q_position``, in addition to ``q`` and ``r``. The learned ``v0`` is at
+            least that of ``motion``: fast objects are rare, so that the likelihood alone would not expect them.
 
     Returns:
-        Copy of ``motion`` with the learned ``q``, ``r`` and ``p0``.
+        Copy of ``motion`` with the learned variances.
 
     >>> rng = torch.Generator().manual_seed(0)
     >>> walk = torch.randn(500, 10, 2, generator=rng).cumsum(1).cumsum(1) + 3 * torch.randn(500, 10, 2, generator=rng)
@@ -121,25 +123,30 @@ def learn_noise(found: ObservedTrajectories, motion: MotionModel) -> MotionModel
     >>> round(learned.q**0.5 * 100, 1), round(learned.r**0.5 * 100, 1)  # in pixels
     (0.9, 3.0)
     """
-    logs = torch.tensor([motion.q, motion.r], dtype=torch.float64).log().requires_grad_()
+    start = [motion.q, motion.r]
+    if all_noise:
+        start += [motion.v0, max(motion.q_position, motion.q)]  # the logarithm of 0 is not finite
+    logs = torch.tensor(start, dtype=torch.float64).log().requires_grad_()
     floor = motion.r * NOISE_FLOOR
     exact = ObservedTrajectories(found.points.double(), found.seen, found.heights.double())
-    heights = exact.heights[None]
+    unit = motion.measurement_noise(exact.heights) / motion.r
     optimizer = torch.optim.LBFGS([logs], max_iter=50, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
-        q, r = logs.exp()
-        measurement = motion.measurement_noise(heights, r + floor)[0]
-        initial = motion.initial_variance(heights)[0]
-        initial = torch.cat([measurement[:, None], initial[:, 1:]], 1)
-        value = -_loglik(exact, motion.process_noise(heights, q)[0], measurement, initial, motion.dt)
+        q, r, *more = logs.exp()
+        v0, q_position = (motion.v0 + more[0], more[1]) if all_noise else (motion.v0, motion.q_position)
+        measurement = unit * (r + floor)
+        process = torch.stack([unit * q_position, unit * q], -1)
+        initial = torch.stack([measurement, unit * v0], -1)
+        value = -_loglik(exact, process, measurement, initial, motion.dt)
         torch.autograd.backward(value)
         return value
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
-    q, r = logs.detach().exp()
-    return replace(motion, q=q.item(), r=r.item() + floor, p0=r.item() + floor)
+    q, r, *more = logs.detach().exp().tolist()
+    learned = replace(motion, q=q, r=r + floor, p0=r + floor)
+    return replace(learned, v0=motion.v0 + more[0], q_position=more[1]) if all_noise else learned
 
 
 def _undo_jumps(found: ObservedTrajectories) -> ObservedTrajectories:

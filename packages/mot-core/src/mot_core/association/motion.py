@@ -21,9 +21,8 @@ NUMBERS = ("dt", "q", "r", "p0", "v0")
 class LearnedMotion:
     """Variances of the center of a box and of its velocity, in square box heights.
 
-    Per frame, the center moves by ``dt`` times its velocity, and process noise acts on the velocity only. The filters
-    of the online trackers measure velocity per frame, which is ``dt`` times this one, so their variances are ``dt^2``
-    times these.
+    Per frame, the center moves by ``dt`` times its velocity. The filters of the online trackers measure velocity per
+    frame, which is ``dt`` times this one, so their variances of the velocity are ``dt^2`` times these.
 
     Attributes:
         q: Variance added to the velocity per frame. Higher values follow turns faster but smooth less.
@@ -32,9 +31,10 @@ class LearnedMotion:
         v0: Variance of the velocity of a new track.
         dt: Time between frames.
         trained_on: Free-text description of the training data.
+        q_position: Variance added to the center per frame, in addition to its velocity; 0 in files without it.
 
     Raises:
-        ValueError: If a number is not positive and finite.
+        ValueError: If a number is not finite, or not positive (``q_position`` may be 0).
 
     >>> LearnedMotion(q=1e-4, r=4e-4, p0=4e-4, v0=1e-2).r
     0.0004
@@ -46,12 +46,15 @@ class LearnedMotion:
     v0: float
     dt: float = 1.0
     trained_on: str = ""
+    q_position: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in NUMBERS:
+        for name in (*NUMBERS, "q_position"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise ValueError(f"{name} must be a positive finite number, got {value!r}")
+            zero = name == "q_position" and value == 0
+            if isinstance(value, bool) or not isinstance(value, int | float) or not (zero or 0 < value < math.inf):
+                rule = "a finite number >= 0" if name == "q_position" else "a positive finite number"
+                raise ValueError(f"{name} must be {rule}, got {value!r}")
 
     def noise(self, base: MotionNoise) -> MotionNoise:
         """Return ``base`` with this noise of center and velocity; the two size coordinates keep theirs.
@@ -62,7 +65,7 @@ class LearnedMotion:
         ((0.02, 0.0), (0.005, 0.0), True)
         """
         variances = {
-            "process": 0.0,
+            "process": self.q_position,
             "process_velocity": self.dt**2 * self.q,
             "measurement": self.r,
             "initial": self.p0,
@@ -83,7 +86,7 @@ class LearnedMotion:
         >>> read_motion(path).trained_on
         'our street'
         """
-        numbers = {name: getattr(self, name) for name in NUMBERS}
+        numbers = {name: getattr(self, name) for name in (*NUMBERS, "q_position")}
         content = {"format": FORMAT, "version": VERSION, "scale": SCALE, **numbers, "trained_on": self.trained_on}
         with open_atomic(path) as file:
             file.write(json.dumps(content, indent=2) + "\n")
@@ -114,7 +117,7 @@ def read_motion(path: str | PathLike[str]) -> LearnedMotion:
     if missing:
         raise ValueError(f"{path}: {missing[0]} is missing; a motion file needs {', '.join(NUMBERS)}")
     try:
-        numbers = {name: content[name] for name in NUMBERS}
+        numbers = {name: content[name] for name in NUMBERS} | {"q_position": content.get("q_position", 0.0)}
         return LearnedMotion(**numbers, trained_on=str(content.get("trained_on", "")))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
