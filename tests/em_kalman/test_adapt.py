@@ -8,7 +8,7 @@ import torch
 import yaml
 
 from em_kalman import DetectionSequence, EMKalmanTracker, Schedule, adapt, load_model
-from em_kalman.adaptation import describe
+from em_kalman.adaptation import describe_record
 from mot_core.cli import main
 from mot_core.data import SyntheticVideo
 from mot_core.io import BoxTable, make_scene
@@ -35,7 +35,7 @@ def test_same_seed_gives_the_same_model():
     assert not torch.equal(models[0]["dustbin"], models[2]["dustbin"])
     last = [record for record in records if record["stage"] == 3]
     assert all(record["trained"] < record["ready"] for record in last)
-    assert describe(last[0]) == ""
+    assert describe_record(last[0]) == ""
 
 
 @pytest.mark.parametrize("collapse", [False, True])
@@ -53,7 +53,7 @@ def test_ready_model_is_kept_if_it_is_likelier(collapse):
     record = records[-1]
     assert record["ready"] < record["trained"]
     assert (record["trained"] == float("inf")) == collapse
-    assert ("training collapsed" if collapse else f"{record['trained']:.2f} trained") in describe(record)
+    assert ("training collapsed" if collapse else f"{record['trained']:.2f} trained") in describe_record(record)
 
 
 def test_training_uses_strong_detections_only():

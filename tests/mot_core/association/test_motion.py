@@ -1,6 +1,7 @@
 """Learned motion noise: files, and the filters of the trackers compared with a textbook filter in box heights."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from mot_core.association.kalman import BYTETRACK_NOISE, FILTER_ROWS, PP, PV, SO
 from mot_core.cli import main
 from mot_core.io import make_scene, read_mot
 
-MOTION = LearnedMotion(q=3e-4, r=2e-3, p0=5e-3, v0=2e-2, dt=0.5, trained_on="a test")
+MOTION = LearnedMotion(q=3e-4, r=2e-3, p0=5e-3, v0=2e-2, dt=0.5, trained_on="a test", q_position=4e-4)
 HEIGHT = 80.0
 TRACKERS = [(Sort, False), (Sort, True), (ByteTrack, False), (ByteTrack, True), (OCSort, False)]
 
@@ -26,7 +27,7 @@ def textbook(places, seen):
     F, H = np.array([[1, MOTION.dt], [0, 1]]), np.array([[1.0, 0.0]])
     mean, cov = np.array([places[0] / HEIGHT, 0.0]), np.diag([MOTION.p0, MOTION.v0])
     for place, here in list(zip(places, seen, strict=True))[1:]:
-        mean, cov = F @ mean, F @ cov @ F.T + np.diag([0.0, MOTION.q])
+        mean, cov = F @ mean, F @ cov @ F.T + np.diag([MOTION.q_position, MOTION.q])
         if here:
             gain = cov @ H.T / (H @ cov @ H.T + MOTION.r)
             mean, cov = mean + gain[:, 0] * (place / HEIGHT - mean[0]), (np.eye(2) - gain @ H) @ cov
@@ -72,9 +73,14 @@ def test_file_round_trip(path):
         "r": 2e-3,
         "p0": 5e-3,
         "v0": 2e-2,
+        "q_position": 4e-4,
         "trained_on": "a test",
     }
     assert read_motion(path) == MOTION
+    del content["q_position"]  # files of version 0.1.0
+    with open(path, "w") as file:
+        json.dump(content, file)
+    assert read_motion(path) == replace(MOTION, q_position=0.0)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +92,7 @@ def test_file_round_trip(path):
         ({"scale": "pixel"}, 'motion.json: expected "scale": "height", got "pixel"'),
         ({"r": None}, "motion.json: r must be a positive finite number, got None"),
         ({"q": -1}, "motion.json: q must be a positive finite number, got -1"),
+        ({"q_position": -1}, "motion.json: q_position must be a finite number >= 0, got -1"),
         ({"dt": "fast"}, "motion.json: dt must be a positive finite number, got 'fast'"),
         ({"v0": ...}, "motion.json: v0 is missing; a motion file needs dt, q, r, p0, v0"),
     ],

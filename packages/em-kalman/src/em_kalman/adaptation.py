@@ -94,10 +94,10 @@ def adapt(
     return model.eval()
 
 
-def describe(record: Mapping[str, float]) -> str:
+def describe_record(record: Mapping[str, float]) -> str:
     """Describe a record that :func:`adapt` reports in one line; empty for the first stage of training.
 
-    >>> describe({"stage": 3, "trained": 10.78, "ready": 10.64})
+    >>> describe_record({"stage": 3, "trained": 10.78, "ready": 10.64})
     'kept the model of the package with the motion noise of these detections: 10.64 nats per detection, 10.78 trained'
     """
     if record["stage"] == 2:
@@ -160,7 +160,7 @@ def adapt_tracker(
 
 
 def _print_choice(record: dict[str, float]) -> None:
-    if record["stage"] == 3 and (text := describe(record)):
+    if record["stage"] == 3 and (text := describe_record(record)):
         print(text)
 
 

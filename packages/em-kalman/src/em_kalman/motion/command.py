@@ -71,7 +71,7 @@ def _add_source(command: argparse.ArgumentParser) -> None:
 
 def run_adapt(options: argparse.Namespace) -> int:
     """Train a model on the detections of ``SOURCE`` and write it."""
-    from em_kalman.adaptation import adapt, describe
+    from em_kalman.adaptation import adapt, describe_record
     from em_kalman.checkpoint import save_model
     from em_kalman.detections.sequences import read_detections
 
@@ -79,7 +79,7 @@ def run_adapt(options: argparse.Namespace) -> int:
     sequences = read_detections(options.source, options.detections, benchmark=options.benchmark, image_size=size)
 
     def report(record: dict[str, float]) -> None:
-        if text := describe(record):
+        if text := describe_record(record):
             print(text)
 
     thresholds = {"min_score": options.min_score, "low_score": options.low_score}
