@@ -152,8 +152,8 @@ def adapt_tracker(
         DetectionSequence(one.name, table, one.frame_numbers(), one.image_size or _extent(table))
         for one, table in detections
     ]
-    thresholds = {"min_score": settings.get("min_score"), "low_score": settings.get("low_score")}
-    model = adapt(sequences, **thresholds, report=_print_choice)
+    minimum, lowest = settings.get("min_score"), settings.get("low_score")
+    model = adapt(sequences, min_score=minimum, low_score=lowest, report=_print_choice)
     path = output / "em_kalman.pt"
     save_model(model, path)
     return {"checkpoint": str(path)}
