@@ -22,6 +22,7 @@ ROWS = {
     "alone": only(),
     "UniTrack": (*UNITRACK, f"{CALLBACK}.weight=1"),  # for a trained detector
     "UniTrack, rivals of the own frame": (*UNITRACK, f"{CALLBACK}.weight=1", f"{CALLBACK}.rivals=own_frame"),
+    "UniTrack, default weight": UNITRACK,
     "paper's terms": (*UNITRACK, f"{CALLBACK}.preset=paper"),
 }
 PARTS = {
