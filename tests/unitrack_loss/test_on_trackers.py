@@ -52,7 +52,7 @@ def test_warm_up():
     values = [tracker(*make_batch(), step=step)[1]["unitrack/loss"].item() for step in range(4)]
     assert values[0] == 0
     assert values[2] == values[3] == pytest.approx(2 * values[1])
-    assert UniTrackPlugin(warmup_steps=100).weight_at(25) == 0.25
+    assert UniTrackPlugin(weight=1.0, warmup_steps=100).weight_at(25) == 0.25
 
 
 @pytest.mark.parametrize("checkpointing", [None, "plain"])

@@ -122,7 +122,10 @@ def test_update_after_gap_of_10000_steps():
     np.testing.assert_allclose(found[P], measured + 30, atol=0.1)  # the prior is vague, so the measurement dominates
 
 
-deviations = st.lists(st.tuples(st.floats(0, 2), st.floats(0, 50)), min_size=4, max_size=4)
+# Squares of smaller numbers lose digits.
+deviations = st.lists(
+    st.tuples(*(st.just(0.0) | st.floats(1e-100, limit) for limit in (2, 50))), min_size=4, max_size=4
+)
 
 
 @settings(max_examples=50, deadline=None)

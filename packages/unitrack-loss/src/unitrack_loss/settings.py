@@ -50,8 +50,7 @@ class Settings:
             it slowed the identities down; try it on trackers with duplicate tracks.
         edges: Frames that the identity flow connects: "all" or "adjacent". With ``assoc_logits``, always adjacent ones.
         odds: "place" adds the log-odds of the distance between two detections to their affinity in the identity flow,
-            so that embeddings learn only what the place does not explain; "none" for appearance alone, which improved
-            the identities of MOTIP more.
+            so that embeddings learn only what the place does not explain; "none" for appearance alone.
         rivals: "batch" also separates a detection in the identity flow from the others of its own frame and from all
             detections of other videos of the batch; "own_frame" from the former only; "none" from those of the other
             frame alone. Without ``embed``, always "none".
