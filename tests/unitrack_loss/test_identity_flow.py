@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from _helpers.unitrack_clips import chosen, needing_gradient, noisy, padded, perfect, swap_rows, switched, walking
 from _helpers.unitrack_identity_reference import identity_reference, nodes_of, variances
 from unitrack_loss import Settings, UniTrackLoss
-from unitrack_loss.terms.identity import identity_sums, place_odds, squared_distances
+from unitrack_loss.terms.identity import identity_flow, identity_sums, place_odds, squared_distances
 
 SHAPES = {
     "frames": st.integers(1, 5),
@@ -163,6 +163,14 @@ def test_rivals_of_other_videos():
     (grad,) = torch.autograd.grad(first, leaves["embed"])
     assert grad[0].abs().sum() > 0
     assert grad[1].abs().sum() > 0
+
+
+def test_association_logits_have_no_rivals():
+    """They replace the embeddings, so nothing may be exchanged between processes either."""
+    clip = noisy(clips=2, affinity="assoc")
+    both = replace(clip, embed=noisy(clips=2).embed)
+    assert identity_flow(both, Settings()).elsewhere is None
+    assert identity(both) == identity(clip)
 
 
 def test_rivals_of_the_own_frame_separate_objects():

@@ -157,8 +157,8 @@ def identity_flow(clip: TrackClip, settings: Settings) -> IdentityFlow:
     # Before any return, because every process must take part in the sums over processes.
     squares = squared_distances(clip)
     odds = place_odds(clip, squares, same) if settings.odds == "place" else None
-    elsewhere = other_videos(clip, settings.tau) if settings.rivals == "batch" else None
     affinity, own, null = _affinities(clip, settings.tau)
+    elsewhere = other_videos(clip, settings.tau) if settings.rivals == "batch" and own is not None else None
     null = null if settings.null is None else settings.null
     if odds is not None:
         affinity = affinity + odds
