@@ -94,11 +94,8 @@ class Study:
     def _render(self, part: Part, lines: Sequence[Line]) -> str:
         """Return scores of every row over the seeds of a part, and paired differences from the first row."""
         title = TRACKERS[part.tracker]
-        own = [
-            line
-            for line in lines
-            if line["tracker"] == title and f"--config {part.config or f'{part.tracker}_synthetic'} " in line["command"]
-        ]
+        config = part.config or f"{part.tracker}_synthetic"
+        own = [line for line in lines if line["tracker"] == title and f"--config {config} " in line["command"]]
         known = [line for line in current(own, "recipe") if line["seed"] in part.seeds]
         rows = {
             name: [
