@@ -1,4 +1,4 @@
-"""Averaging over clips, and rows of other processes, in distributed training."""
+"""Averaging over clips in distributed training."""
 
 from __future__ import annotations
 
@@ -26,25 +26,3 @@ def share_of_clips(clip: TrackClip) -> torch.Tensor | float:
     everywhere = here.clone()
     dist.all_reduce(everywhere)
     return here * dist.get_world_size() / everywhere.clamp(min=1)
-
-
-def gather_rows(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Return the rows of all other processes, without gradient. Every process must call this function.
-
-    Args:
-        values: Tensors with an equal number of rows, which may differ between processes.
-    """
-    here = torch.tensor([len(values[0])], device=values[0].device)
-    counts = [torch.zeros_like(here) for _ in range(dist.get_world_size())]
-    dist.all_gather(counts, here)
-    sizes = [int(one) for one in counts]
-
-    def of_others(value: torch.Tensor) -> torch.Tensor:
-        padded = value.new_zeros(max(sizes), *value.shape[1:])
-        padded[: len(value)] = value.detach()
-        received = [torch.zeros_like(padded) for _ in sizes]
-        dist.all_gather(received, padded)
-        sized = zip(received, sizes, strict=True)
-        return torch.cat([one[:size] for rank, (one, size) in enumerate(sized) if rank != dist.get_rank()])
-
-    return tuple(of_others(value) for value in values)

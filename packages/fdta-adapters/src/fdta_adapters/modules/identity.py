@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fdta_adapters.functional.contrastive import IdentityOutput, Reduction, Weighting, identity_contrastive
 from mot_core.nn import MLP
+from mot_core.processes import gather_rows
 
 Quality = Literal["iou", "giou"]
 
@@ -136,32 +137,17 @@ def _sum(outputs: list[IdentityOutput]) -> IdentityOutput:
     )
 
 
-def _gather(features: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+def _gather(features: Tensor, ids: Tensor, quality: Tensor, parts: Tensor) -> tuple[Tensor, ...]:
     """Concatenate the rows of all processes; only those of this process have gradient.
 
     Every process computes the loss of all rows. Times the number of processes, the gradients that DDP averages are
     those of one process with all rows.
     """
-    rank, processes = dist.get_rank(), dist.get_world_size()
-    count = torch.tensor(len(features), device=features.device)
-    counts = [torch.zeros_like(count) for _ in range(processes)]
-    dist.all_gather(counts, count)
-    sizes = [int(one) for one in counts]
-    ids, quality, parts = others
-    ids = ids.clone()
-    # Identities of different processes differ, because their clips do.
-    largest = ids.max() + 1 if len(ids) else torch.zeros_like(count)
-    bounds = [torch.zeros_like(largest) for _ in range(processes)]
-    dist.all_gather(bounds, largest)
-    ids = ids + sum(bounds[:rank], torch.zeros_like(largest))
-
-    def everywhere(rows: Tensor) -> Tensor:
-        padded = rows.new_zeros(max(sizes), *rows.shape[1:])
-        padded[: len(rows)] = rows.detach()
-        received = [torch.zeros_like(padded) for _ in range(processes)]
-        dist.all_gather(received, padded)
-        received = [one[:size] for one, size in zip(received, sizes, strict=True)]
-        received[rank] = rows
-        return torch.cat(received)
-
-    return tuple(everywhere(rows) for rows in (features, ids, quality, parts))
+    received = gather_rows(features, ids, quality, parts)
+    received[dist.get_rank()] = features, ids, quality, parts
+    everywhere, first = [], 0
+    for rows, theirs, *others in received:
+        everywhere.append((rows, theirs + first, *others))
+        # Identities of different processes differ, because their clips do.
+        first += int(theirs.max()) + 1 if len(theirs) else 0
+    return tuple(torch.cat(one) for one in zip(*everywhere, strict=True))

@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from unitrack_loss._processes import gather_rows
+from mot_core.processes import gather_rows
 from unitrack_loss.clip import TrackClip
 from unitrack_loss.flow import IMPOSSIBLE
 
@@ -24,15 +24,14 @@ class OtherVideos:
         log_sum: Logarithm of the sum of their exponentials, ``(B, T, N, 1)``.
         rows: Unit vectors of the detections, ``(R, D)``.
         video: Number of their video, ``(R,)`` int64; -1 without identity.
-        remote: Unit vectors of the detections with an identity in other processes, ``(S, D)``; None without processes.
-        remote_video: Number of their video, ``(S,)``.
+        remote: Of the detections with an identity in other processes, unit vectors ``(S, D)`` and number of the video
+            ``(S,)``; None without processes.
     """
 
     log_sum: Tensor
     rows: Tensor
     video: Tensor
-    remote: Tensor | None = None
-    remote_video: Tensor | None = None
+    remote: tuple[Tensor, Tensor] | None = None
 
 
 def other_videos(clip: TrackClip, tau: float) -> OtherVideos | None:
@@ -51,7 +50,7 @@ def other_videos(clip: TrackClip, tau: float) -> OtherVideos | None:
         tau: Temperature.
 
     Returns:
-        Sums and what :func:`exchange` needs; None without embeddings or other clips.
+        Sums and what :func:`exchange` needs; None without other clips.
 
     >>> ids = torch.tensor([[[0]], [[0]]])
     >>> clip = TrackClip(torch.zeros(2, 1, 1, 4), ids.float(), ids == 0, ids, torch.zeros(2, 1, 1, 4), ids,
@@ -60,23 +59,23 @@ def other_videos(clip: TrackClip, tau: float) -> OtherVideos | None:
     tensor([6., 6.])
     """
     together = torch.is_grad_enabled() and dist.is_available() and dist.is_initialized()
-    if clip.embed is None or (len(clip.embed) < 2 and not together):
+    if len(clip.det_gt) < 2 and not together:
         return None
+    assert clip.embed is not None, "checked by the caller"
     count, frames, slots = clip.det_gt.shape
     rows = F.normalize(clip.embed, dim=-1, eps=1e-6).flatten(0, 2)
     number = clip.video
     if number is None:
         number = torch.arange(count, device=rows.device) + (dist.get_rank() * FAR_APART if together else 0)
     video = number[:, None, None].expand(count, frames, slots).flatten().where(clip.det_gt.flatten() >= 0, -1)
-    everyone, their_video, remote, remote_video = rows, video, None, None
+    everyone, their_video, remote = rows, video, None
     if together:
         # Every process must take part, also one without detections.
-        known = video >= 0
-        remote, remote_video = gather_rows(rows[known], video[known])
-        everyone, their_video = torch.cat([rows, remote]), torch.cat([video, remote_video])
+        remote = _from_others(rows, video, video >= 0)
+        everyone, their_video = torch.cat([rows, remote[0]]), torch.cat([video, remote[1]])
     affinity = (rows @ everyone.T / tau).where(_rivals(video, their_video), IMPOSSIBLE)
     log_sum = affinity.logsumexp(-1).reshape(count, frames, slots, 1)
-    return OtherVideos(log_sum, rows, video, remote, remote_video)
+    return OtherVideos(log_sum, rows, video, remote)
 
 
 def exchange(elsewhere: OtherVideos | None, everything: Tensor, counted: Tensor, tau: float) -> Tensor:
@@ -94,17 +93,25 @@ def exchange(elsewhere: OtherVideos | None, everything: Tensor, counted: Tensor,
     >>> exchange(None, torch.zeros(1, 2, 3, 2), torch.ones(1, 2, 3, 2).bool(), 0.1)
     tensor(0.)
     """
-    if elsewhere is None or elsewhere.remote is None or elsewhere.remote_video is None:
+    if elsewhere is None or elsewhere.remote is None:
         return everything.new_zeros(())
+    remote, remote_video = elsewhere.remote
     with torch.no_grad():
         share = (elsewhere.log_sum - everything).exp().where(counted, 0).sum(-1, keepdim=True)
         share = share / counted.sum((1, 2, 3), keepdim=True).clamp(min=1)
-        known = elsewhere.video >= 0
-        share, log_sum = gather_rows(share.flatten()[known], elsewhere.log_sum.flatten()[known])
-        rivals = _rivals(elsewhere.remote_video, elsewhere.video)
-    affinity = elsewhere.remote @ elsewhere.rows.T / tau
+        share, log_sum = _from_others(share.flatten(), elsewhere.log_sum.flatten(), elsewhere.video >= 0)
+    rivals = _rivals(remote_video, elsewhere.video)
+    affinity = remote @ elsewhere.rows.T / tau
     value = (share[:, None] * (affinity - log_sum[:, None]).exp()).where(rivals, 0).sum()
     return value - value.detach()
+
+
+def _from_others(one: Tensor, other: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the known rows of two tensors in all other processes."""
+    parts = gather_rows(one[known], other[known])
+    parts[dist.get_rank()] = one[:0].detach(), other[:0]
+    first, second = zip(*parts, strict=True)
+    return torch.cat(first), torch.cat(second)
 
 
 def _rivals(video: Tensor, other: Tensor) -> Tensor:
