@@ -48,16 +48,20 @@ def depth_loss(logits, target, mask, valid, weight, alpha=0.25, gamma=2.0):
     return total / max(count, 1)
 
 
-def contrastive(z, ids, quality, tau=0.1, min_quality=0.5, harmonic=True, reduction="pair"):
-    """Return the contrastive loss by a loop over ordered pairs."""
+def contrastive(z, ids, quality, tau=0.1, min_quality=0.5, harmonic=True, reduction="pair", source=None):
+    """Return the contrastive loss by a loop over ordered pairs; ``source`` has a clip and a video per row."""
     kept = [i for i in range(len(ids)) if quality[i] >= min_quality and ids[i] >= 0]
     z = z / z.norm(dim=1, keepdim=True)
     terms = {}
+
+    def comparable(a, b):
+        return source is None or source[a][0] == source[b][0] or source[a][1] != source[b][1]
+
     for a in kept:
         for b in kept:
-            if a == b or ids[a] != ids[b]:
+            if a == b or ids[a] != ids[b] or not comparable(a, b):
                 continue
-            exps = [(z[a] @ z[n] / tau).exp() for n in kept if ids[n] != ids[a]]
+            exps = [(z[a] @ z[n] / tau).exp() for n in kept if ids[n] != ids[a] and comparable(a, n)]
             positive = (z[a] @ z[b] / tau).exp()
             weight = 2 * quality[a] * quality[b] / (quality[a] + quality[b]) if harmonic else 1.0
             terms.setdefault(a, []).append(-weight * (positive / (positive + sum(exps))).log())

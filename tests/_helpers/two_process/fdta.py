@@ -44,14 +44,19 @@ def part(batch, rows):
 
 
 def samples(rank=None):
-    """Return six embeddings of a process, of which the second has one only; None: all of them."""
+    """Return six embeddings of a process, of which the second has one only; None: all of them.
+
+    They are of three clips, of which the first and the last, in different processes, show one video.
+    """
     random = torch.Generator().manual_seed(0)
     emb = torch.randn(7, 4, generator=random, dtype=torch.float64)
     ids, quality = torch.tensor([0, 0, 1, 1, 2, 0, 3]), torch.rand(7, generator=random, dtype=torch.float64) * 0.4 + 0.6
+    source = torch.tensor([[0, 5], [0, 5], [0, 5], [0, 5], [1, 7], [1, 7], [0, 5]])
     if rank is None:
-        return emb, torch.tensor([0, 0, 1, 1, 2, 0, 6]), quality
+        source[-1, 0] = 2
+        return emb, torch.tensor([0, 0, 1, 1, 2, 0, 6]), quality, None, source
     rows = slice(0, 6) if rank == 0 else slice(6, 7)
-    return emb[rows], ids[rows], quality[rows]
+    return emb[rows], ids[rows], quality[rows], None, source[rows]
 
 
 def make_adapter(gather):

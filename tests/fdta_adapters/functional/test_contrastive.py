@@ -36,6 +36,25 @@ def test_value_and_gradient_equal_a_loop(seed, reduction, weighting):
     torch.testing.assert_close(one.grad, other.grad, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_clips_of_one_video_are_not_compared(seed):
+    """Clips 0 and 1 show one video, clip 2 another; identities are unique across clips, with -1 for none."""
+    z, ids, quality = example(seed)
+    random = torch.Generator().manual_seed(seed)
+    clips = torch.randint(3, (12,), generator=random)
+    ids, source = ids + 4 * clips, torch.stack([clips, clips // 2], 1)
+    one, other = z.clone().requires_grad_(), z.clone().requires_grad_()
+    found = identity_contrastive(one, ids, quality, source)
+    wanted = reference.contrastive(other, ids.tolist(), quality.tolist(), source=source.tolist())
+    torch.testing.assert_close(found.loss, wanted, rtol=1e-10, atol=1e-12)
+    found.loss.backward()
+    wanted.backward()
+    torch.testing.assert_close(one.grad, other.grad, rtol=1e-8, atol=1e-10)
+    assert not torch.equal(found.loss, loss(z, ids, quality)), "the source matters"
+    different = torch.stack([clips, clips], 1)
+    assert torch.equal(loss(z, ids, quality, different), loss(z, ids, quality)), "clips of different videos"
+
+
 def test_gradcheck():
     z, ids, quality = example(count=6, identities=2)
     assert torch.autograd.gradcheck(lambda x: loss(x, ids, quality, tau=0.5), z.requires_grad_())

@@ -80,6 +80,38 @@ def test_equal_identities_of_different_clips_are_not_positives():
     assert logged["fdta_identity/pairs"] == 0, "one frame has no pairs, although both clips have the same identities"
 
 
+def test_clips_of_one_video_are_not_rivals():
+    """Two clips of one video have the loss of both clips alone, weighted by their pairs."""
+    whole = scripted()
+    plugins = setup(identity(weighting="none", min_quality=0.0))
+
+    def compute(rows, names):
+        pick = slice(rows[0], rows[-1] + 1)
+        frames = [
+            FrameOutput(
+                *(getattr(one, name)[pick] for name in ("boxes_cxcywh", "logits", "valid", "image_size", "time")),
+                gt_index=one.gt_index[pick],
+                embeddings=one.embeddings[pick],
+            )
+            for one in whole.frames
+        ]
+        targets = [
+            FrameTargets(one.boxes_cxcywh[pick], one.labels[pick], one.ids[pick], one.valid[pick])
+            for one in whole.targets
+        ]
+        logged = {}
+        ctx = plugins.start_clip(training=True, log=logged.__setitem__)
+        value = plugins.losses(ClipOutput(frames, targets, names), ctx)["fdta_identity/loss"]
+        return value, logged["fdta_identity/pairs"]
+
+    (first, few), (second, more) = (compute([row], ["street"]) for row in (0, 1))
+    together, pairs = compute([0, 1], ["street", "street"])
+    assert pairs == few + more
+    torch.testing.assert_close(together, (first * few + second * more) / pairs)
+    assert compute([0, 1], ["street", "station"])[0] > together, "clips of different videos have more rivals"
+    assert torch.equal(compute([0, 1], None)[0], compute([0, 1], ["street", "station"])[0])
+
+
 def test_reported_similarity_compares_objects_of_one_frame():
     clip, logged = scripted(), {}
     for frame in clip.frames:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from zlib import crc32
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -66,13 +63,8 @@ def track_clip(clip: ClipOutput, min_score: float = 0.1) -> TrackClip:
         embed=_rows(pad_stack(embeddings), order) if assoc is None and len(embeddings) == len(frames) else None,
         assoc_logits=assoc,
         frame_stride=times.diff(dim=1).float().mean(1) if len(frames) > 1 else None,
-        video=_numbers(clip.sequences, logits.device),
+        video=None if clip.sequence_numbers is None else torch.tensor(clip.sequence_numbers, device=logits.device),
     )
-
-
-def _numbers(names: Sequence[str] | None, device: torch.device) -> Tensor | None:
-    """Return a number for each name, the same in all processes."""
-    return None if names is None else torch.tensor([crc32(name.encode()) for name in names], device=device)
 
 
 def _assoc(clip: ClipOutput, order: Tensor, slots: int) -> Tensor | None:

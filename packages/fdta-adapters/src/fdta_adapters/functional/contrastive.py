@@ -53,6 +53,7 @@ def identity_contrastive(
     features: Tensor,
     ids: Tensor,
     quality: Tensor,
+    source: Tensor | None = None,
     *,
     tau: float = 0.1,
     min_quality: float = 0.5,
@@ -67,13 +68,16 @@ def identity_contrastive(
         loss_ab = log(exp(s_ab / tau) + sum_n exp(s_an / tau)) - s_ab / tau = -log sigmoid(s_ab / tau - L_a)
         L_a = log sum_n exp(s_an / tau)
 
-    Other positives are not negatives. ``L_a`` is computed once per anchor, so memory is ``N x N`` instead of pairs x
+    Other positives are not negatives. Pairs in different clips of one video are neither, because the same object may
+    have two identities in them. ``L_a`` is computed once per anchor, so memory is ``N x N`` instead of pairs x
     ``N``. Computed in at least float32.
 
     Args:
         features: Embeddings of shape ``(N, C)``; normalized here.
-        ids: Identities of shape ``(N,)``, int64, unique across videos; rows with -1 are ignored.
+        ids: Identities of shape ``(N,)``, int64, unique across clips; rows with -1 are ignored.
         quality: Overlap of each box with its object, of shape ``(N,)``.
+        source: Number of the clip and of the video of each embedding, of shape ``(N, 2)``, int64. None: all pairs are
+            compared.
         tau: Temperature; lower values concentrate on the hardest negatives.
         min_quality: Rows below are ignored.
         weighting: Weight of a pair: "harmonic" mean of both qualities, or "none".
@@ -94,9 +98,13 @@ def identity_contrastive(
     scores = cosine / tau
     same = ids[:, None] == ids[None, :]
     positive = same & ~torch.eye(len(ids), dtype=torch.bool, device=ids.device)
+    negative = ~same
+    if source is not None:
+        clip, video = (source[kept, :, None] == source[kept].t()).unbind(1)
+        positive, negative = positive & (clip | ~video), negative & (clip | ~video)
     # Rows without negatives have loss 0. Their sum must not be empty, whose gradient would be NaN.
-    alone = same.all(1, keepdim=True)
-    hardness = scores.masked_fill(same & ~alone, -torch.inf).logsumexp(1, keepdim=True)
+    alone = ~negative.any(1, keepdim=True)
+    hardness = scores.masked_fill(~negative & ~alone, -torch.inf).logsumexp(1, keepdim=True)
     loss = -F.logsigmoid((scores - hardness).masked_fill(alone, torch.inf))
     loss = (pair_quality(quality, weighting) * loss).where(positive, 0)
     counts = positive.sum(1)
@@ -110,7 +118,7 @@ def identity_contrastive(
         num_kept=kept.sum(),
         num_pairs=counts.sum(),
         mean_pos_sim=_mean(seen, positive),
-        mean_neg_sim=_mean(seen, ~same),
+        mean_neg_sim=_mean(seen, negative),
     )
 
 

@@ -87,7 +87,14 @@ class IdentityAdapter(nn.Module):
         }  # fmt: skip
         self.head: nn.Module = MLP(channels, hidden, out, layers) if layers else nn.Identity()
 
-    def forward(self, emb: Tensor, ids: Tensor, quality: Tensor, frames: Tensor | None = None) -> IdentityOutput:
+    def forward(
+        self,
+        emb: Tensor,
+        ids: Tensor,
+        quality: Tensor,
+        frames: Tensor | None = None,
+        source: Tensor | None = None,
+    ) -> IdentityOutput:
         """Compute the loss of a set of embeddings.
 
         Args:
@@ -95,6 +102,8 @@ class IdentityAdapter(nn.Module):
             ids: Identities of shape ``(N,)``, int64, unique across clips; -1 for none.
             quality: Overlap of each box with its object, of shape ``(N,)``.
             frames: Index of the frame of each embedding, of shape ``(N,)``, int64; needed with ``chunk``.
+            source: Number of the clip and of the video of each embedding, of shape ``(N, 2)``, int64; see
+                :func:`fdta_adapters.identity_contrastive`. Videos are numbered alike in all processes.
 
         Raises:
             ValueError: If ``frames`` is missing.
@@ -103,6 +112,7 @@ class IdentityAdapter(nn.Module):
             raise ValueError("frames: expected the frame of each embedding, because chunk is set, got None")
         kept = (ids >= 0) & (quality >= self.settings["min_quality"])
         emb, ids, quality = emb[kept], ids[kept], quality[kept]
+        source = None if source is None else source[kept]
         with torch.autocast(emb.device.type, enabled=False):
             parameter = next(self.head.parameters(), None)
             features = self.head(emb if parameter is None else emb.to(parameter.dtype))
@@ -112,9 +122,15 @@ class IdentityAdapter(nn.Module):
             scale = 1
             if self.gather and dist.is_available() and dist.is_initialized():
                 scale = dist.get_world_size()
-                features, ids, quality, parts = _gather(features, ids, quality, parts)
+                features, ids, quality, parts, source = _gather(features, ids, quality, parts, source)
             outputs = [
-                identity_contrastive(features[chosen], ids[chosen], quality[chosen], **self.settings)
+                identity_contrastive(
+                    features[chosen],
+                    ids[chosen],
+                    quality[chosen],
+                    None if source is None else source[chosen],
+                    **self.settings,
+                )
                 for chosen in (parts == part for part in torch.unique(parts))
             ] or [identity_contrastive(features, ids, quality, **self.settings)]
         total = _sum(outputs)
@@ -137,17 +153,22 @@ def _sum(outputs: list[IdentityOutput]) -> IdentityOutput:
     )
 
 
-def _gather(features: Tensor, ids: Tensor, quality: Tensor, parts: Tensor) -> tuple[Tensor, ...]:
+def _gather(
+    features: Tensor, ids: Tensor, quality: Tensor, parts: Tensor, source: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
     """Concatenate the rows of all processes; only those of this process have gradient.
 
     Every process computes the loss of all rows. Times the number of processes, the gradients that DDP averages are
     those of one process with all rows.
     """
-    received = gather_rows(features, ids, quality, parts)
-    received[dist.get_rank()] = features, ids, quality, parts
-    everywhere, first = [], 0
-    for rows, theirs, *others in received:
-        everywhere.append((rows, theirs + first, *others))
-        # Identities of different processes differ, because their clips do.
-        first += int(theirs.max()) + 1 if len(theirs) else 0
-    return tuple(torch.cat(one) for one in zip(*everywhere, strict=True))
+    own = features, ids, quality, parts, source if source is not None else ids.new_zeros(len(ids), 2)
+    received = gather_rows(*own)
+    received[dist.get_rank()] = own
+    everywhere, first = [], ids.new_zeros(2)
+    for rows, theirs, overlap, part, origin in received:
+        # Identities and clips of different processes differ.
+        everywhere.append((rows, theirs + first[0], overlap, part, origin + torch.stack([first[1], 0 * first[1]])))
+        if len(theirs):
+            first = first + torch.stack([theirs.max(), origin[:, 0].max()]) + 1
+    features, ids, quality, parts, known = (torch.cat(one) for one in zip(*everywhere, strict=True))
+    return features, ids, quality, parts, None if source is None else known

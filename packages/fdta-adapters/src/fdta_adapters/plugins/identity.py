@@ -79,7 +79,10 @@ class IdentityAdapterPlugin(Plugin):
         return {}
 
     def on_clip_loss(self, clip: ClipOutput, ctx: Context) -> dict[str, Tensor]:
-        """Compute the contrastive loss of all embeddings with an identity, in all frames and clips of the batch."""
+        """Compute the contrastive loss of all embeddings with an identity, in all frames and clips of the batch.
+
+        Clips of one video are not compared with each other: an object may be in both.
+        """
         if clip.targets is None:
             return {}
         embeddings, ids, quality, clips, frames = self._collect(clip, clip.targets)
@@ -91,7 +94,7 @@ class IdentityAdapterPlugin(Plugin):
             return {"loss": 0 * embeddings[:0].sum() + nothing}
         # Identities of different clips differ.
         unique = ids + clips * (ids.max() + 1 if len(ids) else 0)
-        output = self.adapter(embeddings, unique, quality, frames)
+        output = self.adapter(embeddings, unique, quality, frames, _source(clip, clips))
         ctx.log("pairs", output.num_pairs.float())
         ctx.log("similarity_same", output.mean_pos_sim)
         ctx.log("similarity_other", output.mean_neg_sim)
@@ -111,6 +114,12 @@ class IdentityAdapterPlugin(Plugin):
             found.append((*(value[rows, slots] for value in values), rows, torch.full_like(rows, time)))
         embeddings, ids, quality, clips, frames = (torch.cat(parts) for parts in zip(*found, strict=True))
         return embeddings, ids, quality, clips, frames
+
+
+def _source(clip: ClipOutput, clips: Tensor) -> Tensor | None:
+    """Return the clip and the video of each embedding, ``(N, 2)``; None if the videos are unknown."""
+    numbers = clip.sequence_numbers
+    return None if numbers is None else torch.stack([clips, clips.new_tensor(numbers)[clips]], 1)
 
 
 def _slot_giou(frame: FrameOutput, targets: FrameTargets) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
+from zlib import crc32
 
 if TYPE_CHECKING:
     import torch
@@ -199,6 +200,18 @@ class ClipOutput:
             raise ValueError(
                 f"ClipOutput: targets must be one per frame, got {len(self.targets)} for {len(self.frames)} frames"
             )
+
+    @property
+    def sequence_numbers(self) -> list[int] | None:
+        """A number below 2^32 for each of the ``B`` sequence names, the same in all processes; None where unknown.
+
+        >>> import torch
+        >>> empty = torch.zeros(2, 0)
+        >>> slots = torch.zeros(2, 0, 4), torch.zeros(2, 0, 1), empty.bool(), torch.ones(2, 2), torch.ones(2).long()
+        >>> ClipOutput([FrameOutput(*slots)], sequences=["MOT17-02", "MOT17-04"]).sequence_numbers
+        [610247882, 3443261951]
+        """
+        return None if self.sequences is None else [crc32(name.encode()) for name in self.sequences]
 
 
 @dataclass(frozen=True, eq=False)
