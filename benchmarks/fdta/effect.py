@@ -12,6 +12,7 @@ An interrupted run resumes.
 
 from __future__ import annotations
 
+from benchmarks.fdta.placement import PLACES, measure_placed
 from benchmarks.paired import Get
 from benchmarks.training.study import Part, Study
 
@@ -62,7 +63,7 @@ PARTS = {
     ),
     "choices": Part(
         "motip",
-        range(3, 4),
+        range(4, 5),
         {
             "none": only(),
             "IA": only("identity"),
@@ -86,6 +87,15 @@ PARTS = {
         MOTIP_ROWS,
         MOTIP,
         MOTIP_START,
+    ),
+    "placement": Part(
+        "motip",
+        range(4, 5),
+        {"none": only(), "SA": only("spatial"), **dict.fromkeys(PLACES, only("spatial"))},
+        MOTIP_ROWS,
+        MOTIP,
+        MOTIP_START,
+        measure_placed,
     ),
     "motr": Part(
         "motr",

@@ -11,7 +11,7 @@ from benchmarks.pages import fill
 from benchmarks.paired import Get, Line, current, read, table
 from benchmarks.provenance import RESULTS_FOLDER, ROOT
 from benchmarks.training.learning import TRACKERS
-from benchmarks.training.variants import GETTERS, compare
+from benchmarks.training.variants import GETTERS, Measure, compare, measure
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Part:
         config: Shipped config of all rows. None: "TRACKER_synthetic".
         start: Arguments for ``mot fit`` of a run for each seed, from whose weights all rows start. Empty: random
             weights.
+        measure: Trains and tests a row once.
     """
 
     tracker: str
@@ -35,6 +36,7 @@ class Part:
     shared: Sequence[str] = ()
     config: str | None = None
     start: Sequence[str] = ()
+    measure: Measure = measure
 
     @property
     def arguments(self) -> dict[str, tuple[str, ...]]:
@@ -83,6 +85,7 @@ class Study:
                     processes=options.processes,
                     config=part.config,
                     start=part.start,
+                    measure=part.measure,
                 )
         if options.results == results:
             fill(page, self.tables(read(results)))

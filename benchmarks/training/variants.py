@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from zlib import crc32
 
 from benchmarks.paired import Get, Line, complete, table
 from benchmarks.provenance import ROOT
 from benchmarks.training.learning import SEEDS, TEST_SEEDS, TRACKERS, VIDEOS, recipe, run, train
 from benchmarks.training.learning_table import METRICS
+
+Starts: TypeAlias = Mapping[int, str]  # checkpoint from which the rows of a seed start
 
 GETTERS: dict[str, Get] = {
     **{
@@ -33,6 +35,18 @@ GETTERS: dict[str, Get] = {
     "recall": lambda line: line["test"]["recall"],
     "CPU minutes": lambda line: line["cpu_minutes"],
 }
+
+
+def measure(name: str, output: Path, videos: int, config: str, starts: Starts, **key: Any) -> dict[str, Any]:
+    """Train and test once; return a line of the results."""
+    seed, arguments = key["seed"], key["arguments"]
+    folder = output / folder_name(name, key["variant"], key["recipe"], seed, [*key["start"], *arguments])
+    more = [*arguments, *(["--init", starts[seed]] if starts else [])]
+    return run(name, seed, folder, videos, more, key["test_seeds"], config)
+
+
+Measure: TypeAlias = Callable[..., dict[str, Any]]
+"""A function with the arguments of :func:`measure`."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -78,6 +92,7 @@ def compare(
     processes: int = 2,
     config: str | None = None,
     start: Sequence[str] = (),
+    measure: Measure = measure,
 ) -> dict[str, list[Line]]:
     """Train and test every variant with every seed, unless ``results`` has the run, and return the lines by variant.
 
@@ -93,6 +108,7 @@ def compare(
         config: Shipped config of all variants. None: "TRACKER_synthetic".
         start: Arguments for ``mot fit`` of a run for each seed, from whose weights all variants start. Empty: random
             weights.
+        measure: Trains and tests a variant.
     """
     config = config or f"{tracker}_synthetic"
     starts: dict[int, str] = {}
@@ -123,14 +139,6 @@ def train_start(name: str, output: Path, config: str, seed: int, recipe: str, ar
     """Train the weights from which the variants of a seed start; return the path of the checkpoint."""
     folder = output / folder_name(name, "start", recipe, seed, arguments)
     return {"checkpoint": str(train(name, seed, folder, arguments, config)[1].resolve())}
-
-
-def measure(name: str, output: Path, videos: int, config: str, starts: Mapping[int, str], **key: Any) -> dict[str, Any]:
-    """Train and test once; return a line of the results."""
-    seed, arguments = key["seed"], key["arguments"]
-    folder = output / folder_name(name, key["variant"], key["recipe"], seed, [*key["start"], *arguments])
-    more = [*arguments, *(["--init", starts[seed]] if starts else [])]
-    return run(name, seed, folder, videos, more, key["test_seeds"], config)
 
 
 def folder_name(tracker: str, variant: str, recipe: str, seed: int, arguments: Sequence[str]) -> str:

@@ -1,10 +1,12 @@
 import json
 
 import pytest
+import torch
 
-from benchmarks.fdta import effect
+from benchmarks.fdta import effect, placement
 from benchmarks.training import variants
 from mot_core.cli import main as mot
+from mot_core.nn.detr.decoder import DeformableDecoder, DeformableDecoderLayer
 
 
 def test_every_row_is_trained_once_and_compared_with_the_first(monkeypatch, tmp_path, capsys):
@@ -41,7 +43,7 @@ def test_every_row_is_trained_once_and_compared_with_the_first(monkeypatch, tmp_
     assert "**-20.0**" in text  # pairs above 0.9
     assert "| *SA - none* | 2 | +0.0 (" in text
     # A row that two parts share is trained once.
-    assert "| IA | 1 | 68.0 |" in effect.tables(lines)["choices"]
+    assert "| IA | 1 | 69.0 |" in effect.tables(lines)["choices"]
 
 
 def test_rows_of_another_recipe_do_not_count(tmp_path):
@@ -72,3 +74,54 @@ def test_arguments_of_the_rows_are_known(part, capsys):
     text = capsys.readouterr().out
     for name, value in values.items():
         assert f"{name.rsplit('.', 1)[1]}: {value}" in text
+
+
+@pytest.mark.parametrize("place", placement.PLACES.values())
+def test_depth_attention_at_another_place(place):
+    """The hook receives the queries before the layer, or those after the self-attention, instead of the later ones."""
+    torch.manual_seed(0)
+    decoder = DeformableDecoder(num_layers=2, embed_dim=8, num_heads=2, ffn_dim=16, num_levels=1).eval()
+    queries, memory = torch.randn(1, 5, 8), torch.randn(1, 6, 8)
+    seen = []
+
+    def decode(hook):
+        references = torch.full((1, 5, 2), 0.5)
+        return decoder(queries, 0 * queries, references, memory, [(2, 3)], torch.ones(1, 1, 2), hook=hook).hidden
+
+    def add(layer, hidden):
+        seen.append((layer, hidden))
+        return hidden + 1
+
+    with placement.depth_attention(place):
+        found = decode(add)
+        assert torch.equal(decode(None)[-1], decode(lambda layer, hidden: hidden)[-1])
+    assert [layer for layer, _ in seen] == [0, 1]
+    first = decoder.layers[0]
+    if place == "before self-attention":
+        assert torch.equal(seen[0][1], queries)
+    else:
+        attended = first.self_attn(queries, queries, queries)[0]
+        torch.testing.assert_close(seen[0][1], first.self_attn_norm(queries + attended))
+    assert not torch.allclose(found[-1], decode(add)[-1]), "the place matters"
+    handles = first.self_attn_norm._forward_hooks
+    assert not handles, "nothing is left behind"
+
+
+def test_rows_of_the_placement_are_measured_at_their_place(monkeypatch, tmp_path):
+    ran = {}
+
+    def run(tracker, seed, folder, videos, more, test_seeds, config):
+        ran[folder.name.split("-")[1]] = DeformableDecoderLayer.forward.__name__
+        scores = dict.fromkeys(variants.METRICS, 50.0)
+        test = {"recall": 90.0, "similarity": 0.5, "similar_objects": 40.0, "trackers": {"MOTIP": scores}}
+        return {"tracker": "MOTIP", "seed": seed, "command": f"mot fit --config {config} ...", "test": test}
+
+    monkeypatch.setattr(variants, "run", run)
+    monkeypatch.setattr(variants, "train", lambda *arguments: ([], tmp_path / "start.ckpt"))
+    effect.main(["--part=placement", "--processes=1", f"--results={tmp_path / 'lines.jsonl'}", f"--output={tmp_path}"])
+    assert ran == {
+        "none": "forward",
+        "SA": "forward",
+        "SA_before_self": "moved",
+        "SA_between_the_attentions": "moved",
+    }
