@@ -28,7 +28,7 @@ LAYERS = [
     {"plugins", "tap"},
     {"slots"},
     {"structures", "boxes"},
-    {"ops", "extras", "suggestions"},
+    {"ops", "extras", "processes", "suggestions"},
 ]
 # Libraries restricted to some modules, given as patterns of module names.
 ONLY_IN = {

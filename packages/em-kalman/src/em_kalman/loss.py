@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from em_kalman.detections.window import WindowBatch
 from em_kalman.model import NKFOutput
 from em_kalman.objectives import OBJECTIVES, Objective, frame_loglik
-from mot_core.nn import mean_over_processes
+from mot_core.processes import mean_over_processes
 
 GATE = 9.21  # 99% quantile of the chi-squared distribution with two degrees of freedom
 

@@ -15,8 +15,8 @@ from lamotr.functional.losses import LossSettings, Pairs, association_loss, fram
 from lamotr.functional.update import Exclusion
 from lamotr.modules import SGLASettings
 from lamotr.tracking import AssociationRules, Tracklets
-from mot_core.nn import mean_over_processes
 from mot_core.plugins import Context, Plugin
+from mot_core.processes import mean_over_processes
 from mot_core.slots import slot_ids, trajectories
 from mot_core.structures import ClipOutput, FrameOutput, TrackerSpec, TrackState
 

@@ -1,10 +1,26 @@
-"""Rows of all processes in distributed training."""
+"""Counts and rows of all processes in distributed training."""
 
 from __future__ import annotations
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+
+def mean_over_processes(count: Tensor) -> Tensor:
+    """Mean of a count over the processes of a distributed training, at least 1.
+
+    Dividing a sum of losses by it gives, after DDP averages the gradients, the gradient of one process with the whole
+    batch.
+
+    >>> mean_over_processes(torch.tensor(0)).item()
+    1.0
+    """
+    count = count.float()
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(count)
+        count = count / dist.get_world_size()
+    return count.clamp(min=1)
 
 
 def gather_rows(*values: Tensor) -> list[tuple[Tensor, ...]]:

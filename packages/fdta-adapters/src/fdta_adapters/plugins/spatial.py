@@ -13,8 +13,9 @@ from fdta_adapters.functional.foreground import foreground_mask
 from fdta_adapters.modules.spatial import DepthState, Residual, SpatialAdapter
 from fdta_adapters.plugins.released_weights import load, spatial_arguments, spatial_state
 from mot_core.boxes import cxcywh_to_xyxy
-from mot_core.nn import mean_over_processes, sine_position
+from mot_core.nn import sine_position
 from mot_core.plugins import Context, Plugin
+from mot_core.processes import mean_over_processes
 from mot_core.structures import ClipOutput, FeaturePyramid, FrameTargets, TrackerSpec
 
 Normalizer = Literal["pixels", "boxes"]

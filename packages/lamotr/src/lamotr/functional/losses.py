@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lamotr.functional.matching import association_targets
-from mot_core.nn import detection_losses, mean_over_processes
+from mot_core.nn import detection_losses
+from mot_core.processes import mean_over_processes
 from mot_core.structures import FrameTargets
 
 Pairs: TypeAlias = Literal["all", "foreground"]

@@ -17,8 +17,9 @@ from lamotr.modules import SGLASettings
 from lamotr.tracking import AssociationRules, Matching, Tracklets
 from mot_core.checkpoints import ImportReport
 from mot_core.extras import needs
-from mot_core.nn import QueryInteraction, TemporalInteraction, mean_over_processes
+from mot_core.nn import QueryInteraction, TemporalInteraction
 from mot_core.plugins import Context
+from mot_core.processes import mean_over_processes
 from mot_core.slots import slot_iou
 from mot_core.structures import ClipBatch, ClipOutput, FrameOutput, FrameTargets, TrackState
 

@@ -20,7 +20,6 @@ from mot_core.nn.detr.attention import DeformableAttention as DeformableAttentio
 from mot_core.nn.detr.criterion import SetCriterion as SetCriterion
 from mot_core.nn.detr.criterion import count_boxes as count_boxes
 from mot_core.nn.detr.criterion import detection_losses as detection_losses
-from mot_core.nn.detr.criterion import mean_over_processes as mean_over_processes
 from mot_core.nn.detr.criterion import sigmoid_focal_loss as sigmoid_focal_loss
 from mot_core.nn.detr.decoder import DecodedQueries as DecodedQueries
 from mot_core.nn.detr.decoder import DeformableDecoder as DeformableDecoder

@@ -10,7 +10,7 @@ from torch import Tensor
 from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes, giou, iou
 from mot_core.nn.centernet.detector import CenterNetOutput
 from mot_core.nn.centernet.targets import center_cells, center_focal_loss, center_heat, class_heat
-from mot_core.nn.detr.criterion import mean_over_processes
+from mot_core.processes import mean_over_processes
 from mot_core.structures import FrameTargets
 
 SPAN = 10.0  # objects up to this many strides (square root of the area) belong to a level, larger ones to a coarser one

@@ -14,7 +14,7 @@ from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes, iou, xyxy_to_cxcyw
 from mot_core.nn.centernet.criterion import check_labels
 from mot_core.nn.centernet.fairmot import FairMOTOutput
 from mot_core.nn.centernet.targets import center_cells, center_focal_loss, center_heat, class_heat
-from mot_core.nn.detr.criterion import mean_over_processes
+from mot_core.processes import mean_over_processes
 from mot_core.structures import FrameTargets
 
 SIDE_WEIGHT = 0.1

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
 from mot_core.boxes import cxcywh_to_xyxy, giou
 from mot_core.nn.detr.detector import DetectorOutput
 from mot_core.nn.detr.matcher import HungarianMatcher
+from mot_core.processes import mean_over_processes
 from mot_core.structures import FrameTargets
 
 
@@ -92,22 +92,6 @@ def count_boxes(targets: FrameTargets) -> Tensor:
     6.0
     """
     return mean_over_processes(targets.valid.sum())
-
-
-def mean_over_processes(count: Tensor) -> Tensor:
-    """Mean of a count over the processes of a distributed training, at least 1.
-
-    Dividing a sum of losses by it gives, after DDP averages the gradients, the gradient of one process with the whole
-    batch.
-
-    >>> mean_over_processes(torch.tensor(0)).item()
-    1.0
-    """
-    count = count.float()
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(count)
-        count = count / dist.get_world_size()
-    return count.clamp(min=1)
 
 
 @dataclass(frozen=True)

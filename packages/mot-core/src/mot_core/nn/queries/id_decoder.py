@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mot_core.nn.detr.criterion import mean_over_processes
 from mot_core.nn.mlp import FeedForward
+from mot_core.processes import mean_over_processes
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mot_core.boxes import cxcywh_to_xyxy, denormalize_boxes, iou
-from mot_core.nn.detr.criterion import mean_over_processes
 from mot_core.nn.yolox.assignment import SimOTA
 from mot_core.nn.yolox.head import YOLOXOutput
+from mot_core.processes import mean_over_processes
 from mot_core.structures import FrameTargets
 
 

@@ -15,12 +15,12 @@ from mot_core.nn import (
     CenterNetCriterion,
     CenterNetOutput,
     DenseOutput,
-    mean_over_processes,
     roi_align,
     window_association_loss,
     window_association_targets,
 )
 from mot_core.plugins import Context
+from mot_core.processes import mean_over_processes
 from mot_core.slots import boxes_xyxy, take
 from mot_core.structures import ClipBatch, FeaturePyramid, FrameOutput, FrameTargets, TrackerSpec, TrackState
 from mot_core.trackers.dense import DenseFrame, DenseTracker

@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from mot_core.nn import mean_over_processes
 from mot_core.plugins import Context
+from mot_core.processes import mean_over_processes
 from mot_core.structures import ClipBatch, ClipOutput, FrameOutput, FrameTargets, TrackState
 from mot_core.trackers.detr import DETRTracker
 from mot_core.trackers.motr.collective_loss import CollectiveLoss
