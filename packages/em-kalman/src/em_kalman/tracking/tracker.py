@@ -12,6 +12,7 @@ import numpy as np
 from em_kalman.checkpoint import load_model
 from em_kalman.model import NeuralKalmanFilter
 from em_kalman.tracking.matching import FrameAssociation
+from em_kalman.tracking.smooth_motion import ROWS, SHARED, SmoothMotion
 from mot_core.association.assignment import assign
 from mot_core.association.base import (
     CLASS,
@@ -31,6 +32,7 @@ from mot_core.association.layouts import CenterAspectHeight, Layout
 from mot_core.association.motion import read_motion
 
 HITS = FIRST_FREE_LABEL  # label row: number of detections after the first
+STATE = slice(FIRST_FREE_VALUE, FIRST_FREE_VALUE + ROWS)  # value rows of the smooth motion
 NEVER = -1e9  # score of a forbidden pair
 ROUNDING = 1e-6  # frames by which a product of seconds and frame rate may be too small
 READY_MODEL = Path(__file__).parents[1] / "models" / "ready.pt"  # made by tools/train_em_kalman.py
@@ -68,7 +70,8 @@ class EMKalmanTracker(OnlineTracker):
     object and not clutter or a second box of another object (:func:`em_kalman.learn_weak_share`). A pair thus matches
     only if it is right with a probability of 0.9. Weak detections are inaccurate, so they do not correct the filter.
 
-    Tracks move by a Kalman filter with the motion noise of the model and keep the size of their last detection. The
+    Tracks move by a Kalman filter with the motion noise of the model, or by a smoother one if that has predicted them
+    better (:class:`em_kalman.tracking.smooth_motion.SmoothMotion`), and keep the size of their last detection. The
     network compares their predicted boxes with the detections.
 
     Args:
@@ -102,7 +105,7 @@ class EMKalmanTracker(OnlineTracker):
     """
 
     layout: ClassVar[Layout] = CenterAspectHeight()
-    table_rows: ClassVar[tuple[int, int]] = (FIRST_FREE_VALUE, HITS + 1)
+    table_rows: ClassVar[tuple[int, int]] = (STATE.stop, HITS + 1)
     score_thresholds: ClassVar[tuple[str, ...]] = ("min_score", "low_score")
     PRESETS: ClassVar[Mapping[str, Preset]] = {}
 
@@ -129,6 +132,7 @@ class EMKalmanTracker(OnlineTracker):
         self._association = FrameAssociation(self.model)
         motion = read_motion(self.motion) if self.motion else self.model.learned_motion().for_trackers()
         self._kalman = BatchedKalman(motion.noise(self.noise))
+        self._smooth = SmoothMotion(self.noise)
 
     @property
     def uses_embeddings(self) -> bool:
@@ -146,6 +150,7 @@ class EMKalmanTracker(OnlineTracker):
         values = table.values
         status = np.where(values[ELAPSED] > 0, LOST, np.where(table.labels[HITS] < self.min_hits, NEW, SEEN))
         self._kalman.predict(values[:FILTER_ROWS], self.layout.heights(values[P]), dt)
+        self._smooth.predict(values[STATE], dt)
         values[ELAPSED] += dt
         gain = self._gain(table, frame)
         columns, rows = self._match(table, gain[:, :strong], status)
@@ -155,6 +160,7 @@ class EMKalmanTracker(OnlineTracker):
         self._follow(table, weak[0], frame, weak[1] + strong, index)
         table.labels[HITS, columns] += 1
         table.labels[HITS, weak[0]] += 1
+        shared = values[STATE][SHARED, :1].sum()  # 0 without tracks
         elapsed = table.values[ELAPSED]
         kept = (elapsed == 0) | ((elapsed <= self._oldest) & (table.labels[HITS] >= self.min_hits))
         table.select(kept.nonzero()[0])
@@ -164,9 +170,10 @@ class EMKalmanTracker(OnlineTracker):
         if len(born):
             values, labels = self._newborn(frame, born, index)
             labels[HITS] = self.min_hits if table.step == 1 else 0
+            values[STATE] = self._smooth.start(values[P], shared)
             table.append(values, labels, None if frame.embeddings is None else frame.embeddings[born])
         reported = ((table.values[ELAPSED] == 0) & (table.labels[HITS] >= self.min_hits)).nonzero()[0]
-        return reported, self.layout.corners(table.values[P, reported])
+        return reported, self._corners(table.values[:, reported])
 
     def _sort_detections(self, frame: FrameDetections) -> tuple[FrameDetections, Integers, int]:
         """Return strong detections followed by weak ones, their rows in the input, and the number of strong ones."""
@@ -188,11 +195,22 @@ class EMKalmanTracker(OnlineTracker):
 
         A match gains that much, because it replaces two dustbin assignments and adds a pair of dustbins.
         """
-        boxes = self.layout.corners(table.values[P])
+        boxes = self._corners(table.values)
         scores = self._association.scores(boxes[:, :, None], frame.boxes[:, None], self._cosine(table, frame))
         if frame.classes is not None:
             scores[table.labels[CLASS][:, None] != frame.classes] = NEVER
         return scores - self._association.dustbin
+
+    def _corners(self, values: Floats) -> Floats:
+        """Return the corners ``(4, N)`` of tracks where the better filter of each has them."""
+        return self.layout.corners(np.concatenate([self._smooth.centers(values[STATE], values[P]), values[P][2:]]))
+
+    def _observe(
+        self, table: TrackTable, columns: Integers, frame: FrameDetections, rows: Integers, index: Integers
+    ) -> None:
+        values, measured = table.values, self.layout.measure(frame.boxes.take(rows, 1))
+        self._smooth.observe(values[STATE], columns, values[P].take(columns, 1), measured)
+        super()._observe(table, columns, frame, rows, index)
 
     def _match(self, table: TrackTable, gain: Floats, status: Integers) -> tuple[Integers, Integers]:
         """Return the matched columns of the table and rows of the strong detections."""
