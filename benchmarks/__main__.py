@@ -59,6 +59,12 @@ INDEX = [
         "docs/association_results.md",
     ),
     Benchmark(
+        "association_quality.linking",
+        "Does joining tracks after the last frame help?",
+        "association_quality/linking.jsonl",
+        "docs/association_results.md",
+    ),
+    Benchmark(
         "kernels.speed",
         "How much faster are the GPU kernels than PyTorch?",
         "kernels/speed.json",

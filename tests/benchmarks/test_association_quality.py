@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from benchmarks.association_quality import compare, page, sets, trackers
+from benchmarks.association_quality import compare, linking, page, sets, trackers
 from em_kalman import Schedule, adapt
 from mot_core.io import make_scene
 
@@ -124,3 +124,43 @@ def test_peers_get_classes_apart(data, monkeypatch):
     assert [len(one) for one in frames] == [len(one) for one in given]
     assert frames[5].boxes_xyxy == pytest.approx(given[5].boxes_xyxy, abs=1e-3)
     assert frames[5].ids.tolist() == list(range(len(given[5])))
+
+
+def test_linking_is_completed_and_written(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(linking, "STEPS", (1,))
+    results, written = tmp_path / "linking.jsonl", tmp_path / "page.md"
+    written.write_text("<!-- linking: begin -->\n<!-- linking: end -->\n")
+    command = ["--data", str(data), "--results", str(results), "--page", str(written), "--sets", "MOT17 public"]
+    linking.main(command)
+    linking.main(command)
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    assert [line["tracker"] for line in lines] == ["em-kalman, ready", "ByteTrack"]
+    plain = sets.score(lambda each: trackers.run_ours(trackers.OURS["ByteTrack"], each), data, "MOT17 public", 1)
+    assert lines[1]["0"] == {"joined": 0, **plain}
+    for one in lines:
+        assert 0 <= one["30"]["joined"] <= one["60"]["joined"] + 2
+        assert all(one[gap]["MOTA"] >= one["0"]["MOTA"] for gap in ("30", "60"))  # boxes stay, switches can vanish
+    assert "| MOT17 public, every frame | ByteTrack |" in written.read_text()
+
+
+def test_table_of_linking():
+    def scores(idf1, joined):
+        return {"IDF1": idf1, "HOTA": 50.0, "joined": joined}
+
+    lines = [
+        {
+            "tracker": "ByteTrack",
+            "step": 1,
+            "set": name,
+            "0": scores(60.0, 0),
+            "30": scores(60.0 + more, 3),
+            "60": scores(59.0, 4),
+        }
+        for name, more in (("KITTI", 0.5), ("MOT15", 0.2))
+    ]
+    rows = linking.render(lines).splitlines()[2:]
+    assert rows == [
+        "| MOT15, every frame | ByteTrack | 60.0 | 50.0 | +0.2 | +0.0 | 3 | -1.0 | +0.0 | 4 |",
+        "| KITTI, every frame | ByteTrack | 60.0 | 50.0 | +0.5 | +0.0 | 3 | -1.0 | +0.0 | 4 |",
+        "| mean of 2 | ByteTrack | 60.0 | 50.0 | +0.35 | +0.00 | 3.0 | -1.00 | +0.00 | 4.0 |",
+    ]

@@ -30,6 +30,7 @@ from mot_core.association.frame_detections import Floats, FrameDetections, Integ
 from mot_core.association.kalman import FILTER_ROWS, BatchedKalman, MotionNoise, P
 from mot_core.association.layouts import CenterAspectHeight, Layout
 from mot_core.association.motion import read_motion
+from mot_core.association.offline import KalmanLinkGain
 
 HITS = FIRST_FREE_LABEL  # label row: number of detections after the first
 STATE = slice(FIRST_FREE_VALUE, FIRST_FREE_VALUE + ROWS)  # value rows of the smooth motion
@@ -131,7 +132,8 @@ class EMKalmanTracker(OnlineTracker):
             self.model = load_model(self.checkpoint or READY_MODEL)
         self._association = FrameAssociation(self.model)
         motion = read_motion(self.motion) if self.motion else self.model.learned_motion().for_trackers()
-        self._kalman = BatchedKalman(motion.noise(self.noise))
+        self._noise = motion.noise(self.noise)
+        self._kalman = BatchedKalman(self._noise)
         self._smooth = SmoothMotion(self.noise)
 
     @property
@@ -139,6 +141,18 @@ class EMKalmanTracker(OnlineTracker):
         """Whether :meth:`update` requires embeddings, because the model was trained with them."""
         assert self.model is not None
         return self.model.embeddings
+
+    def link_gain(self) -> KalmanLinkGain:
+        """Return the gain with which ``mot track --link`` joins tracks: with the motion noise of this tracker.
+
+        >>> from mot_core.association import link_tracks
+        >>> from mot_core.io import BoxTable
+        >>> boxes = [[x, 90, x + 40, 190] for x in (100, 104, 108, 112, 140, 400)]  # not seen in frames 5 to 9
+        >>> table = BoxTable([1, 2, 3, 4, 10, 10], [1, 1, 1, 1, 2, 3], boxes)
+        >>> link_tracks(table, 30, gain=EMKalmanTracker().link_gain(), image_size=(480, 640)).ids
+        array([1, 1, 1, 1, 1, 3])
+        """
+        return KalmanLinkGain(self._noise)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a state, also one saved when this class was called ``OnlineAssociator``."""

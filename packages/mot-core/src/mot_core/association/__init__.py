@@ -23,5 +23,9 @@ from mot_core.association.motion import LearnedMotion as LearnedMotion
 from mot_core.association.motion import read_motion as read_motion
 from mot_core.association.named_costs import read_cost as read_cost
 from mot_core.association.ocsort import OCSort as OCSort
+from mot_core.association.offline import KalmanLinkGain as KalmanLinkGain
+from mot_core.association.offline import LinkCandidates as LinkCandidates
+from mot_core.association.offline import LinkGain as LinkGain
 from mot_core.association.offline import interpolate_tracks as interpolate_tracks
+from mot_core.association.offline import link_tracks as link_tracks
 from mot_core.association.sort import Sort as Sort

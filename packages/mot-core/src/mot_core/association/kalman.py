@@ -141,6 +141,17 @@ class BatchedKalman:
             pp += pv * dt
             covariance += process * dt
 
+    def innovation(self, block: Floats, measured: Floats, heights: Floats) -> tuple[Floats, Floats]:
+        """Return how measurements ``(4, N)`` differ from the filters ``(20, N)``, and the expected variance of this.
+
+        >>> kalman = BatchedKalman(SORT_NOISE)
+        >>> z = np.zeros((4, 1))
+        >>> difference, variance = kalman.innovation(kalman.start(z, z[3]), z + 2, z[3])
+        >>> difference[0], variance[0].round(3)
+        (array([2.]), array([11.]))
+        """
+        return measured - block[P], block[PP] + self._measurement(heights)
+
     def distance(self, block: Floats, measured: Floats, heights: Floats) -> Floats:
         """Return the squared Mahalanobis distance ``(N, M)`` of filters ``(20, N)`` and measurements ``(4, M)``.
 

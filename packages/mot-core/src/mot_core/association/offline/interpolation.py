@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from mot_core.association.kalman import BYTETRACK_NOISE
 from mot_core.association.layouts import CenterSize
+from mot_core.association.offline.checks import rows_by_track
 from mot_core.io.table import BoxTable
 
 Floats = npt.NDArray[np.float64]
@@ -33,7 +34,8 @@ def interpolate_tracks(tracks: BoxTable, max_gap: int = 20, *, smooth: bool = Fa
         The table with the added rows, which have a visibility of 0. They have the class of the box before the gap.
 
     Raises:
-        ValueError: If ``max_gap`` is negative, or an identity is negative or occurs twice in a frame.
+        ValueError: If ``max_gap`` is negative, an identity is negative or occurs twice in a frame, or a box is not
+            finite.
 
     >>> table = BoxTable([1, 4], [7, 7], [[0, 0, 10, 20], [30, 0, 40, 26]])
     >>> filled = interpolate_tracks(table)
@@ -44,18 +46,9 @@ def interpolate_tracks(tracks: BoxTable, max_gap: int = 20, *, smooth: bool = Fa
     """
     if max_gap < 0:
         raise ValueError(f"max_gap: expected 0 or more frames, got {max_gap}; 0 fills no gap")
-    if (tracks.ids < 0).any():
-        raise ValueError(f"ids: expected 0 or more, got {tracks.ids.min()}; track detections first")
-    order = np.lexsort((tracks.frames, tracks.ids))
+    order = rows_by_track(tracks)
     ids, frames = tracks.ids[order], tracks.frames[order]
     step, same = np.diff(frames), np.diff(ids) == 0
-    repeated = same & (step == 0)
-    if repeated.any():
-        row = int(np.argmax(repeated))
-        raise ValueError(
-            f"ids: expected each identity once per frame, got {ids[row]} twice in frame {frames[row]}; "
-            "remove one of the rows"
-        )
     joined = same & (step <= max_gap + 1)
     before = np.repeat(np.flatnonzero(joined), step[joined] - 1)
     offset = np.arange(len(before)) - np.searchsorted(before, before) + 1

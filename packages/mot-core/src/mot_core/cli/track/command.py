@@ -15,8 +15,8 @@ from mot_core.association.registry import (
 from mot_core.cli.parser import Parser, add_benchmark, add_window
 from mot_core.cli.track.detections import run
 from mot_core.cli.track.detector import configure_detector, run_with_detector
-from mot_core.cli.track.filling import add_interpolation
 from mot_core.cli.track.flags import Parameter, add_flags, parameters_of
+from mot_core.cli.track.offline import add_offline
 from mot_core.detectors import installed_detectors
 
 EPILOG = """\
@@ -24,7 +24,7 @@ examples:
   mot track data/MOT17/train --tracker bytetrack --detections yolox --output out
   mot track data/MOT17/train --tracker ocsort --preset official --detections yolox --output out
   mot track data/mine/street --tracker sort --max-age 50 --plot --output out
-  mot track data/MOT17/train --tracker botsort --detections yolox --interpolate 20 --output out
+  mot track data/MOT17/train --tracker botsort --detections yolox --link 60 --interpolate 60 --output out
   mot track street.mp4 --detector onnx:yolox_s.onnx --classes person,car --video --output out
   mot track street.mp4 --checkpoint runs/first/last.ckpt --video --output out
 
@@ -76,7 +76,7 @@ def configure(parser: argparse.ArgumentParser, arguments: list[str]) -> None:
     )
     parser.add_argument("--plot", action="store_true", help="also save a picture DIR/<sequence>.png")
     parser.add_argument("--video", action="store_true", help="also save a video DIR/<sequence>.mp4")
-    add_interpolation(parser)
+    add_offline(parser)
     parser.add_argument("--json", metavar="FILE", help="write the table as JSON; - for stdout")
     if images:
         from mot_core.cli.track.images import configure_images  # needs Lightning

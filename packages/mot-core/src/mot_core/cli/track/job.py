@@ -8,10 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mot_core.io import Sequence as VideoSequence
 from mot_core.structures import Tracks
+
+if TYPE_CHECKING:
+    from mot_core.association import LinkGain
 
 
 @dataclass
@@ -50,6 +53,11 @@ class Job(ABC):
     @abstractmethod
     def inputs(self) -> list[Path]:
         """Return the input files, which must not be overwritten."""
+
+    def link_gain(self) -> LinkGain | None:
+        """Return the log-odds with which ``--link`` joins tracks, or None if the tracker has no own ones."""
+        make = getattr(getattr(self, "tracker", None), "link_gain", None)
+        return make() if make else None
 
     def details(self) -> dict[str, Any]:
         """Return additional entries of this sequence for the run record."""

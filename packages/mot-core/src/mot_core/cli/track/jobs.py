@@ -11,8 +11,8 @@ from typing import Any
 
 from mot_core.cli.eval import write_text
 from mot_core.cli.terminal import Progress, open_console, print_note, print_table
-from mot_core.cli.track.filling import fill
 from mot_core.cli.track.job import Job, result_path
+from mot_core.cli.track.offline import finish, offline_settings
 from mot_core.cli.track.pictures import save_pictures
 from mot_core.cli.track.run_record import write_record
 from mot_core.io import KittiResultWriter, ResultWriter
@@ -61,7 +61,7 @@ def run_jobs(
 
 def _track(job: Job, result: Path, on_frame: Callable[[], None], arguments: argparse.Namespace) -> None:
     """Track one sequence and write ``result`` atomically; an interrupted job that keeps partial results ends early."""
-    offline = arguments.interpolate > 0 or arguments.smooth or arguments.mark_interpolated
+    offline = offline_settings(arguments)
     interrupted = False
     with _writer(job, result, arguments.mark_interpolated) as output:
         frames = []
@@ -84,7 +84,15 @@ def _track(job: Job, result: Path, on_frame: Callable[[], None], arguments: argp
             if not (job.keeps_partial and job.count):
                 raise
             interrupted = True
-        for number, tracks, filled in fill(frames, arguments.interpolate, arguments.smooth) if frames else ():
+        final = finish(
+            frames,
+            link=arguments.link,
+            gain=job.link_gain(),
+            image_size=job.sequence.image_size,
+            interpolate=arguments.interpolate,
+            smooth=arguments.smooth,
+        )
+        for number, tracks, filled in final if frames else ():
             output.write(number, tracks, filled if arguments.mark_interpolated else None)
             _count(job, tracks)
     if interrupted:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mot_core.cli.parser import version
 from mot_core.cli.track.job import Job
+from mot_core.cli.track.offline import offline_settings
 from mot_core.io import open_atomic
 
 
@@ -45,6 +46,7 @@ def write_record(
         **to_plain_data(source),
         "given": to_plain_data(settings),
         "parameters": shared,
+        **({"offline": offline} if (offline := offline_settings(arguments)) else {}),
         "sequences": sequences,
     }
     with open_atomic(arguments.output / "run.yaml") as file:
