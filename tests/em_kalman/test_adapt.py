@@ -36,6 +36,8 @@ def test_same_seed_gives_the_same_model():
     last = [record for record in records if record["stage"] == 3]
     assert all(record["trained"] < record["ready"] for record in last)
     assert describe_record(last[0]) == ""
+    ready = EMKalmanTracker().model.detection_probability
+    assert torch.equal(models[0]["detection_probability"], ready), "that of the package"
 
 
 @pytest.mark.parametrize("collapse", [False, True])

@@ -39,9 +39,10 @@ def adapt(
 ) -> NeuralKalmanFilter:
     """Train a model for :class:`em_kalman.EMKalmanTracker` on the detections to be tracked, without labels.
 
-    The association, motion noise and detection probability are learned from about 260 windows of strong detections
+    The association and the motion noise are learned from about 260 windows of strong detections
     (:func:`em_kalman.fit`), and the share of objects among weak detections from all frames
-    (:func:`em_kalman.learn_weak_share`).
+    (:func:`em_kalman.learn_weak_share`). The detection probability is that of the model of the package: estimated from
+    the windows, it is too low for lost tracks, because few of a window's ten frames follow the loss.
 
     Training can end in a bad optimum where objects move far between frames. The model of the package, of which only the
     motion noise is learned from these windows, is therefore returned instead if the windows are likelier under it, or
@@ -89,6 +90,7 @@ def adapt(
     ready.set_motion(motion)
     if report is not None:
         report({"stage": 3, "trained": likelihood, "ready": of_ready})
+    trained.detection_probability.copy_(ready.detection_probability)
     model = trained if likelihood <= of_ready else ready
     learn_weak_share(model, sequences, min_score=strong_from, low_score=weak_from)
     return model.eval()
