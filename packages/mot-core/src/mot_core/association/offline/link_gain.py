@@ -16,16 +16,12 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 MEMORY = 30  # boxes at the end of a track that its filter uses
-SIZE_NOISE, SIZE_DRIFT = (
-    0.08,
-    0.03,
-)  # standard deviation of the log height: of a detection, and per square root of frame
+SIZE_NOISE = 0.08  # standard deviation of the log height of a detection
+SIZE_DRIFT = 0.03  # standard deviation that the log height of an object gains per square root of a frame
 SIZE_RANGE = 2.0  # range of the log heights of new tracks
 REAPPEARANCE = 1 / 400  # probability that a lost object is tracked again in a given frame
-BORDER, BORDER_BIRTHS = (
-    0.01,
-    50.0,
-)  # width of the border as a share of the image, and how much likelier births are there
+BORDER = 0.01  # width of the border as a share of the image
+BORDER_BIRTHS = 50.0  # how much likelier births are there
 
 
 @dataclass(frozen=True, eq=False)
