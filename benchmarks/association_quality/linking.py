@@ -62,13 +62,13 @@ def measure(data: Path, *, set: str, step: int, tracker: str) -> dict[str, Any]:
     joined = dict.fromkeys(scores, 0)
     for video in videos(data, set, step):
         frames = run_ours(OURS[tracker], video)
-        before = _identities(frames)
-        scores[0] += video.score(frames)
+        before, own = _identities(frames), video.score(frames)
+        scores[0] += own
         for gap in GAPS:
             linked = link(OURS[tracker], video, frames, gap)
             lost = before - _identities(linked)
             joined[gap] += lost
-            scores[gap] += video.score(linked) if lost else scores[0][-len(video.sequence.rules.classes) :]
+            scores[gap] += video.score(linked) if lost else own
     for gap, parts in scores.items():
         combined = Scores.combine(parts)
         line[str(gap)] = {

@@ -161,14 +161,15 @@ def _gather(
     Every process computes the loss of all rows. Times the number of processes, the gradients that DDP averages are
     those of one process with all rows.
     """
-    own = features, ids, quality, parts, source if source is not None else ids.new_zeros(len(ids), 2)
+    numbers = torch.column_stack([ids, ids.new_zeros(len(ids), 2) if source is None else source])
+    own = features, numbers, quality, parts
     received = gather_rows(*own)
     received[dist.get_rank()] = own
-    everywhere, first = [], ids.new_zeros(2)
-    for rows, theirs, overlap, part, origin in received:
-        # Identities and clips of different processes differ.
-        everywhere.append((rows, theirs + first[0], overlap, part, origin + torch.stack([first[1], 0 * first[1]])))
+    everywhere, first = [], numbers.new_zeros(3)
+    for rows, theirs, *others in received:
+        everywhere.append((rows, theirs + first, *others))
+        # Identities and clips of different processes differ; videos are numbered alike.
         if len(theirs):
-            first = first + torch.stack([theirs.max(), origin[:, 0].max()]) + 1
-    features, ids, quality, parts, known = (torch.cat(one) for one in zip(*everywhere, strict=True))
-    return features, ids, quality, parts, None if source is None else known
+            first[:2] += theirs[:, :2].amax(0) + 1
+    features, numbers, quality, parts = (torch.cat(one) for one in zip(*everywhere, strict=True))
+    return features, numbers[:, 0], quality, parts, None if source is None else numbers[:, 1:]
